@@ -1,0 +1,116 @@
+"""Blobs: bytes stored once under their sha256, small ones in Redis, large ones in an object store.
+
+The object store is a directory or S3, through ``obstore``.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import IO
+
+import obstore
+from obstore.store import ObjectStore, from_url
+from redis import Redis
+
+from jobs.errors import BrokerUnavailable, InvalidProject, InvalidSettings
+
+CHUNK = 1 << 20
+
+
+class BlobStore:
+    """Two places behind one digest.
+
+    Args:
+        redis: A client that does not decode.
+        url: ``file:///path`` or ``s3://bucket/prefix`` for what is too large for Redis.
+        redis_bytes: Size up to which a blob is kept in Redis.
+        ttl_s: Seconds that a blob in Redis outlives its last use.
+    """
+
+    def __init__(self, redis: Redis, *, url: str | None, redis_bytes: int, ttl_s: int) -> None:
+        self._redis = redis
+        self._redis_bytes = redis_bytes
+        self._ttl_s = ttl_s
+        self._url = url
+
+    def put(self, file: IO[bytes], digest: str, size: int) -> None:
+        """Store the file's bytes, unless they are stored already.
+
+        Raises:
+            InvalidProject: Too large for Redis, and no object store is set.
+            BrokerUnavailable: The object store refused.
+        """
+        key = _key(digest)
+        if size <= self._redis_bytes:
+            if not self._redis.expire(key, self._ttl_s):
+                self._redis.set(key, file.read(), ex=self._ttl_s)
+            return
+        store = self._object_store(size)
+        try:
+            try:
+                if obstore.head(store, key)["size"] == size:
+                    return
+            except FileNotFoundError:
+                pass
+            obstore.put(store, key, file)
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise BrokerUnavailable(
+                f"blob store {self._url} did not take {size} bytes: {_first_line(error)}"
+            ) from None
+
+    def fetch(self, digest: str, size: int, into: Path) -> None:
+        """Write a blob to a file, and check that it is the one asked for.
+
+        Raises:
+            InvalidProject: The blob is gone, or is not what its digest says.
+        """
+        key = _key(digest)
+        sha = hashlib.sha256()
+        with into.open("wb") as out:
+            if size <= self._redis_bytes and (data := self._redis.get(key)) is not None:
+                assert isinstance(data, bytes)  # noqa: S101
+                sha.update(data)
+                out.write(data)
+            elif self._url is None:
+                raise InvalidProject(f"project blob {digest[:12]} is gone: submit the job again")
+            else:
+                self._download(key, out, sha)
+        if sha.hexdigest() != digest:
+            raise InvalidProject(f"project blob {digest[:12]} is damaged: submit the job again")
+
+    def _download(self, key: str, out: IO[bytes], sha: "hashlib._Hash") -> None:
+        try:
+            for chunk in obstore.get(self._object_store(0), key).stream(min_chunk_size=CHUNK):
+                sha.update(chunk)
+                out.write(chunk)
+        except FileNotFoundError:
+            raise InvalidProject(
+                f"project {key} is not in {self._url}: submit the job again"
+            ) from None
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise BrokerUnavailable(
+                f"blob store {self._url} did not answer: {_first_line(error)}"
+            ) from None
+
+    def _object_store(self, size: int) -> ObjectStore:
+        if self._url is None:
+            raise InvalidProject(
+                f"the project has {size} bytes, above REVALID_BLOB_REDIS_BYTES "
+                f"({self._redis_bytes}): set REVALID_BLOB_URL to file:///path or s3://bucket"
+            )
+        try:
+            if self._url.startswith("file:///"):
+                Path(self._url.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
+            return from_url(self._url)
+        except (obstore.exceptions.BaseError, ValueError, OSError) as error:
+            raise InvalidSettings(
+                f"REVALID_BLOB_URL {self._url!r}: {_first_line(error)}; "
+                "use file:///path or s3://bucket/prefix"
+            ) from None
+
+
+def _key(digest: str) -> str:
+    return f"revalid:blob:{digest}"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

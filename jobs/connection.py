@@ -1,0 +1,83 @@
+"""Connections to Redis, each bounded in time, whose failures say what to do next."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import redis.asyncio
+from redis import ConnectionError as RedisConnectionError
+from redis import Redis, RedisError
+from redis import TimeoutError as RedisTimeoutError
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import AuthenticationError, OutOfMemoryError
+from redis.retry import Retry
+
+from jobs.errors import BrokerUnavailable, InvalidSettings
+
+CONNECT_TIMEOUT_S = 3
+SOCKET_TIMEOUT_S = 10
+_OPTIONS: dict[str, Any] = {
+    "socket_connect_timeout": CONNECT_TIMEOUT_S,
+    "socket_timeout": SOCKET_TIMEOUT_S,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+}
+
+
+def connect(url: str, *, text: bool = True) -> Redis:
+    """A synchronous client; it connects when first used.
+
+    Args:
+        text: Decode answers to str; blobs are read without.
+
+    Raises:
+        InvalidSettings: The URL is not one of Redis.
+    """
+    retry = Retry(ExponentialBackoff(cap=1, base=0.1), 1)
+    options = dict(_OPTIONS, retry=retry, decode_responses=text)
+    if url.startswith("unix:"):
+        del options["socket_keepalive"]
+    try:
+        return Redis.from_url(url, **options)
+    except ValueError as error:
+        raise InvalidSettings(f"REVALID_BROKER_URL: {error}") from None
+
+
+def connect_async(url: str) -> "redis.asyncio.Redis":
+    """An asynchronous client that decodes answers; it connects when first used."""
+    options = dict(_OPTIONS, decode_responses=True)
+    if url.startswith("unix:"):
+        del options["socket_keepalive"]
+    return redis.asyncio.Redis.from_url(url, **options)
+
+
+def redact(url: str) -> str:
+    """The URL without its password."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+
+
+@contextmanager
+def broker_errors(url: str) -> Iterator[None]:
+    """Turn Redis's failures into :class:`~jobs.errors.BrokerUnavailable`, with a mend."""
+    where = redact(url)
+    try:
+        yield
+    except AuthenticationError as error:
+        raise BrokerUnavailable(
+            f"broker {where} refuses the password or user ({error}): correct REVALID_BROKER_URL"
+        ) from None
+    except OutOfMemoryError:
+        raise BrokerUnavailable(
+            f"broker {where} is full and stored nothing: raise its maxmemory or purge old jobs"
+        ) from None
+    except (RedisConnectionError, RedisTimeoutError) as error:
+        raise BrokerUnavailable(
+            f"broker {where} is not reached ({error}): start it, or correct REVALID_BROKER_URL"
+        ) from None
+    except RedisError as error:
+        raise BrokerUnavailable(f"broker {where} refused: {error}") from None

@@ -1,0 +1,67 @@
+"""Every error that revalid raises on purpose.
+
+::
+
+    JobError
+      PermanentError          never retried: the job, or how it was asked for, is wrong
+        InvalidJob            does not parse, or names what does not exist
+        InvalidProject        unsafe, unreadable, too large or missing
+        PolicyRefused         asks for what this worker does not allow
+        InvalidSettings       a setting is unknown or has a bad value
+        UnknownJob            no job has this id
+      TransientError          retried: our side failed
+        BrokerUnavailable     Redis is not reached
+        EngineUnavailable     no Dagger engine answers
+        SandboxLost           a sandbox broke while a step ran
+        LeaseLost             another attempt owns the job now
+
+A command that exits non-zero is in neither branch: it is a step's result.
+"""
+
+
+class JobError(Exception):
+    """The base of the tree: one line that says what failed, on what, and what to do next."""
+
+
+class PermanentError(JobError):
+    """The job itself is wrong; running it again would end the same way."""
+
+
+class InvalidJob(PermanentError):
+    """The job does not parse, or names something that does not exist."""
+
+
+class InvalidProject(PermanentError):
+    """The project is unsafe, unreadable, too large or missing."""
+
+
+class PolicyRefused(PermanentError):
+    """The job asks for something that this worker's settings do not allow."""
+
+
+class InvalidSettings(PermanentError):
+    """A ``REVALID_*`` setting is unknown or has a bad value."""
+
+
+class UnknownJob(PermanentError):
+    """No job with this id is in the ledger."""
+
+
+class TransientError(JobError):
+    """Our side failed; the same job may pass later."""
+
+
+class BrokerUnavailable(TransientError):
+    """Redis is not reached, or refuses to store."""
+
+
+class EngineUnavailable(TransientError):
+    """No Dagger engine answers within its bound."""
+
+
+class SandboxLost(TransientError):
+    """A sandbox broke while a step ran; nothing is known about the project."""
+
+
+class LeaseLost(TransientError):
+    """The lease ended and another attempt may own the job: this one must record nothing."""

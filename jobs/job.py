@@ -1,0 +1,156 @@
+"""The job: a project, the steps that prove it works, and the limits they run under."""
+
+import hashlib
+import json
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from jobs.errors import InvalidJob
+from jobs.source import Source
+from jobs.steps import VARIABLE, Frozen, Step
+
+DEFAULT_IMAGE = "node:20-alpine3.22"
+
+_NAME = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?"
+IMAGE = re.compile(
+    rf"(?:{_HOST}/)?{_NAME}(?:/{_NAME})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?"
+    r"(?:@sha256:[0-9a-f]{64})?\Z"
+)
+"""An image reference, after the distribution project's grammar."""
+
+
+class StrategyName(StrEnum):
+    """What makes steps from a project."""
+
+    AUTO = "auto"
+    TRPC = "trpc"
+    NPM = "npm"
+    PYTHON = "python"
+    COMMAND = "command"
+    TRAJECTORY = "trajectory"
+
+
+class SandboxPolicy(StrEnum):
+    """Where steps may run: ``auto`` is Dagger, else local with the reason in the result."""
+
+    LOCAL = "local"
+    AUTO = "auto"
+    DAGGER = "dagger"
+
+
+class Lane(StrEnum):
+    """``interactive``: somebody waits. ``batch``: nobody does."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
+class Limits(Frozen):
+    """What a job may use.
+
+    Attributes:
+        command_timeout_s: Seconds that one command may take.
+        job_timeout_s: Seconds that the whole job may take, from claim to result.
+        output_bytes: Bytes of each stream kept, half head and half tail.
+    """
+
+    command_timeout_s: float = Field(default=600, gt=0, le=86_400)
+    job_timeout_s: float = Field(default=3_600, gt=0, le=86_400)
+    output_bytes: int = Field(default=131_072, ge=1_024, le=1_048_576)
+
+
+SecretRef = Annotated[
+    str, StringConstraints(pattern=r"^(env://[A-Za-z_][A-Za-z0-9_]*|file:///[^\x00\r\n]+)$")
+]
+"""Where a worker finds a secret's value: ``env://NAME`` or ``file:///path``."""
+
+
+class Job(Frozen):
+    """A validation job. Its :attr:`id` is the digest of what decides its outcome.
+
+    Attributes:
+        tenant: Whose job it is; jobs of two tenants are never joined.
+        source: The project; a trajectory may have none.
+        strategy: What makes the steps; ``command`` and ``trajectory`` carry them in ``steps``.
+        env: Variables of every command. Not for secrets: the ledger stores them.
+        secrets: Variable to reference; values never leave the worker.
+        protected: Globs of paths that file steps must not write or delete.
+        sandbox: Where it may run; None leaves that to the worker.
+        labels: The producer's own words, shown in reports; not part of the id.
+        lane: Which queue it waits in; not part of the id.
+        nonce: Set by ``fresh`` to force a new job.
+    """
+
+    schema_version: Literal[1] = 1
+    tenant: str = Field(default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    source: Source | None = None
+    strategy: StrategyName = StrategyName.AUTO
+    steps: tuple[Step, ...] = Field(default=(), max_length=10_000)
+    image: str = Field(default=DEFAULT_IMAGE, max_length=512)
+    env: dict[str, Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]] = Field(
+        default_factory=dict
+    )
+    secrets: dict[str, SecretRef] = Field(default_factory=dict)
+    protected: tuple[str, ...] = ()
+    limits: Limits = Limits()
+    sandbox: SandboxPolicy | None = None
+    labels: dict[str, str] = Field(default_factory=dict, max_length=64)
+    lane: Lane = Lane.INTERACTIVE
+    nonce: str | None = Field(default=None, max_length=64)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not IMAGE.match(self.image):
+            raise ValueError(
+                f"image {self.image!r} is not an image reference such as {DEFAULT_IMAGE!r}"
+            )
+        for name in (*self.env, *self.secrets):
+            if not VARIABLE.match(name):
+                raise ValueError(f"{name!r} is not a variable name: use letters, digits and _")
+        if both := sorted(self.env.keys() & self.secrets.keys()):
+            raise ValueError(f"{', '.join(both)}: given as a variable and as a secret; keep one")
+        carries_steps = self.strategy in (StrategyName.COMMAND, StrategyName.TRAJECTORY)
+        if carries_steps != bool(self.steps):
+            raise ValueError(
+                f"strategy {self.strategy!r} needs at least one step"
+                if carries_steps
+                else f"strategy {self.strategy!r} makes its own steps; use 'command' to give some"
+            )
+        if self.source is None and self.strategy is not StrategyName.TRAJECTORY:
+            raise ValueError("no project: give a directory or a tarball")
+        return self
+
+    @property
+    def id(self) -> str:
+        """32 hex digits: the digest of everything that decides the outcome."""
+        content = self.model_dump(mode="json", exclude={"labels", "lane"})
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def parse_job(data: Any) -> Job:
+    """Make a job from a mapping or from JSON text.
+
+    Raises:
+        InvalidJob: One line that names each wrong field.
+    """
+    try:
+        if isinstance(data, str | bytes):
+            return Job.model_validate_json(data)
+        return Job.model_validate(data)
+    except ValidationError as error:
+        raise InvalidJob(f"the job is not valid: {describe(error)}") from None
+
+
+def describe(error: ValidationError) -> str:
+    """Every problem of a validation error in one line."""
+    problems = []
+    for problem in error.errors(include_url=False, include_input=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        what = problem["msg"].removeprefix("Value error, ")
+        problems.append(f"{where}: {what}" if where else what)
+    return "; ".join(problems)

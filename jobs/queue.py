@@ -1,0 +1,128 @@
+"""The Celery app, and the doorbell: a message that says only which job waits."""
+
+from typing import Any, Literal
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from pydantic import Field, ValidationError
+
+from jobs.errors import BrokerUnavailable, InvalidJob
+from jobs.job import Job, Lane, describe
+from jobs.settings import Settings
+from jobs.steps import Frozen
+
+TASK = "revalid.validate"
+HARD_LIMIT_MARGIN_S = 120
+"""Seconds after the job's own limit at which the worker's parent ends a child that hangs."""
+
+
+class Doorbell(Frozen):
+    """The body of a Celery message."""
+
+    v: Literal[1] = 1
+    job_id: str = Field(pattern=r"^[0-9a-f]{32}$")
+
+
+def parse_doorbell(message: Any) -> Doorbell:
+    """Read a message.
+
+    Raises:
+        InvalidJob: Its version is unknown or it is no doorbell.
+    """
+    if isinstance(message, dict) and message.get("v") != 1:
+        raise InvalidJob(
+            f"message version {message.get('v')!r} is not 1: upgrade this worker or the producer"
+        )
+    try:
+        return Doorbell.model_validate(message)
+    except ValidationError as error:
+        raise InvalidJob(f"not a doorbell message: {describe(error)}") from None
+
+
+def queue_name(lane: Lane, worker: str | None = None) -> str:
+    """The Celery queue of a lane; ``worker`` names one that only workers of that kind read."""
+    return f"revalid.{worker}.{lane}" if worker else f"revalid.{lane}"
+
+
+def make_app(settings: Settings, broker_url: str) -> Celery:
+    """A Celery app whose settings suit jobs of minutes; each says why where it is no default."""
+    app = Celery("revalid", set_as_current=False)
+    broker = celery_url(broker_url)
+    app.conf.update(
+        broker_url=broker,
+        result_backend=celery_url(settings.result_url) if settings.result_url else broker,
+        broker_transport_options={
+            # Above twice the longest job: an unacknowledged message is redelivered after this.
+            "visibility_timeout": 3 * 86_400,
+            "socket_timeout": 10,
+            "socket_connect_timeout": 5,
+            "health_check_interval": 25,
+        },
+        result_backend_transport_options={"socket_timeout": 10, "socket_connect_timeout": 5},
+        broker_connection_timeout=5,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # the default gives up after 100
+        task_default_queue=queue_name(Lane.INTERACTIVE),
+        task_serializer="json",
+        accept_content=["json"],
+        result_serializer="json",
+        task_acks_late=True,  # a message is done when its job's result is recorded
+        task_reject_on_worker_lost=True,
+        task_acks_on_failure=True,  # outcomes live in the ledger; False would requeue for ever
+        task_acks_on_timeout=True,
+        task_track_started=True,
+        worker_prefetch_multiplier=1,  # a slow job must not hold a queued one
+        worker_disable_prefetch=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,  # the lease decides, not a blip
+        worker_pool_start_method="spawn",  # fork would copy event loops and connections
+        worker_soft_shutdown_timeout=settings.grace_s,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=True,
+        task_send_sent_event=True,
+        result_extended=False,  # True stores raw arguments
+        result_expires=86_400,
+        result_backend_always_retry=True,
+        result_backend_max_retries=10,  # the default is without end
+    )
+    return app
+
+
+def celery_url(url: str) -> str:
+    """Celery's spelling of a Redis URL: it names unix sockets in its own way."""
+    if not url.startswith("unix://"):
+        return url
+    path, _, query = url.removeprefix("unix://").partition("?")
+    return f"redis+socket://{path}?virtual_host={query.removeprefix('db=') or 0}"
+
+
+def ring(app: Celery, job: Job, *, worker: str | None = None) -> None:
+    """Publish the doorbell of a recorded job; ringing twice is harmless.
+
+    Celery's ``send_task`` would subscribe to the result; nobody here waits for it that way.
+
+    Raises:
+        BrokerUnavailable: The broker did not take the message.
+    """
+    message = app.amqp.as_task_v2(
+        job.id,
+        TASK,
+        kwargs={"message": Doorbell(job_id=job.id).model_dump()},
+        time_limit=int(job.limits.job_timeout_s) + HARD_LIMIT_MARGIN_S,
+        argsrepr="()",
+        kwargsrepr=f"job={job.id[:12]} strategy={job.strategy} tenant={job.tenant}",
+        ignore_result=False,
+    )
+    try:
+        with app.producer_pool.acquire(block=True, timeout=5) as publisher:
+            app.amqp.send_task_message(
+                publisher,
+                TASK,
+                message,
+                queue=queue_name(job.lane, worker),
+                retry=True,
+                retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_max": 0.5},
+            )
+    except OperationalError as error:
+        raise BrokerUnavailable(
+            f"job {job.id} is recorded, but its doorbell did not ring ({error}): submit it again"
+        ) from None

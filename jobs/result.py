@@ -1,0 +1,134 @@
+"""What a job came to: its verdict, and every step with its output."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from jobs.steps import Frozen
+
+
+class Verdict(StrEnum):
+    """How a finished job ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    ERRORED = "errored"
+
+    @property
+    def judges_project(self) -> bool:
+        """Whether the verdict speaks of the project alone, so that it may be reused."""
+        return self in (Verdict.PASSED, Verdict.FAILED)
+
+
+class StepResult(Frozen):
+    """One step's outcome.
+
+    Attributes:
+        name: What reports call the step.
+        op: The step type.
+        command: The command line of an ``exec``.
+        exit_code: The command's exit code, 128 + n where signal n ended it; 1 for a file
+            operation that failed; None where nothing ran.
+        stdout: Head and tail within the job's cap; text, undecodable bytes replaced.
+        stderr: The same for standard error.
+        stdout_bytes: True size in bytes before the cap.
+        stderr_bytes: The same for standard error.
+        truncated: Either stream was larger than the cap.
+        duration_s: Wall seconds.
+        timed_out: The command was ended at its limit.
+        cached: Replayed from the engine's cache rather than run now.
+        allow_failure: The step's outcome does not decide the verdict.
+        skipped_reason: Why the step did not run; None where it did.
+    """
+
+    name: str
+    op: str = "exec"
+    command: str | None = None
+    exit_code: int | None = None
+    stdout: str = ""
+    stderr: str = ""
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    truncated: bool = False
+    duration_s: float = 0.0
+    timed_out: bool = False
+    cached: bool = False
+    allow_failure: bool = False
+    skipped_reason: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the step leaves the job free to pass; a skipped step does."""
+        return self.skipped_reason is not None or self.exit_code == 0 or self.allow_failure
+
+
+class SandboxReport(Frozen):
+    """Which sandbox ran the job, and why not another.
+
+    Attributes:
+        kind: ``dagger`` or ``local``; None where none was opened.
+        fallback_reason: Why ``auto`` ran locally.
+    """
+
+    kind: Literal["dagger", "local"] | None = None
+    fallback_reason: str | None = None
+
+
+class SourceReport(Frozen):
+    """The project that was validated.
+
+    Attributes:
+        digest: ``sha256:`` of the packed project.
+        files: Files in it.
+        size_bytes: Bytes of it, unpacked.
+    """
+
+    digest: str | None = None
+    files: int = 0
+    size_bytes: int = 0
+
+
+class StrategyReport(Frozen):
+    """The strategy that made the steps, and what it saw in the project."""
+
+    name: str
+    reason: str = ""
+
+
+class JobResult(Frozen):
+    """The one result of a job, as ``--json`` prints it.
+
+    Attributes:
+        error: Why the verdict is ``rejected``, ``errored`` or ``cancelled``, with a mend.
+        tools: Version of each tool that ran, by name.
+        notes: What a reader should know, such as a missing lockfile.
+        reused: The verdict of an earlier, identical job.
+    """
+
+    schema_version: Literal[1] = 1
+    id: str
+    verdict: Verdict
+    error: str | None = None
+    sandbox: SandboxReport = SandboxReport()
+    image: str
+    source: SourceReport = SourceReport()
+    strategy: StrategyReport | None = None
+    tools: dict[str, str] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    labels: dict[str, str] = Field(default_factory=dict)
+    attempts: int
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime
+    steps: tuple[StepResult, ...] = ()
+    reused: bool = False
+
+    @property
+    def failed_step(self) -> StepResult | None:
+        """The first step that kept the job from passing."""
+        return next((step for step in self.steps if not step.ok), None)

@@ -1,0 +1,207 @@
+"""Settings: ``REVALID_*`` from the environment, else from ``.env``; unknown names are refused."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from platformdirs import user_data_path
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from jobs.errors import InvalidSettings
+from jobs.job import DEFAULT_IMAGE, SandboxPolicy, describe
+
+PREFIX = "REVALID_"
+VERSION = version("revalid")
+DATABRICKS = ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "DATABRICKS_WAREHOUSE_ID")
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""Words separated by commas."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; producers, workers and Flower read the same names."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    home: Path = Field(
+        default_factory=lambda: user_data_path("revalid"),
+        description="Where the embedded broker and worker keep all their state.",
+    )
+    broker_url: str | None = Field(
+        default=None,
+        description=(
+            "Redis of the queue and the ledger: redis://, rediss:// or unix://. "
+            "Unset: the embedded broker under REVALID_HOME."
+        ),
+    )
+    result_url: str | None = Field(
+        default=None,
+        description="Redis of Celery's small results. Unset: the same as REVALID_BROKER_URL.",
+    )
+    blob_url: str | None = Field(
+        default=None,
+        description=(
+            "Where blobs above REVALID_BLOB_REDIS_BYTES go: file:///path or s3://bucket/prefix. "
+            "Unset: a directory under REVALID_HOME for the embedded broker, else refused."
+        ),
+    )
+    blob_redis_bytes: int = Field(
+        default=64 * 2**20, ge=0, description="Bytes up to which a blob is kept in Redis itself."
+    )
+    image: str = Field(default=DEFAULT_IMAGE, description="Image of jobs that name none.")
+    tenant: str = Field(default="default", description="Tenant of jobs that name none.")
+    sandbox: SandboxPolicy | None = Field(
+        default=None,
+        description=(
+            "Sandbox policy of a worker: local, auto (Dagger, else local with a note in the "
+            "result) or dagger. Unset: auto for the embedded worker, else dagger."
+        ),
+    )
+    concurrency: int = Field(
+        default_factory=lambda: max(1, min(8, os.cpu_count() or 1)),
+        ge=1,
+        le=64,
+        description="Jobs that one worker runs at a time, each in a process of its own.",
+    )
+    source_roots: Names = Field(
+        default=(),
+        description="Directories that path sources and refresh_from_host may read. Default none.",
+    )
+    secret_allow: Names = Field(
+        default=DATABRICKS,
+        description="Names of worker variables that a job may ask for as env://NAME.",
+    )
+    secret_files: Names = Field(
+        default=(), description="Directories that a job may ask for as file:///path. Default none."
+    )
+    forward_env: Names | None = Field(
+        default=None,
+        description=(
+            "Worker variables given to every sandbox when not empty. Unset: the three "
+            "DATABRICKS_* for the embedded worker, else none."
+        ),
+    )
+    local_env: Names = Field(
+        default=(
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "NO_PROXY",
+            "http_proxy",
+            "https_proxy",
+            "no_proxy",
+            "NODE_EXTRA_CA_CERTS",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "REQUESTS_CA_BUNDLE",
+            "PIP_CERT",
+            "PIP_INDEX_URL",
+            "NPM_CONFIG_REGISTRY",
+            "npm_config_registry",
+        ),
+        description="Worker variables that the local sandbox's commands see besides PATH.",
+    )
+    project_bytes: int = Field(
+        default=2 * 2**30, ge=1, description="Bytes that an unpacked project may have."
+    )
+    project_files: int = Field(
+        default=100_000, ge=1, description="Files and directories that a project may have."
+    )
+    connect_timeout_s: float = Field(
+        default=20, gt=0, le=600, description="Seconds to wait for a Dagger engine to answer."
+    )
+    result_ttl_s: int = Field(
+        default=7 * 86_400, ge=60, description="Seconds that a finished job is kept."
+    )
+    grace_s: float = Field(
+        default=30, ge=1, description="Seconds that a stopping worker gives its running jobs."
+    )
+    scratch: Path | None = Field(
+        default=None, description="Where workers unpack projects. Unset: the temporary directory."
+    )
+    flower_auth: str | None = Field(
+        default=None, description="user:password that Flower asks for. Unset: Flower is loopback."
+    )
+    flower_port: int = Field(default=5555, ge=0, le=65_535, description="Port of `revalid flower`.")
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="How workers write their log."
+    )
+    embedded: bool = Field(
+        default=False,
+        description="Set by `revalid run` for the worker that it starts; not for people.",
+    )
+
+    @field_validator(
+        "source_roots", "secret_allow", "secret_files", "forward_env", "local_env", mode="before"
+    )
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(word.strip() for word in value.split(",") if word.strip())
+        return value
+
+    @property
+    def forwarded(self) -> tuple[str, ...]:
+        """Names of the worker's variables that every sandbox gets."""
+        if self.forward_env is not None:
+            return self.forward_env
+        return DATABRICKS if self.embedded else ()
+
+    @property
+    def sandbox_policy(self) -> SandboxPolicy:
+        """The policy that holds where a job names none."""
+        return self.sandbox or (SandboxPolicy.AUTO if self.embedded else SandboxPolicy.DAGGER)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what :func:`load_settings` passes: it has read and checked every source."""
+        return (init_settings,)
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None,
+    *,
+    env_file: Path | None = Path(".env"),
+    **overrides: Any,
+) -> Settings:
+    """Read the settings.
+
+    Args:
+        environ: The environment; the process's own by default.
+        env_file: A file of ``REVALID_*`` lines; other lines belong to others and are passed over.
+        overrides: Fields that win over both.
+
+    Raises:
+        InvalidSettings: A name is unknown or a value is wrong; one line names it and the mend.
+    """
+    found: dict[str, str] = {}
+    if env_file is not None and env_file.is_file():
+        found.update({name: value or "" for name, value in dotenv_values(env_file).items()})
+    found.update(os.environ if environ is None else environ)
+    values: dict[str, Any] = {}
+    for name, value in found.items():
+        if not name.startswith(PREFIX) or name == "REVALID_REQUIRE_DAGGER":
+            continue
+        field = name.removeprefix(PREFIX).lower()
+        if field not in Settings.model_fields or not name.isupper():
+            known = [PREFIX + field.upper() for field in Settings.model_fields]
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "see docs/reference.md"
+            raise InvalidSettings(f"{name}: no such setting; {hint}")
+        if value != "":
+            values[field] = value
+    try:
+        return Settings(**{**values, **overrides})
+    except ValidationError as error:
+        raise InvalidSettings(f"settings: {PREFIX}{describe(error)}") from None

@@ -1,0 +1,30 @@
+"""Where a job's project comes from."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from jobs.steps import Frozen
+
+
+class TarballSource(Frozen):
+    """A project stored once in the blob store.
+
+    Attributes:
+        digest: sha256 of the stored bytes, in hex.
+        size_bytes: Stored bytes.
+    """
+
+    kind: Literal["tarball"] = "tarball"
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=0)
+
+
+class PathSource(Frozen):
+    """A directory that only the worker sees, under one of its ``REVALID_SOURCE_ROOTS``."""
+
+    kind: Literal["path"] = "path"
+    path: str = Field(pattern=r"^/[^\x00\r\n]*$", max_length=4096)
+
+
+Source = Annotated[TarballSource | PathSource, Field(discriminator="kind")]

@@ -1,0 +1,231 @@
+"""The sandbox protocol: where steps run.
+
+Both sandboxes pass one contract suite (``tests/contract``). A relative path starts at the workdir,
+parents are made, and ``..`` cannot leave the sandbox. A non-zero exit is a result; a sandbox that
+breaks raises :class:`~jobs.errors.SandboxLost`.
+"""
+
+import fnmatch
+import posixpath
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+WORKDIR = "/workspace"
+COMMAND_TIMEOUT_S = 600.0
+OUTPUT_BYTES = 131_072
+KILL_GRACE_S = 5.0
+
+OnOutput = Callable[[Literal["stdout", "stderr"], bytes], None]
+"""Called from the event loop with output while the command runs, as far as it can be had live."""
+
+
+class StepFailed(Exception):
+    """An operation could not be done on these files; the step fails and the job goes on.
+
+    The message names the operation, the path and the reason.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One captured stream: its head and tail within the cap, and its true size in bytes."""
+
+    head: bytes
+    tail: bytes
+    size: int
+
+    @property
+    def truncated(self) -> bool:
+        """Whether bytes between head and tail were left out."""
+        return self.size > len(self.head) + len(self.tail)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """How a command ended.
+
+    Attributes:
+        exit_code: 128 + n where signal n ended it.
+        duration_s: Wall seconds of the command itself.
+        timed_out: It was ended at its limit; output until then is kept.
+        cached: Replayed from the engine's cache.
+    """
+
+    exit_code: int
+    stdout: Stream
+    stderr: Stream
+    duration_s: float
+    timed_out: bool = False
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a directory."""
+
+    name: str
+    is_directory: bool
+
+
+class Sandbox(Protocol):
+    """A private file system with a workdir and an environment, in which commands run."""
+
+    kind: Literal["dagger", "local"]
+    workdir: str
+
+    async def exec(
+        self,
+        command: str,
+        *,
+        timeout_s: float = COMMAND_TIMEOUT_S,
+        output_bytes: int = OUTPUT_BYTES,
+        reuse: bool = False,
+        on_output: OnOutput | None = None,
+    ) -> ExecResult:
+        """Run ``command`` through ``sh -c`` in the workdir, with no standard input.
+
+        At ``timeout_s`` seconds the whole process tree gets SIGTERM, then SIGKILL after
+        :data:`KILL_GRACE_S`. Processes left behind when the command ends are ended too.
+
+        Args:
+            output_bytes: Bytes of each stream kept, half head and half tail.
+            reuse: An identical earlier run on identical files may be replayed.
+
+        Raises:
+            SandboxLost: The sandbox broke; nothing is known about the command.
+        """
+        ...
+
+    async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
+        """Write one file with ``mode``.
+
+        Raises:
+            StepFailed: The path is protected, leaves the sandbox or is a directory.
+        """
+        ...
+
+    async def write_files(self, files: Mapping[str, str | bytes]) -> None:
+        """Write many files, each 0644, as one operation: all or none where one is refused.
+
+        Raises:
+            StepFailed: As :meth:`write_file`.
+        """
+        ...
+
+    async def read_file(self, path: str) -> bytes:
+        """The file's bytes, whatever they are.
+
+        Raises:
+            StepFailed: There is no such file, or the path leaves the sandbox.
+        """
+        ...
+
+    async def delete_file(self, path: str) -> None:
+        """Delete one file.
+
+        Raises:
+            StepFailed: There is no such file, or the path is protected.
+        """
+        ...
+
+    async def list_directory(self, path: str = ".") -> list[Entry]:
+        """The names in a directory, sorted.
+
+        Raises:
+            StepFailed: There is no such directory.
+        """
+        ...
+
+    async def set_workdir(self, path: str) -> None:
+        """Start later commands and relative paths at ``path``; it is made if missing.
+
+        Raises:
+            StepFailed: The path leaves the sandbox or is a file.
+        """
+        ...
+
+    async def export_directory(self, path: str, host_path: Path) -> None:
+        """Copy a directory of the sandbox to ``host_path`` on the worker.
+
+        Links are copied as links and never followed.
+
+        Raises:
+            StepFailed: There is no such directory.
+        """
+        ...
+
+    async def refresh_from_host(
+        self, host_path: Path, path: str = ".", *, only: tuple[str, ...] | None = None
+    ) -> None:
+        """Copy a directory of the worker over ``path``; files that are not in it stay.
+
+        Args:
+            only: Relative paths of the files to copy; all where None.
+
+        Raises:
+            StepFailed: ``host_path`` is no directory.
+        """
+        ...
+
+    async def fork(self) -> "Sandbox":
+        """A sandbox that starts from this one's state; neither sees the other's later changes."""
+        ...
+
+    def with_env(self, name: str, value: str) -> None:
+        """Set one variable for later commands."""
+        ...
+
+    def with_envs(self, variables: Mapping[str, str]) -> None:
+        """Set many variables for later commands."""
+        ...
+
+    def with_secret(self, name: str, value: str) -> None:
+        """Set a variable whose value is never an argument, a cache key in clear or a log line."""
+        ...
+
+    async def close(self) -> None:
+        """End what still runs and free what the sandbox holds; closing twice is allowed."""
+        ...
+
+
+def resolve(workdir: str, path: str) -> str:
+    """The absolute, normalised form of ``path``.
+
+    Raises:
+        StepFailed: ``..`` would leave the sandbox's root.
+    """
+    joined = posixpath.join(workdir, path)
+    depth = 0
+    for part in joined.split("/"):
+        depth += -1 if part == ".." else part not in ("", ".")
+        if depth < 0:
+            raise StepFailed(
+                f"path {path!r} leaves the sandbox: use a path below its root, without '..'"
+            )
+    return posixpath.normpath("/" + joined.lstrip("/"))
+
+
+def check_unprotected(operation: str, path: str, globs: tuple[str, ...], root: str) -> None:
+    """Refuse to change a file that a protected glob covers.
+
+    A glob covers a path relative to ``root`` or absolute, any of its parents, and without a slash
+    any file of that name.
+
+    Args:
+        path: Absolute and normalised, as :func:`resolve` gives it.
+
+    Raises:
+        StepFailed: The path is protected.
+    """
+    relative = posixpath.relpath(path, root)
+    parents = relative.split("/")
+    covered = ["/".join(parents[: end + 1]) for end in range(len(parents))] + [path]
+    for glob in globs:
+        pattern = posixpath.normpath(glob)
+        named = "/" not in pattern and fnmatch.fnmatchcase(parents[-1], pattern)
+        if named or any(fnmatch.fnmatchcase(candidate, pattern) for candidate in covered):
+            raise StepFailed(
+                f"{operation} {relative}: protected by {glob!r}; leave this file as it is"
+            )
