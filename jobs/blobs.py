@@ -5,13 +5,14 @@ The object store is a directory or S3, through ``obstore``.
 
 import hashlib
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import obstore
 from obstore.store import ObjectStore, from_url
 from redis import Redis
 
 from jobs.errors import BrokerUnavailable, InvalidProject, InvalidSettings
+from jobs.settings import Settings
 
 CHUNK = 1 << 20
 
@@ -31,6 +32,19 @@ class BlobStore:
         self._redis_bytes = redis_bytes
         self._ttl_s = ttl_s
         self._url = url
+
+    @classmethod
+    def from_settings(cls, redis: Redis, settings: Settings) -> Self:
+        """A store as ``REVALID_BLOB_*`` say; the embedded broker's is below ``REVALID_HOME``."""
+        url = settings.blob_url
+        if url is None and settings.embedded:
+            url = f"file://{settings.home / 'blobs'}"
+        return cls(
+            redis,
+            url=url,
+            redis_bytes=settings.blob_redis_bytes,
+            ttl_s=settings.result_ttl_s,
+        )
 
     def put(self, file: IO[bytes], digest: str, size: int) -> None:
         """Store the file's bytes, unless they are stored already.

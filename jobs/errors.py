@@ -14,6 +14,7 @@
         EngineUnavailable     no Dagger engine answers
         SandboxLost           a sandbox broke while a step ran
         LeaseLost             another attempt owns the job now
+        ResultTimeout         the caller would not wait longer for a result
 
 A command that exits non-zero is in neither branch: it is a step's result.
 """
@@ -65,3 +66,7 @@ class SandboxLost(TransientError):
 
 class LeaseLost(TransientError):
     """The lease ended and another attempt may own the job: this one must record nothing."""
+
+
+class ResultTimeout(TransientError):
+    """The job was not done in the time that the caller gave; it goes on."""

@@ -1,13 +1,21 @@
 """The event stream of each job: one Redis stream, read from any point, sync or async.
 
-Types: ``queued``, ``started`` (worker, attempt), ``sandbox`` (kind, fallback_reason), ``plan``
-(strategy, reason, steps), ``step_started`` (name, index), ``output`` (name, stream, text),
-``step_finished`` (name, index, the step's figures), ``cancelling``, ``requeued``, ``finished``
-(verdict).
+====================  =======================================================================
+``queued``            the job waits
+``started``           ``worker``, ``attempt``
+``sandbox``           ``kind``, ``fallback_reason``, ``image``
+``plan``              ``strategy``, ``reason``, ``steps`` (names), ``notes``
+``step_started``      ``index``, ``name``, ``command``
+``output``            ``index``, ``stream``, ``text``
+``step_finished``     ``index``, ``name``, ``ok``, ``exit_code``, ``duration_s``, ``timed_out``,
+                      ``cached``, ``skipped_reason``
+``cancelling``        somebody asked for the job to end
+``requeued``          its worker gave it back
+``finished``          ``verdict``; always the last
+====================  =======================================================================
 """
 
 import json
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +25,8 @@ from redis import Redis
 from jobs.ledger import EVENTS_MAX, events_key
 
 FINISHED = "finished"
-_BLOCK_MS = 4_000
+BLOCK_S = 4.0
+"""Longest wait of one read: below the socket's own timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,33 +53,25 @@ def append(client: Redis, job_id: str, type_: str, data: dict[str, Any]) -> None
     )
 
 
-def follow(client: Redis, job_id: str, after: str = "0") -> Iterator[Event]:
-    """Events after an id, waiting for more, until the job is done.
-
-    Yields ``None``-free events only; a caller that wants to stop waiting closes the iterator.
-    """
-    while True:
-        for event in _decode(client.xread({events_key(job_id): after}, block=_BLOCK_MS)):
-            after = event.id
-            yield event
-            if event.last:
-                return
+def read(client: Redis, job_id: str, after: str, *, block_s: float = BLOCK_S) -> list[Event]:
+    """Events after an id; waits up to ``block_s`` seconds (at most :data:`BLOCK_S`) for one."""
+    return _decode(client.xread({events_key(job_id): after}, block=_milliseconds(block_s)))
 
 
-async def follow_async(
-    client: "redis.asyncio.Redis", job_id: str, after: str = "0"
-) -> AsyncIterator[Event]:
-    """The same as :func:`follow`, on an event loop."""
-    while True:
-        for event in _decode(await client.xread({events_key(job_id): after}, block=_BLOCK_MS)):
-            after = event.id
-            yield event
-            if event.last:
-                return
+async def read_async(
+    client: "redis.asyncio.Redis", job_id: str, after: str, *, block_s: float = BLOCK_S
+) -> list[Event]:
+    """The same as :func:`read`, on an event loop."""
+    return _decode(await client.xread({events_key(job_id): after}, block=_milliseconds(block_s)))
 
 
-def _decode(answer: Any) -> Iterator[Event]:
-    streams = answer.items() if isinstance(answer, dict) else answer or ()
-    for _, entries in streams:
-        for event_id, fields in entries:
-            yield Event(event_id, fields["type"], json.loads(fields.get("data", "{}")))
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(min(seconds, BLOCK_S) * 1000))  # 0 would wait for ever
+
+
+def _decode(answer: Any) -> list[Event]:
+    return [
+        Event(event_id, fields["type"], json.loads(fields.get("data", "{}")))
+        for _, entries in answer
+        for event_id, fields in entries
+    ]

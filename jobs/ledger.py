@@ -62,6 +62,7 @@ class Record:
     """A job as the ledger holds it; ``result`` is JSON, or ``blob:<sha256>`` where it is large."""
 
     job: str
+    queue: str
     state: State
     verdict: Verdict | None
     attempts: int
@@ -100,13 +101,12 @@ class Ledger:
         self._cancel = _script(redis, "cancel")
         self._release = _script(redis, "release")
 
-    def submit(self, job: Job) -> Submitted:
+    def submit(self, job: Job, queue: str) -> Submitted:
         """Record a job as queued, unless an identical one is under way or has judged the project.
 
-        The caller rings the doorbell after ``NEW``.
+        The caller rings the doorbell on ``queue``, unless the verdict is ``REUSED``.
         """
-        answer = self._run(self._submit, job.id, job.model_dump_json(), job.lane)
-        return Submitted(answer)
+        return Submitted(self._run(self._submit, job.id, job.model_dump_json(), queue))
 
     def claim(self, job_id: str, worker: str, *, lease_s: float = LEASE_S) -> Attempt | None:
         """Own a job for ``lease_s`` seconds; None where another attempt owns it or it is done.
@@ -206,6 +206,7 @@ def decode_record(fields: dict[str, str]) -> Record:
     assert queued_at is not None, "submit sets it"  # noqa: S101
     return Record(
         job=fields["job"],
+        queue=fields["queue"],
         state=State(fields["state"]),
         verdict=Verdict(verdict) if verdict else None,
         attempts=int(fields.get("attempts", 0)),

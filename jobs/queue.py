@@ -95,7 +95,7 @@ def celery_url(url: str) -> str:
     return f"redis+socket://{path}?virtual_host={query.removeprefix('db=') or 0}"
 
 
-def ring(app: Celery, job: Job, *, worker: str | None = None) -> None:
+def ring(app: Celery, job: Job, queue: str) -> None:
     """Publish the doorbell of a recorded job; ringing twice is harmless.
 
     Celery's ``send_task`` would subscribe to the result; nobody here waits for it that way.
@@ -118,7 +118,7 @@ def ring(app: Celery, job: Job, *, worker: str | None = None) -> None:
                 publisher,
                 TASK,
                 message,
-                queue=queue_name(job.lane, worker),
+                queue=queue,
                 retry=True,
                 retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_max": 0.5},
             )

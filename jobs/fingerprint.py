@@ -1,0 +1,46 @@
+"""What a worker would do with a job: equal fingerprints, equal treatment.
+
+`revalid run` uses a worker that is already there only when its fingerprint is the one that a worker
+started now would have.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from jobs.settings import VERSION, Settings
+
+_ENGINE = ("_EXPERIMENTAL_DAGGER_", "DAGGER_", "DOCKER_")
+_WORKER_FIELDS = (
+    "home",
+    "broker_url",
+    "blob_url",
+    "sandbox",
+    "source_roots",
+    "secret_allow",
+    "secret_files",
+    "forward_env",
+    "local_env",
+    "project_bytes",
+    "project_files",
+    "connect_timeout_s",
+    "embedded",
+)
+
+
+def fingerprint(settings: Settings, environ: Mapping[str, str]) -> str:
+    """16 hex digits over version, engine variables, worker settings and the values it hands on."""
+    handed_on = {"PATH", *settings.forwarded, *settings.secret_allow, *settings.local_env}
+    seen = {
+        name: value
+        for name, value in environ.items()
+        if name in handed_on or name.startswith(_ENGINE)
+    }
+    fields = settings.model_dump(mode="json", include=set(_WORKER_FIELDS))
+    content = json.dumps([VERSION, fields, seen], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def worker_key(value: str) -> str:
+    """The key that lives while a worker with this fingerprint takes jobs."""
+    return f"revalid:worker:{value}"

@@ -1,0 +1,107 @@
+"""The client on an event loop: short calls run in a thread, waiting costs one connection."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any, Self
+
+import redis.asyncio
+from anyio import to_thread
+
+from jobs import events
+from jobs.connection import connect_async
+from jobs.errors import ResultTimeout
+from jobs.ledger import Record, State, Submitted
+from jobs.result import JobResult
+from jobs.settings import Settings
+from producer.client import Client, JobHandle, decode_result
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncJobHandle:
+    """:class:`~producer.client.JobHandle` on an event loop."""
+
+    id: str
+    client: "AsyncClient"
+    submitted: Submitted | None = None
+
+    @property
+    def _sync(self) -> JobHandle:
+        return JobHandle(self.id, self.client.sync, self.submitted)
+
+    async def status(self) -> Record:
+        """The job's record. Raises :class:`~jobs.errors.UnknownJob` where there is none."""
+        return await to_thread.run_sync(self._sync.status)
+
+    async def events(self, after: str = "0") -> AsyncIterator[events.Event]:
+        """The job's events after an event id, until the job is done."""
+        await self.status()
+        while True:
+            with self.client.sync.errors():
+                found = await events.read_async(self.client.redis, self.id, after)
+            for event in found:
+                after = event.id
+                yield event
+                if event.last:
+                    return
+            if not found:
+                await self.status()
+
+    async def result(self, timeout_s: float | None = None) -> JobResult:
+        """Wait for the job and return its result.
+
+        Raises:
+            ResultTimeout: It was not done after ``timeout_s`` seconds.
+            UnknownJob: No job has this id.
+        """
+        deadline = None if timeout_s is None else monotonic() + timeout_s
+        after = "0"
+        while (record := await self.status()).state is not State.DONE:
+            left = events.BLOCK_S if deadline is None else deadline - monotonic()
+            if left <= 0:
+                raise ResultTimeout(f"job {self.id} is still {record.state}: wait longer")
+            with self.client.sync.errors():
+                for event in await events.read_async(
+                    self.client.redis, self.id, after, block_s=left
+                ):
+                    after = event.id
+        return decode_result(self.id, record, reused=self.submitted is Submitted.REUSED)
+
+    async def cancel(self) -> State:
+        """Ask the job to end; the state it was in. A done job stays as it is."""
+        return await to_thread.run_sync(self._sync.cancel)
+
+
+class AsyncClient:
+    """:class:`~producer.client.Client` on an event loop; raises what that does."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.sync = Client(settings)
+        self.redis: redis.asyncio.Redis = connect_async(self.sync.url)
+
+    async def submit(
+        self, project: Path | str | bytes | None = None, **options: Any
+    ) -> AsyncJobHandle:
+        """As :meth:`producer.client.Client.submit`."""
+        handle = await to_thread.run_sync(lambda: self.sync.submit(project, **options))
+        return AsyncJobHandle(handle.id, self, handle.submitted)
+
+    def job(self, job_id: str) -> AsyncJobHandle:
+        """A job submitted earlier, perhaps elsewhere."""
+        return AsyncJobHandle(job_id, self)
+
+    async def ping(self) -> None:
+        """Raise :class:`~jobs.errors.BrokerUnavailable` where the broker does not answer."""
+        await to_thread.run_sync(self.sync.ping)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.redis.aclose()
+        self.sync.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()

@@ -1,0 +1,180 @@
+"""The client for web backends and scripts: submit jobs, follow them, read results, cancel."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self
+
+from celery import Celery
+
+from jobs import events
+from jobs.blobs import BlobStore
+from jobs.connection import broker_errors, connect
+from jobs.errors import InvalidSettings, ResultTimeout
+from jobs.job import parse_job
+from jobs.ledger import Ledger, Record, State, Submitted
+from jobs.queue import make_app, queue_name, ring
+from jobs.result import JobResult
+from jobs.settings import Settings, load_settings
+from jobs.source import TarballSource
+from producer.submission import prepare
+
+
+def decode_result(job_id: str, record: Record, *, reused: bool = False) -> JobResult:
+    """The result of a done job; one that was cancelled before it ran has no steps."""
+    if record.result is not None:
+        result = JobResult.model_validate_json(record.result)
+        return result.model_copy(update={"reused": True}) if reused else result
+    job = parse_job(record.job)
+    assert record.verdict is not None  # noqa: S101
+    assert record.finished_at is not None  # noqa: S101
+    return JobResult(
+        id=job_id,
+        verdict=record.verdict,
+        error="cancelled before it ran",
+        image=job.image,
+        labels=job.labels,
+        attempts=record.attempts,
+        queued_at=record.queued_at,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class JobHandle:
+    """A submitted job.
+
+    Attributes:
+        submitted: Whether the submit made it, joined one under way or reused a verdict.
+    """
+
+    id: str
+    client: "Client"
+    submitted: Submitted | None = None
+
+    def status(self) -> Record:
+        """The job's record. Raises :class:`~jobs.errors.UnknownJob` where there is none."""
+        with self.client.errors():
+            return self.client.ledger.record(self.id)
+
+    def events(self, after: str = "0") -> Iterator[events.Event]:
+        """The job's events after an event id, until the job is done."""
+        self.status()
+        while True:
+            with self.client.errors():
+                found = events.read(self.client.redis, self.id, after)
+            for event in found:
+                after = event.id
+                yield event
+                if event.last:
+                    return
+            if not found:
+                self.status()
+
+    def result(self, timeout_s: float | None = None) -> JobResult:
+        """Wait for the job and return its result.
+
+        Raises:
+            ResultTimeout: It was not done after ``timeout_s`` seconds.
+            UnknownJob: No job has this id.
+        """
+        deadline = None if timeout_s is None else monotonic() + timeout_s
+        with self.client.errors():
+            after = "0"
+            while (record := self.client.ledger.record(self.id)).state is not State.DONE:
+                left = events.BLOCK_S if deadline is None else deadline - monotonic()
+                if left <= 0:
+                    raise ResultTimeout(f"job {self.id} is still {record.state}: wait longer")
+                for event in events.read(self.client.redis, self.id, after, block_s=left):
+                    after = event.id
+        return decode_result(self.id, record, reused=self.submitted is Submitted.REUSED)
+
+    def cancel(self) -> State:
+        """Ask the job to end; the state it was in. A done job stays as it is."""
+        with self.client.errors():
+            return self.client.ledger.cancel(self.id)
+
+
+class Client:
+    """Submits jobs to one broker. Safe to share between threads.
+
+    Args:
+        settings: Read from the environment and ``.env`` by default.
+        worker: Fingerprint of the workers that shall take the jobs; by default any.
+
+    Raises:
+        InvalidSettings: No broker is named, or a setting is wrong.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, worker: str | None = None) -> None:
+        self.settings = settings or load_settings()
+        if self.settings.broker_url is None:
+            raise InvalidSettings(
+                "REVALID_BROKER_URL is not set: name a Redis, or run `revalid broker start` "
+                "and use the URL that it prints"
+            )
+        self.url = self.settings.broker_url
+        self.redis = connect(self.url)
+        self._raw = connect(self.url, text=False)
+        self.ledger = Ledger(self.redis, result_ttl_s=self.settings.result_ttl_s)
+        self.blobs = BlobStore.from_settings(self._raw, self.settings)
+        self.app: Celery = make_app(self.settings, self.url)
+        self._worker = worker
+
+    def submit(self, project: Path | str | bytes | None = None, **options: Any) -> JobHandle:
+        """Submit a project: a directory, a tarball file or a tarball's bytes.
+
+        Takes the options of :func:`producer.submission.prepare`. An identical job that is queued or
+        running is joined, and one that passed or failed is answered with its verdict, unless
+        ``fresh=True``.
+
+        Raises:
+            PermanentError: The job or the project is wrong; nothing was stored.
+            BrokerUnavailable: The broker is not reached or is full.
+        """
+        source = Path(project) if isinstance(project, str) else project
+        with prepare(self.settings, source, **options) as submission, self.errors():
+            job = submission.job
+            if submission.tarball is not None and isinstance(job.source, TarballSource):
+                self.blobs.put(submission.tarball, job.source.digest, submission.size)
+            queue = queue_name(job.lane, self._worker)
+            submitted = self.ledger.submit(job, queue)
+            if submitted is not Submitted.REUSED:
+                ring(self.app, job, queue)
+        return JobHandle(job.id, self, submitted)
+
+    def job(self, job_id: str) -> JobHandle:
+        """A job submitted earlier, perhaps elsewhere."""
+        return JobHandle(job_id, self)
+
+    def ping(self) -> None:
+        """Raise :class:`~jobs.errors.BrokerUnavailable` where the broker does not answer."""
+        with self.errors():
+            self.redis.ping()
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Redis's failures as this project's errors."""
+        with broker_errors(self.url):
+            yield
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.redis.close()
+        self._raw.close()
+        self.app.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,117 @@
+"""From what a caller has (a directory, a tarball, commands) to a job and its packed project.
+
+Everything wrong is found here, before anything is stored.
+"""
+
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from jobs import tarball
+from jobs.errors import InvalidProject
+from jobs.job import Job, Lane, Limits, SandboxPolicy, StrategyName, parse_job
+from jobs.settings import Settings
+from jobs.steps import Step
+
+_IN_MEMORY_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A valid job, and its project's tarball where it has one to store."""
+
+    job: Job
+    tarball: BinaryIO | None
+    size: int
+
+
+@contextmanager
+def prepare(
+    settings: Settings,
+    project: Path | bytes | None,
+    *,
+    on_worker: bool = False,
+    strategy: StrategyName | str | None = None,
+    commands: Sequence[str] = (),
+    steps: Sequence[Step | Mapping[str, Any]] = (),
+    image: str | None = None,
+    env: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    protected: Sequence[str] = (),
+    limits: Limits | Mapping[str, Any] | None = None,
+    sandbox: SandboxPolicy | str | None = None,
+    labels: Mapping[str, str] | None = None,
+    tenant: str | None = None,
+    lane: Lane | str = Lane.INTERACTIVE,
+    fresh: bool = False,
+) -> Iterator[Submission]:
+    """Pack and check a project, and make its job.
+
+    Args:
+        project: A directory, a tarball file, or a tarball's bytes; None for a trajectory without.
+        on_worker: ``project`` is a path that only the worker sees.
+        strategy: By default ``command`` where ``commands`` are given, ``trajectory`` where
+            ``steps`` are, else ``auto``.
+        fresh: Run even where an identical job has a verdict.
+
+    Raises:
+        InvalidJob: A field is wrong.
+        InvalidProject: The project is missing, unreadable, unsafe or too large.
+    """
+    made = strategy or ("command" if commands else "trajectory" if steps else "auto")
+    fields: dict[str, Any] = {
+        "tenant": tenant or settings.tenant,
+        "strategy": made,
+        "steps": [
+            *({"op": "exec", "command": command} for command in commands),
+            *(step if isinstance(step, Mapping) else step.model_dump() for step in steps),
+        ],
+        "image": image or settings.image,
+        "env": dict(env or {}),
+        "secrets": dict(secrets or {}),
+        "protected": list(protected),
+        "limits": limits.model_dump() if isinstance(limits, Limits) else dict(limits or {}),
+        "sandbox": sandbox,
+        "labels": dict(labels or {}),
+        "lane": lane,
+        # Nobody here knows what is at a worker's path: such a job is never joined to another.
+        "nonce": uuid.uuid4().hex if fresh or on_worker else None,
+    }
+    placeholder = {"kind": "tarball", "digest": "0" * 64, "size_bytes": 0}
+    fields["source"] = placeholder if project is not None else None
+    parse_job(fields)  # before the work of packing
+    if project is None or on_worker:
+        fields["source"] = {"kind": "path", "path": str(project)} if project else None
+        yield Submission(parse_job(fields), None, 0)
+        return
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as spool:
+        packed: BinaryIO = spool  # type: ignore[assignment]
+        _pack(project, packed, tarball.Bounds(settings.project_files, settings.project_bytes))
+        size = packed.seek(0, 2)
+        digest = tarball.digest(packed)
+        fields["source"] = {"kind": "tarball", "digest": digest, "size_bytes": size}
+        yield Submission(parse_job(fields), packed, size)
+
+
+def _pack(project: Path | bytes, into: BinaryIO, bounds: tarball.Bounds) -> None:
+    if isinstance(project, bytes):
+        into.write(project)
+    elif project.is_file():
+        try:
+            with project.open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    into.write(chunk)
+        except OSError as error:
+            raise InvalidProject(f"project {project}: {error.strerror}") from None
+    else:
+        tarball.pack(project, into, bounds)
+        return
+    try:
+        tarball.check(into, bounds)
+    except InvalidProject as error:
+        name = "the tarball" if isinstance(project, bytes) else f"project {project}"
+        raise InvalidProject(f"{name}: {error}") from None
