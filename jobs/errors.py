@@ -11,6 +11,7 @@
         UnknownJob            no job has this id
       TransientError          retried: our side failed
         BrokerUnavailable     Redis is not reached
+        WorkerUnavailable     no worker takes the job
         EngineUnavailable     no Dagger engine answers
         SandboxLost           a sandbox broke while a step ran
         LeaseLost             another attempt owns the job now
@@ -54,6 +55,10 @@ class TransientError(JobError):
 
 class BrokerUnavailable(TransientError):
     """Redis is not reached, or refuses to store."""
+
+
+class WorkerUnavailable(TransientError):
+    """The worker that was to take the job did not start, or ended."""
 
 
 class EngineUnavailable(TransientError):

@@ -25,6 +25,7 @@ _WORKER_FIELDS = (
     "project_files",
     "connect_timeout_s",
     "embedded",
+    "instance",
 )
 
 

@@ -100,6 +100,7 @@ class Ledger:
         self._finish = _script(redis, "finish")
         self._cancel = _script(redis, "cancel")
         self._release = _script(redis, "release")
+        self._reap = _script(redis, "reap")
 
     def submit(self, job: Job, queue: str) -> Submitted:
         """Record a job as queued, unless an identical one is under way or has judged the project.
@@ -159,6 +160,16 @@ class Ledger:
     def release(self, attempt: Attempt) -> bool:
         """Give a job back to the queue before its lease ends; the caller rings the doorbell."""
         return bool(self._run(self._release, attempt.job_id, attempt.fence) == "QUEUED")
+
+    def reap(self, overdue_s: float) -> list[str]:
+        """Return jobs whose lease ended to the queue.
+
+        Returns:
+            Ids of queued jobs whose doorbell may be lost: those, and jobs that have waited for
+            ``overdue_s`` seconds since they were last returned here.
+        """
+        answer = self._reap(keys=[QUEUED_KEY, RUNNING_KEY], args=[int(overdue_s * 1000)])
+        return [str(job_id) for job_id in answer]
 
     def cancel(self, job_id: str) -> State:
         """Ask that a job ends: a queued one is done at once, a running one within seconds.

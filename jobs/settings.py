@@ -134,6 +134,13 @@ class Settings(BaseSettings):
         default=False,
         description="Set by `revalid run` for the worker that it starts; not for people.",
     )
+    instance: str | None = Field(
+        default=None,
+        description=(
+            "Set by `revalid run` for the worker that it starts, so that no other run counts on "
+            "it; not for people."
+        ),
+    )
 
     @field_validator(
         "source_roots", "secret_allow", "secret_files", "forward_env", "local_env", mode="before"

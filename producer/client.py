@@ -20,7 +20,7 @@ from jobs.queue import make_app, queue_name, ring
 from jobs.result import JobResult
 from jobs.settings import Settings, load_settings
 from jobs.source import TarballSource
-from producer.submission import prepare
+from producer.submission import Submission, prepare
 
 
 def decode_result(job_id: str, record: Record, *, reused: bool = False) -> JobResult:
@@ -104,13 +104,12 @@ class Client:
 
     Args:
         settings: Read from the environment and ``.env`` by default.
-        worker: Fingerprint of the workers that shall take the jobs; by default any.
 
     Raises:
         InvalidSettings: No broker is named, or a setting is wrong.
     """
 
-    def __init__(self, settings: Settings | None = None, *, worker: str | None = None) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or load_settings()
         if self.settings.broker_url is None:
             raise InvalidSettings(
@@ -123,7 +122,6 @@ class Client:
         self.ledger = Ledger(self.redis, result_ttl_s=self.settings.result_ttl_s)
         self.blobs = BlobStore.from_settings(self._raw, self.settings)
         self.app: Celery = make_app(self.settings, self.url)
-        self._worker = worker
 
     def submit(self, project: Path | str | bytes | None = None, **options: Any) -> JobHandle:
         """Submit a project: a directory, a tarball file or a tarball's bytes.
@@ -137,11 +135,24 @@ class Client:
             BrokerUnavailable: The broker is not reached or is full.
         """
         source = Path(project) if isinstance(project, str) else project
-        with prepare(self.settings, source, **options) as submission, self.errors():
-            job = submission.job
+        with prepare(self.settings, source, **options) as submission:
+            return self.send(submission)
+
+    def send(self, submission: Submission, *, worker: str | None = None) -> JobHandle:
+        """Store and queue what :func:`producer.submission.prepare` made.
+
+        Args:
+            worker: Fingerprint of the workers that shall take the job; by default any.
+
+        Raises:
+            BrokerUnavailable: The broker is not reached or is full.
+        """
+        job = submission.job
+        queue = queue_name(job.lane, worker)
+        with self.errors():
             if submission.tarball is not None and isinstance(job.source, TarballSource):
+                submission.tarball.seek(0)
                 self.blobs.put(submission.tarball, job.source.digest, submission.size)
-            queue = queue_name(job.lane, self._worker)
             submitted = self.ledger.submit(job, queue)
             if submitted is not Submitted.REUSED:
                 ring(self.app, job, queue)

@@ -1,0 +1,42 @@
+PYTHON ?= python3
+WORKERS ?= 1
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.PHONY: run
+run: .venv/installed ## validate the three example apps and show their verdicts
+	@$(BIN)/python examples/run.py
+
+.PHONY: test
+test: .venv/installed ## run the tests; those marked dagger run where an engine answers
+	$(BIN)/python -m pytest
+
+.PHONY: check
+check: .venv/installed ## what CI runs: format, lint, types, import directions, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --cache-dir .venv/import-linter
+	$(BIN)/python -m pytest
+
+.PHONY: bench
+bench: .venv/installed ## print the ratios of benchmarks/, measured in one run
+	$(BIN)/python -m benchmarks
+
+.PHONY: up
+up: ## start Redis, engine, Flower and WORKERS=n workers with Docker Compose
+	docker compose up --detach --build --wait --scale worker=$(WORKERS)
+
+.PHONY: down
+down: ## stop what `make up` started; volumes stay
+	docker compose down
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

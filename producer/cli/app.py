@@ -1,0 +1,237 @@
+"""The commands and their help. What they do is imported when they run: it takes half a second."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Exit, Option, Typer
+
+from producer.cli import options
+from producer.cli.options import JobOptions
+
+app = Typer(
+    name="revalid",
+    help="Validate software projects in fresh sandboxes.",
+    epilog="Exit status: 0 passed or done; 1 failed, timed out or cancelled; 2 bad input, usage or "
+    "rejected; 3 our side failed, or broker or engine not reached; 130 interrupted.\n\n"
+    "Settings are read from REVALID_* variables and from .env in the current directory.",
+)
+broker = Typer(help="The broker on this machine, for those who name no other.")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"revalid {version('revalid')}")
+        raise Exit
+
+
+@app.callback()
+def _main(
+    _version: Annotated[
+        bool,
+        Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "revalid run .\n\n"
+    "revalid run app.tar.gz --sandbox dagger --timeout 120\n\n"
+    "revalid run . --command 'npm ci' --command 'npm test'\n\n"
+    "revalid run . --secret DATABRICKS_TOKEN=env://DATABRICKS_TOKEN\n\n"
+    "revalid run . --json | jq .verdict\n\n"
+    "Without REVALID_BROKER_URL a broker and a worker are started for this run and end with it. "
+    "A .env of the project itself is not read."
+)
+def run(
+    path: options.Project = Path(),
+    strategy: options.Strategy = None,
+    command: options.Commands = None,
+    sandbox: options.Sandbox = None,
+    image: options.Image = None,
+    timeout: options.Timeout = 600,
+    job_timeout: options.JobTimeout = 3_600,
+    env: options.Env = None,
+    secret: options.Secret = None,
+    label: options.Label = None,
+    fresh: options.Fresh = False,
+    json: options.Json = False,
+) -> int:
+    """Validate a project now, show it as it goes, and exit with the verdict."""
+    from producer.cli import run as implementation
+
+    asked = JobOptions(
+        strategy, command, sandbox, image, timeout, job_timeout, env, secret, label, fresh
+    )
+    return implementation.run(path, asked, json=json)
+
+
+@app.command(
+    epilog="Example of a trajectory:\n\n"
+    '{"op": "write_file", "path": "hello.py", "content": "print(1)"}\n\n'
+    '{"op": "exec", "command": "python3 hello.py"}'
+)
+def replay(
+    trajectory: Annotated[
+        Path, Argument(metavar="TRAJECTORY", help="JSON Lines: one step a line.")
+    ],
+    project: Annotated[
+        Path | None,
+        Option("--project", metavar="PATH", help="Directory or tarball that the steps start from."),
+    ] = None,
+    sandbox: options.Sandbox = None,
+    image: options.Image = None,
+    timeout: options.Timeout = 600,
+    job_timeout: options.JobTimeout = 3_600,
+    env: options.Env = None,
+    secret: options.Secret = None,
+    label: options.Label = None,
+    fresh: options.Fresh = False,
+    json: options.Json = False,
+) -> int:
+    """Replay recorded steps in their order, as `run` does."""
+    from producer.cli import run as implementation
+
+    asked = JobOptions(
+        None, None, sandbox, image, timeout, job_timeout, env, secret, label, fresh
+    )
+    return implementation.replay(trajectory, project, asked, json=json)
+
+
+@app.command()
+def submit(
+    path: options.Project = Path(),
+    on_worker: Annotated[
+        bool,
+        Option(
+            "--on-worker",
+            help="PATH is absolute and seen by the worker alone, under its REVALID_SOURCE_ROOTS.",
+        ),
+    ] = False,
+    strategy: options.Strategy = None,
+    command: options.Commands = None,
+    sandbox: options.Sandbox = None,
+    image: options.Image = None,
+    timeout: options.Timeout = 600,
+    job_timeout: options.JobTimeout = 3_600,
+    env: options.Env = None,
+    secret: options.Secret = None,
+    label: options.Label = None,
+    fresh: options.Fresh = False,
+    json: options.Json = False,
+) -> int:
+    """Queue a project for a worker, print the job's id, and return at once."""
+    from producer.cli import client_commands
+
+    asked = JobOptions(
+        strategy, command, sandbox, image, timeout, job_timeout, env, secret, label, fresh
+    )
+    return client_commands.submit(path, asked, on_worker=on_worker, json=json)
+
+
+@app.command()
+def status(job_id: options.JobId, json: options.Json = False) -> int:
+    """Say where a job is: queued, running or done."""
+    from producer.cli import client_commands
+
+    return client_commands.status(job_id, json=json)
+
+
+@app.command()
+def result(
+    job_id: options.JobId,
+    no_wait: Annotated[
+        bool, Option("--no-wait", help="Exit with 3 at once where the job is not done.")
+    ] = False,
+    json: options.Json = False,
+) -> int:
+    """Wait for a job, print its result, and exit with its verdict."""
+    from producer.cli import client_commands
+
+    return client_commands.result(job_id, wait=not no_wait, json=json)
+
+
+@app.command()
+def logs(
+    job_id: options.JobId,
+    follow: Annotated[
+        bool, Option("--follow", "-f", help="Go on until the job is done.")
+    ] = False,
+) -> int:
+    """Print what a job's commands wrote."""
+    from producer.cli import client_commands
+
+    return client_commands.logs(job_id, follow=follow)
+
+
+@app.command()
+def cancel(job_id: options.JobId, json: options.Json = False) -> int:
+    """Ask a job to end: a queued one does at once, a running one within seconds."""
+    from producer.cli import client_commands
+
+    return client_commands.cancel(job_id, json=json)
+
+
+@app.command()
+def worker(
+    concurrency: Annotated[
+        int | None,
+        Option(
+            "--concurrency",
+            min=1,
+            max=64,
+            help="Jobs at a time, each in a process of its own. Default: REVALID_CONCURRENCY.",
+        ),
+    ] = None,
+) -> int:
+    """Run a worker here until Ctrl-C: it finishes its jobs or gives them back."""
+    from producer.cli import services
+
+    return services.worker(concurrency)
+
+
+@app.command()
+def flower() -> int:
+    """Watch workers and tasks in a browser: Flower, read only, until Ctrl-C."""
+    from producer.cli import services
+
+    return services.flower()
+
+
+@app.command()
+def doctor(json: options.Json = False) -> int:
+    """Check broker, engine, image, disk and versions, and say how to mend each."""
+    from producer.cli import doctor as implementation
+
+    return implementation.doctor(json=json)
+
+
+@broker.command("start")
+def broker_start() -> int:
+    """Start the broker and keep it running until `revalid broker stop`; print its URL."""
+    from producer.cli import services
+
+    return services.broker_start()
+
+
+@broker.command("stop")
+def broker_stop() -> int:
+    """Stop the broker; what it stored stays."""
+    from producer.cli import services
+
+    return services.broker_stop()
+
+
+@broker.command("status")
+def broker_status(json: options.Json = False) -> int:
+    """Say whether the broker runs, where, and where its data is."""
+    from producer.cli import services
+
+    return services.broker_status(json=json)
+
+
+app.add_typer(broker, name="broker")
+command = typer.main.get_command(app)

@@ -1,0 +1,149 @@
+"""``submit``, ``status``, ``result``, ``logs`` and ``cancel``: one request each."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from jobs.errors import InvalidJob, ResultTimeout
+from jobs.events import Event, read
+from jobs.ledger import Record, State, Submitted
+from jobs.result import JobResult
+from jobs.settings import load_settings
+from producer.cli.options import JobOptions
+from producer.cli.output import clean, console, one_line, print_json
+from producer.cli.progress import Progress
+from producer.cli.run import settings_for
+from producer.cli.verdict import STATUS, print_verdict, step_line
+from producer.client import Client, JobHandle
+from producer.embedded import attached
+from producer.submission import prepare
+
+_ORIGIN = {
+    Submitted.NEW: "queued",
+    Submitted.JOINED: "under way already",
+    Submitted.REUSED: "has its verdict already; --fresh runs it again",
+}
+
+
+def submit(project: Path, options: JobOptions, *, on_worker: bool, json: bool) -> int:
+    """Queue a job; its id alone goes to standard output."""
+    if on_worker and not project.is_absolute():
+        raise InvalidJob(f"--on-worker {project}: give the absolute path that the worker sees")
+    settings = settings_for(project)
+    arguments = options.arguments()
+    with prepare(settings, project, on_worker=on_worker, **arguments) as submission:
+        with attached(settings) as reached, Client(reached) as client:
+            handle = client.send(submission)
+    assert handle.submitted is not None  # noqa: S101
+    if json:
+        print_json({"id": handle.id, "submitted": handle.submitted})
+        return 0
+    console().print(handle.id)
+    said = f"{_ORIGIN[handle.submitted]}; `revalid result {handle.id}` waits for the verdict"
+    if reached.embedded and handle.submitted is Submitted.NEW:
+        said += ", `revalid worker` does the work"
+    console(stderr=True).print(Text(said, "dim"))
+    return 0
+
+
+def status(job_id: str, *, json: bool) -> int:
+    """Print what the ledger says of a job."""
+    with _job(job_id) as handle:
+        record = handle.status()
+    facts: dict[str, Any] = {
+        "id": job_id,
+        "state": record.state,
+        "verdict": record.verdict,
+        "cancelled": record.cancelled,
+        "queue": record.queue,
+        "worker": record.worker or None,
+        "attempts": record.attempts,
+        "queued_at": _moment(record.queued_at),
+        "started_at": _moment(record.started_at),
+        "finished_at": _moment(record.finished_at),
+    }
+    if json:
+        print_json(facts)
+        return 0
+    out = console()
+    for name, value in facts.items():
+        if value not in (None, False):
+            shown = "yes" if value is True else one_line(str(value))
+            out.print(Text.assemble((f"{name.replace('_', ' '):<12}", "dim"), shown))
+    return 0
+
+
+def result(job_id: str, *, wait: bool, json: bool) -> int:
+    """Print a job's result; the exit status says its verdict."""
+    with _job(job_id) as handle:
+        if not wait and (state := handle.status().state) is not State.DONE:
+            raise ResultTimeout(f"job {job_id} is {state}: leave --no-wait out to wait for it")
+        found = handle.result()
+    if json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        out = console()
+        Progress(out, live=False).settle(found)
+        print_verdict(out, found)
+    return STATUS[found.verdict]
+
+
+def logs(job_id: str, *, follow: bool) -> int:
+    """Print what a job's commands wrote: of a done one from its result, else as it comes."""
+    with _job(job_id) as handle:
+        record = handle.status()
+        if record.state is State.DONE:
+            _print_outputs(handle.result())
+            return 0
+        progress = Progress(console(), live=False)
+        for event in handle.events() if follow else _until_now(handle):
+            progress.show([event])
+    return 0
+
+
+def cancel(job_id: str, *, json: bool) -> int:
+    """Ask a job to end."""
+    with _job(job_id) as handle:
+        state = handle.cancel()
+        record: Record = handle.status()
+    if json:
+        print_json({"id": job_id, "state": record.state, "was": state, "verdict": record.verdict})
+        return 0
+    said = {
+        State.QUEUED: "it was queued and is cancelled",
+        State.RUNNING: "it is running and ends within seconds",
+        State.DONE: f"it was done already: {record.verdict}",
+    }
+    console().print(f"job {job_id}: {said[state]}")
+    return 0
+
+
+@contextmanager
+def _job(job_id: str) -> Iterator[JobHandle]:
+    with attached(load_settings()) as settings, Client(settings) as client:
+        yield client.job(job_id)
+
+
+def _moment(when: datetime | None) -> str | None:
+    return None if when is None else when.isoformat()
+
+
+def _until_now(handle: JobHandle) -> Iterator[Event]:
+    after = "0"
+    with handle.client.errors():
+        while found := read(handle.client.redis, handle.id, after, block_s=0):
+            yield from found
+            after = found[-1].id
+
+
+def _print_outputs(result: JobResult) -> None:
+    out = console()
+    for step in result.steps:
+        out.print(step_line(step, 0))
+        for text in (step.stdout, step.stderr):
+            if written := clean(text).strip("\n"):
+                out.print(Text(written))

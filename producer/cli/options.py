@@ -1,0 +1,119 @@
+"""The options that several commands share, and what they make."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from typer import Argument, Option
+
+from jobs.errors import InvalidJob
+
+StrategyWord = Literal["auto", "trpc", "npm", "python", "command"]
+SandboxWord = Literal["local", "auto", "dagger"]
+DAY_S = 86_400
+
+Project = Annotated[
+    Path, Argument(metavar="PATH", help="Project: a directory, or a tarball of one.")
+]
+JobId = Annotated[str, Argument(metavar="ID", help="Job id, as `revalid submit` prints it.")]
+Strategy = Annotated[
+    StrategyWord | None,
+    Option(
+        "--strategy",
+        help="What makes the steps: default auto, which looks at the project and says what it saw.",
+    ),
+]
+Commands = Annotated[
+    list[str] | None,
+    Option("--command", metavar="LINE", help="Run this shell line instead; repeat for more."),
+]
+Sandbox = Annotated[
+    SandboxWord | None,
+    Option(
+        "--sandbox",
+        help="Where steps run: a directory on the worker (local), a container (dagger), or a "
+        "container where an engine answers (auto). Default: the worker's; auto for `run`.",
+    ),
+]
+Image = Annotated[
+    str | None, Option("--image", metavar="REF", help="Container image. Default: REVALID_IMAGE.")
+]
+Timeout = Annotated[
+    float, Option("--timeout", min=0.1, max=DAY_S, help="Seconds that one command may take.")
+]
+JobTimeout = Annotated[
+    float, Option("--job-timeout", min=0.1, max=DAY_S, help="Seconds that the job may take.")
+]
+Env = Annotated[
+    list[str] | None,
+    Option(
+        "--env",
+        metavar="NAME=VALUE",
+        help="Variable of every command; repeat for more. Stored with the job: not for secrets.",
+    ),
+]
+Secret = Annotated[
+    list[str] | None,
+    Option(
+        "--secret",
+        metavar="NAME=REF",
+        help="Variable whose value the worker looks up: REF is env://NAME or file:///path, and "
+        "the worker must allow it. Repeat for more.",
+    ),
+]
+Label = Annotated[
+    list[str] | None,
+    Option("--label", metavar="NAME=VALUE", help="Words of your own for reports; repeat for more."),
+]
+Fresh = Annotated[bool, Option("--fresh", help="Run even where the same job has its verdict.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON document and nothing else.")]
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """What ``run``, ``submit`` and ``replay`` say about a job, as it was typed."""
+
+    strategy: StrategyWord | None = None
+    commands: Sequence[str] | None = None
+    sandbox: SandboxWord | None = None
+    image: str | None = None
+    timeout: float = 600
+    job_timeout: float = 3_600
+    env: Sequence[str] | None = None
+    secrets: Sequence[str] | None = None
+    labels: Sequence[str] | None = None
+    fresh: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of :func:`producer.submission.prepare`.
+
+        Raises:
+            InvalidJob: A pair is not one, or two options contradict each other.
+        """
+        if self.commands and self.strategy not in (None, "command"):
+            raise InvalidJob(f"--command and --strategy {self.strategy}: give one of the two")
+        return {
+            "strategy": self.strategy,
+            "commands": self.commands or (),
+            "sandbox": self.sandbox,
+            "image": self.image,
+            "limits": {"command_timeout_s": self.timeout, "job_timeout_s": self.job_timeout},
+            "env": _pairs("--env", self.env),
+            "secrets": _pairs("--secret", self.secrets),
+            "labels": _pairs("--label", self.labels),
+            "fresh": self.fresh,
+        }
+
+
+def _pairs(option: str, words: Sequence[str] | None) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for word in words or ():
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            shown = "a value without a name" if equals else repr(word)
+            raise InvalidJob(f"{option}: {shown} is no pair; write NAME=VALUE")
+        if name in pairs:
+            raise InvalidJob(f"{option}: {name} is given twice; keep one")
+        pairs[name] = value
+    return pairs

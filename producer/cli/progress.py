@@ -1,0 +1,197 @@
+"""A job as it goes: a line for each step that ended, and what the running ones write.
+
+On a terminal the last lines of the running steps are redrawn in place; elsewhere each line is
+printed once.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from jobs.events import Event
+from jobs.result import JobResult, SandboxReport, StepResult, StrategyReport
+from producer.cli.output import clean, one_line, seconds
+from producer.cli.verdict import name_width, sandbox_line, step_line, strategy_line
+
+_LIVE_LINES = 8
+_IMPATIENT_S = 10.0
+
+
+@dataclass
+class _Running:
+    name: str
+    since: float = field(default_factory=time.monotonic)
+    last: deque[str] = field(default_factory=lambda: deque(maxlen=_LIVE_LINES))
+    unfinished: dict[str, str] = field(default_factory=dict)
+
+
+class Progress:
+    """Shows a job's events.
+
+    Args:
+        console: Where; a quiet one shows nothing.
+        live: Redraw in place; only for terminals.
+    """
+
+    def __init__(self, console: Console, *, live: bool) -> None:
+        self._console = console
+        self._phase = _Running("starting")
+        self._waits = True
+        self._hinted = False
+        self._told: set[str] = set()
+        self._ended: set[int] = set()
+        self._running: dict[int, _Running] = {}
+        self._width = 0
+        self._spinner = Spinner("dots")
+        # Redrawn by tick(), not by a thread of its own: the state has one owner.
+        self._live = Live(
+            console=console, auto_refresh=False, transient=True, get_renderable=self._picture
+        )
+        self._is_live = live
+
+    def __enter__(self) -> Self:
+        if self._is_live:
+            self._live.start(refresh=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def phase(self, text: str) -> None:
+        """Say what is waited for while no step runs."""
+        self._phase = _Running(text)
+        self.tick()
+
+    def job(self, job_id: str, *, joined: bool) -> None:
+        """Say which job is followed."""
+        line = Text.assemble(("  job       ", "dim"), job_id)
+        if joined:
+            line.append(", under way already", "yellow")
+        self._print(line)
+
+    def tick(self) -> None:
+        """Redraw; after 10 s without a worker, say once what may be missing."""
+        waited = time.monotonic() - self._phase.since
+        if self._waits and not self._hinted and waited > _IMPATIENT_S:
+            self._hinted = True
+            self._print(Text("  no worker has taken the job yet: does `revalid worker` run?"))
+        if self._is_live:
+            self._live.refresh()
+
+    def show(self, events: Iterable[Event]) -> None:
+        """Show what happened."""
+        for event in events:
+            handler = getattr(self, f"_on_{event.type}", None)
+            if handler is not None:
+                handler(event.data)
+        self.tick()
+
+    def settle(self, result: JobResult) -> None:
+        """Print the lines of what no event told."""
+        self._running.clear()
+        self._width = self._width or name_width(step.name for step in result.steps)
+        if result.strategy is not None:
+            self._tell("strategy", strategy_line(result.strategy))
+        if result.sandbox.kind is not None:
+            self._tell("sandbox", sandbox_line(result.sandbox, result.image))
+        for index, step in enumerate(result.steps):
+            if index not in self._ended:
+                self._print(step_line(step, self._width))
+
+    def _on_queued(self, _data: dict[str, Any]) -> None:
+        self._waits = True
+        self._phase = _Running("waiting for a worker")
+
+    def _on_started(self, data: dict[str, Any]) -> None:
+        self._waits = False
+        self._phase = _Running("preparing")
+        if (attempt := data.get("attempt", 1)) > 1:
+            self._print(Text(f"  attempt {attempt}: from the start", "yellow"))
+
+    def _on_requeued(self, data: dict[str, Any]) -> None:
+        self._print(Text("  its worker gave the job back", "yellow"))
+        self._on_queued(data)
+
+    def _on_cancelling(self, _data: dict[str, Any]) -> None:
+        self._print(Text("  cancelling", "yellow"))
+
+    def _on_sandbox(self, data: dict[str, Any]) -> None:
+        report = SandboxReport(
+            kind=data.get("kind"), fallback_reason=data.get("fallback_reason") or None
+        )
+        self._tell("sandbox", sandbox_line(report, str(data.get("image", ""))))
+
+    def _on_plan(self, data: dict[str, Any]) -> None:
+        self._running.clear()  # a sandbox that broke is opened again, and the plan starts over
+        self._ended.clear()
+        self._phase = _Running("working")
+        self._width = name_width(str(name) for name in data.get("steps", ()))
+        report = StrategyReport(name=str(data.get("strategy")), reason=str(data.get("reason", "")))
+        self._tell("strategy", strategy_line(report))
+
+    def _on_step_started(self, data: dict[str, Any]) -> None:
+        self._running[data["index"]] = _Running(one_line(data["name"]))
+
+    def _on_output(self, data: dict[str, Any]) -> None:
+        step = self._running.get(data["index"])
+        if step is not None:
+            text = step.unfinished.get(data["stream"], "") + data["text"]
+            whole, _, step.unfinished[data["stream"]] = text.rpartition("\n")
+            self._write(step, whole)
+
+    def _on_step_finished(self, data: dict[str, Any]) -> None:
+        index = data["index"]
+        step = self._running.pop(index, None)
+        if step is not None:
+            for rest in step.unfinished.values():
+                self._write(step, rest)
+        self._ended.add(index)
+        shown = {name: value for name, value in data.items() if name in StepResult.model_fields}
+        allowed = bool(data.get("ok")) and data.get("exit_code") not in (0, None)
+        self._print(step_line(StepResult(**shown, allow_failure=allowed), self._width))
+
+    def _write(self, step: _Running, text: str) -> None:
+        lines = [line for line in clean(text).split("\n") if line.strip()]
+        step.last.extend(lines)
+        if not self._is_live:
+            for line in lines:
+                self._print(Text.assemble((f"    {step.name} │ ", "dim"), line))
+
+    def _tell(self, key: str, line: Text) -> None:
+        if key not in self._told:
+            self._told.add(key)
+            self._print(line)
+
+    def _print(self, line: Text) -> None:
+        self._console.print(line)
+
+    def _picture(self) -> RenderableType:
+        steps = list(self._running.values())
+        rows: list[RenderableType] = []
+        for step in steps or [self._phase]:
+            elapsed = seconds(time.monotonic() - step.since)
+            now = self._console.get_time()
+            mark = self._spinner.render(now)
+            head = Text.assemble("  ", mark, " ", step.name, (f"  {elapsed}", "dim"))
+            rows.append(_cropped(head))
+            keep = max(1, _LIVE_LINES // max(1, len(steps)))
+            rows.extend(_cropped(Text(f"    {line}", "dim")) for line in list(step.last)[-keep:])
+        return Group(*rows)
+
+
+def _cropped(line: Text) -> Text:
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line

@@ -1,0 +1,142 @@
+"""``worker``, ``flower`` and ``broker``: processes that live longer than a job."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from rich.text import Text
+
+from jobs.errors import InvalidSettings
+from jobs.settings import Settings, load_settings
+from producer.broker import BrokerStatus, EmbeddedBroker
+from producer.cli.output import console, one_line, print_json
+from producer.client import Client
+from producer.embedded import absolute, attached, worker_environ
+
+_SECONDS = "1,2,5,10,20,30,60,120,300,600,900"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def worker(concurrency: int | None) -> int:
+    """Run a worker in the foreground; its exit status."""
+    settings = load_settings(**({} if concurrency is None else {"concurrency": concurrency}))
+    with _reached(settings) as (reached, _):
+        return _foreground(["worker", "--exit-with-parent"], worker_environ(reached))
+
+
+def flower() -> int:
+    """Run Flower in the foreground; its exit status."""
+    settings = load_settings()
+    with _reached(settings) as (reached, _):
+        # The password goes through the environment: everybody can read argument lists.
+        environ = worker_environ(reached) | {
+            "FLOWER_READ_ONLY": "true",
+            "FLOWER_MAX_TASKS": "10000",
+            "FLOWER_TASK_RUNTIME_METRIC_BUCKETS": _SECONDS,
+        }
+        address = "127.0.0.1"
+        if settings.flower_auth is not None:
+            if ":" not in settings.flower_auth:
+                raise InvalidSettings("REVALID_FLOWER_AUTH: write user:password")
+            environ["FLOWER_BASIC_AUTH"] = settings.flower_auth
+            address = "0.0.0.0"  # noqa: S104
+        port = _free_port(address, settings.flower_port)
+        shown = "127.0.0.1" if settings.flower_auth is None else socket.gethostname()
+        console().print(f"Flower, read only, on http://{shown}:{port}; Ctrl-C ends it")
+        sys.stdout.flush()
+        options = [f"--address={address}", f"--port={port}"]
+        return _foreground(["celery", "-A", "worker.app", "flower", *options], environ)
+
+
+def broker_start() -> int:
+    """Start the embedded broker for good and print its URL."""
+    found = _broker().start()
+    console().print(found.url)
+    console(stderr=True).print(Text("runs until `revalid broker stop`", "dim"))
+    return 0
+
+
+def broker_stop() -> int:
+    """Stop the embedded broker."""
+    stopped = _broker().stop()
+    console().print("stopped" if stopped else "it did not run")
+    return 0
+
+
+def broker_status(*, json: bool) -> int:
+    """Print what the embedded broker does."""
+    found: BrokerStatus = _broker().status()
+    facts = {
+        "running": found.running,
+        "url": found.url,
+        "pid": found.pid,
+        "data_dir": str(found.data_dir),
+        "pinned": found.pinned,
+    }
+    if json:
+        print_json(facts)
+        return 0
+    out = console()
+    until = "until `revalid broker stop`" if found.pinned else "as long as it is used"
+    out.print(f"running, {until}" if found.running else "not running: it starts when it is needed")
+    for name in ("url", "pid", "data_dir"):
+        if facts[name] is not None:
+            label = f"{name.replace('_', ' '):<10}"
+            out.print(Text.assemble((label, "dim"), one_line(str(facts[name]))))
+    return 0
+
+
+def _broker() -> EmbeddedBroker:
+    return EmbeddedBroker(absolute(load_settings()).home)
+
+
+@contextmanager
+def _reached(settings: Settings) -> Iterator[tuple[Settings, Client]]:
+    """Settings of a broker that answers."""
+    with attached(settings) as reached, Client(reached) as client:
+        client.ping()
+        yield reached, client
+
+
+def _free_port(address: str, port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            raise InvalidSettings(
+                f"REVALID_FLOWER_PORT {port}: {error.strerror}; set another, or 0 for any"
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+def _foreground(module: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run ``python -m module`` until it ends; what signals us goes on to it.
+
+    It has a session of its own: from a terminal, Ctrl-C would reach it twice.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", *module],
+        stdin=subprocess.PIPE,
+        env=environ,
+        cwd=Path("/"),
+        start_new_session=True,
+    ) as process:
+
+        def forward(number: int, _frame: FrameType | None) -> None:
+            process.send_signal(number)
+
+        before = {number: signal.signal(number, forward) for number in _SIGNALS}
+        try:
+            status = process.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    return status if status >= 0 else 128 - status
+
+

@@ -1,0 +1,40 @@
+"""Trajectories: files of recorded steps, one JSON object a line."""
+
+import json
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from jobs.errors import InvalidJob
+from jobs.job import describe
+from jobs.steps import Step
+
+_STEP: TypeAdapter[Step] = TypeAdapter(Step)
+
+
+def read_trajectory(path: Path) -> list[Step]:
+    """The steps of a JSON Lines file; blank lines are passed over.
+
+    Raises:
+        InvalidJob: The file cannot be read or holds no step, or a line is no step.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise InvalidJob(f"trajectory {path}: {error.strerror}; give a JSON Lines file") from None
+    except UnicodeDecodeError:
+        raise InvalidJob(f"trajectory {path}: not UTF-8 text; give a JSON Lines file") from None
+    steps: list[Step] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"trajectory {path}, line {number}"
+        try:
+            steps.append(_STEP.validate_python(json.loads(line)))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise InvalidJob(f"{where}: not JSON ({error}); write one step a line") from None
+        except ValidationError as error:
+            raise InvalidJob(f"{where}: {describe(error)}") from None
+    if not steps:
+        raise InvalidJob(f"trajectory {path}: no step in it; write one JSON object a line")
+    return steps

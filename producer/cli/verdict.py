@@ -1,0 +1,126 @@
+"""A result in words: its steps, what failed with the output that says why, and the verdict."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from jobs.result import JobResult, SandboxReport, StepResult, StrategyReport, Verdict
+from producer.cli.output import BAD_INPUT, FAILED, OUR_SIDE, clean, one_line, seconds
+
+STATUS = {
+    Verdict.PASSED: 0,
+    Verdict.FAILED: FAILED,
+    Verdict.TIMED_OUT: FAILED,
+    Verdict.CANCELLED: FAILED,
+    Verdict.REJECTED: BAD_INPUT,
+    Verdict.ERRORED: OUR_SIDE,
+}
+"""Exit status of each verdict."""
+
+_NAME_CELLS = 40
+_OUTPUT_LINES = 60
+
+
+def name_width(names: Iterable[str]) -> int:
+    """Cells that step names are padded to."""
+    return min(_NAME_CELLS, max((cell_len(one_line(name)) for name in names), default=0))
+
+
+def strategy_line(report: StrategyReport) -> Text:
+    """Which strategy made the steps, and what it saw."""
+    reason = f": {one_line(report.reason)}" if report.reason else ""
+    return Text.assemble(("  strategy  ", "dim"), f"{report.name}{reason}")
+
+
+def sandbox_line(report: SandboxReport, image: str) -> Text:
+    """Which sandbox runs the steps, and why not another."""
+    line = Text.assemble(("  sandbox   ", "dim"), report.kind or "none")
+    if report.kind == "dagger" and image:
+        line.append(f", {one_line(image)}")
+    if report.fallback_reason:
+        line.append(f", instead of a container: {one_line(report.fallback_reason)}", "yellow")
+    return line
+
+
+def step_line(step: StepResult, width: int) -> Text:
+    """One step: mark, name, time, and what is special about it."""
+    name = one_line(step.name)
+    if step.skipped_reason is not None:
+        reason = one_line(step.skipped_reason)
+        return Text.assemble("  ", ("–", "dim"), f" {name}  ", (f"skipped: {reason}", "dim"))
+    mark = ("✓", "green") if step.exit_code == 0 else ("✗", "red")
+    padding = " " * max(0, width - cell_len(name))
+    line = Text.assemble("  ", mark, f" {name}{padding}", (f"  {seconds(step.duration_s)}", "dim"))
+    if step.timed_out:
+        line.append("  timed out", "red")
+    elif step.exit_code != 0:
+        line.append(f"  exit {step.exit_code}", "red")
+    if step.allow_failure and step.exit_code != 0:
+        line.append(", may fail", "dim")
+    if step.cached:
+        line.append("  cached", "dim")
+    return line
+
+
+def print_verdict(console: Console, result: JobResult) -> None:
+    """What failed and why, what a reader should know, and last the verdict."""
+    failed = [step for step in result.steps if not step.ok]
+    for step in failed:
+        _print_failure(console, step, result.id)
+    console.print()
+    for note in result.notes:
+        console.print(Text.assemble(("note  ", "dim"), one_line(note)))
+    if result.tools:
+        tools = ", ".join(f"{name} {one_line(text)}" for name, text in result.tools.items())
+        console.print(Text.assemble(("tools ", "dim"), tools))
+    console.print(_verdict_line(result, failed))
+    if result.reused:
+        ended = result.finished_at.astimezone().strftime("%Y-%m-%d %H:%M")
+        console.print(Text(f"the verdict of {ended}: nothing changed since; --fresh runs it again"))
+
+
+def _verdict_line(result: JobResult, failed: Sequence[StepResult]) -> Text:
+    word = result.verdict.replace("_", " ")
+    line = Text(word, "bold green" if result.verdict is Verdict.PASSED else "bold red")
+    if result.started_at is not None:
+        took = (result.finished_at - result.started_at).total_seconds()
+        line.append(f" in {seconds(took)}", "not bold")
+    if result.error:
+        line.append(f": {one_line(result.error)}", "not bold")
+    elif failed:
+        line.append(": " + ", ".join(one_line(step.name) for step in failed), "not bold")
+    return line
+
+
+def _print_failure(console: Console, step: StepResult, job_id: str) -> None:
+    console.print()
+    outcome = "timed out" if step.timed_out else f"exit {step.exit_code}"
+    name = one_line(step.name)
+    console.print(Text.assemble(("✗ ", "red"), (name, "bold"), f"  {outcome}"))
+    command = clean(step.command or "").strip()
+    if command and command != name:
+        for number, line in enumerate(command.split("\n")):
+            console.print(Text(f"  {'$' if number == 0 else '>'} {line}", "dim"))
+    out, err = _lines(step.stdout), _lines(step.stderr)
+    # Half each where both are long, else what the other leaves.
+    err_kept = err[-max(_OUTPUT_LINES // 2, _OUTPUT_LINES - len(out)) :]
+    out_kept = out[-(_OUTPUT_LINES - len(err_kept)) :]
+    hidden = len(out) - len(out_kept) + len(err) - len(err_kept)
+    if hidden or step.truncated:
+        more = f"{hidden} more lines" if hidden else "more"
+        console.print(Text(f"  … {more}; revalid logs {job_id}", "dim"))
+    for label, lines in (("stdout", out_kept), ("stderr", err_kept)):
+        if lines and out_kept and err_kept:
+            console.print(Text(f"  {label}:", "dim"))
+        for line in lines:
+            console.print(Text(f"  {line}"))
+    if not out and not err:
+        console.print(Text("  it wrote nothing", "dim"))
+
+
+def _lines(text: str) -> list[str]:
+    """Lines without the blank ones at either end."""
+    cleaned = clean(text).strip("\n")
+    return [line.rstrip() for line in cleaned.split("\n")] if cleaned.strip() else []

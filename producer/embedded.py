@@ -1,0 +1,220 @@
+"""Jobs on this machine: the embedded broker, and a worker that treats jobs as the caller would.
+
+``revalid run`` counts on a worker that is already there only when its fingerprint is the caller's.
+Else it starts one for itself, in a session of its own so that Ctrl-C does not reach it, which ends
+when its standard input does: also when this process is killed.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from jobs.errors import InvalidSettings, JobError, WorkerUnavailable
+from jobs.fingerprint import fingerprint, worker_key
+from jobs.ledger import Submitted
+from jobs.settings import PREFIX, Settings
+from producer.broker import EmbeddedBroker
+from producer.client import Client, JobHandle
+from producer.submission import Submission
+
+START_SECONDS = 20.0
+STOP_SECONDS = 15.0
+_POLL_SECONDS = 0.02
+_LAST_LINES = 5
+
+
+@contextmanager
+def attached(settings: Settings) -> Iterator[Settings]:
+    """Settings that name a broker: the given one, else the embedded one, kept while inside.
+
+    Raises:
+        BrokerUnavailable: The embedded broker did not start.
+    """
+    settings = absolute(settings)
+    if settings.broker_url is not None:
+        yield settings
+        return
+    broker = EmbeddedBroker(settings.home)
+    with broker.attached():
+        yield settings.model_copy(update={"broker_url": broker.url, "embedded": True})
+
+
+def absolute(settings: Settings) -> Settings:
+    """The same settings in any directory: a worker does not run where its caller does."""
+
+    def resolved(path: Path | str) -> Path:
+        return Path(path).expanduser().resolve()
+
+    update: dict[str, Any] = {"home": resolved(settings.home)}
+    if settings.scratch is not None:
+        update["scratch"] = resolved(settings.scratch)
+    for field in ("source_roots", "secret_files"):
+        if paths := getattr(settings, field):
+            update[field] = tuple(str(resolved(path)) for path in paths)
+    return settings.model_copy(update=update)
+
+
+def worker_environ(settings: Settings) -> dict[str, str]:
+    """The environment in which a worker reads exactly these settings.
+
+    Raises:
+        InvalidSettings: A list's word holds a comma, which the environment cannot say.
+    """
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    for field in sorted(settings.model_fields_set):
+        value = getattr(settings, field)
+        if value is not None:
+            name = PREFIX + field.upper()
+            environ[name] = _text(name, value)
+    return environ
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, tuple):
+        if comma := next((word for word in value if "," in word), None):
+            raise InvalidSettings(f"{name}: {comma!r} has a comma, which separates; rename it")
+        return ",".join(value) or ","
+    return str(value)
+
+
+class OwnWorker:
+    """A worker process that ends with this one.
+
+    Args:
+        settings: What the worker reads.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.name = fingerprint(settings, os.environ)
+        self._log = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "worker", "--own-queues", "--exit-with-parent"],
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            env=worker_environ(settings),
+            cwd="/",
+            start_new_session=True,
+        )
+
+    def wait(self, client: Client) -> None:
+        """Return when it takes jobs.
+
+        Raises:
+            WorkerUnavailable: It ended, or took none within 20 s.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        with client.errors():
+            while not client.redis.exists(worker_key(self.name)):
+                self.check()
+                if time.monotonic() > deadline:
+                    raise WorkerUnavailable(
+                        f"the worker was not ready within {START_SECONDS:g} s; {self._last_words()}"
+                    )
+                time.sleep(_POLL_SECONDS)
+
+    def check(self) -> None:
+        """Raise :class:`~jobs.errors.WorkerUnavailable` where the process has ended."""
+        code = self._process.poll()
+        if code is not None:
+            raise WorkerUnavailable(f"the worker ended with status {code}; {self._last_words()}")
+
+    def stop(self) -> None:
+        """End it and everything that it started."""
+        assert self._process.stdin is not None  # noqa: S101
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._log.close()
+
+    def _last_words(self) -> str:
+        self._log.seek(0)
+        lines = [line.strip() for line in self._log.read().decode(errors="replace").splitlines()]
+        said = " | ".join([line for line in lines if line][-_LAST_LINES:])
+        end = f"its log ends: {said}" if said else "its log is empty"
+        return f"{end}; run `revalid worker` to see it whole, and `revalid doctor`"
+
+
+class Crew:
+    """Who takes one caller's job: on a broker of the user's own, whatever workers listen there; on
+    the embedded one a worker of the caller's kind, started here if there is none.
+    """
+
+    def __init__(self, settings: Settings, client: Client) -> None:
+        self._settings = settings
+        self._client = client
+        self._name = fingerprint(settings, os.environ)
+        self._own: OwnWorker | None = None
+
+    def submit(self, submission: Submission) -> JobHandle:
+        """Queue the job and see that a worker takes it, unless it has its verdict already.
+
+        Raises:
+            BrokerUnavailable: The broker is not reached or is full.
+            WorkerUnavailable: No worker could be started; the job was taken back.
+        """
+        if not self._settings.embedded:
+            return self._client.send(submission)
+        if self._is_there():
+            return self._client.send(submission, worker=self._name)
+        own = self._own_settings()
+        handle = self._client.send(submission, worker=fingerprint(own, os.environ))
+        if handle.submitted is Submitted.REUSED:
+            return handle
+        try:
+            self._start(own)
+        except BaseException:
+            if handle.submitted is Submitted.NEW:
+                with suppress(JobError):
+                    handle.cancel()
+            raise
+        return handle
+
+    def check(self, submission: Submission) -> None:
+        """See that the job's worker is still there; start one where another's has left.
+
+        Raises:
+            WorkerUnavailable: The worker that was started here has ended.
+        """
+        if self._own is not None:
+            self._own.check()
+        elif self._settings.embedded and not self._is_there():
+            own = self._own_settings()
+            self._start(own)
+            self._client.send(submission, worker=fingerprint(own, os.environ))
+
+    def _is_there(self) -> bool:
+        with self._client.errors():
+            return bool(self._client.redis.exists(worker_key(self._name)))
+
+    def _own_settings(self) -> Settings:
+        return self._settings.model_copy(update={"instance": uuid.uuid4().hex, "concurrency": 1})
+
+    def _start(self, settings: Settings) -> None:
+        self._own = OwnWorker(settings)
+        self._own.wait(self._client)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._own is not None:
+            self._own.stop()

@@ -1,0 +1,76 @@
+"""The sandboxes under the contract: every test runs on each kind."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+import pytest_asyncio
+
+from worker.local_sandbox import LocalSandbox
+from worker.sandbox import Sandbox
+
+
+class Opener(Protocol):
+    """Opens sandboxes that are closed when the test ends."""
+
+    async def __call__(self, *, protected: tuple[str, ...] = ()) -> Sandbox: ...
+
+
+Forker = Callable[[Sandbox], Awaitable[Sandbox]]
+
+
+@pytest.fixture(params=["local", pytest.param("dagger", marks=pytest.mark.dagger)])
+def engine(request: pytest.FixtureRequest) -> object | None:
+    """The engine that the sandbox needs; None for the local one."""
+    return request.getfixturevalue("dagger_engine") if request.param == "dagger" else None
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def closing() -> AsyncIterator[AsyncExitStack]:
+    """What is closed when the test ends."""
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def open_sandbox(engine: object | None, closing: AsyncExitStack, tmp_path: Path) -> Opener:
+    """Opens a sandbox of the kind under test."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+
+    async def opener(*, protected: tuple[str, ...] = ()) -> Sandbox:
+        if engine is not None:
+            raise NotImplementedError("open a DaggerSandbox on the engine with these globs")
+        sandbox = LocalSandbox(passthrough={}, scratch=scratch, protected=protected)
+        closing.push_async_callback(sandbox.close)
+        return sandbox
+
+    return opener
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def sandbox(open_sandbox: Opener) -> Sandbox:
+    """A new sandbox."""
+    return await open_sandbox()
+
+
+@pytest.fixture
+def fork(closing: AsyncExitStack) -> Forker:
+    """Forks a sandbox and closes the fork when the test ends."""
+
+    async def forker(sandbox: Sandbox) -> Sandbox:
+        child = await sandbox.fork()
+        closing.push_async_callback(child.close)
+        return child
+
+    return forker
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    """An empty directory of the host, outside every sandbox."""
+    directory = tmp_path / "host"
+    directory.mkdir()
+    return directory

@@ -1,0 +1,69 @@
+"""``python -m worker``: a Celery worker whose pool, queues and shutdown suit validation jobs."""
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import threading
+
+# SIGTERM gives running jobs REVALID_GRACE_S; Celery's own would wait for ever.
+os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
+
+from celery.signals import worker_ready, worker_shutting_down
+
+from jobs.errors import JobError
+from jobs.fingerprint import fingerprint
+from jobs.job import Lane
+from jobs.queue import queue_name
+from worker.attendant import Attendant
+
+
+def main() -> int:
+    """Run the worker until it is told to stop; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
+    parser.add_argument(
+        "--own-queues", action="store_true", help="take only jobs sent to workers like this one"
+    )
+    parser.add_argument(
+        "--exit-with-parent", action="store_true", help="stop when standard input closes"
+    )
+    options = parser.parse_args()
+    try:
+        from worker import app as application
+    except JobError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    settings, app = application.settings, application.app
+    own = fingerprint(settings, os.environ)
+    queues = [queue_name(lane, own) for lane in Lane]
+    if not options.own_queues:
+        queues = [*(queue_name(lane) for lane in Lane), *queues]
+    attendant = Attendant(settings, application.url, app)
+    worker_ready.connect(lambda **_: attendant.start(), weak=False)
+    worker_shutting_down.connect(lambda **_: attendant.stop(), weak=False)
+    if options.exit_with_parent:
+        threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
+    app.worker_main(
+        [
+            "worker",
+            "--pool=prefork",
+            f"--concurrency={settings.concurrency}",
+            f"--queues={','.join(queues)}",
+            f"--hostname=revalid-{os.getpid()}@{socket.gethostname()}",
+            "--without-gossip",
+            "--without-mingle",
+            "--loglevel=INFO",
+        ]
+    )
+    return 0
+
+
+def _stop_at_end_of_input() -> None:
+    while sys.stdin.buffer.read(65_536):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""The Celery app of workers and Flower, and its one task."""
+
+import os
+from functools import cache
+from typing import Any
+
+from celery import Task
+from celery.signals import worker_process_shutdown
+
+from jobs.errors import InvalidSettings
+from jobs.queue import TASK, make_app
+from jobs.settings import Settings, load_settings
+from worker.attempt import Attempts
+
+
+def _settings() -> Settings:
+    embedded = os.environ.get("REVALID_EMBEDDED")
+    return load_settings(**({"env_file": None} if embedded else {}))
+
+
+settings = _settings()
+if settings.broker_url is None:
+    raise InvalidSettings("REVALID_BROKER_URL is not set: name the Redis that jobs wait in")
+url = settings.broker_url
+app = make_app(settings, url)
+
+
+@cache
+def attempts() -> Attempts:
+    """What this process holds, opened with its first job."""
+    return Attempts(settings, url)
+
+
+@app.task(name=TASK, bind=True)
+def validate(self: "Task[Any, Any]", message: Any) -> dict[str, Any]:
+    """Run the job that a doorbell names."""
+
+    def progress(meta: dict[str, Any]) -> None:
+        self.update_state(state="PROGRESS", meta=meta)
+        self.send_event("task-progress", **meta)
+
+    return attempts().answer(message, progress)
+
+
+@worker_process_shutdown.connect
+def _close(**_: Any) -> None:
+    if attempts.cache_info().currsize:
+        attempts().close()

@@ -1,0 +1,213 @@
+"""One child process of a worker: claims a job, runs it while its lease is kept, and records it."""
+
+import asyncio
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from jobs import events
+from jobs.blobs import BlobStore
+from jobs.connection import connect
+from jobs.errors import JobError, LeaseLost, PermanentError, TransientError
+from jobs.job import Job, parse_job
+from jobs.ledger import BEAT_S, Attempt, Ledger, Record
+from jobs.queue import parse_doorbell
+from jobs.result import JobResult, Verdict
+from jobs.settings import Settings
+from worker.engine import Engine
+from worker.runner import Run
+
+Progress = Callable[[dict[str, Any]], None]
+"""Takes a small, safe description of what the job is doing."""
+
+log = logging.getLogger("revalid.worker")
+
+
+class Attempts:
+    """What a child process holds: Redis, a loop in a thread, and one engine connection.
+
+    Everything is opened with the first job: Celery ends a child that is slow to start.
+    """
+
+    def __init__(self, settings: Settings, url: str) -> None:
+        self.settings = settings
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.redis = connect(url)
+        self.ledger = Ledger(self.redis, result_ttl_s=settings.result_ttl_s)
+        self.blobs = BlobStore.from_settings(connect(url, text=False), settings)
+        self._portal_context = start_blocking_portal("asyncio")
+        self.portal: BlockingPortal = self._portal_context.__enter__()
+        self.engine: Engine = self.portal.call(lambda: Engine(timeout_s=settings.connect_timeout_s))
+
+    def close(self) -> None:
+        """Close the engine connection and end the loop."""
+        self.portal.call(self.engine.close)
+        self._portal_context.__exit__(None, None, None)
+        self.redis.close()
+
+    def answer(self, message: Any, progress: Progress) -> dict[str, Any]:
+        """Do what a doorbell asks for; a duplicate one is harmless.
+
+        Returns:
+            What Celery's result backend keeps: small, and without any of the job's content.
+        """
+        try:
+            job_id = parse_doorbell(message).job_id
+            attempt = self.ledger.claim(job_id, self.name)
+        except PermanentError as error:
+            log.error("message refused: %s", error)
+            return {"refused": str(error)}
+        if attempt is None:
+            log.info("job %s: done or under way elsewhere", job_id)
+            return {"job": job_id, "duplicate": True}
+        record = self.ledger.record(job_id)
+        result = self._attempt(attempt, record, progress)
+        if result is None:
+            return {"job": job_id, "lost": True}
+        failed = result.failed_step
+        return {
+            "job": job_id,
+            "verdict": result.verdict,
+            "failed_step": failed.name if failed else None,
+            "sandbox": result.sandbox.kind,
+        }
+
+    def _attempt(self, attempt: Attempt, record: Record, progress: Progress) -> JobResult | None:
+        try:
+            job = parse_job(record.job)
+        except PermanentError as error:
+            return self._record(attempt, _refused(attempt, record, error))
+        with tempfile.TemporaryDirectory(
+            prefix="revalid-", dir=self.settings.scratch, ignore_cleanup_errors=True
+        ) as scratch:
+            try:
+                result = self.portal.call(self._run, job, attempt, record, Path(scratch), progress)
+            except LeaseLost as error:
+                log.warning("%s", error)
+                return None
+        return self._record(attempt, result)
+
+    async def _run(
+        self, job: Job, attempt: Attempt, record: Record, scratch: Path, progress: Progress
+    ) -> JobResult:
+        def emit(type_: str, data: dict[str, Any]) -> None:
+            outbox.put_nowait((type_, data))
+            if type_ == "step_started":
+                progress({"step": data["name"], "index": data["index"]})
+
+        outbox: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
+        run = Run(
+            job=job,
+            settings=self.settings,
+            environ=dict(os.environ),
+            engine=self.engine,
+            blobs=self.blobs,
+            scratch=scratch,
+            artifacts=self.settings.home / "artifacts" / job.id / str(attempt.number),
+            emit=emit,
+        )
+        sender = asyncio.create_task(self._send(job.id, outbox))
+        work = asyncio.create_task(run.execute())
+        beat = asyncio.create_task(self._beat(attempt))
+        try:
+            await asyncio.wait({work, beat}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
+            verdict, error = _judge(work, beat)
+        finally:
+            beat.cancel()
+            outbox.put_nowait(("", {}))
+            await sender
+        return _report(run, attempt, record, verdict, error)
+
+    async def _beat(self, attempt: Attempt) -> None:
+        """Keep the lease; returns when the job is to be cancelled."""
+        while True:
+            await asyncio.sleep(BEAT_S)
+            try:
+                if await asyncio.to_thread(self.ledger.beat, attempt):
+                    return
+            except TransientError as error:
+                if isinstance(error, LeaseLost):
+                    raise
+                log.warning("job %s: no heartbeat (%s)", attempt.job_id, error)
+
+    async def _send(self, job_id: str, outbox: "asyncio.Queue[tuple[str, dict[str, Any]]]") -> None:
+        while True:
+            type_, data = await outbox.get()
+            if not type_:
+                return
+            try:
+                await asyncio.to_thread(events.append, self.redis, job_id, type_, data)
+            except Exception as error:  # an event is a convenience, the result is what counts
+                log.warning("job %s: event %s not sent (%s)", job_id, type_, error)
+
+    def _record(self, attempt: Attempt, result: JobResult) -> JobResult | None:
+        reusable = result.verdict.judges_project and result.sandbox.fallback_reason is None
+        try:
+            self.ledger.finish(attempt, result.verdict, result.model_dump_json(), reusable=reusable)
+        except LeaseLost as error:
+            log.warning("%s", error)
+            return None
+        log.info("job %s: %s", attempt.job_id, result.verdict)
+        return result
+
+
+def _judge(work: "asyncio.Task[Verdict]", beat: "asyncio.Task[None]") -> tuple[Verdict, str | None]:
+    if work.cancelled():
+        if (lost := beat.exception()) is not None:
+            raise lost
+        return Verdict.CANCELLED, "cancelled while it ran"
+    match work.exception():
+        case None:
+            return work.result(), None
+        case PermanentError() as error:
+            return Verdict.REJECTED, str(error)
+        case JobError() as error:
+            return Verdict.ERRORED, str(error)
+        case error:
+            log.error("job failed on our side", exc_info=error)
+            return Verdict.ERRORED, f"{type(error).__name__} in the worker: see its log"
+
+
+def _report(
+    run: Run, attempt: Attempt, record: Record, verdict: Verdict, error: str | None
+) -> JobResult:
+    return JobResult(
+        id=attempt.job_id,
+        verdict=verdict,
+        error=run.scrubber.text(error) if error else None,
+        sandbox=run.sandbox,
+        image=run.job.image,
+        source=run.source,
+        strategy=run.strategy,
+        tools=run.tools,
+        notes=tuple(run.notes),
+        labels=run.job.labels,
+        attempts=attempt.number,
+        queued_at=record.queued_at,
+        started_at=record.started_at,
+        finished_at=datetime.now(UTC),
+        steps=tuple(run.steps),
+    )
+
+
+def _refused(attempt: Attempt, record: Record, error: PermanentError) -> JobResult:
+    return JobResult(
+        id=attempt.job_id,
+        verdict=Verdict.REJECTED,
+        error=str(error),
+        image="",
+        attempts=attempt.number,
+        queued_at=record.queued_at,
+        started_at=record.started_at,
+        finished_at=datetime.now(UTC),
+    )

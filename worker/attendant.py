@@ -1,0 +1,63 @@
+"""The worker's parent process: says that the worker is here, and returns lost jobs to the queue."""
+
+import logging
+import os
+import threading
+
+from celery import Celery
+
+from jobs.connection import broker_errors, connect
+from jobs.errors import TransientError, UnknownJob
+from jobs.fingerprint import fingerprint, worker_key
+from jobs.job import parse_job
+from jobs.ledger import Ledger, State
+from jobs.queue import ring
+from jobs.settings import Settings
+
+ROUND_S = 5.0
+SEEN_S = 15
+OVERDUE_S = 10.0
+
+log = logging.getLogger("revalid.worker")
+
+
+class Attendant(threading.Thread):
+    """A thread beside Celery's consumer, from ready to shutdown."""
+
+    def __init__(self, settings: Settings, url: str, app: Celery) -> None:
+        super().__init__(name="attendant", daemon=True)
+        self._url = url
+        self._app = app
+        self._redis = connect(url)
+        self._ledger = Ledger(self._redis)
+        self._key = worker_key(fingerprint(settings, os.environ))
+        self._stop_asked = threading.Event()
+
+    def run(self) -> None:
+        """One round every few seconds, until :meth:`stop`."""
+        while True:
+            try:
+                with broker_errors(self._url):
+                    self._redis.set(self._key, os.getpid(), ex=SEEN_S)
+                    self._reap()
+            except TransientError as error:
+                log.warning("%s", error)
+            if self._stop_asked.wait(ROUND_S):
+                return
+
+    def stop(self) -> None:
+        """Take no part any more; the worker's key goes at once."""
+        self._stop_asked.set()
+        with broker_errors(self._url):
+            self._redis.delete(self._key)
+
+    def _reap(self) -> None:
+        for job_id in self._ledger.reap(OVERDUE_S):
+            try:
+                record = self._ledger.record(job_id)
+            except UnknownJob:
+                continue
+            # Jobs that wait their turn have a doorbell in the queue; only an empty one lost some.
+            if record.state is State.QUEUED and not self._redis.llen(record.queue):
+                log.warning("job %s: its doorbell rings again", job_id)
+                ring(self._app, parse_job(record.job), record.queue)

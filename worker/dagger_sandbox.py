@@ -1,0 +1,365 @@
+"""The sandbox on a Dagger engine: an immutable container, replaced by each operation."""
+
+import asyncio
+import base64
+import hashlib
+import posixpath
+import secrets
+import shutil
+import tempfile
+import uuid
+from asyncio import to_thread
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import dagger
+
+from jobs.errors import InvalidJob, SandboxLost
+from worker.engine import Engine, one_line
+from worker.sandbox import (
+    COMMAND_TIMEOUT_S,
+    KILL_GRACE_S,
+    OUTPUT_BYTES,
+    WORKDIR,
+    Entry,
+    ExecResult,
+    OnOutput,
+    StepFailed,
+    Stream,
+    check_unprotected,
+    resolve,
+)
+
+T = TypeVar("T")
+
+_WRAPPER = files("worker").joinpath("exec.sh").read_text()
+_REPORT = "/.revalid/report"
+_NONCE = "REVALID_NONCE"
+_OVERDUE_S = 30.0
+_SECRET_KEY = secrets.token_bytes(32)
+_UNKNOWN_IMAGE = (": not found", "pull access denied", "insufficient_scope", "manifest unknown")
+
+
+class DaggerSandbox:
+    """A container of one image on one engine."""
+
+    kind: Literal["dagger", "local"] = "dagger"
+
+    def __init__(
+        self,
+        engine: Engine,
+        client: dagger.Client,
+        container: dagger.Container,
+        image: str,
+        protected: tuple[str, ...],
+    ) -> None:
+        self.workdir = WORKDIR
+        self.image = image
+        self._engine = engine
+        self._client = client
+        self._container = container
+        self._protected = protected
+        self._lock = asyncio.Lock()
+        self._scratch = Path(tempfile.mkdtemp(prefix="revalid-dagger-"))
+
+    @classmethod
+    async def open(
+        cls, engine: Engine, image: str, *, protected: tuple[str, ...] = ()
+    ) -> "DaggerSandbox":
+        """A fresh container of ``image``; the registry is asked once per connection.
+
+        Raises:
+            EngineUnavailable: No engine answers.
+            InvalidJob: The registry does not know the image.
+            SandboxLost: The registry or the engine failed.
+        """
+        client = await engine.client()
+        if image not in engine.images:
+            try:
+                engine.images[image] = await engine.guard(
+                    client.container().from_(image).image_ref()
+                )
+            except dagger.QueryError as error:
+                if any(sign in str(error) for sign in _UNKNOWN_IMAGE):
+                    raise InvalidJob(
+                        f"image {image!r} is not known to its registry: correct --image"
+                    ) from None
+                raise SandboxLost(
+                    f"image {image!r} could not be pulled ({one_line(error)}): "
+                    "check the registry and the engine's network"
+                ) from None
+        container = (
+            client.container()
+            .from_(engine.images[image])
+            .with_workdir(WORKDIR)
+            .with_env_variable("CI", "true")
+        )
+        return cls(engine, client, container, image, protected)
+
+    async def exec(
+        self,
+        command: str,
+        *,
+        timeout_s: float = COMMAND_TIMEOUT_S,
+        output_bytes: int = OUTPUT_BYTES,
+        reuse: bool = False,
+        on_output: OnOutput | None = None,
+    ) -> ExecResult:
+        """See :meth:`worker.sandbox.Sandbox.exec`. Output is not had live from the engine."""
+        nonce = uuid.uuid4().hex
+        # The nonce as an argument makes the engine run the command; as a volatile variable it is no
+        # part of the cache key, and tells a replay by not coming back.
+        key = "reuse" if reuse else nonce
+        limits = [f"{timeout_s:g}", f"{KILL_GRACE_S:g}", str(output_bytes)]
+        async with self._lock:
+            after = self._container.with_volatile_variable(_NONCE, nonce).with_exec(
+                ["sh", "-c", _WRAPPER, "revalid", command, *limits, key]
+            )
+            try:
+                async with asyncio.timeout(timeout_s + KILL_GRACE_S + _OVERDUE_S):
+                    # Asked side by side, the two cost one round trip.
+                    report, after = await self._engine.guard(
+                        asyncio.gather(after.file(_REPORT).contents(), after.sync())
+                    )
+            except TimeoutError:
+                return _unreported(
+                    "the command stopped its own shell; its output is lost", 137, True
+                )
+            except dagger.ExecError as error:
+                # Only a signal that reached the wrapper itself ends here: an out-of-memory kill of
+                # the container, or a command that killed everything.
+                return _unreported(
+                    f"the command's shell was ended (exit code {error.exit_code}): "
+                    "out of memory, or killed by the command; its output is lost",
+                    error.exit_code,
+                )
+            except dagger.QueryError as error:
+                raise self._broken("exec", command, error) from None
+            self._container = after
+        result = _parse_report(report, nonce)
+        if on_output is not None:
+            on_output("stdout", result.stdout.head + result.stdout.tail)
+            on_output("stderr", result.stderr.head + result.stderr.tail)
+        return result
+
+    async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
+        """See :meth:`worker.sandbox.Sandbox.write_file`."""
+        target = self._writable("write_file", path)
+        text = content if isinstance(content, str) else _as_text(content)
+        if text is None or len(text) > 65_536:
+            assert isinstance(content, bytes | str)  # noqa: S101
+            await self._upload("write_file", {target: _as_bytes(content)}, mode)
+            return
+        await self._change(
+            "write_file", path, lambda c: c.with_new_file(target, text, permissions=mode)
+        )
+
+    async def write_files(self, files: Mapping[str, str | bytes]) -> None:
+        """See :meth:`worker.sandbox.Sandbox.write_files`."""
+        targets = {
+            self._writable("write_files", path): _as_bytes(content)
+            for path, content in files.items()
+        }
+        await self._upload("write_files", targets, 0o644)
+
+    async def read_file(self, path: str) -> bytes:
+        """See :meth:`worker.sandbox.Sandbox.read_file`."""
+        target = resolve(self.workdir, path)
+        copy = self._scratch / uuid.uuid4().hex
+        async with self._lock:
+            await self._query("read_file", path, self._container.file(target).export(str(copy)))
+        try:
+            return await to_thread(copy.read_bytes)
+        finally:
+            copy.unlink(missing_ok=True)
+
+    async def delete_file(self, path: str) -> None:
+        """See :meth:`worker.sandbox.Sandbox.delete_file`."""
+        target = self._writable("delete_file", path)
+        async with self._lock:
+            kind = await self._query(
+                "delete_file",
+                path,
+                self._container.stat(target, do_not_follow_symlinks=True).file_type(),
+            )
+            if kind == dagger.FileType.DIRECTORY:
+                raise StepFailed(f"delete_file {path}: is a directory; name a file")
+            self._container = self._container.without_file(target)
+
+    async def list_directory(self, path: str = ".") -> list[Entry]:
+        """See :meth:`worker.sandbox.Sandbox.list_directory`."""
+        target = resolve(self.workdir, path)
+        async with self._lock:
+            names = await self._query(
+                "list_directory", path, self._container.directory(target).entries()
+            )
+        return sorted(
+            (Entry(name.rstrip("/"), name.endswith("/")) for name in names),
+            key=lambda entry: entry.name,
+        )
+
+    async def set_workdir(self, path: str) -> None:
+        """See :meth:`worker.sandbox.Sandbox.set_workdir`."""
+        target = resolve(self.workdir, path)
+        await self._change(
+            "set_workdir",
+            path,
+            lambda c: c.with_directory(target, self._client.directory()).with_workdir(target),
+        )
+        self.workdir = target
+
+    async def export_directory(self, path: str, host_path: Path) -> None:
+        """See :meth:`worker.sandbox.Sandbox.export_directory`."""
+        target = resolve(self.workdir, path)
+        async with self._lock:
+            await self._query(
+                "export_directory",
+                path,
+                self._container.directory(target).export(str(host_path)),
+            )
+
+    async def refresh_from_host(
+        self, host_path: Path, path: str = ".", *, only: tuple[str, ...] | None = None
+    ) -> None:
+        """See :meth:`worker.sandbox.Sandbox.refresh_from_host`."""
+        target = resolve(self.workdir, path)
+        if not await to_thread(host_path.is_dir):
+            raise StepFailed(f"refresh_from_host {host_path}: no such directory on the worker")
+        include = None if only is None else [_literal(name) for name in only]
+        source = self._client.host().directory(str(host_path), include=include, no_cache=True)
+        await self._change("refresh_from_host", path, lambda c: c.with_directory(target, source))
+
+    async def fork(self) -> "DaggerSandbox":
+        """See :meth:`worker.sandbox.Sandbox.fork`: a kept reference, which copies nothing."""
+        async with self._lock:
+            twin = DaggerSandbox(
+                self._engine, self._client, self._container, self.image, self._protected
+            )
+            twin.workdir = self.workdir
+            return twin
+
+    def with_env(self, name: str, value: str) -> None:
+        """See :meth:`worker.sandbox.Sandbox.with_env`."""
+        self._container = self._container.with_env_variable(name, value)
+
+    def with_envs(self, variables: Mapping[str, str]) -> None:
+        """See :meth:`worker.sandbox.Sandbox.with_envs`."""
+        for name, value in variables.items():
+            self.with_env(name, value)
+
+    def with_secret(self, name: str, value: str) -> None:
+        """See :meth:`worker.sandbox.Sandbox.with_secret`."""
+        # The engine takes secrets of one name for equal, and would replay across values.
+        digest = hashlib.blake2b(value.encode(), key=_SECRET_KEY, digest_size=16).hexdigest()
+        secret = self._client.set_secret(f"revalid-{name}-{digest}", value)
+        self._container = self._container.with_secret_variable(name, secret)
+
+    async def close(self) -> None:
+        """See :meth:`worker.sandbox.Sandbox.close`. The engine forgets the container by itself."""
+        await to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+
+    def _writable(self, operation: str, path: str) -> str:
+        target = resolve(self.workdir, path)
+        check_unprotected(operation, target, self._protected, WORKDIR)
+        return target
+
+    async def _upload(self, operation: str, targets: Mapping[str, bytes], mode: int) -> None:
+        root = posixpath.commonpath([posixpath.dirname(target) for target in targets])
+        staged = self._scratch / uuid.uuid4().hex
+        await to_thread(_stage, staged, root, targets, mode)
+        try:
+            source = self._client.host().directory(str(staged), no_cache=True)
+            await self._change(
+                operation, ", ".join(targets), lambda c: c.with_directory(root, source)
+            )
+        finally:
+            await to_thread(shutil.rmtree, staged, ignore_errors=True)
+
+    async def _check_vacant(self, operation: str, targets: Mapping[str, object]) -> None:
+        """Refuse to write where a directory is: the engine would replace it with the file."""
+
+        async def entries(parent: str) -> list[str]:
+            try:
+                return await self._engine.guard(self._container.directory(parent).entries())
+            except dagger.QueryError as error:
+                if "no such file" in str(error):
+                    return []
+                raise StepFailed(f"{operation} {parent}: {one_line(error)}") from None
+
+        parents = sorted({posixpath.dirname(target) for target in targets})
+        names = await asyncio.gather(*(entries(parent) for parent in parents))
+        present = dict(zip(parents, map(set, names), strict=True))
+        for target in targets:
+            parent, name = posixpath.split(target)
+            if f"{name}/" in present[parent]:
+                raise StepFailed(f"{operation} {target}: is a directory; name a file")
+
+    async def _change(
+        self, operation: str, path: str, change: Callable[[dagger.Container], dagger.Container]
+    ) -> None:
+        async with self._lock:
+            self._container = await self._query(operation, path, change(self._container).sync())
+
+    async def _query(self, operation: str, path: str, work: Awaitable[T]) -> T:
+        try:
+            return await self._engine.guard(work)
+        except dagger.QueryError as error:
+            raise StepFailed(
+                f"{operation} {path}: {one_line(error)} (image {self.image})"
+            ) from None
+
+    def _broken(self, operation: str, what: str, error: dagger.QueryError) -> Exception:
+        said = one_line(error)
+        if "executable file not found" in said:
+            return InvalidJob(f"image {self.image!r} has no sh: use an image with a shell")
+        return SandboxLost(f"{operation} {what[:80]!r} in {self.image}: {said}; try the job again")
+
+
+def _parse_report(report: str, nonce: str) -> ExecResult:
+    try:
+        header, *streams = report.split("\n")
+        code, timed_out, centiseconds, out_size, err_size, seen = header.split()
+        out_head, out_tail, err_head, err_tail = (base64.b64decode(s) for s in streams[:4])
+    except ValueError:
+        return _unreported("the command overwrote the report of its own run", 1)
+    return ExecResult(
+        exit_code=int(code),
+        stdout=Stream(out_head, out_tail, int(out_size)),
+        stderr=Stream(err_head, err_tail, int(err_size)),
+        duration_s=int(centiseconds) / 100,
+        timed_out=timed_out == "1",
+        cached=seen != nonce,
+    )
+
+
+def _unreported(reason: str, exit_code: int, timed_out: bool = False) -> ExecResult:
+    said = f"revalid: {reason}\n".encode()
+    return ExecResult(
+        exit_code, Stream(b"", b"", 0), Stream(said, b"", len(said)), 0.0, timed_out=timed_out
+    )
+
+
+def _stage(staged: Path, root: str, targets: Mapping[str, bytes], mode: int) -> None:
+    for target, content in targets.items():
+        file = staged / posixpath.relpath(target, root)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        file.chmod(mode)
+
+
+def _as_bytes(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content
+
+
+def _as_text(content: bytes) -> str | None:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _literal(name: str) -> str:
+    """A file's name as a pattern that matches nothing else."""
+    return "".join(f"\\{char}" if char in "*?[]\\" else char for char in name)

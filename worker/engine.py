@@ -1,0 +1,242 @@
+"""This process's connection to a Dagger engine: lazy, bounded, and reopened when lost.
+
+We run the CLI's session process ourselves and hand it to the SDK through its own environment
+variables. The SDK would wait for ever for an engine that is gone, and leave the process behind.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Awaitable, Callable
+from typing import IO, TypeVar
+
+import dagger
+from dagger.provisioning._download import Downloader
+
+from jobs.errors import EngineUnavailable, SandboxLost
+
+T = TypeVar("T")
+
+CLOSE_TIMEOUT_S = 5.0
+DOWNLOAD_TIMEOUT_S = 120.0
+PING_EVERY_S = 5.0
+PING_TIMEOUT_S = 15.0
+_SESSION = ("DAGGER_SESSION_PORT", "DAGGER_SESSION_TOKEN")
+_PR_SET_PDEATHSIG = 1
+_MEND = (
+    "start a Dagger engine, name one by _EXPERIMENTAL_DAGGER_RUNNER_HOST, "
+    "or allow --sandbox local; `revalid doctor` checks it"
+)
+
+
+class Engine:
+    """A lazily opened connection. All methods belong to one event loop.
+
+    Args:
+        timeout_s: Seconds that connecting may take.
+    """
+
+    def __init__(self, *, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._lock = asyncio.Lock()
+        self._client: dagger.Client | None = None
+        self._stack = contextlib.AsyncExitStack()
+        self._session: Process | None = None
+        self._log: IO[bytes] | None = None
+        self._lost = asyncio.Event()
+        self._watch: asyncio.Task[None] | None = None
+        self.images: dict[str, str] = {}
+        """Image reference to its pinned digest, resolved once per connection."""
+
+    async def client(self) -> dagger.Client:
+        """The client of a live connection.
+
+        Raises:
+            EngineUnavailable: No engine answers within the bound; the message has the mend.
+        """
+        async with self._lock:
+            if self._client is not None and not self._lost.is_set():
+                return self._client
+            await self._close()
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    self._client = await self._open()
+            except TimeoutError:
+                await self._close()
+                raise EngineUnavailable(
+                    f"no Dagger engine answered within {self._timeout_s:g} s: {_MEND}"
+                ) from None
+            except (dagger.DaggerError, OSError, ValueError) as error:
+                said = self._last_line()
+                await self._close()
+                raise EngineUnavailable(
+                    f"no Dagger engine: {said or one_line(error)}; {_MEND}"
+                ) from None
+            except BaseException:
+                await self._close()
+                raise
+            self._watch = asyncio.create_task(self._watch_session(self._client))
+            return self._client
+
+    async def guard(self, work: Awaitable[T]) -> T:
+        """Await an engine call, but not longer than the connection lives.
+
+        The SDK alone would retry for 15 s and more after its session died.
+
+        Raises:
+            SandboxLost: The connection was lost, or the engine failed in a way that is its own.
+            dagger.QueryError: The engine answered with an error about this query.
+        """
+        task = asyncio.ensure_future(work)
+        lost = asyncio.ensure_future(self._lost.wait())
+        try:
+            await asyncio.wait({task, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return await task
+            raise SandboxLost("the Dagger engine went away while it worked: try the job again")
+        except dagger.QueryError:
+            raise
+        except asyncio.CancelledError:
+            raise
+        except SandboxLost:
+            raise
+        except Exception as error:
+            self._lost.set()
+            raise SandboxLost(
+                f"the Dagger engine's connection broke ({one_line(error)}): try the job again"
+            ) from None
+        finally:
+            lost.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_S)
+
+    async def close(self) -> None:
+        """Close the connection and end the session process, by force after a bound."""
+        async with self._lock:
+            await self._close()
+
+    async def _open(self) -> dagger.Client:
+        self._lost.clear()
+        if _SESSION[0] in os.environ:
+            return await self._stack.enter_async_context(_connection())
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115
+        self._session = await asyncio.create_subprocess_exec(
+            await _cli(),
+            "session",
+            "--label",
+            "dagger.io/sdk.name:python",
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=self._log,
+            preexec_fn=_die_with_parent,
+        )
+        assert self._session.stdout is not None  # noqa: S101
+        answer = await self._session.stdout.readline()
+        if not answer:
+            await self._session.wait()
+            raise ValueError("its session process ended")
+        session = json.loads(answer)
+        os.environ.update(
+            zip(_SESSION, map(str, (session["port"], session["session_token"])), strict=True)
+        )
+        try:
+            return await self._stack.enter_async_context(_connection())
+        finally:
+            for name in _SESSION:
+                os.environ.pop(name, None)
+
+    async def _watch_session(self, client: dagger.Client) -> None:
+        ended = asyncio.create_task(self._session.wait() if self._session else asyncio.Future())  # type: ignore[arg-type]
+        try:
+            while not (await asyncio.wait({ended}, timeout=PING_EVERY_S))[0]:
+                async with asyncio.timeout(PING_TIMEOUT_S):
+                    await client.default_platform()
+        except asyncio.CancelledError:
+            raise
+        except Exception:  # noqa: S110
+            pass  # whatever it was, the engine does not answer
+        finally:
+            ended.cancel()
+        self._lost.set()
+
+    async def _close(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        alive = not self._lost.is_set()
+        stack, self._stack = self._stack, contextlib.AsyncExitStack()
+        if alive:
+            await _bounded(stack.aclose(), CLOSE_TIMEOUT_S)
+        session, self._session = self._session, None
+        if session is not None:
+            await _end(session, CLOSE_TIMEOUT_S if alive and self._client else 0.0)
+        if self._log is not None:
+            self._log.close()
+        self._log = self._client = self._watch = None
+        self.images.clear()
+
+    def _last_line(self) -> str:
+        if self._log is None:
+            return ""
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").split("\n")
+        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what an exception says, without trace ids, or its name."""
+    text = re.sub(r" \[traceparent:[0-9a-f-]+\]", "", str(error).strip().partition("\n")[0])
+    return text[:300] or type(error).__name__
+
+
+def _connection() -> dagger.Connection:
+    return dagger.Connection(dagger.Config(retry=None))
+
+
+async def _cli() -> str:
+    if named := os.environ.get("_EXPERIMENTAL_DAGGER_CLI_BIN"):
+        if shutil.which(named) is None:
+            raise ValueError(f"_EXPERIMENTAL_DAGGER_CLI_BIN {named!r} is no program")
+        return named
+    return await asyncio.wait_for(Downloader(), DOWNLOAD_TIMEOUT_S)
+
+
+def _load_prctl() -> Callable[..., int] | None:
+    return ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
+
+
+_prctl = _load_prctl()  # loaded before any fork
+
+
+def _die_with_parent() -> None:
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+async def _end(session: Process, patience_s: float) -> None:
+    """End the session process: closed standard input lets it flush; then by force."""
+    if session.returncode is None and patience_s:
+        assert session.stdin is not None  # noqa: S101
+        session.stdin.close()
+        await _bounded(session.wait(), patience_s)
+    if session.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            session.kill()
+        await _bounded(session.wait(), CLOSE_TIMEOUT_S)
+
+
+async def _bounded(work: Awaitable[object], timeout_s: float) -> None:
+    task = asyncio.ensure_future(work)
+    await asyncio.wait({task}, timeout=timeout_s)
+    if not task.done():
+        task.cancel()
+    with contextlib.suppress(Exception, asyncio.CancelledError):
+        await asyncio.wait_for(task, 1)

@@ -1,0 +1,61 @@
+"""Turns a job and its unpacked project into the steps to run."""
+
+import re
+from pathlib import Path
+
+from jobs.errors import InvalidProject
+from jobs.job import Job, StrategyName
+from jobs.steps import Exec
+from worker.strategies import npm, python, trpc
+from worker.strategies.planned import Plan, PlannedStep
+from worker.strategies.tree import Tree
+from worker.strategies.workspaces import find_groups
+
+__all__ = ["Plan", "PlannedStep", "make_plan"]
+
+_TOOL = re.compile(r"(?:^|[\s;&|(])(node|npm|bun|pnpm|yarn|python3|uv|poetry)(?=\s)")
+
+
+def make_plan(job: Job, project: Path) -> Plan:
+    """Make the steps of ``job``.
+
+    Args:
+        project: The unpacked project. Its content is hostile: links in it are never followed.
+
+    Raises:
+        InvalidProject: The strategy finds nothing it knows, or a manifest does not parse.
+    """
+    tree = Tree(project)
+    match job.strategy:
+        case StrategyName.COMMAND | StrategyName.TRAJECTORY:
+            return _given(job)
+        case StrategyName.TRPC:
+            return trpc.plan(tree, find_groups(tree))
+        case StrategyName.NPM:
+            return npm.plan(tree, find_groups(tree))
+        case StrategyName.PYTHON:
+            return python.plan(tree, job.image)
+        case StrategyName.AUTO:
+            return _detected(job, tree)
+
+
+def _given(job: Job) -> Plan:
+    commands = "\n".join(step.command for step in job.steps if isinstance(step, Exec))
+    number = len(job.steps)
+    return Plan(
+        strategy=job.strategy,
+        reason=f"{number} step{'' if number == 1 else 's'} given with the job",
+        steps=tuple(PlannedStep(step) for step in job.steps),
+        tools=tuple(dict.fromkeys(_TOOL.findall(commands))),
+    )
+
+
+def _detected(job: Job, tree: Tree) -> Plan:
+    if groups := find_groups(tree):
+        return (trpc if trpc.seen(groups) else npm).plan(tree, groups)
+    if python.seen(tree):
+        return python.plan(tree, job.image)
+    raise InvalidProject(
+        "no strategy fits this project: found no package.json (at the root, in client/ or in "
+        f"server/) and none of {', '.join(python.MANIFESTS)}; give the commands with --command"
+    )

@@ -1,0 +1,308 @@
+"""One attempt at a job, from its project to its steps' results."""
+
+import asyncio
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from jobs.blobs import BlobStore
+from jobs.errors import EngineUnavailable, InvalidProject, PolicyRefused, SandboxLost
+from jobs.job import Job, SandboxPolicy
+from jobs.result import SandboxReport, SourceReport, StepResult, StrategyReport, Verdict
+from jobs.settings import Settings
+from jobs.steps import Exec, RefreshFromHost
+from worker.dagger_sandbox import DaggerSandbox
+from worker.engine import Engine
+from worker.local_sandbox import LocalSandbox
+from worker.output import LIVE_BYTES, Emit, LiveOutput, to_text
+from worker.plan import Plan, PlannedStep, make_plan
+from worker.project import Project, allowed_host_path, fetch_project
+from worker.sandbox import Sandbox, StepFailed
+from worker.secrets import Scrubber, resolve_secrets
+from worker.steps import apply_step, describe_step
+
+SANDBOX_TRIES = 3
+TOTAL_OUTPUT_BYTES = 8 * 2**20
+_MIN_OUTPUT_BYTES = 1_024
+_TOOLS_TIMEOUT_S = 30.0
+
+
+@dataclass
+class Run:
+    """What one attempt found; filled while it runs, so that a cancelled one still reports.
+
+    Args:
+        scratch: A private directory that the caller removes.
+        artifacts: Where ``export_directory`` steps write; made when first used.
+        emit: Takes events.
+    """
+
+    job: Job
+    settings: Settings
+    environ: Mapping[str, str]
+    engine: Engine
+    blobs: BlobStore
+    scratch: Path
+    artifacts: Path
+    emit: Emit
+
+    sandbox: SandboxReport = field(default_factory=SandboxReport)
+    source: SourceReport = field(default_factory=SourceReport)
+    strategy: StrategyReport | None = None
+    tools: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    steps: list[StepResult] = field(default_factory=list)
+    scrubber: Scrubber = field(default_factory=lambda: Scrubber(()))
+    _secrets: dict[str, str] = field(default_factory=dict)
+    _live_budget: list[int] = field(default_factory=lambda: [LIVE_BYTES])
+    _output_left: int = TOTAL_OUTPUT_BYTES
+    _deadline: float = 0.0
+    _restored: tuple[str, ...] | None = ()
+    _checked: bool = False
+
+    async def execute(self) -> Verdict:
+        """Run the job's steps.
+
+        Raises:
+            PermanentError: The job asks for what cannot or may not be done: ``rejected``.
+            TransientError: Our side failed, also when tried again: ``errored``.
+        """
+        self._deadline = monotonic() + self.job.limits.job_timeout_s
+        self._check_policy()
+        project = await self._fetch()
+        plan = make_plan(self.job, project.root)
+        self.strategy = StrategyReport(name=plan.strategy, reason=plan.reason)
+        for tries_left in reversed(range(SANDBOX_TRIES)):
+            try:
+                return await self._replay(plan, project)
+            except SandboxLost:
+                if not tries_left:
+                    raise
+                await asyncio.sleep(2.0 ** (SANDBOX_TRIES - tries_left - 1))
+        raise AssertionError("unreachable")
+
+    def _check_policy(self) -> None:
+        allowed, asked = self.settings.sandbox_policy, self.job.sandbox
+        if asked is not None and SandboxPolicy.AUTO not in (asked, allowed) and asked != allowed:
+            raise PolicyRefused(
+                f"--sandbox {asked}: this worker runs {allowed} only (its REVALID_SANDBOX)"
+            )
+        self._secrets = resolve_secrets(self.job, self.settings, self.environ)
+        self.scrubber = Scrubber(self._secrets.values())
+        for step in self.job.steps:
+            if isinstance(step, RefreshFromHost):
+                allowed_host_path(step.host_path, self.settings.source_roots, "refresh_from_host")
+
+    async def _fetch(self) -> Project:
+        project = await asyncio.to_thread(
+            fetch_project, self.job.source, self.blobs, self.settings, self.scratch
+        )
+        self.source = project.report
+        if project.note:
+            self.notes.append(project.note)
+        return project
+
+    async def _replay(self, plan: Plan, project: Project) -> Verdict:
+        self.steps.clear()
+        self._restored = ()
+        sandbox = await self._open()
+        try:
+            self.emit("sandbox", {**self.sandbox.model_dump(), "image": self.job.image})
+            self.emit("plan", _plan_event(plan))
+            sandbox.with_envs(self.job.env)
+            for name, value in self._secrets.items():
+                sandbox.with_secret(name, value)
+            for index, planned in enumerate(plan.steps):
+                if planned.install or not self.tools:
+                    await self._note_tools(sandbox, plan)
+                await self._take(index, planned, sandbox, project)
+        finally:
+            await sandbox.close()
+        self.notes.extend(note for note in plan.notes if note not in self.notes)
+        return self._verdict()
+
+    async def _open(self) -> Sandbox:
+        policy = self.job.sandbox or self.settings.sandbox_policy
+        if SandboxPolicy.AUTO is policy:
+            policy = self.settings.sandbox_policy
+        if policy is not SandboxPolicy.LOCAL:
+            try:
+                opened = await DaggerSandbox.open(
+                    self.engine, self.job.image, protected=self.job.protected
+                )
+                self.sandbox = SandboxReport(kind="dagger")
+                return opened
+            except EngineUnavailable as error:
+                if policy is SandboxPolicy.DAGGER:
+                    raise
+                reason = str(error)
+        else:
+            reason = None
+        self.sandbox = SandboxReport(kind="local", fallback_reason=reason)
+        return LocalSandbox(
+            scratch=self.scratch,
+            protected=self.job.protected,
+            passthrough={
+                name: self.environ[name] for name in self.settings.local_env if name in self.environ
+            },
+        )
+
+    async def _note_tools(self, sandbox: Sandbox, plan: Plan) -> None:
+        if self.tools or not plan.tools:
+            return
+        script = "; ".join(
+            f"echo {shlex.quote(tool)} $({shlex.quote(tool)} --version 2>/dev/null | head -n 1)"
+            for tool in plan.tools
+        )
+        found = await sandbox.exec(script, timeout_s=_TOOLS_TIMEOUT_S, reuse=True)
+        for line in to_text(found.stdout, self.scrubber).splitlines():
+            tool, _, version = line.partition(" ")
+            self.tools[tool] = version.strip().removeprefix("Python ") or "not found"
+
+    async def _take(
+        self, index: int, planned: PlannedStep, sandbox: Sandbox, project: Project
+    ) -> None:
+        step = planned.step
+        name = describe_step(step)
+        skipped = self._why_not(planned)
+        if skipped is None:
+            self._checked |= not planned.install
+            self.emit("step_started", _started_event(index, name, step))
+            try:
+                await self._restore(planned, sandbox, project)
+                result = await self._apply(index, name, planned, sandbox)
+            except asyncio.CancelledError:
+                self.steps.append(_skipped(name, planned, "ended while it ran"))
+                raise
+        else:
+            result = _skipped(name, planned, skipped)
+        self.steps.append(result)
+        self.emit("step_finished", _finished_event(index, result))
+
+    def _why_not(self, planned: PlannedStep) -> str | None:
+        if planned.skipped_reason is not None:
+            return planned.skipped_reason
+        done = {step.name: step for step in self.steps}
+        for need in planned.needs:
+            if need in done and not (done[need].exit_code == 0 and done[need].ok):
+                return f"{need} did not succeed"
+        if self._time_left() <= 0:
+            return f"the job's limit of {self.job.limits.job_timeout_s:g} s was reached"
+        return None
+
+    async def _restore(self, planned: PlannedStep, sandbox: Sandbox, project: Project) -> None:
+        """Upload what the step may see and is not there yet."""
+        if self._restored is None or self.job.source is None:
+            return
+        if planned.inputs is None:
+            await sandbox.refresh_from_host(project.root, "/workspace")
+            self._restored = None
+        elif missing := tuple(sorted(set(planned.inputs) - set(self._restored))):
+            await sandbox.refresh_from_host(project.root, "/workspace", only=missing)
+            self._restored = (*self._restored, *missing)
+
+    async def _apply(
+        self, index: int, name: str, planned: PlannedStep, sandbox: Sandbox
+    ) -> StepResult:
+        step = planned.step
+        started = monotonic()
+        if not isinstance(step, Exec):
+            try:
+                said = await apply_step(step, sandbox, self.settings, self.artifacts / str(index))
+            except StepFailed as error:
+                return self._file_result(name, planned, 1, "", str(error), started)
+            return self._file_result(name, planned, 0, said, "", started)
+        limit = min(step.timeout_s or self.job.limits.command_timeout_s, self._time_left())
+        live = LiveOutput(self.emit, index, self.scrubber, self._live_budget)
+        ran = await sandbox.exec(
+            step.command,
+            timeout_s=max(limit, 0.1),
+            output_bytes=self._output_cap(),
+            reuse=planned.reuse,
+            on_output=live.feed,
+        )
+        live.finish()
+        for stream in (ran.stdout, ran.stderr):
+            self._output_left -= len(stream.head) + len(stream.tail)
+        return StepResult(
+            name=name,
+            command=step.command,
+            exit_code=ran.exit_code,
+            stdout=to_text(ran.stdout, self.scrubber),
+            stderr=to_text(ran.stderr, self.scrubber),
+            stdout_bytes=ran.stdout.size,
+            stderr_bytes=ran.stderr.size,
+            truncated=ran.stdout.truncated or ran.stderr.truncated,
+            duration_s=round(ran.duration_s, 3),
+            timed_out=ran.timed_out,
+            cached=ran.cached,
+            allow_failure=step.allow_failure,
+        )
+
+    def _file_result(
+        self, name: str, planned: PlannedStep, code: int, said: str, failed: str, started: float
+    ) -> StepResult:
+        cap = self._output_cap()
+        kept = self.scrubber.text(said)[:cap]
+        self._output_left -= len(kept)
+        return StepResult(
+            name=name,
+            op=planned.step.op,
+            exit_code=code,
+            stdout=kept,
+            stderr=self.scrubber.text(failed),
+            stdout_bytes=len(said.encode()),
+            stderr_bytes=len(failed.encode()),
+            truncated=len(said) > cap,
+            duration_s=round(monotonic() - started, 3),
+        )
+
+    def _output_cap(self) -> int:
+        """Later steps keep less where earlier ones filled the job's whole allowance."""
+        return max(_MIN_OUTPUT_BYTES, min(self.job.limits.output_bytes, self._output_left // 4))
+
+    def _time_left(self) -> float:
+        return self._deadline - monotonic()
+
+    def _verdict(self) -> Verdict:
+        failed = [step for step in self.steps if not step.ok]
+        if any(not step.timed_out for step in failed):
+            return Verdict.FAILED
+        if failed or self._time_left() <= 0:
+            return Verdict.TIMED_OUT
+        if not self._checked:
+            raise InvalidProject(
+                "nothing was checked: the project has no build, type check or tests; "
+                "name what proves it with --command"
+            )
+        return Verdict.PASSED
+
+
+def _plan_event(plan: Plan) -> dict[str, Any]:
+    return {
+        "strategy": plan.strategy,
+        "reason": plan.reason,
+        "steps": [describe_step(planned.step) for planned in plan.steps],
+        "notes": list(plan.notes),
+    }
+
+
+def _started_event(index: int, name: str, step: Any) -> dict[str, Any]:
+    return {"index": index, "name": name, "command": getattr(step, "command", None)}
+
+
+def _finished_event(index: int, result: StepResult) -> dict[str, Any]:
+    shown = {"name", "exit_code", "duration_s", "timed_out", "cached", "skipped_reason"}
+    return {"index": index, "ok": result.ok, **result.model_dump(include=shown)}
+
+
+def _skipped(name: str, planned: PlannedStep, reason: str) -> StepResult:
+    return StepResult(
+        name=name,
+        op=planned.step.op,
+        command=getattr(planned.step, "command", None),
+        skipped_reason=reason,
+    )

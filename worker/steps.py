@@ -1,0 +1,77 @@
+"""How each step type is done in a sandbox; ``exec`` is the runner's own."""
+
+from pathlib import Path
+from typing import assert_never
+
+from jobs.settings import Settings
+from jobs.steps import (
+    DeleteFile,
+    Exec,
+    ExportDirectory,
+    ListDirectory,
+    ReadFile,
+    RefreshFromHost,
+    SetEnv,
+    SetWorkdir,
+    Step,
+    WriteFile,
+    WriteFiles,
+)
+from worker.project import allowed_host_path
+from worker.sandbox import Sandbox
+
+
+def describe_step(step: Step) -> str:
+    """What reports call a step."""
+    match step:
+        case Exec(name=str(name)):
+            return name
+        case Exec(command=command):
+            return command.strip().partition("\n")[0][:200]
+        case WriteFiles(files=files):
+            return f"write_files {len(files)}"
+        case SetEnv(name=name):
+            return f"set_env {name}"
+        case RefreshFromHost(host_path=host_path):
+            return f"refresh_from_host {host_path}"
+        case _:
+            return f"{step.op} {step.path}"
+
+
+async def apply_step(step: Step, sandbox: Sandbox, settings: Settings, artifact: Path) -> str:
+    """Do a step other than ``exec``; what it read, or nothing.
+
+    Args:
+        artifact: Where an ``export_directory`` step writes.
+
+    Raises:
+        StepFailed: It could not be done on these files.
+    """
+    match step:
+        case Exec():
+            raise AssertionError("the runner runs commands")
+        case WriteFile():
+            await sandbox.write_file(step.path, step.content, mode=step.mode)
+        case WriteFiles():
+            await sandbox.write_files(step.files)
+        case ReadFile():
+            return (await sandbox.read_file(step.path)).decode(errors="replace")
+        case DeleteFile():
+            await sandbox.delete_file(step.path)
+        case ListDirectory():
+            entries = await sandbox.list_directory(step.path)
+            return "".join(f"{entry.name}{'/' * entry.is_directory}\n" for entry in entries)
+        case SetWorkdir():
+            await sandbox.set_workdir(step.path)
+        case SetEnv():
+            sandbox.with_env(step.name, step.value)
+        case ExportDirectory():
+            artifact.parent.mkdir(parents=True, exist_ok=True)
+            await sandbox.export_directory(step.path, artifact)
+            return f"kept as artifact {artifact.name}\n"
+        case RefreshFromHost():
+            source = allowed_host_path(step.host_path, settings.source_roots, "refresh_from_host")
+            await sandbox.refresh_from_host(source, step.path)
+        case _:
+            assert_never(step)
+    return ""

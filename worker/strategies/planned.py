@@ -1,0 +1,60 @@
+"""The values a strategy makes."""
+
+from dataclasses import dataclass
+
+from jobs.job import StrategyName
+from jobs.steps import Exec, Step
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """A step, what it waits for and what it may be replayed from.
+
+    Attributes:
+        needs: Names of earlier steps without whose success, and whose files, this cannot run.
+        skipped_reason: Why it does not run, where planning decided so.
+        install: A dependency install.
+        reuse: An install whose outcome its inputs decide, so that a snapshot may stand for it.
+        inputs: Files that the install can see; None for the whole tree.
+    """
+
+    step: Step
+    needs: tuple[str, ...] = ()
+    skipped_reason: str | None = None
+    install: bool = False
+    reuse: bool = False
+    inputs: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The steps of a job.
+
+    Attributes:
+        strategy: The one that made it; never ``auto``.
+        reason: What was seen in the project.
+        tools: Shell commands whose versions the result names.
+        notes: What a reader of the result should know.
+    """
+
+    strategy: StrategyName
+    reason: str
+    steps: tuple[PlannedStep, ...]
+    tools: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def check(
+    name: str, command: str, needs: tuple[str, ...] = (), *, allow_failure: bool = False
+) -> PlannedStep:
+    """A step that judges the project."""
+    return PlannedStep(Exec(name=name, command=command, allow_failure=allow_failure), needs)
+
+
+def skipped(name: str, command: str, reason: str) -> PlannedStep:
+    """A step that does not run.
+
+    Args:
+        command: What would have run.
+    """
+    return PlannedStep(Exec(name=name, command=command), skipped_reason=reason)
