@@ -74,7 +74,6 @@ def make_app(settings: Settings, broker_url: str) -> Celery:
         worker_prefetch_multiplier=1,  # a slow job must not hold a queued one
         worker_cancel_long_running_tasks_on_connection_loss=False,  # the lease decides, not a blip
         worker_pool_start_method="spawn",  # fork would copy event loops and connections
-        worker_soft_shutdown_timeout=settings.grace_s,
         worker_hijack_root_logger=False,
         worker_send_task_events=True,
         task_send_sent_event=True,

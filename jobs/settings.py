@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from dotenv import dotenv_values
 from platformdirs import user_data_path
@@ -127,9 +127,6 @@ class Settings(BaseSettings):
         default=None, description="user:password that Flower asks for. Unset: Flower is loopback."
     )
     flower_port: int = Field(default=5555, ge=0, le=65_535, description="Port of `revalid flower`.")
-    log_format: Literal["console", "json"] = Field(
-        default="console", description="How workers write their log."
-    )
     embedded: bool = Field(
         default=False,
         description="Set by `revalid run` for the worker that it starts; not for people.",

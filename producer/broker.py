@@ -266,8 +266,8 @@ class EmbeddedBroker:
         except OSError as error:
             raise BrokerUnavailable(
                 f"the embedded broker cannot use {error.filename or self.directory}: "
-                f"{error.strerror}: let this user use it ({self.directory} must be a directory that "
-                "it can write), or use another home or a Redis of your own"
+                f"{error.strerror}: let this user use it ({self.directory} must be a directory "
+                "that it can write), or use another home or a Redis of your own"
             ) from error
 
     def _unready(self, what: str, mark: int) -> BrokerUnavailable:

@@ -20,7 +20,9 @@ from typing import Any, Self
 
 from jobs.errors import InvalidSettings, JobError, WorkerUnavailable
 from jobs.fingerprint import fingerprint, worker_key
+from jobs.job import Lane
 from jobs.ledger import Submitted
+from jobs.queue import queue_name
 from jobs.settings import PREFIX, Settings
 from producer.broker import EmbeddedBroker
 from producer.client import Client, JobHandle
@@ -95,7 +97,7 @@ class OwnWorker:
 
     def __init__(self, settings: Settings) -> None:
         self.name = fingerprint(settings, os.environ)
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - stop() closes it
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "worker", "--own-queues", "--exit-with-parent"],
             stdin=subprocess.PIPE,
@@ -201,7 +203,7 @@ class Crew:
             return bool(self._client.redis.exists(worker_key(self._name)))
 
     def _own_settings(self) -> Settings:
-        return self._settings.model_copy(update={"instance": uuid.uuid4().hex, "concurrency": 1})
+        return self._settings.model_copy(update={"instance": uuid.uuid4().hex, "concurrency": 1, "grace_s": 1.0})
 
     def _start(self, settings: Settings) -> None:
         self._own = OwnWorker(settings)
@@ -218,3 +220,15 @@ class Crew:
     ) -> None:
         if self._own is not None:
             self._own.stop()
+            with suppress(JobError):
+                self._forget_queues(self._own.name)
+
+    def _forget_queues(self, name: str) -> None:
+        """Nobody reads the queues of a worker of one's own after it."""
+        self._client.ping()  # where the broker is gone, Celery would look for it for ever
+        with self._client.app.connection_for_write() as connection:
+            for lane in Lane:
+                known = self._client.app.amqp.queues[queue_name(lane, name)]
+                queue = known.bind(connection.default_channel)
+                queue.declare()
+                queue.delete()

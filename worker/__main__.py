@@ -2,13 +2,9 @@
 
 import argparse
 import os
-import signal
 import socket
 import sys
 import threading
-
-# SIGTERM gives running jobs REVALID_GRACE_S; Celery's own would wait for ever.
-os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
 
 from celery.signals import worker_ready, worker_shutting_down
 
@@ -41,9 +37,9 @@ def main() -> int:
         queues = [*(queue_name(lane) for lane in Lane), *queues]
     attendant = Attendant(settings, application.url, app)
     worker_ready.connect(lambda **_: attendant.start(), weak=False)
-    worker_shutting_down.connect(lambda **_: attendant.stop(), weak=False)
+    worker_shutting_down.connect(lambda **_: attendant.drain(settings.grace_s), weak=False)
     if options.exit_with_parent:
-        threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
+        threading.Thread(target=_stop_at_end_of_input, args=(attendant,), daemon=True).start()
     app.worker_main(
         [
             "worker",
@@ -59,10 +55,12 @@ def main() -> int:
     return 0
 
 
-def _stop_at_end_of_input() -> None:
+def _stop_at_end_of_input(attendant: Attendant) -> None:
     while sys.stdin.buffer.read(65_536):
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    attendant.stop()
+    attendant.end_children()
+    os._exit(0)  # Celery's own way out takes seconds, and nothing is left to do
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """The Celery app of workers and Flower, and its one task."""
 
+import logging
 import os
+import signal
 from functools import cache
 from typing import Any
 
 from celery import Task
-from celery.signals import worker_process_shutdown
+from celery.signals import worker_process_init, worker_process_shutdown
 
 from jobs.errors import InvalidSettings
 from jobs.queue import TASK, make_app
@@ -28,7 +30,7 @@ app = make_app(settings, url)
 @cache
 def attempts() -> Attempts:
     """What this process holds, opened with its first job."""
-    return Attempts(settings, url)
+    return Attempts(settings, url, app)
 
 
 @app.task(name=TASK, bind=True)
@@ -39,10 +41,21 @@ def validate(self: "Task[Any, Any]", message: Any) -> dict[str, Any]:
         self.update_state(state="PROGRESS", meta=meta)
         self.send_event("task-progress", **meta)
 
-    return attempts().answer(message, progress)
+    held = attempts()
+    # Celery's pool sets its own handler after every hook, so ours is set for each job.
+    before = signal.signal(signal.SIGTERM, lambda *_: held.release())
+    try:
+        return held.answer(message, progress)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@worker_process_init.connect
+def _on_start(**_: Any) -> None:
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each query to the engine
 
 
 @worker_process_shutdown.connect
-def _close(**_: Any) -> None:
+def _on_shutdown(**_: Any) -> None:
     if attempts.cache_info().currsize:
         attempts().close()

@@ -8,9 +8,12 @@ import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import SimpleQueue
+from time import monotonic
 from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from celery import Celery
 
 from jobs import events
 from jobs.blobs import BlobStore
@@ -18,16 +21,22 @@ from jobs.connection import connect
 from jobs.errors import JobError, LeaseLost, PermanentError, TransientError
 from jobs.job import Job, parse_job
 from jobs.ledger import BEAT_S, Attempt, Ledger, Record
-from jobs.queue import parse_doorbell
+from jobs.queue import parse_doorbell, ring
 from jobs.result import JobResult, Verdict
 from jobs.settings import Settings
 from worker.engine import Engine
 from worker.runner import Run
 
+PROGRESS_EVERY_S = 1.0
+
 Progress = Callable[[dict[str, Any]], None]
 """Takes a small, safe description of what the job is doing."""
 
 log = logging.getLogger("revalid.worker")
+
+
+class _Released(Exception):
+    """The worker stops, and somebody else shall have the job."""
 
 
 class Attempts:
@@ -36,8 +45,11 @@ class Attempts:
     Everything is opened with the first job: Celery ends a child that is slow to start.
     """
 
-    def __init__(self, settings: Settings, url: str) -> None:
+    def __init__(self, settings: Settings, url: str, app: Celery) -> None:
         self.settings = settings
+        self._app = app
+        self._work: asyncio.Task[Verdict] | None = None
+        self._releasing = False
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self.redis = connect(url)
         self.ledger = Ledger(self.redis, result_ttl_s=settings.result_ttl_s)
@@ -51,6 +63,12 @@ class Attempts:
         self.portal.call(self.engine.close)
         self._portal_context.__exit__(None, None, None)
         self.redis.close()
+
+    def release(self) -> None:
+        """Have the running job return to the queue; for signal handlers."""
+        self._releasing = True
+        if (work := self._work) is not None:
+            work.get_loop().call_soon_threadsafe(work.cancel)
 
     def answer(self, message: Any, progress: Progress) -> dict[str, Any]:
         """Do what a doorbell asks for; a duplicate one is harmless.
@@ -87,12 +105,31 @@ class Attempts:
         with tempfile.TemporaryDirectory(
             prefix="revalid-", dir=self.settings.scratch, ignore_cleanup_errors=True
         ) as scratch:
+            reports: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+            running = self.portal.start_task_soon(
+                self._run, job, attempt, record, Path(scratch), reports.put
+            )
+            running.add_done_callback(lambda _: reports.put(None))
+            self._pass_on(reports, progress)
             try:
-                result = self.portal.call(self._run, job, attempt, record, Path(scratch), progress)
+                result = running.result()
             except LeaseLost as error:
                 log.warning("%s", error)
                 return None
+            except _Released:
+                log.info("job %s: returned to the queue", job.id)
+                if self.ledger.release(attempt):
+                    ring(self._app, job, record.queue)
+                return None
         return self._record(attempt, result)
+
+    def _pass_on(self, reports: "SimpleQueue[dict[str, Any] | None]", progress: Progress) -> None:
+        """Report progress until the job ends, on the thread that Celery's task is bound to."""
+        last = monotonic()
+        while (report := reports.get()) is not None:
+            if monotonic() - last >= PROGRESS_EVERY_S:
+                last = monotonic()
+                progress(report)
 
     async def _run(
         self, job: Job, attempt: Attempt, record: Record, scratch: Path, progress: Progress
@@ -114,15 +151,18 @@ class Attempts:
             emit=emit,
         )
         sender = asyncio.create_task(self._send(job.id, outbox))
-        work = asyncio.create_task(run.execute())
+        work = self._work = asyncio.create_task(run.execute())
         beat = asyncio.create_task(self._beat(attempt))
         try:
             await asyncio.wait({work, beat}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 work.cancel()
                 await asyncio.wait({work})
+            if work.cancelled() and self._releasing:
+                raise _Released
             verdict, error = _judge(work, beat)
         finally:
+            self._work = None
             beat.cancel()
             outbox.put_nowait(("", {}))
             await sender

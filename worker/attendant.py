@@ -3,7 +3,9 @@
 import logging
 import os
 import threading
+from contextlib import suppress
 
+import psutil
 from celery import Celery
 
 from jobs.connection import broker_errors, connect
@@ -17,6 +19,7 @@ from jobs.settings import Settings
 ROUND_S = 5.0
 SEEN_S = 15
 OVERDUE_S = 10.0
+END_TIMEOUT_S = 10.0
 
 log = logging.getLogger("revalid.worker")
 
@@ -48,8 +51,28 @@ class Attendant(threading.Thread):
     def stop(self) -> None:
         """Take no part any more; the worker's key goes at once."""
         self._stop_asked.set()
-        with broker_errors(self._url):
-            self._redis.delete(self._key)
+        try:
+            with broker_errors(self._url):
+                self._redis.delete(self._key)
+        except TransientError as error:
+            log.warning("%s", error)
+
+    def drain(self, grace_s: float) -> None:
+        """Let Celery finish what runs, but after ``grace_s`` seconds return it to the queue."""
+        self.stop()
+        timer = threading.Timer(grace_s, self.end_children)
+        timer.daemon = True
+        timer.start()
+
+    def end_children(self) -> None:
+        """Have each child return its job to the queue and end; by force after a bound."""
+        children = [child for child in psutil.Process().children() if _is_pool_child(child)]
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.terminate()
+        for child in psutil.wait_procs(children, timeout=END_TIMEOUT_S)[1]:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
 
     def _reap(self) -> None:
         for job_id in self._ledger.reap(OVERDUE_S):
@@ -61,3 +84,11 @@ class Attendant(threading.Thread):
             if record.state is State.QUEUED and not self._redis.llen(record.queue):
                 log.warning("job %s: its doorbell rings again", job_id)
                 ring(self._app, parse_job(record.job), record.queue)
+
+
+def _is_pool_child(process: psutil.Process) -> bool:
+    """Not multiprocessing's own tracker, which ignores signals and ends with its parent."""
+    try:
+        return not any("tracker" in word for word in process.cmdline())
+    except psutil.NoSuchProcess:
+        return False

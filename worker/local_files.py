@@ -159,7 +159,7 @@ def clone(sources: tuple[Path, ...], destinations: tuple[Path, ...]) -> None:
     except OSError as error:
         raise SandboxLost(
             f"fork: the sandbox's files could not be copied: {str(error)[-500:]}; "
-            "free disk space on the worker"
+            "free disk space on the worker, or make them readable"
         ) from error
 
 

@@ -52,7 +52,7 @@ def _given(job: Job) -> Plan:
 
 def _detected(job: Job, tree: Tree) -> Plan:
     if groups := find_groups(tree):
-        return (trpc if trpc.seen(groups) else npm).plan(tree, groups)
+        return trpc.plan(tree, groups) if trpc.seen(groups) else npm.plan(tree, groups)
     if python.seen(tree):
         return python.plan(tree, job.image)
     raise InvalidProject(

@@ -30,7 +30,13 @@ def _print_version(wanted: bool) -> None:
 def _main(
     _version: Annotated[
         bool,
-        Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            metavar="",
+            help="Print the version.",
+        ),
     ] = False,
 ) -> None:
     pass
@@ -95,9 +101,7 @@ def replay(
     """Replay recorded steps in their order, as `run` does."""
     from producer.cli import run as implementation
 
-    asked = JobOptions(
-        None, None, sandbox, image, timeout, job_timeout, env, secret, label, fresh
-    )
+    asked = JobOptions(None, None, sandbox, image, timeout, job_timeout, env, secret, label, fresh)
     return implementation.replay(trajectory, project, asked, json=json)
 
 
@@ -108,6 +112,7 @@ def submit(
         bool,
         Option(
             "--on-worker",
+            metavar="",
             help="PATH is absolute and seen by the worker alone, under its REVALID_SOURCE_ROOTS.",
         ),
     ] = False,
@@ -144,7 +149,7 @@ def status(job_id: options.JobId, json: options.Json = False) -> int:
 def result(
     job_id: options.JobId,
     no_wait: Annotated[
-        bool, Option("--no-wait", help="Exit with 3 at once where the job is not done.")
+        bool, Option("--no-wait", metavar="", help="Exit with 3 at once where the job is not done.")
     ] = False,
     json: options.Json = False,
 ) -> int:
@@ -158,7 +163,7 @@ def result(
 def logs(
     job_id: options.JobId,
     follow: Annotated[
-        bool, Option("--follow", "-f", help="Go on until the job is done.")
+        bool, Option("--follow", "-f", metavar="", help="Go on until the job is done.")
     ] = False,
 ) -> int:
     """Print what a job's commands wrote."""
@@ -181,9 +186,10 @@ def worker(
         int | None,
         Option(
             "--concurrency",
+            metavar="JOBS",
             min=1,
             max=64,
-            help="Jobs at a time, each in a process of its own. Default: REVALID_CONCURRENCY.",
+            help="How many at a time, each in a process of its own. Default: REVALID_CONCURRENCY.",
         ),
     ] = None,
 ) -> int:

@@ -34,10 +34,12 @@ def submit(project: Path, options: JobOptions, *, on_worker: bool, json: bool) -
     if on_worker and not project.is_absolute():
         raise InvalidJob(f"--on-worker {project}: give the absolute path that the worker sees")
     settings = settings_for(project)
-    arguments = options.arguments()
-    with prepare(settings, project, on_worker=on_worker, **arguments) as submission:
-        with attached(settings) as reached, Client(reached) as client:
-            handle = client.send(submission)
+    with (
+        prepare(settings, project, on_worker=on_worker, **options.arguments()) as submission,
+        attached(settings) as reached,
+        Client(reached) as client,
+    ):
+        handle = client.send(submission)
     assert handle.submitted is not None  # noqa: S101
     if json:
         print_json({"id": handle.id, "submitted": handle.submitted})

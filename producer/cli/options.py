@@ -21,7 +21,9 @@ Strategy = Annotated[
     StrategyWord | None,
     Option(
         "--strategy",
-        help="What makes the steps: default auto, which looks at the project and says what it saw.",
+        metavar="NAME",
+        help="What makes the steps: auto, trpc, npm, python or command. Default: auto, which looks "
+        "at the project and says what it saw.",
     ),
 ]
 Commands = Annotated[
@@ -32,18 +34,20 @@ Sandbox = Annotated[
     SandboxWord | None,
     Option(
         "--sandbox",
-        help="Where steps run: a directory on the worker (local), a container (dagger), or a "
-        "container where an engine answers (auto). Default: the worker's; auto for `run`.",
+        metavar="POLICY",
+        help="Where steps run: local, a directory on the worker; dagger, a container; auto, a "
+        "container where an engine answers. Default: the worker's policy, auto for `run`.",
     ),
 ]
 Image = Annotated[
     str | None, Option("--image", metavar="REF", help="Container image. Default: REVALID_IMAGE.")
 ]
 Timeout = Annotated[
-    float, Option("--timeout", min=0.1, max=DAY_S, help="Seconds that one command may take.")
+    float, Option("--timeout", metavar="SECONDS", min=0.1, max=DAY_S, help="Bound of one command.")
 ]
 JobTimeout = Annotated[
-    float, Option("--job-timeout", min=0.1, max=DAY_S, help="Seconds that the job may take.")
+    float,
+    Option("--job-timeout", metavar="SECONDS", min=0.1, max=DAY_S, help="Bound of the whole job."),
 ]
 Env = Annotated[
     list[str] | None,
@@ -66,8 +70,12 @@ Label = Annotated[
     list[str] | None,
     Option("--label", metavar="NAME=VALUE", help="Words of your own for reports; repeat for more."),
 ]
-Fresh = Annotated[bool, Option("--fresh", help="Run even where the same job has its verdict.")]
-Json = Annotated[bool, Option("--json", help="Print one JSON document and nothing else.")]
+Fresh = Annotated[
+    bool, Option("--fresh", metavar="", help="Run even where the same job has its verdict.")
+]
+Json = Annotated[
+    bool, Option("--json", metavar="", help="Print one JSON document and nothing else.")
+]
 
 
 @dataclass(frozen=True, slots=True)

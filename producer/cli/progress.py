@@ -13,7 +13,6 @@ from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.spinner import Spinner
 from rich.text import Text
 
 from jobs.events import Event
@@ -21,6 +20,7 @@ from jobs.result import JobResult, SandboxReport, StepResult, StrategyReport
 from producer.cli.output import clean, one_line, seconds
 from producer.cli.verdict import name_width, sandbox_line, step_line, strategy_line
 
+_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _LIVE_LINES = 8
 _IMPATIENT_S = 10.0
 
@@ -50,7 +50,6 @@ class Progress:
         self._ended: set[int] = set()
         self._running: dict[int, _Running] = {}
         self._width = 0
-        self._spinner = Spinner("dots")
         # Redrawn by tick(), not by a thread of its own: the state has one owner.
         self._live = Live(
             console=console, auto_refresh=False, transient=True, get_renderable=self._picture
@@ -183,9 +182,8 @@ class Progress:
         rows: list[RenderableType] = []
         for step in steps or [self._phase]:
             elapsed = seconds(time.monotonic() - step.since)
-            now = self._console.get_time()
-            mark = self._spinner.render(now)
-            head = Text.assemble("  ", mark, " ", step.name, (f"  {elapsed}", "dim"))
+            mark = _FRAMES[int(time.monotonic() * 5) % len(_FRAMES)]
+            head = Text.assemble("  ", (mark, "cyan"), f" {step.name}", (f"  {elapsed}", "dim"))
             rows.append(_cropped(head))
             keep = max(1, _LIVE_LINES // max(1, len(steps)))
             rows.extend(_cropped(Text(f"    {line}", "dim")) for line in list(step.last)[-keep:])

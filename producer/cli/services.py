@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 from rich.text import Text
@@ -24,7 +23,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def worker(concurrency: int | None) -> int:
     """Run a worker in the foreground; its exit status."""
-    settings = load_settings(**({} if concurrency is None else {"concurrency": concurrency}))
+    settings = load_settings()
+    if concurrency is not None:
+        settings = settings.model_copy(update={"concurrency": concurrency})
     with _reached(settings) as (reached, _):
         return _foreground(["worker", "--exit-with-parent"], worker_environ(reached))
 
@@ -120,23 +121,24 @@ def _foreground(module: Sequence[str], environ: Mapping[str, str]) -> int:
 
     It has a session of its own: from a terminal, Ctrl-C would reach it twice.
     """
-    with subprocess.Popen(
-        [sys.executable, "-P", "-m", *module],
-        stdin=subprocess.PIPE,
-        env=environ,
-        cwd=Path("/"),
-        start_new_session=True,
-    ) as process:
+    process: subprocess.Popen[bytes] | None = None
 
-        def forward(number: int, _frame: FrameType | None) -> None:
-            process.send_signal(number)
+    def forward(number: int, _frame: FrameType | None) -> None:
+        if process is None:
+            raise KeyboardInterrupt
+        process.send_signal(number)
 
-        before = {number: signal.signal(number, forward) for number in _SIGNALS}
-        try:
-            status = process.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    before = {number: signal.signal(number, forward) for number in _SIGNALS}
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", *module],
+            stdin=subprocess.PIPE,
+            env=environ,
+            cwd="/",
+            start_new_session=True,
+        )
+        status = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return status if status >= 0 else 128 - status
-
-

@@ -19,6 +19,7 @@ STATUS = {
 }
 """Exit status of each verdict."""
 
+_DASH = "\u2013"
 _NAME_CELLS = 40
 _OUTPUT_LINES = 60
 
@@ -49,7 +50,7 @@ def step_line(step: StepResult, width: int) -> Text:
     name = one_line(step.name)
     if step.skipped_reason is not None:
         reason = one_line(step.skipped_reason)
-        return Text.assemble("  ", ("–", "dim"), f" {name}  ", (f"skipped: {reason}", "dim"))
+        return Text.assemble("  ", (_DASH, "dim"), f" {name}  ", (f"skipped: {reason}", "dim"))
     mark = ("✓", "green") if step.exit_code == 0 else ("✗", "red")
     padding = " " * max(0, width - cell_len(name))
     line = Text.assemble("  ", mark, f" {name}{padding}", (f"  {seconds(step.duration_s)}", "dim"))

@@ -59,10 +59,7 @@ async def test_close_removes_everything(local: LocalSandbox, tmp_path: Path) -> 
         "mkdir -p shut/in && : > shut/in/file && chmod 000 shut/in shut; "
         "mkdir fixed && : > fixed/file && chmod 500 fixed; mkfifo pipe; ln -s / root",
     )
-    child = await local.fork() if os.geteuid() == 0 else None
     await local.close()
-    if child is not None:
-        await child.close()
     assert list((tmp_path / "scratch").iterdir()) == []
 
 

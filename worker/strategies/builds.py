@@ -15,7 +15,7 @@ class Builds:
 
     def __init__(self, project: NodeProject) -> None:
         self.steps: dict[str, str] = {}
-        named = {package.name: package for package in project.packages}
+        named = {package.name: package for package in project.packages if package.name}
         self._packages = {package.directory: package for package in project.packages}
         self._imports = {
             package.directory: [

@@ -56,9 +56,7 @@ def _builds(project: NodeProject, builds: Builds) -> list[PlannedStep]:
     return _each("build", builds.in_order(), lambda p: project.script(p, "build"), needs)
 
 
-def _types(
-    project: NodeProject, scripts: tuple[str, ...], builds: Builds
-) -> list[PlannedStep]:
+def _types(project: NodeProject, scripts: tuple[str, ...], builds: Builds) -> list[PlannedStep]:
     every = project.installs.every
     root = project.root
     if root and scripts and (attempt := project.script(root, *scripts)).runs:
@@ -68,9 +66,7 @@ def _types(
         script = project.script(package, *scripts) if scripts else None
         return script if script and script.runs else project.types(package)
 
-    return _each(
-        "typecheck", project.packages, attempted, lambda p: every + builds.needed_by([p])
-    )
+    return _each("typecheck", project.packages, attempted, lambda p: every + builds.needed_by([p]))
 
 
 def _scripts(

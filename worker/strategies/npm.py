@@ -21,17 +21,16 @@ def plan(tree: Tree, groups: tuple[Group, ...]) -> Plan:
             "strategy npm needs a package.json at the root, in client/ or in server/: "
             "add one, or give the commands with --command"
         )
-    return node_plan(
-        StrategyName.NPM, tree, groups, layout(groups), type_scripts=TYPE_SCRIPTS, lint=True
-    )
+    reason = "; ".join([groups[0].root.manifest, *layout(groups)])
+    return node_plan(StrategyName.NPM, tree, groups, reason, type_scripts=TYPE_SCRIPTS, lint=True)
 
 
-def layout(groups: tuple[Group, ...]) -> str:
-    """The packages of a project, in words."""
-    roots = [group.root.manifest for group in groups]
-    members = [member.directory for group in groups for member in group.members]
-    words = [f"packages {', '.join(roots)}" if len(roots) > 1 else roots[0]]
-    if members:
+def layout(groups: tuple[Group, ...]) -> list[str]:
+    """How a project is divided, in words; empty where it is one package."""
+    words = []
+    if len(groups) > 1:
+        words.append(f"installed apart: {', '.join(group.root.title for group in groups)}")
+    if members := [member.directory for group in groups for member in group.members]:
         more = f" and {len(members) - 6} more" if len(members) > 6 else ""
         words.append(f"workspaces {', '.join(members[:6])}{more}")
-    return "; ".join(words)
+    return words

@@ -7,7 +7,7 @@ from jobs.errors import InvalidProject
 from jobs.job import StrategyName
 from jobs.steps import Exec
 from worker.strategies.planned import Plan, PlannedStep, check, skipped
-from worker.strategies.python_install import MANIFESTS, Install, plan_install
+from worker.strategies.python_install import MANIFESTS, plan_install, table
 from worker.strategies.tree import Tree
 
 __all__ = ["MANIFESTS", "plan", "seen"]
@@ -42,7 +42,9 @@ def plan(tree: Tree, image: str) -> Plan:
     needs = ("install",)
     steps = (
         check("compile", _COMPILE),
-        PlannedStep(Exec(name="install", command=install.command), install=True, reuse=install.locked),
+        PlannedStep(
+            Exec(name="install", command=install.command), install=True, reuse=install.locked
+        ),
         check("typecheck", mypy, needs)
         if mypy
         else skipped("typecheck", _MYPY, "mypy is not configured"),
@@ -53,7 +55,7 @@ def plan(tree: Tree, image: str) -> Plan:
     notes = install.notes
     if "python" not in image:
         notes = (f"image {image} must hold python3: name another with --image", *notes)
-    return Plan(StrategyName.PYTHON, install.reason, steps, install.tools, notes)
+    return Plan(StrategyName.PYTHON, install.reason, steps, ("python3",), notes)
 
 
 def _mypy(tree: Tree, project: dict[str, Any]) -> str | None:

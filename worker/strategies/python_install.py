@@ -30,7 +30,6 @@ class Install:
     Attributes:
         locked: A lockfile decides what is installed.
         reason: What was seen.
-        tools: Shell commands whose versions the result names.
     """
 
     command: str
@@ -58,9 +57,12 @@ def plan_install(tree: Tree, project: dict[str, Any], wanted: list[str]) -> Inst
         return Install(f"{_poetry(project)}{extra}", True, "poetry.lock", tuple(notes))
     notes.append("no lockfile: versions may differ between runs")
     targets, reason = _targets(tree, project)
-    upgrade = f"{_PIP} --upgrade 'pip>=25.1' && " if "--group" in targets else ""
-    command = f"{_VENV} && {upgrade}{_PIP} {' '.join([*targets, *missing])}"
-    return Install(command, False, reason, tuple(notes))
+    commands = [_VENV]
+    if "--group" in targets:
+        commands.append(f"{_PIP} --upgrade 'pip>=25.1'")
+    if targets or missing:
+        commands.append(" ".join([_PIP, *targets, *missing]))
+    return Install(" && ".join(commands), False, reason, tuple(notes))
 
 
 def _uv(project: dict[str, Any]) -> str:
@@ -118,7 +120,7 @@ def table(document: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def _declares(tree: Tree, tool: str) -> bool:
-    word = re.compile(rf"(?<![\w-]){tool}(?![\w.-])")
+    word = re.compile(rf"(?<![\w.-]){tool}(?![\w.-])")
     return any(word.search(text) for text in _declarations(tree))
 
 

@@ -35,5 +35,6 @@ def plan(tree: Tree, groups: tuple[Group, ...]) -> Plan:
             "strategy trpc needs a package.json at the root, in client/ or in server/: "
             "add one, or give the commands with --command"
         )
-    trpc = next(iter(seen(groups)), "nothing depends on @trpc")
-    return node_plan(StrategyName.TRPC, tree, groups, f"{trpc}; {layout(groups)}")
+    found = seen(groups) or ["nothing depends on @trpc"]
+    server = next((words for words in found if words.endswith("@trpc/server")), found[0])
+    return node_plan(StrategyName.TRPC, tree, groups, "; ".join([server, *layout(groups)]))
