@@ -36,17 +36,21 @@ class AsyncJobHandle:
 
     async def events(self, after: str = "0") -> AsyncIterator[events.Event]:
         """The job's events after an event id, until the job is done."""
-        await self.status()
+        done = (await self.status()).state is State.DONE
         while True:
             with self.client.sync.errors():
-                found = await events.read_async(self.client.redis, self.id, after)
+                found = await events.read_async(
+                    self.client.redis, self.id, after, block_s=0 if done else events.BLOCK_S
+                )
             for event in found:
                 after = event.id
                 yield event
                 if event.last:
                     return
             if not found:
-                await self.status()
+                if done:  # the caller has seen the last event
+                    return
+                done = (await self.status()).state is State.DONE
 
     async def result(self, timeout_s: float | None = None) -> JobResult:
         """Wait for the job and return its result.

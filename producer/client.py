@@ -9,11 +9,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from celery import Celery
+from pydantic import ValidationError
 
 from jobs import events
 from jobs.blobs import BlobStore
 from jobs.connection import broker_errors, connect
-from jobs.errors import InvalidSettings, ResultTimeout
+from jobs.errors import InvalidJob, InvalidSettings, ResultTimeout
 from jobs.job import parse_job
 from jobs.ledger import Ledger, Record, State, Submitted
 from jobs.queue import make_app, queue_name, ring
@@ -24,9 +25,18 @@ from producer.submission import Submission, prepare
 
 
 def decode_result(job_id: str, record: Record, *, reused: bool = False) -> JobResult:
-    """The result of a done job; one that was cancelled before it ran has no steps."""
+    """The result of a done job; one that was cancelled before it ran has no steps.
+
+    Raises:
+        InvalidJob: The result is of a version that this one cannot read.
+    """
     if record.result is not None:
-        result = JobResult.model_validate_json(record.result)
+        try:
+            result = JobResult.model_validate_json(record.result)
+        except ValidationError:
+            raise InvalidJob(
+                f"job {job_id}: its result is of another version of revalid: upgrade this one"
+            ) from None
         return result.model_copy(update={"reused": True}) if reused else result
     job = parse_job(record.job)
     assert record.verdict is not None  # noqa: S101
@@ -63,17 +73,21 @@ class JobHandle:
 
     def events(self, after: str = "0") -> Iterator[events.Event]:
         """The job's events after an event id, until the job is done."""
-        self.status()
+        done = self.status().state is State.DONE
         while True:
             with self.client.errors():
-                found = events.read(self.client.redis, self.id, after)
+                found = events.read(
+                    self.client.redis, self.id, after, block_s=0 if done else events.BLOCK_S
+                )
             for event in found:
                 after = event.id
                 yield event
                 if event.last:
                     return
             if not found:
-                self.status()
+                if done:  # the caller has seen the last event
+                    return
+                done = self.status().state is State.DONE
 
     def result(self, timeout_s: float | None = None) -> JobResult:
         """Wait for the job and return its result.

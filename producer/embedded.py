@@ -203,7 +203,9 @@ class Crew:
             return bool(self._client.redis.exists(worker_key(self._name)))
 
     def _own_settings(self) -> Settings:
-        return self._settings.model_copy(update={"instance": uuid.uuid4().hex, "concurrency": 1, "grace_s": 1.0})
+        return self._settings.model_copy(
+            update={"instance": uuid.uuid4().hex, "concurrency": 1, "grace_s": 1.0}
+        )
 
     def _start(self, settings: Settings) -> None:
         self._own = OwnWorker(settings)

@@ -1,7 +1,6 @@
 """The sandbox on a Dagger engine: an immutable container, replaced by each operation."""
 
 import asyncio
-import base64
 import hashlib
 import posixpath
 import secrets
@@ -9,37 +8,32 @@ import shutil
 import tempfile
 import uuid
 from asyncio import to_thread
-from collections.abc import Awaitable, Callable, Mapping
-from importlib.resources import files
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import dagger
 
 from jobs.errors import InvalidJob, SandboxLost
+from worker import sandbox as protocol
 from worker.engine import Engine, one_line
+from worker.exec_report import NONCE, REPORT, parse_report, unreported, wrapped
 from worker.sandbox import (
     COMMAND_TIMEOUT_S,
-    KILL_GRACE_S,
     OUTPUT_BYTES,
     WORKDIR,
     Entry,
     ExecResult,
     OnOutput,
     StepFailed,
-    Stream,
     check_unprotected,
     resolve,
 )
 
 T = TypeVar("T")
 
-_WRAPPER = files("worker").joinpath("exec.sh").read_text()
-_REPORT = "/.revalid/report"
-_NONCE = "REVALID_NONCE"
 _OVERDUE_S = 30.0
 _SECRET_KEY = secrets.token_bytes(32)
-_UNKNOWN_IMAGE = (": not found", "pull access denied", "insufficient_scope", "manifest unknown")
 
 
 class DaggerSandbox:
@@ -76,23 +70,11 @@ class DaggerSandbox:
             SandboxLost: The registry or the engine failed.
         """
         client = await engine.client()
-        if image not in engine.images:
-            try:
-                engine.images[image] = await engine.guard(
-                    client.container().from_(image).image_ref()
-                )
-            except dagger.QueryError as error:
-                if any(sign in str(error) for sign in _UNKNOWN_IMAGE):
-                    raise InvalidJob(
-                        f"image {image!r} is not known to its registry: correct --image"
-                    ) from None
-                raise SandboxLost(
-                    f"image {image!r} could not be pulled ({one_line(error)}): "
-                    "check the registry and the engine's network"
-                ) from None
+        pinned = await engine.pin(image)
         container = (
             client.container()
-            .from_(engine.images[image])
+            .from_(pinned)
+            .with_directory(WORKDIR, client.directory())
             .with_workdir(WORKDIR)
             .with_env_variable("CI", "true")
         )
@@ -112,25 +94,24 @@ class DaggerSandbox:
         # The nonce as an argument makes the engine run the command; as a volatile variable it is no
         # part of the cache key, and tells a replay by not coming back.
         key = "reuse" if reuse else nonce
-        limits = [f"{timeout_s:g}", f"{KILL_GRACE_S:g}", str(output_bytes)]
         async with self._lock:
-            after = self._container.with_volatile_variable(_NONCE, nonce).with_exec(
-                ["sh", "-c", _WRAPPER, "revalid", command, *limits, key]
+            after = self._container.with_volatile_variable(NONCE, nonce).with_exec(
+                wrapped(command, timeout_s, output_bytes, key)
             )
             try:
-                async with asyncio.timeout(timeout_s + KILL_GRACE_S + _OVERDUE_S):
+                async with asyncio.timeout(timeout_s + protocol.KILL_GRACE_S + _OVERDUE_S):
                     # Asked side by side, the two cost one round trip.
                     report, after = await self._engine.guard(
-                        asyncio.gather(after.file(_REPORT).contents(), after.sync())
+                        asyncio.gather(after.file(REPORT).contents(), after.sync())
                     )
             except TimeoutError:
-                return _unreported(
+                return unreported(
                     "the command stopped its own shell; its output is lost", 137, True
                 )
             except dagger.ExecError as error:
                 # Only a signal that reached the wrapper itself ends here: an out-of-memory kill of
                 # the container, or a command that killed everything.
-                return _unreported(
+                return unreported(
                     f"the command's shell was ended (exit code {error.exit_code}): "
                     "out of memory, or killed by the command; its output is lost",
                     error.exit_code,
@@ -138,10 +119,10 @@ class DaggerSandbox:
             except dagger.QueryError as error:
                 raise self._broken("exec", command, error) from None
             self._container = after
-        result = _parse_report(report, nonce)
+        result = parse_report(report, nonce)
         if on_output is not None:
-            on_output("stdout", result.stdout.head + result.stdout.tail)
-            on_output("stderr", result.stderr.head + result.stderr.tail)
+            on_output("stdout", result.stdout.head)
+            on_output("stderr", result.stderr.head)
         return result
 
     async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
@@ -149,9 +130,9 @@ class DaggerSandbox:
         target = self._writable("write_file", path)
         text = content if isinstance(content, str) else _as_text(content)
         if text is None or len(text) > 65_536:
-            assert isinstance(content, bytes | str)  # noqa: S101
             await self._upload("write_file", {target: _as_bytes(content)}, mode)
             return
+        await self._check_vacant("write_file", [target])
         await self._change(
             "write_file", path, lambda c: c.with_new_file(target, text, permissions=mode)
         )
@@ -203,6 +184,8 @@ class DaggerSandbox:
     async def set_workdir(self, path: str) -> None:
         """See :meth:`worker.sandbox.Sandbox.set_workdir`."""
         target = resolve(self.workdir, path)
+        if target != "/":
+            await self._check_no_file(target)
         await self._change(
             "set_workdir",
             path,
@@ -227,6 +210,10 @@ class DaggerSandbox:
         target = resolve(self.workdir, path)
         if not await to_thread(host_path.is_dir):
             raise StepFailed(f"refresh_from_host {host_path}: no such directory on the worker")
+        if only == ():
+            return
+        if any(".." in name.split("/") for name in only or ()):
+            raise StepFailed(f"refresh_from_host {host_path}: '..' would leave it")
         include = None if only is None else [_literal(name) for name in only]
         source = self._client.host().directory(str(host_path), include=include, no_cache=True)
         await self._change("refresh_from_host", path, lambda c: c.with_directory(target, source))
@@ -266,18 +253,21 @@ class DaggerSandbox:
         return target
 
     async def _upload(self, operation: str, targets: Mapping[str, bytes], mode: int) -> None:
+        await self._check_vacant(operation, targets)
         root = posixpath.commonpath([posixpath.dirname(target) for target in targets])
         staged = self._scratch / uuid.uuid4().hex
-        await to_thread(_stage, staged, root, targets, mode)
         try:
+            await to_thread(_stage, staged, root, targets, mode)
             source = self._client.host().directory(str(staged), no_cache=True)
             await self._change(
                 operation, ", ".join(targets), lambda c: c.with_directory(root, source)
             )
+        except (FileExistsError, NotADirectoryError) as error:
+            raise StepFailed(f"{operation}: {error.filename} is a file and a directory") from None
         finally:
             await to_thread(shutil.rmtree, staged, ignore_errors=True)
 
-    async def _check_vacant(self, operation: str, targets: Mapping[str, object]) -> None:
+    async def _check_vacant(self, operation: str, targets: Iterable[str]) -> None:
         """Refuse to write where a directory is: the engine would replace it with the file."""
 
         async def entries(parent: str) -> list[str]:
@@ -295,6 +285,13 @@ class DaggerSandbox:
             parent, name = posixpath.split(target)
             if f"{name}/" in present[parent]:
                 raise StepFailed(f"{operation} {target}: is a directory; name a file")
+
+    async def _check_no_file(self, target: str) -> None:
+        try:
+            await self._engine.guard(self._container.directory(target).entries())
+        except dagger.QueryError as error:
+            if "no such file" not in str(error):
+                raise StepFailed(f"set_workdir {target}: {one_line(error)}") from None
 
     async def _change(
         self, operation: str, path: str, change: Callable[[dagger.Container], dagger.Container]
@@ -315,30 +312,6 @@ class DaggerSandbox:
         if "executable file not found" in said:
             return InvalidJob(f"image {self.image!r} has no sh: use an image with a shell")
         return SandboxLost(f"{operation} {what[:80]!r} in {self.image}: {said}; try the job again")
-
-
-def _parse_report(report: str, nonce: str) -> ExecResult:
-    try:
-        header, *streams = report.split("\n")
-        code, timed_out, centiseconds, out_size, err_size, seen = header.split()
-        out_head, out_tail, err_head, err_tail = (base64.b64decode(s) for s in streams[:4])
-    except ValueError:
-        return _unreported("the command overwrote the report of its own run", 1)
-    return ExecResult(
-        exit_code=int(code),
-        stdout=Stream(out_head, out_tail, int(out_size)),
-        stderr=Stream(err_head, err_tail, int(err_size)),
-        duration_s=int(centiseconds) / 100,
-        timed_out=timed_out == "1",
-        cached=seen != nonce,
-    )
-
-
-def _unreported(reason: str, exit_code: int, timed_out: bool = False) -> ExecResult:
-    said = f"revalid: {reason}\n".encode()
-    return ExecResult(
-        exit_code, Stream(b"", b"", 0), Stream(said, b"", len(said)), 0.0, timed_out=timed_out
-    )
 
 
 def _stage(staged: Path, root: str, targets: Mapping[str, bytes], mode: int) -> None:

@@ -21,7 +21,7 @@ from typing import IO, TypeVar
 import dagger
 from dagger.provisioning._download import Downloader
 
-from jobs.errors import EngineUnavailable, SandboxLost
+from jobs.errors import EngineUnavailable, InvalidJob, SandboxLost
 
 T = TypeVar("T")
 
@@ -31,6 +31,7 @@ PING_EVERY_S = 5.0
 PING_TIMEOUT_S = 15.0
 _SESSION = ("DAGGER_SESSION_PORT", "DAGGER_SESSION_TOKEN")
 _PR_SET_PDEATHSIG = 1
+_UNKNOWN_IMAGE = (": not found", "pull access denied", "insufficient_scope", "manifest unknown")
 _MEND = (
     "start a Dagger engine, name one by _EXPERIMENTAL_DAGGER_RUNNER_HOST, "
     "or allow --sandbox local; `revalid doctor` checks it"
@@ -53,8 +54,7 @@ class Engine:
         self._log: IO[bytes] | None = None
         self._lost = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
-        self.images: dict[str, str] = {}
-        """Image reference to its pinned digest, resolved once per connection."""
+        self._pinned: dict[str, str] = {}
 
     async def client(self) -> dagger.Client:
         """The client of a live connection.
@@ -85,6 +85,30 @@ class Engine:
                 raise
             self._watch = asyncio.create_task(self._watch_session(self._client))
             return self._client
+
+    async def pin(self, image: str) -> str:
+        """The image's reference with its digest; the registry is asked once per connection.
+
+        Raises:
+            EngineUnavailable: No engine answers.
+            InvalidJob: The registry does not know the image.
+            SandboxLost: The registry or the engine failed.
+        """
+        client = await self.client()
+        if image not in self._pinned:
+            try:
+                found = await self.guard(client.container().from_(image).image_ref())
+            except dagger.QueryError as error:
+                if any(sign in str(error) for sign in _UNKNOWN_IMAGE):
+                    raise InvalidJob(
+                        f"image {image!r} is not known to its registry: correct --image"
+                    ) from None
+                raise SandboxLost(
+                    f"image {image!r} could not be pulled ({one_line(error)}): "
+                    "check the registry and the engine's network"
+                ) from None
+            self._pinned[image] = found
+        return self._pinned[image]
 
     async def guard(self, work: Awaitable[T]) -> T:
         """Await an engine call, but not longer than the connection lives.
@@ -181,7 +205,7 @@ class Engine:
         if self._log is not None:
             self._log.close()
         self._log = self._client = self._watch = None
-        self.images.clear()
+        self._pinned.clear()
 
     def _last_line(self) -> str:
         if self._log is None:

@@ -10,12 +10,18 @@ rm -rf $d && mkdir -m 700 $d || exit 1
 signal_all() {
   for p in /proc/[0-9]*; do
     p=${p#/proc/}
-    case $p in 1 | $$ | "$me") ;; *) kill -"$1" "$p" 2>/dev/null ;; esac
+    case $p in 1 | $$ | "$me" | "$out" | "$err") ;; *) kill -"$1" "$p" 2>/dev/null ;; esac
   done
 }
 
 now() { IFS=' .' read -r s c _ </proc/uptime; c=${c#0}; t=$((s * 100 + c)); }
 
+# Pipes, for a command may open /dev/stdout again, which would cut a file short.
+mkfifo $d/stdout $d/stderr
+cat <$d/stdout >$d/out &
+out=$!
+cat <$d/stderr >$d/err &
+err=$!
 trap : TERM # the shell itself outlives the limit, to report
 (
   read -r me _ </proc/self/stat
@@ -29,11 +35,13 @@ trap : TERM # the shell itself outlives the limit, to report
   done
 ) >/dev/null 2>&1 &
 watchdog=$!
-now; start=$t
-sh -c "$command" </dev/null >$d/out 2>$d/err
+now
+start=$t
+(exec sh -c "$command" </dev/null >$d/stdout 2>$d/stderr) 2>/dev/null
 code=$?
 now
-kill -KILL $watchdog 2>/dev/null
+signal_all KILL # the watchdog, and what the command left behind
+wait $out $err
 
 size() { wc -c <"$1" | tr -d ' '; }
 encode() { base64 | tr -d '\n'; echo; }
@@ -42,7 +50,7 @@ ends() {
     encode <"$1"
     echo
   else
-    head -c $((keep / 2)) "$1" | encode
+    head -c $(((keep + 1) / 2)) "$1" | encode
     tail -c $((keep / 2)) "$1" | encode
   fi
 }
@@ -54,5 +62,5 @@ timed_out=0
   ends $d/out
   ends $d/err
 } >$d/report
-rm -f $d/out $d/err $d/timed_out
+rm -f $d/out $d/err $d/stdout $d/stderr $d/timed_out
 exit 0

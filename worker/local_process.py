@@ -191,7 +191,7 @@ async def _watch(
     process: Process, captures: tuple[Capture, ...], deadline: float, stop: asyncio.Event
 ) -> bool:
     """Wait for the command; whether it ended before the deadline and the stop."""
-    ends = [asyncio.ensure_future(process.wait()), asyncio.ensure_future(asyncio.Event().wait())]
+    ends = [asyncio.ensure_future(process.wait()), asyncio.ensure_future(stop.wait())]
     try:
         while not any(end.done() for end in ends) and (left := deadline - time.monotonic()) > 0:
             await asyncio.wait(ends, timeout=min(left, LIVE_S), return_when=asyncio.FIRST_COMPLETED)

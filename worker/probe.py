@@ -7,7 +7,6 @@ from time import monotonic
 
 from jobs.errors import JobError
 from jobs.settings import load_settings
-from worker.dagger_sandbox import DaggerSandbox
 from worker.engine import Engine
 
 
@@ -20,9 +19,7 @@ async def probe() -> dict[str, object]:
     try:
         client = await engine.client()
         found["engine"] = await engine.guard(client.version())
-        sandbox = await DaggerSandbox.open(engine, settings.image)
-        await sandbox.close()
-        found.update(ok=True, image=engine.images[settings.image])
+        found.update(image=await engine.pin(settings.image), ok=True)
     except JobError as error:
         found["error"] = str(error)
     finally:

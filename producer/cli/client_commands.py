@@ -75,7 +75,7 @@ def status(job_id: str, *, json: bool) -> int:
     for name, value in facts.items():
         if value not in (None, False):
             shown = "yes" if value is True else one_line(str(value))
-            out.print(Text.assemble((f"{name.replace('_', ' '):<12}", "dim"), shown))
+            out.print(Text.assemble((f"{name.replace('_', ' '):<13}", "dim"), shown))
     return 0
 
 

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+from rich.table import Table
 from rich.text import Text
 
 from jobs.connection import redact
@@ -56,14 +57,22 @@ def doctor(*, json: bool) -> int:
         document = {"ok": ok, "checks": [asdict(check) for check in checks], "versions": versions}
         print_json(document)
     else:
-        out = console()
-        for check in checks:
-            out.print(
-                Text.assemble(_STYLE[check.state], f" {check.name:<9}", one_line(check.detail))
-            )
-            if check.mend:
-                out.print(Text(f"  {'':<9}mend: {check.mend}"))
+        _print(checks)
     return 0 if ok else OUR_SIDE
+
+
+def _print(checks: list[Check]) -> None:
+    out = console()
+    for check in checks:
+        mark, style = _STYLE[check.state]
+        head = Text.assemble((mark, style), f" {check.name:<8}")
+        lines = [one_line(check.detail), *([f"mend: {check.mend}"] if check.mend else [])]
+        if out.is_terminal:
+            row = Table.grid(padding=(0, 2))
+            row.add_row(head, Text("\n".join(lines)))
+            out.print(row, soft_wrap=False)
+        else:
+            out.print(head, ("\n" + " " * 12).join(lines), sep="  ")
 
 
 def _broker(settings: Settings) -> Check:
@@ -98,7 +107,7 @@ def _engine(settings: Settings) -> list[Check]:
         if state == "warn":
             mend += "; until then steps run in the local sandbox"
         return [
-            Check("engine", state, f"none: {found.get('error')}", mend),
+            Check("engine", state, str(found.get("error")), mend),
             Check("image", state, f"{settings.image} not looked up: no engine"),
         ]
     engine = Check("engine", "ok", f"{found['engine']}, answered in {found.get('seconds')} s")

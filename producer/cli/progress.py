@@ -18,7 +18,7 @@ from rich.text import Text
 from jobs.events import Event
 from jobs.result import JobResult, SandboxReport, StepResult, StrategyReport
 from producer.cli.output import clean, one_line, seconds
-from producer.cli.verdict import name_width, sandbox_line, step_line, strategy_line
+from producer.cli.verdict import name_width, print_fact, sandbox_words, step_line, strategy_words
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _LIVE_LINES = 8
@@ -49,6 +49,7 @@ class Progress:
         self._told: set[str] = set()
         self._ended: set[int] = set()
         self._running: dict[int, _Running] = {}
+        self._planned = 0
         self._width = 0
         # Redrawn by tick(), not by a thread of its own: the state has one owner.
         self._live = Live(
@@ -76,10 +77,7 @@ class Progress:
 
     def job(self, job_id: str, *, joined: bool) -> None:
         """Say which job is followed."""
-        line = Text.assemble(("  job       ", "dim"), job_id)
-        if joined:
-            line.append(", under way already", "yellow")
-        self._print(line)
+        self._tell("job", job_id, ", under way already" if joined else "")
 
     def tick(self) -> None:
         """Redraw; after 10 s without a worker, say once what may be missing."""
@@ -102,10 +100,10 @@ class Progress:
         """Print the lines of what no event told."""
         self._running.clear()
         self._width = self._width or name_width(step.name for step in result.steps)
-        if result.strategy is not None:
-            self._tell("strategy", strategy_line(result.strategy))
         if result.sandbox.kind is not None:
-            self._tell("sandbox", sandbox_line(result.sandbox, result.image))
+            self._tell("sandbox", *sandbox_words(result.sandbox, result.image))
+        if result.strategy is not None:
+            self._tell("strategy", *strategy_words(result.strategy))
         for index, step in enumerate(result.steps):
             if index not in self._ended:
                 self._print(step_line(step, self._width))
@@ -131,15 +129,17 @@ class Progress:
         report = SandboxReport(
             kind=data.get("kind"), fallback_reason=data.get("fallback_reason") or None
         )
-        self._tell("sandbox", sandbox_line(report, str(data.get("image", ""))))
+        self._tell("sandbox", *sandbox_words(report, str(data.get("image", ""))))
 
     def _on_plan(self, data: dict[str, Any]) -> None:
         self._running.clear()  # a sandbox that broke is opened again, and the plan starts over
         self._ended.clear()
         self._phase = _Running("working")
-        self._width = name_width(str(name) for name in data.get("steps", ()))
+        names = [str(name) for name in data.get("steps", ())]
+        self._planned = len(names)
+        self._width = name_width(names)
         report = StrategyReport(name=str(data.get("strategy")), reason=str(data.get("reason", "")))
-        self._tell("strategy", strategy_line(report))
+        self._tell("strategy", *strategy_words(report))
 
     def _on_step_started(self, data: dict[str, Any]) -> None:
         self._running[data["index"]] = _Running(one_line(data["name"]))
@@ -158,6 +158,7 @@ class Progress:
             for rest in step.unfinished.values():
                 self._write(step, rest)
         self._ended.add(index)
+        self._phase = _Running("finishing" if len(self._ended) == self._planned else "working")
         shown = {name: value for name, value in data.items() if name in StepResult.model_fields}
         allowed = bool(data.get("ok")) and data.get("exit_code") not in (0, None)
         self._print(step_line(StepResult(**shown, allow_failure=allowed), self._width))
@@ -169,10 +170,10 @@ class Progress:
             for line in lines:
                 self._print(Text.assemble((f"    {step.name} │ ", "dim"), line))
 
-    def _tell(self, key: str, line: Text) -> None:
-        if key not in self._told:
-            self._told.add(key)
-            self._print(line)
+    def _tell(self, label: str, *words: str) -> None:
+        if label not in self._told:
+            self._told.add(label)
+            print_fact(self._console, label, *words)
 
     def _print(self, line: Text) -> None:
         self._console.print(line)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from jobs.result import JobResult, SandboxReport, StepResult, StrategyReport, Verdict
@@ -29,20 +30,29 @@ def name_width(names: Iterable[str]) -> int:
     return min(_NAME_CELLS, max((cell_len(one_line(name)) for name in names), default=0))
 
 
-def strategy_line(report: StrategyReport) -> Text:
+def print_fact(console: Console, label: str, fact: str, remark: str = "") -> None:
+    """A fact after its label; on a terminal long ones are wrapped in a column of their own."""
+    text = Text.assemble(one_line(fact), (remark, "yellow"))
+    if not console.is_terminal:
+        console.print(Text.assemble(f"  {label:<8}  ", text))
+        return
+    columns = Table.grid(padding=(0, 2))
+    columns.add_row(Text(f"  {label:<8}", "dim"), text)
+    console.print(columns, soft_wrap=False)
+
+
+def strategy_words(report: StrategyReport) -> tuple[str]:
     """Which strategy made the steps, and what it saw."""
-    reason = f": {one_line(report.reason)}" if report.reason else ""
-    return Text.assemble(("  strategy  ", "dim"), f"{report.name}{reason}")
+    return (f"{report.name}: {report.reason}" if report.reason else report.name,)
 
 
-def sandbox_line(report: SandboxReport, image: str) -> Text:
+def sandbox_words(report: SandboxReport, image: str) -> tuple[str, str]:
     """Which sandbox runs the steps, and why not another."""
-    line = Text.assemble(("  sandbox   ", "dim"), report.kind or "none")
-    if report.kind == "dagger" and image:
-        line.append(f", {one_line(image)}")
-    if report.fallback_reason:
-        line.append(f", instead of a container: {one_line(report.fallback_reason)}", "yellow")
-    return line
+    kind = report.kind or "none"
+    where = f"{kind}, {image}" if kind == "dagger" and image else kind
+    if not report.fallback_reason:
+        return where, ""
+    return where, f", instead of a container: {one_line(report.fallback_reason)}"
 
 
 def step_line(step: StepResult, width: int) -> Text:
@@ -72,10 +82,9 @@ def print_verdict(console: Console, result: JobResult) -> None:
         _print_failure(console, step, result.id)
     console.print()
     for note in result.notes:
-        console.print(Text.assemble(("note  ", "dim"), one_line(note)))
+        print_fact(console, "note", note)
     if result.tools:
-        tools = ", ".join(f"{name} {one_line(text)}" for name, text in result.tools.items())
-        console.print(Text.assemble(("tools ", "dim"), tools))
+        print_fact(console, "tools", ", ".join(map(" ".join, result.tools.items())))
     console.print(_verdict_line(result, failed))
     if result.reused:
         ended = result.finished_at.astimezone().strftime("%Y-%m-%d %H:%M")
@@ -84,14 +93,14 @@ def print_verdict(console: Console, result: JobResult) -> None:
 
 def _verdict_line(result: JobResult, failed: Sequence[StepResult]) -> Text:
     word = result.verdict.replace("_", " ")
-    line = Text(word, "bold green" if result.verdict is Verdict.PASSED else "bold red")
+    line = Text.assemble((word, f"bold {'green' if result.verdict is Verdict.PASSED else 'red'}"))
     if result.started_at is not None:
         took = (result.finished_at - result.started_at).total_seconds()
-        line.append(f" in {seconds(took)}", "not bold")
+        line.append(f" in {seconds(took)}")
     if result.error:
-        line.append(f": {one_line(result.error)}", "not bold")
+        line.append(f": {one_line(result.error)}")
     elif failed:
-        line.append(": " + ", ".join(one_line(step.name) for step in failed), "not bold")
+        line.append(": " + ", ".join(one_line(step.name) for step in failed))
     return line
 
 

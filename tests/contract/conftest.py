@@ -8,6 +8,9 @@ from typing import Protocol
 import pytest
 import pytest_asyncio
 
+from jobs.job import DEFAULT_IMAGE
+from worker.dagger_sandbox import DaggerSandbox
+from worker.engine import Engine
 from worker.local_sandbox import LocalSandbox
 from worker.sandbox import Sandbox
 
@@ -22,9 +25,12 @@ Forker = Callable[[Sandbox], Awaitable[Sandbox]]
 
 
 @pytest.fixture(params=["local", pytest.param("dagger", marks=pytest.mark.dagger)])
-def engine(request: pytest.FixtureRequest) -> object | None:
+def engine(request: pytest.FixtureRequest) -> Engine | None:
     """The engine that the sandbox needs; None for the local one."""
-    return request.getfixturevalue("dagger_engine") if request.param == "dagger" else None
+    if request.param == "local":
+        return None
+    engine: Engine = request.getfixturevalue("dagger_engine")
+    return engine
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -35,15 +41,17 @@ async def closing() -> AsyncIterator[AsyncExitStack]:
 
 
 @pytest.fixture
-def open_sandbox(engine: object | None, closing: AsyncExitStack, tmp_path: Path) -> Opener:
+def open_sandbox(engine: Engine | None, closing: AsyncExitStack, tmp_path: Path) -> Opener:
     """Opens a sandbox of the kind under test."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
 
     async def opener(*, protected: tuple[str, ...] = ()) -> Sandbox:
+        sandbox: Sandbox
         if engine is not None:
-            raise NotImplementedError("open a DaggerSandbox on the engine with these globs")
-        sandbox = LocalSandbox(passthrough={}, scratch=scratch, protected=protected)
+            sandbox = await DaggerSandbox.open(engine, DEFAULT_IMAGE, protected=protected)
+        else:
+            sandbox = LocalSandbox(passthrough={}, scratch=scratch, protected=protected)
         closing.push_async_callback(sandbox.close)
         return sandbox
 

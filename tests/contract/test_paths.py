@@ -45,7 +45,7 @@ async def test_dots_within_the_sandbox_are_fine(sandbox: Sandbox) -> None:
 
 def on_host(directory: Path) -> dict[str, str]:
     """The files of a host directory and what they hold."""
-    return {path.name: path.read_text() for path in directory.glob("*")}
+    return {path.name: path.read_text() for path in directory.glob("*") if path.is_file()}
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def plan(tree: Tree, image: str) -> Plan:
     steps = (
         check("compile", _COMPILE),
         PlannedStep(
-            Exec(name="install", command=install.command), install=True, reuse=install.locked
+            Exec(name="install", command=install.command), install=True, reuse=install.reuse
         ),
         check("typecheck", mypy, needs)
         if mypy
@@ -63,7 +63,7 @@ def _mypy(tree: Tree, project: dict[str, Any]) -> str | None:
     tool = table(project, "tool", "mypy")
     texts = [tree.head(name, 1 << 16) for name in ("mypy.ini", ".mypy.ini", "setup.cfg")]
     configs = [text for text in texts if re.search(r"^\[mypy\]", text, re.MULTILINE)]
-    if not tool and not configs:
+    if "mypy" not in table(project, "tool") and not configs:
         return None
     named = tool.keys() & {"files", "packages", "modules"} or any(
         re.search(r"^(?:files|packages|modules)[ \t]*=", text, re.MULTILINE) for text in configs

@@ -1,7 +1,6 @@
 """How a Python project's dependencies are installed."""
 
 import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,12 +27,12 @@ class Install:
     """The install of a Python project.
 
     Attributes:
-        locked: A lockfile decides what is installed.
+        reuse: A lockfile decides all that is installed.
         reason: What was seen.
     """
 
     command: str
-    locked: bool
+    reuse: bool
     reason: str
     notes: tuple[str, ...]
 
@@ -43,62 +42,72 @@ def plan_install(tree: Tree, project: dict[str, Any], wanted: list[str]) -> Inst
 
     Args:
         project: The parsed ``pyproject.toml``.
-        wanted: Tools that the checks run; those the project does not declare are added.
+        wanted: Tools that the checks run.
 
     Raises:
         InvalidProject: A file that decides cannot be read.
     """
-    missing = [tool for tool in wanted if not _declares(tree, tool)]
-    notes = [f"{tool} is not declared: installed its latest version" for tool in missing]
-    extra = f" && {_PIP} {' '.join(missing)}" if missing else ""
+    undeclared = [tool for tool in wanted if not _declares(tree, tool)]
+    notes = [f"{tool} is not declared: installed its latest version" for tool in undeclared]
+    # Also where it is declared: in an extra or a group that is not installed, say.
+    tools = " ".join([_PIP, *wanted])
     if "uv.lock" in tree.files:
-        return Install(f"{_uv(project)}{extra}", True, "uv.lock", tuple(notes))
-    if "poetry.lock" in tree.files:
-        return Install(f"{_poetry(project)}{extra}", True, "poetry.lock", tuple(notes))
-    notes.append("no lockfile: versions may differ between runs")
-    targets, reason = _targets(tree, project)
-    commands = [_VENV]
-    if "--group" in targets:
-        commands.append(f"{_PIP} --upgrade 'pip>=25.1'")
-    if targets or missing:
-        commands.append(" ".join([_PIP, *targets, *missing]))
-    return Install(" && ".join(commands), False, reason, tuple(notes))
+        commands, reason, locked = _uv(project), "uv.lock", True
+    elif "poetry.lock" in tree.files or table(project, "tool", "poetry"):
+        locked = "poetry.lock" in tree.files
+        commands, reason = _poetry(project), "poetry.lock" if locked else "[tool.poetry]"
+    else:
+        commands, reason, locked = _pip(tree, project), _seen(tree), False
+    if not locked:
+        notes.append("no lockfile: versions may differ between runs")
+    command = " && ".join([_VENV, *commands, *([tools] if wanted else [])])
+    return Install(command, locked and not undeclared, reason, tuple(notes))
 
 
-def _uv(project: dict[str, Any]) -> str:
+def _uv(project: dict[str, Any]) -> list[str]:
     options = [f"--extra {name}" for name in _extras(project)]
     options += [f"--group {name}" for name in _groups(project)]
     # --inexact: uv is in the environment that it fills, and must not remove itself.
     sync = " ".join([".venv/bin/uv sync --locked --inexact", *options])
-    return f"{_VENV} && {_PIP} uv && {sync}"
+    return [f"{_PIP} uv", sync]
 
 
-def _poetry(project: dict[str, Any]) -> str:
+def _poetry(project: dict[str, Any]) -> list[str]:
     options = [f"--extras {name}" for name in _extras(project)]
     named = [*_groups(project), *table(project, "tool", "poetry", "group")]
     groups = [name for name in TEST_SETS if name in named]
     options += [f"--with {','.join(groups)}"] if groups else []
-    install = " ".join([".poetry/bin/poetry install --no-interaction", *options])
-    own = "python3 -m venv --clear .poetry && .poetry/bin/pip install poetry"
-    return f"{_VENV} && {own} && . .venv/bin/activate && {install}"
+    return [
+        "python3 -m venv --clear .poetry",
+        ".poetry/bin/pip install poetry",
+        ". .venv/bin/activate",
+        " ".join([".poetry/bin/poetry install --no-interaction", *options]),
+    ]
 
 
-def _targets(tree: Tree, project: dict[str, Any]) -> tuple[list[str], str]:
-    """pip's arguments, and what was seen."""
-    files = [name for name in ("requirements.txt", *_REQUIREMENTS) if name in tree.files]
-    targets = [f"-r {name}" for name in files]
-    if "requirements.txt" not in files:
-        packaged = "setup.py" in tree.files or bool(project.keys() & {"project", "build-system"})
-    else:
-        # A pyproject without a build system often only holds settings: pip could not build it.
-        packaged = "setup.py" in tree.files or "build-system" in project
-    if packaged:
+def _pip(tree: Tree, project: dict[str, Any]) -> list[str]:
+    targets = [f"-r {name}" for name in _requirements(tree)]
+    if _is_packaged(tree, project):
         extras = ",".join(_extras(project))
-        targets.append(shlex.quote(f".[{extras}]") if extras else ".")
-    for group in _groups(project):
-        targets += ["--group", group]
-    seen = [*files, *(name for name in MANIFESTS[:2] if name in tree.files)]
-    return targets, ", ".join(seen)
+        targets.append(f"'.[{extras}]'" if extras else ".")
+    groups = [f"--group {name}" for name in _groups(project)]
+    upgrade = [f"{_PIP} --upgrade 'pip>=25.1'"] if groups else []
+    return [*upgrade, " ".join([_PIP, *targets, *groups])] if targets or groups else []
+
+
+def _is_packaged(tree: Tree, project: dict[str, Any]) -> bool:
+    if "setup.py" in tree.files or "build-system" in project:
+        return True
+    # Beside requirements, a pyproject often only holds settings: pip could not build it.
+    return "project" in project and "requirements.txt" not in tree.files
+
+
+def _seen(tree: Tree) -> str:
+    return ", ".join(name for name in (*MANIFESTS, *_REQUIREMENTS) if name in tree.files)
+
+
+def _requirements(tree: Tree) -> list[str]:
+    return [name for name in ("requirements.txt", *_REQUIREMENTS) if name in tree.files]
 
 
 def _extras(project: dict[str, Any]) -> list[str]:

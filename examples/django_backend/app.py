@@ -1,0 +1,116 @@
+# mypy: disable-error-code="import-untyped"
+"""The FastAPI backend's four endpoints as a Django app of one file, on the synchronous client.
+
+Each follower of a job holds a thread while it listens: for hundreds of them use ``AsyncClient``
+under ASGI. There are no accounts and no cookies here; in yours, check who asks and give ``submit``
+a ``tenant`` for each customer.
+"""
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator
+
+from django.conf import settings
+from django.core.management import execute_from_command_line
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.urls import path, reverse
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from jobs.errors import InvalidJob, InvalidProject, TransientError, UnknownJob
+from jobs.ledger import State
+from producer.client import Client, JobHandle
+
+MAX_UPLOAD_BYTES = 64 * 2**20
+EVENT_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
+
+log = logging.getLogger(__name__)
+client = Client()  # connects when first used; safe to share between threads
+
+
+class Errors:
+    """Middleware that answers with an error's own line: it says what is wrong and what to do."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, _: HttpRequest, error: Exception) -> HttpResponse | None:
+        match error:
+            case InvalidJob() | InvalidProject():
+                return JsonResponse({"detail": str(error)}, status=422)
+            case UnknownJob():
+                return JsonResponse({"detail": str(error)}, status=404)
+            case TransientError():
+                log.error("%s", error)  # for operators: it names the broker
+                detail = "validation is not available now: try again later"
+                return JsonResponse({"detail": detail}, status=503, headers={"Retry-After": "10"})
+        return None
+
+
+def submit(request: HttpRequest) -> HttpResponse:
+    """Queue the validation of a tarball."""
+    project = request.FILES.get("project")
+    if project is not None and project.size > MAX_UPLOAD_BYTES:
+        detail = f"the tarball is larger than {MAX_UPLOAD_BYTES} bytes"
+        return JsonResponse({"detail": detail}, status=413)
+    job = client.submit(
+        project.read() if project else None,
+        strategy=request.POST.get("strategy"),
+        commands=request.POST.getlist("commands"),
+        labels=dict(label.partition("=")[::2] for label in request.POST.getlist("labels")),
+    )
+    return JsonResponse({"id": job.id, "url": reverse("validation", args=[job.id])}, status=202)
+
+
+def validation(request: HttpRequest, job_id: str) -> HttpResponse:
+    """Show the state of a validation and its result once it is done, or ask it to end."""
+    job = client.job(job_id)
+    if request.method == "DELETE":
+        return JsonResponse({"state": job.cancel()}, status=202)
+    state = job.status().state
+    result = job.result().model_dump(mode="json") if state is State.DONE else None
+    return JsonResponse({"id": job_id, "state": state, "result": result})
+
+
+def follow(request: HttpRequest, job_id: str) -> HttpResponse:
+    """Send what happens as Server-Sent Events, after the one that Last-Event-ID names."""
+    after = request.headers.get("Last-Event-ID", "0")
+    if not EVENT_ID.fullmatch(after):
+        return JsonResponse({"detail": "Last-Event-ID: not the id of an event"}, status=422)
+    job = client.job(job_id)
+    job.status()  # an unknown id is a 404, not a stream that breaks
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingHttpResponse(
+        stream(job, after), content_type="text/event-stream", headers=headers
+    )
+
+
+def stream(job: JobHandle, after: str) -> Iterator[str]:
+    """The job's events in the words of Server-Sent Events."""
+    for event in job.events(after):
+        yield f"id: {event.id}\nevent: {event.type}\ndata: {json.dumps(event.data)}\n\n"
+
+
+urlpatterns = [
+    path("validations", require_POST(submit)),
+    path(
+        "validations/<str:job_id>",
+        require_http_methods(["GET", "DELETE"])(validation),
+        name="validation",
+    ),
+    path("validations/<str:job_id>/events", require_GET(follow)),
+]
+settings.configure(
+    ALLOWED_HOSTS=["localhost", "127.0.0.1"],
+    MIDDLEWARE=[f"{__name__}.Errors"],
+    ROOT_URLCONF=__name__,
+)
+application = get_wsgi_application()
+
+if __name__ == "__main__":
+    execute_from_command_line(sys.argv)

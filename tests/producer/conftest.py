@@ -1,0 +1,45 @@
+"""A real broker for the producer's tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.settings import Settings, load_settings
+from producer.broker import EmbeddedBroker
+from producer.client import Client
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+    """A server that lives as long as the session; ``settings`` empties it."""
+    made = EmbeddedBroker(tmp_path_factory.mktemp("home"))
+    with made.attached():
+        yield made
+
+
+@pytest.fixture
+def settings(broker: EmbeddedBroker) -> Settings:
+    """Settings that name the broker and nothing else of this machine."""
+    found = load_settings(
+        {"REVALID_BROKER_URL": broker.url, "REVALID_HOME": str(broker.home)}, env_file=None
+    )
+    with Client(found) as client:
+        client.redis.flushdb()
+    return found
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[Client]:
+    """A client of an empty broker."""
+    with Client(settings) as made:
+        yield made
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A directory with one file."""
+    directory = tmp_path / "project"
+    directory.mkdir()
+    (directory / "hello.txt").write_text("hello\n")
+    return directory

@@ -1,0 +1,264 @@
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import (
+    BrokerUnavailable,
+    InvalidJob,
+    InvalidProject,
+    InvalidSettings,
+    ResultTimeout,
+    UnknownJob,
+)
+from jobs.ledger import State, Submitted
+from jobs.result import JobResult, StepResult, Verdict
+from jobs.settings import Settings, load_settings
+from jobs.source import TarballSource
+from producer.async_client import AsyncClient
+from producer.client import Client, JobHandle
+from producer.submission import prepare
+
+NOBODY = "redis://:hunter2@127.0.0.1:1/0"
+
+
+def finish(handle: JobHandle, verdict: Verdict) -> JobResult:
+    """Do a worker's part: claim the job and record a result."""
+    ledger = handle.client.ledger
+    attempt = ledger.claim(handle.id, "test")
+    assert attempt is not None
+    record = ledger.record(handle.id)
+    result = JobResult(
+        id=handle.id,
+        verdict=verdict,
+        image="busybox",
+        attempts=attempt.number,
+        queued_at=record.queued_at,
+        started_at=record.started_at,
+        finished_at=datetime.now(UTC),
+        steps=(StepResult(name="check", exit_code=0, stdout="fine\n", stdout_bytes=5),),
+    )
+    text = result.model_dump_json()
+    ledger.finish(attempt, verdict, text, reusable=verdict.judges_project)
+    return result
+
+
+def doorbells(client: Client, queue: str = "revalid.interactive") -> list[object]:
+    rung = client.redis.lrange(queue, 0, -1)
+    assert isinstance(rung, list)
+    return [json.loads(message) for message in rung]
+
+
+@pytest.fixture
+def later() -> Iterator[list[threading.Thread]]:
+    threads: list[threading.Thread] = []
+    yield threads
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_submit_stores_the_project_and_rings_once(client: Client, project: Path) -> None:
+    handle = client.submit(project, labels={"team": "a"})
+    assert handle.submitted is Submitted.NEW
+    record = handle.status()
+    assert (record.state, record.queue) == (State.QUEUED, "revalid.interactive")
+    job = json.loads(record.job)
+    assert job["labels"] == {"team": "a"}
+    source = TarballSource.model_validate(job["source"])
+    assert client.redis.strlen(f"revalid:blob:{source.digest}") == source.size_bytes
+    assert len(doorbells(client)) == 1
+
+
+def test_the_message_says_only_which_job(client: Client, project: Path) -> None:
+    handle = client.submit(project, env={"WORD": "unspoken"})
+    with client.app.connection_for_read() as connection:
+        queue = client.app.amqp.queues["revalid.interactive"].bind(connection.default_channel)
+        message = queue.get(no_ack=True)
+    assert message is not None
+    args, kwargs, _ = message.payload
+    assert (args, kwargs) == ([], {"message": {"v": 1, "job_id": handle.id}})
+    assert "unspoken" not in json.dumps(message.headers)
+
+
+def test_an_identical_submit_joins(client: Client, project: Path) -> None:
+    first = client.submit(project)
+    second = client.submit(project)
+    assert (second.id, second.submitted) == (first.id, Submitted.JOINED)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.PASSED, Verdict.FAILED])
+def test_a_verdict_on_the_project_is_reused(
+    client: Client, project: Path, verdict: Verdict
+) -> None:
+    first = client.submit(project)
+    result = finish(first, verdict)
+    rung = len(doorbells(client))
+    again = client.submit(project)
+    assert (again.id, again.submitted) == (first.id, Submitted.REUSED)
+    assert again.result() == result.model_copy(update={"reused": True})
+    assert client.job(first.id).result() == result
+    assert len(doorbells(client)) == rung
+
+
+@pytest.mark.parametrize("verdict", [Verdict.ERRORED, Verdict.REJECTED, Verdict.TIMED_OUT])
+def test_any_other_verdict_runs_again(client: Client, project: Path, verdict: Verdict) -> None:
+    finish(client.submit(project), verdict)
+    assert client.submit(project).submitted is Submitted.NEW
+
+
+def test_fresh_runs_again(client: Client, project: Path) -> None:
+    first = client.submit(project)
+    finish(first, Verdict.PASSED)
+    fresh = client.submit(project, fresh=True)
+    assert fresh.submitted is Submitted.NEW
+    assert fresh.id != first.id
+
+
+def test_a_queued_job_is_cancelled_at_once(client: Client, project: Path) -> None:
+    handle = client.submit(project)
+    assert handle.cancel() is State.QUEUED
+    result = handle.result(timeout_s=1)
+    assert (result.verdict, result.error) == (Verdict.CANCELLED, "cancelled before it ran")
+    assert [event.type for event in handle.events()] == ["queued", "finished"]
+    assert client.ledger.claim(handle.id, "test") is None
+    assert handle.cancel() is State.DONE
+
+
+def test_a_running_job_learns_with_its_next_beat_that_it_is_cancelled(
+    client: Client, project: Path
+) -> None:
+    handle = client.submit(project)
+    attempt = client.ledger.claim(handle.id, "test")
+    assert attempt is not None
+    assert client.ledger.beat(attempt) is False
+    assert handle.cancel() is State.RUNNING
+    assert client.ledger.beat(attempt) is True
+
+
+def test_events_come_in_order_and_resume_after_any(client: Client, project: Path) -> None:
+    handle = client.submit(project)
+    finish(handle, Verdict.PASSED)
+    found = list(handle.events())
+    assert [event.type for event in found] == ["queued", "started", "finished"]
+    assert found[-1].data == {"verdict": "passed"}
+    assert list(handle.events(after=found[0].id)) == found[1:]
+
+
+def test_result_waits_until_the_job_is_done(
+    client: Client, project: Path, later: list[threading.Thread]
+) -> None:
+    handle = client.submit(project)
+    events = handle.events()
+    assert next(events).type == "queued"
+    later.append(threading.Thread(target=finish, args=(handle, Verdict.PASSED)))
+    later[0].start()
+    assert handle.result(timeout_s=20).verdict is Verdict.PASSED
+    assert [event.type for event in events] == ["started", "finished"]
+
+
+def test_result_gives_up_after_its_time(client: Client, project: Path) -> None:
+    handle = client.submit(project)
+    with pytest.raises(ResultTimeout, match=rf"{handle.id} is still queued"):
+        handle.result(timeout_s=0.01)
+
+
+def test_a_result_of_another_version_is_refused_in_words(client: Client, project: Path) -> None:
+    handle = client.submit(project)
+    attempt = client.ledger.claim(handle.id, "test")
+    assert attempt is not None
+    client.ledger.finish(attempt, Verdict.PASSED, '{"schema_version": 2}', reusable=True)
+    with pytest.raises(InvalidJob, match="another version of revalid"):
+        handle.result()
+
+
+def test_an_unknown_job_is_named(client: Client) -> None:
+    handle = client.job("0" * 32)
+    for ask in (handle.status, handle.result, handle.cancel, lambda: next(handle.events())):
+        with pytest.raises(UnknownJob, match="0" * 32):
+            ask()
+
+
+def test_a_job_can_be_sent_to_one_kind_of_worker(client: Client, project: Path) -> None:
+    with prepare(client.settings, project) as submission:
+        handle = client.send(submission, worker="cafe")
+        assert handle.status().queue == "revalid.cafe.interactive"
+        assert len(doorbells(client, "revalid.cafe.interactive")) == 1
+        assert client.send(submission).submitted is Submitted.JOINED
+    assert handle.status().queue == "revalid.interactive"
+
+
+def test_nothing_is_stored_for_a_wrong_job(client: Client, project: Path) -> None:
+    with pytest.raises(InvalidJob):
+        client.submit(project, image="NO")
+    with pytest.raises(InvalidProject):
+        client.submit(b"no tarball")
+    assert client.redis.keys("revalid*") == []
+
+
+def test_a_large_project_goes_to_the_object_store(
+    settings: Settings, project: Path, tmp_path: Path
+) -> None:
+    small = settings.model_copy(update={"blob_redis_bytes": 10})
+    with Client(small) as client:
+        with pytest.raises(InvalidProject, match="REVALID_BLOB_URL"):
+            client.submit(project)
+        assert client.redis.keys("revalid:job:*") == []
+    update = {"embedded": True, "home": tmp_path / "home"}
+    with Client(small.model_copy(update=update)) as client:
+        source = json.loads(client.submit(project).status().job)["source"]
+        client.blobs.fetch(source["digest"], source["size_bytes"], tmp_path / "fetched")
+        assert client.redis.keys("revalid:blob:*") == []
+    assert (tmp_path / "fetched").stat().st_size == source["size_bytes"]
+    assert any((tmp_path / "home" / "blobs").iterdir())
+
+
+def test_a_broker_that_is_not_reached_is_named_without_its_password(project: Path) -> None:
+    settings = load_settings({"REVALID_BROKER_URL": NOBODY}, env_file=None)
+    with Client(settings) as client, pytest.raises(BrokerUnavailable) as caught:
+        client.submit(project)
+    assert "redis://:***@127.0.0.1:1/0 is not reached" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_client_needs_a_broker() -> None:
+    with pytest.raises(InvalidSettings, match="REVALID_BROKER_URL is not set"):
+        Client(load_settings({}, env_file=None))
+    with pytest.raises(InvalidSettings, match="REVALID_BROKER_URL"):
+        Client(load_settings({"REVALID_BROKER_URL": "http://x"}, env_file=None))
+
+
+async def test_async_client_does_the_same(settings: Settings, project: Path) -> None:
+    async with AsyncClient(settings) as client:
+        await client.ping()
+        handle = await client.submit(project)
+        assert handle.submitted is Submitted.NEW
+        events = handle.events()
+        assert (await anext(events)).type == "queued"
+        with pytest.raises(ResultTimeout):
+            await handle.result(timeout_s=0.01)
+        result = finish(client.sync.job(handle.id), Verdict.FAILED)
+        assert [event.type async for event in events] == ["started", "finished"]
+        assert await handle.result() == result
+        again = await client.submit(project)
+        assert (await again.result()).reused
+        assert await again.cancel() is State.DONE
+        assert (await client.job(handle.id).status()).verdict is Verdict.FAILED
+
+
+async def test_async_client_cancels_and_names_what_is_missing(
+    settings: Settings, project: Path
+) -> None:
+    async with AsyncClient(settings) as client:
+        handle = await client.submit(project)
+        assert await handle.cancel() is State.QUEUED
+        assert (await handle.result()).verdict is Verdict.CANCELLED
+        with pytest.raises(UnknownJob):
+            await client.job("0" * 32).result()
+    nobody = load_settings({"REVALID_BROKER_URL": NOBODY}, env_file=None)
+    async with AsyncClient(nobody) as client:
+        with pytest.raises(BrokerUnavailable):
+            await client.ping()

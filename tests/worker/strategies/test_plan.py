@@ -1,0 +1,79 @@
+"""From a job to a plan."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import InvalidProject
+from jobs.job import Job, StrategyName
+from jobs.steps import Exec, SetEnv
+from tests.worker.strategies.conftest import Files, PlanOf, commands
+from worker.plan import PlannedStep, make_plan
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+@pytest.mark.parametrize(
+    ("files", "strategy"),
+    [
+        ({"package.json": {"dependencies": {"@trpc/server": "1"}}}, StrategyName.TRPC),
+        ({"client/package.json": {"devDependencies": {"@trpc/client": "1"}}}, StrategyName.TRPC),
+        (
+            {
+                "package.json": {"workspaces": ["apps/*"]},
+                "apps/api/package.json": {"dependencies": {"@trpc/server": "1"}},
+            },
+            StrategyName.TRPC,
+        ),
+        ({"package.json": {"dependencies": {"trpc": "1"}}}, StrategyName.NPM),
+        ({"package.json": "{}", "pyproject.toml": ""}, StrategyName.NPM),
+        ({"pyproject.toml": ""}, StrategyName.PYTHON),
+        ({"setup.py": ""}, StrategyName.PYTHON),
+        ({"requirements.txt": ""}, StrategyName.PYTHON),
+    ],
+)
+def test_auto_says_what_it_detected(plan_of: PlanOf, files: Files, strategy: StrategyName) -> None:
+    plan = plan_of(files)
+    assert plan.strategy is strategy
+    assert plan.reason
+
+
+def test_auto_refuses_what_it_does_not_know(plan_of: PlanOf) -> None:
+    with pytest.raises(InvalidProject, match=r"no strategy fits .* with --command"):
+        plan_of({"main.go": "", "docs/package.json": "{}"})
+
+
+def test_given_steps_stay_as_they_are(plan_of: PlanOf) -> None:
+    steps = (
+        SetEnv(name="A", value="b"),
+        Exec(command="npm ci && bun test"),
+        Exec(command="python3 -m pytest", name="test"),
+    )
+    plan = plan_of({}, StrategyName.COMMAND, steps=steps)
+    assert plan.steps == tuple(PlannedStep(step) for step in steps)
+    assert plan.reason == "3 steps given with the job"
+    assert plan.tools == ("npm", "bun", "python3")
+
+
+def test_a_trajectory_needs_no_project(tmp_path: Path) -> None:
+    job = Job(strategy=StrategyName.TRAJECTORY, steps=(Exec(command="true"),))
+    plan = make_plan(job, tmp_path / "none")
+    assert (plan.strategy, plan.reason) == (StrategyName.TRAJECTORY, "1 step given with the job")
+
+
+@pytest.mark.parametrize("example", ["trpc-app", "trpc-type-error", "trpc-failing-test"])
+def test_the_examples(plan_of: PlanOf, example: str) -> None:
+    files = {
+        str(path.relative_to(EXAMPLES / example)): path.read_text()
+        for path in (EXAMPLES / example).rglob("*.json")
+        if "node_modules" not in path.parts
+    }
+    plan = plan_of({**files, "server/src/router.ts": ""})
+    assert plan.reason.endswith("depends on @trpc/server; workspaces client, server")
+    assert commands(plan) == {
+        "install": "npm ci",
+        "build": "npm run build",
+        "typecheck client": "cd client && npx --no-install tsc --noEmit",
+        "typecheck server": "cd server && npx --no-install tsc --noEmit",
+        "test": "npm run test",
+    }

@@ -1,0 +1,47 @@
+"""The wrapper that runs each command in a container, and the report that it leaves there.
+
+Output goes to files in the container, for the engine sends every byte of a real standard output
+through its telemetry.
+"""
+
+import base64
+from importlib.resources import files
+
+from worker import sandbox
+from worker.sandbox import ExecResult, Stream
+
+REPORT = "/.revalid/report"
+NONCE = "REVALID_NONCE"
+_WRAPPER = files("worker").joinpath("exec.sh").read_text()
+
+
+def wrapped(command: str, timeout_s: float, output_bytes: int, key: str) -> list[str]:
+    """The argument list that runs ``command``; equal lists on equal files may be replayed."""
+    limits = [f"{timeout_s:g}", f"{sandbox.KILL_GRACE_S:g}", str(output_bytes)]
+    return ["sh", "-c", _WRAPPER, "revalid", command, *limits, key]
+
+
+def parse_report(report: str, nonce: str) -> ExecResult:
+    """What the wrapper reported; another ``nonce`` than this run's tells a replay."""
+    try:
+        header, *streams = report.split("\n")
+        code, timed_out, centiseconds, out_size, err_size, seen = header.split()
+        out_head, out_tail, err_head, err_tail = (base64.b64decode(s) for s in streams[:4])
+    except ValueError:
+        return unreported("the command overwrote the report of its own run", 1)
+    return ExecResult(
+        exit_code=int(code),
+        stdout=Stream(out_head, out_tail, int(out_size)),
+        stderr=Stream(err_head, err_tail, int(err_size)),
+        duration_s=int(centiseconds) / 100,
+        timed_out=timed_out == "1",
+        cached=seen != nonce,
+    )
+
+
+def unreported(reason: str, exit_code: int, timed_out: bool = False) -> ExecResult:
+    """The result of a command that ended without a report; stderr says why."""
+    said = f"revalid: {reason}\n".encode()
+    return ExecResult(
+        exit_code, Stream(b"", b"", 0), Stream(said, b"", len(said)), 0.0, timed_out=timed_out
+    )
