@@ -116,7 +116,7 @@ class Run:
             for name, value in self._secrets.items():
                 sandbox.with_secret(name, value)
             for index, planned in enumerate(plan.steps):
-                if planned.install or not self.tools:
+                if planned.inputs != ():  # a setup step, which sees no file, may provide some
                     await self._note_tools(sandbox, plan)
                 await self._take(index, planned, sandbox, project)
         finally:
