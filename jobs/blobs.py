@@ -4,11 +4,13 @@ The object store is a directory or S3, through ``obstore``.
 """
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
+from urllib.parse import unquote, urlsplit
 
 import obstore
-from obstore.store import ObjectStore, from_url
+from obstore.store import LocalStore, ObjectStore, from_url
 from redis import Redis
 
 from jobs.errors import BrokerUnavailable, InvalidProject, InvalidSettings
@@ -38,7 +40,7 @@ class BlobStore:
         """A store as ``REVALID_BLOB_*`` say; the embedded broker's is below ``REVALID_HOME``."""
         url = settings.blob_url
         if url is None and settings.embedded:
-            url = f"file://{settings.home / 'blobs'}"
+            url = (settings.home.absolute() / "blobs").as_uri()
         return cls(
             redis,
             url=url,
@@ -89,6 +91,7 @@ class BlobStore:
             else:
                 self._download(key, out, sha)
         if sha.hexdigest() != digest:
+            self._forget(key)
             raise InvalidProject(f"project blob {digest[:12]} is damaged: submit the job again")
 
     def _download(self, key: str, out: IO[bytes], sha: "hashlib._Hash") -> None:
@@ -105,6 +108,13 @@ class BlobStore:
                 f"blob store {self._url} did not answer: {_first_line(error)}"
             ) from None
 
+    def _forget(self, key: str) -> None:
+        """Delete a damaged blob: a submit would take it for stored."""
+        self._redis.delete(key)
+        if self._url is not None:
+            with suppress(obstore.exceptions.BaseError, OSError):
+                obstore.delete(self._object_store(0), key)
+
     def _object_store(self, size: int) -> ObjectStore:
         if self._url is None:
             raise InvalidProject(
@@ -113,7 +123,7 @@ class BlobStore:
             )
         try:
             if self._url.startswith("file:///"):
-                Path(self._url.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
+                return LocalStore(unquote(urlsplit(self._url).path), mkdir=True)
             return from_url(self._url)
         except (obstore.exceptions.BaseError, ValueError, OSError) as error:
             raise InvalidSettings(

@@ -1,9 +1,9 @@
 """Connections to Redis, each bounded in time, whose failures say what to do next."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import redis.asyncio
 from redis import ConnectionError as RedisConnectionError
@@ -22,6 +22,7 @@ _OPTIONS: dict[str, Any] = {
     "socket_timeout": SOCKET_TIMEOUT_S,
     "socket_keepalive": True,
     "health_check_interval": 25,
+    "max_connections": 10_000,  # a follower holds one; redis-py's own bound is 100
 }
 
 
@@ -38,27 +39,39 @@ def connect(url: str, *, text: bool = True) -> Redis:
     options = dict(_OPTIONS, retry=retry, decode_responses=text)
     if url.startswith("unix:"):
         del options["socket_keepalive"]
-    try:
+    with _bad_urls(url):
         return Redis.from_url(url, **options)
-    except ValueError as error:
-        raise InvalidSettings(f"REVALID_BROKER_URL: {error}") from None
 
 
 def connect_async(url: str) -> "redis.asyncio.Redis":
-    """An asynchronous client that decodes answers; it connects when first used."""
+    """An asynchronous client that decodes answers; it connects when first used.
+
+    Raises:
+        InvalidSettings: The URL is not one of Redis.
+    """
     options = dict(_OPTIONS, decode_responses=True)
     if url.startswith("unix:"):
         del options["socket_keepalive"]
-    return redis.asyncio.Redis.from_url(url, **options)
+    with _bad_urls(url):
+        return redis.asyncio.Redis.from_url(url, **options)
 
 
 def redact(url: str) -> str:
-    """The URL without its password."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+    """The URL without its password, also where it is no URL."""
+    without = re.sub(r"\A([^:]*://[^:/?#@]*:).*@", r"\1***@", url, flags=re.DOTALL)
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", without)
+
+
+@contextmanager
+def _bad_urls(url: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError:  # its words may quote the password
+        raise InvalidSettings(
+            f"REVALID_BROKER_URL {redact(url)!r} is not the URL of a Redis, such as "
+            "redis://:password@host:6379/0 or unix:///path?db=0; write a password's special "
+            "characters as %XX"
+        ) from None
 
 
 @contextmanager

@@ -16,12 +16,14 @@
 """
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import redis.asyncio
 from redis import Redis
 
+from jobs.errors import InvalidJob
 from jobs.ledger import EVENTS_MAX, events_key
 
 FINISHED = "finished"
@@ -63,6 +65,12 @@ async def read_async(
 ) -> list[Event]:
     """The same as :func:`read`, on an event loop."""
     return _decode(await client.xread({events_key(job_id): after}, block=_milliseconds(block_s)))
+
+
+def check_position(after: str) -> None:
+    """Raise :class:`~jobs.errors.InvalidJob` where ``after`` is no event id."""
+    if not re.fullmatch(r"[0-9]{1,19}(-[0-9]{1,19})?", after):
+        raise InvalidJob(f"event id {after!r}: give the id of an event, or 0 for the first")
 
 
 def _milliseconds(seconds: float) -> int:

@@ -15,6 +15,7 @@ _WORKER_FIELDS = (
     "home",
     "broker_url",
     "blob_url",
+    "blob_redis_bytes",
     "sandbox",
     "source_roots",
     "secret_allow",

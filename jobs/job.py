@@ -15,7 +15,8 @@ from jobs.steps import VARIABLE, Frozen, Step
 DEFAULT_IMAGE = "node:20-alpine3.22"
 
 _NAME = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]{{1,5}})?"
 IMAGE = re.compile(
     rf"(?:{_HOST}/)?{_NAME}(?:/{_NAME})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?"
     r"(?:@sha256:[0-9a-f]{64})?\Z"
@@ -116,9 +117,9 @@ class Job(Frozen):
         carries_steps = self.strategy in (StrategyName.COMMAND, StrategyName.TRAJECTORY)
         if carries_steps != bool(self.steps):
             raise ValueError(
-                f"strategy {self.strategy!r} needs at least one step"
+                f"strategy '{self.strategy}' needs at least one step"
                 if carries_steps
-                else f"strategy {self.strategy!r} makes its own steps; use 'command' to give some"
+                else f"strategy '{self.strategy}' makes its own steps; use 'command' to give some"
             )
         if self.source is None and self.strategy is not StrategyName.TRAJECTORY:
             raise ValueError("no project: give a directory or a tarball")
@@ -153,4 +154,4 @@ def describe(error: ValidationError) -> str:
         where = ".".join(str(part) for part in problem["loc"])
         what = problem["msg"].removeprefix("Value error, ")
         problems.append(f"{where}: {what}" if where else what)
-    return "; ".join(problems)
+    return " ".join("; ".join(problems).split())

@@ -59,7 +59,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A job as the ledger holds it; ``result`` is JSON, or ``blob:<sha256>`` where it is large."""
+    """A job as the ledger holds it; ``job`` and ``result`` are JSON."""
 
     job: str
     queue: str

@@ -58,7 +58,8 @@ def make_app(settings: Settings, broker_url: str) -> Celery:
             "socket_connect_timeout": 5,
             "health_check_interval": 25,
         },
-        result_backend_transport_options={"socket_timeout": 10, "socket_connect_timeout": 5},
+        redis_socket_timeout=10,  # the backend's; it reads no transport options
+        redis_socket_connect_timeout=5,
         broker_connection_timeout=5,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # the default gives up after 100
@@ -86,7 +87,9 @@ def make_app(settings: Settings, broker_url: str) -> Celery:
 
 
 def celery_url(url: str) -> str:
-    """Celery's spelling of a Redis URL: it names unix sockets in its own way."""
+    """Celery's spelling of a Redis URL: its own for unix sockets, and strict TLS said aloud."""
+    if url.startswith("rediss://") and "ssl_cert_reqs=" not in url:
+        return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required"
     if not url.startswith("unix://"):
         return url
     path, _, query = url.removeprefix("unix://").partition("?")

@@ -4,6 +4,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from jobs.errors import InvalidSettings
-from jobs.job import DEFAULT_IMAGE, SandboxPolicy, describe
+from jobs.job import DEFAULT_IMAGE, SandboxPolicy
 
 PREFIX = "REVALID_"
 VERSION = version("revalid")
@@ -191,7 +192,11 @@ def load_settings(
     """
     found: dict[str, str] = {}
     if env_file is not None and env_file.is_file():
-        found.update({name: value or "" for name, value in dotenv_values(env_file).items()})
+        try:
+            lines = StringIO(env_file.read_text(encoding="utf-8-sig", errors="replace"))
+        except OSError as error:
+            raise InvalidSettings(f"{env_file}: {error.strerror}; make it readable") from None
+        found.update({name: value or "" for name, value in dotenv_values(stream=lines).items()})
     found.update(os.environ if environ is None else environ)
     values: dict[str, Any] = {}
     for name, value in found.items():
@@ -208,4 +213,8 @@ def load_settings(
     try:
         return Settings(**{**values, **overrides})
     except ValidationError as error:
-        raise InvalidSettings(f"settings: {PREFIX}{describe(error)}") from None
+        problems = "; ".join(
+            f"{PREFIX}{str(problem['loc'][0]).upper()}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)
+        )
+        raise InvalidSettings(f"settings: {problems}") from None

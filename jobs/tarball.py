@@ -1,9 +1,4 @@
-"""Project tarballs: packed the same way every time, and never trusted when read.
-
-What is left out of a packed directory: ``node_modules``, version control, virtual environments,
-build output and caches (:data:`LEFT_OUT`), then what ``.gitignore`` and ``.dockerignore`` say; a
-``!pattern`` there brings a default back.
-"""
+"""Project tarballs: packed the same way every time, and never trusted when read."""
 
 import gzip
 import hashlib
@@ -13,42 +8,30 @@ import posixpath
 import stat
 import tarfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
-from typing import BinaryIO
-
-from pathspec import GitIgnoreSpec
+from typing import BinaryIO, Self
 
 from jobs.errors import InvalidProject
+from jobs.ignore import included
 
-LEFT_OUT = (
-    "node_modules/",
-    ".git",
-    ".hg/",
-    ".svn/",
-    ".venv/",
-    "venv/",
-    "dist/",
-    "build/",
-    "coverage/",
-    ".next/",
-    ".nuxt/",
-    ".svelte-kit/",
-    ".turbo/",
-    ".parcel-cache/",
-    ".vite/",
-    "*.tsbuildinfo",
-    "__pycache__/",
-    "*.egg-info/",
-    ".pytest_cache/",
-    ".mypy_cache/",
-    ".ruff_cache/",
-    ".DS_Store",
-)
 _MTIME = 499_162_500  # 1985-10-26, as npm packs: zip tools refuse 1970
 _MAX_RATIO = 200
 _RATIO_FROM_BYTES = 64 * 2**20
+_MAX_HEADER_BYTES = 2**20
+
+
+_UNREADABLE = (
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    ValueError,
+    OverflowError,  # a time that no file can have
+    RecursionError,  # thousands of extended headers in a row
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +55,22 @@ class Summary:
     top: str = ""
 
 
+class _Member(tarfile.TarInfo):
+    """A member with bounded headers: tarfile reads long names and sparse maps into memory."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> Self:
+        extended = not (self.isreg() or self.isdir() or self.issym() or self.islnk())
+        if self.size < 0 or (extended and self.size > _MAX_HEADER_BYTES):
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError("a sparse file")
+        member: Self = super()._proc_member(tar)  # type: ignore[misc]
+        return member
+
+    def _proc_gnusparse_10(self, *_: object) -> None:
+        raise tarfile.ReadError("a sparse file")
+
+
 def pack(root: Path, out: BinaryIO, bounds: Bounds) -> Summary:
     """Pack a directory: sorted, without owners or times, so that equal trees give equal bytes.
 
@@ -85,7 +84,7 @@ def pack(root: Path, out: BinaryIO, bounds: Bounds) -> Summary:
         gzip.GzipFile(filename="", mode="wb", fileobj=out, compresslevel=4, mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
-        for relative, path, status in _walk(root):
+        for relative, path, status in included(root):
             info = tarfile.TarInfo(relative)
             info.mtime = _MTIME
             files += 1
@@ -144,13 +143,15 @@ def _read(file: BinaryIO, bounds: Bounds, into: Path | None) -> Summary:
     file.seek(0)
     count = size = 0
     try:
-        with tarfile.open(fileobj=file, mode="r:*", errorlevel=1) as tar:
+        with tarfile.open(fileobj=file, mode="r:*", tarinfo=_Member, errorlevel=1) as tar:
             for info in tar:
                 info.name = posixpath.normpath(info.name) if info.name else ""
                 if info.name == "." and info.isdir():
                     continue
                 _check_member(info, kinds)
                 kinds[info.name] = info.type
+                for end in _slashes(info.name):
+                    kinds.setdefault(info.name[:end], tarfile.DIRTYPE)
                 count, size = count + 1, size + info.size
                 _check_bounds(count, size, bounds)
                 if size > max(_RATIO_FROM_BYTES, packed * _MAX_RATIO):
@@ -161,14 +162,19 @@ def _read(file: BinaryIO, bounds: Bounds, into: Path | None) -> Summary:
                 tops[top] = tops.get(top, False) or bool(slash) or info.isdir()
                 if into is not None:
                     tar.extract(info, into, filter="data")
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError, ValueError) as error:
+    except _UNREADABLE as error:
+        why = " ".join(str(error).split())
         raise InvalidProject(
-            f"the tarball cannot be read ({error}): give a .tar, .tar.gz, .tar.bz2 or .tar.xz"
+            f"the tarball cannot be read ({why}): give a .tar, .tar.gz, .tar.bz2 or .tar.xz"
         ) from None
     if not count:
         raise InvalidProject("the tarball is empty: pack the project's files into it")
     only = next(iter(tops)) if len(tops) == 1 else ""
     return Summary(count, size, only if only and tops[only] else "")
+
+
+def _slashes(name: str) -> list[int]:
+    return [at for at, letter in enumerate(name) if letter == "/"]
 
 
 def _check_member(info: tarfile.TarInfo, kinds: dict[str, bytes]) -> None:
@@ -177,13 +183,14 @@ def _check_member(info: tarfile.TarInfo, kinds: dict[str, bytes]) -> None:
     parts = name.split("/")
     if name.startswith("/") or parts[0] == ".." or "\0" in name or name in ("", "."):
         raise InvalidProject(f"tarball entry {shown!r} lies outside the project: refused")
-    if len(name) > 1024 or any(len(part.encode()) > 255 for part in parts):
+    if info.size < 0:
+        raise InvalidProject(f"tarball entry {shown!r} has {info.size} bytes: refused")
+    if len(name) > 1024 or any(len(os.fsencode(part)) > 255 for part in parts):
         raise InvalidProject(f"tarball entry {shown!r}: the name is too long")
     if name in kinds and not (info.isdir() and kinds[name] == tarfile.DIRTYPE):
         raise InvalidProject(f"tarball entry {shown!r} is there twice: refused")
-    for end in range(1, len(parts)):
-        parent = kinds.get("/".join(parts[:end]))
-        if parent is not None and parent != tarfile.DIRTYPE:
+    for end in _slashes(name):
+        if kinds.get(name[:end], tarfile.DIRTYPE) != tarfile.DIRTYPE:
             raise InvalidProject(f"tarball entry {shown!r} lies below a file or link: refused")
     if info.issym():
         _check_link(info)
@@ -196,10 +203,12 @@ def _check_member(info: tarfile.TarInfo, kinds: dict[str, bytes]) -> None:
 
 
 def _check_link(info: tarfile.TarInfo) -> None:
+    """Only leading ``..`` are known to lead where they say: another link may come before others."""
     target = posixpath.normpath(posixpath.join(posixpath.dirname(info.name), info.linkname))
-    if info.linkname.startswith("/") or target == ".." or target.startswith("../"):
+    inner = dropwhile(lambda part: part in ("", ".", ".."), info.linkname.split("/"))
+    if info.linkname.startswith("/") or target.split("/")[0] == ".." or ".." in inner:
         raise InvalidProject(
-            f"{info.name} links out of the project, to {info.linkname!r}: "
+            f"{info.name!r} links out of the project, to {info.linkname!r}: "
             "remove the link or put the file itself there"
         )
 
@@ -215,59 +224,6 @@ def _check_bounds(files: int, size: int, bounds: Bounds) -> None:
             f"the project has over {bounds.bytes} bytes: leave some out by .dockerignore, "
             "or raise REVALID_PROJECT_BYTES"
         )
-
-
-def _walk(root: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
-    ignored = GitIgnoreSpec.from_lines(
-        [*LEFT_OUT, *_lines(root / ".gitignore"), *map(_anchored, _lines(root / ".dockerignore"))]
-    )
-    pending: list[tuple[str, tuple[tuple[str, GitIgnoreSpec], ...]]] = [("", (("", ignored),))]
-    while pending:
-        below, specs = pending.pop()
-        try:
-            entries = sorted(os.scandir(root / below), key=lambda entry: entry.name, reverse=True)
-        except OSError as error:
-            raise InvalidProject(f"{root / below}: {error.strerror}; make it readable") from None
-        for entry in reversed(entries):
-            relative = below + entry.name
-            status = entry.stat(follow_symlinks=False)
-            directory = stat.S_ISDIR(status.st_mode)
-            if _is_ignored(relative + "/" * directory, specs):
-                continue
-            if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode) or directory:
-                yield relative, Path(entry.path), status
-        for entry in entries:
-            relative = below + entry.name + "/"
-            if entry.is_dir(follow_symlinks=False) and not _is_ignored(relative, specs):
-                own = _lines(Path(entry.path) / ".gitignore")
-                inner = (*specs, (relative, GitIgnoreSpec.from_lines(own))) if own else specs
-                pending.append((relative, inner))
-
-
-def _is_ignored(relative: str, specs: tuple[tuple[str, GitIgnoreSpec], ...]) -> bool:
-    for base, spec in reversed(specs):
-        verdict = spec.check_file(relative.removeprefix(base)).include
-        if verdict is not None:
-            return verdict
-    return False
-
-
-def _lines(path: Path) -> list[str]:
-    if path.is_symlink() or not path.is_file():
-        return []
-    try:
-        return path.read_text(errors="replace").splitlines()
-    except OSError as error:
-        raise InvalidProject(f"{path}: {error.strerror}; make it readable") from None
-
-
-def _anchored(line: str) -> str:
-    """A .dockerignore pattern in .gitignore's words: Docker starts each at the root."""
-    pattern = line.strip()
-    if not pattern or pattern.startswith("#"):
-        return ""
-    negation = "!" if pattern.startswith("!") else ""
-    return f"{negation}/{pattern.removeprefix('!').lstrip('/')}"
 
 
 def _add_file(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> None:

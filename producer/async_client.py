@@ -36,6 +36,7 @@ class AsyncJobHandle:
 
     async def events(self, after: str = "0") -> AsyncIterator[events.Event]:
         """The job's events after an event id, until the job is done."""
+        events.check_position(after)
         done = (await self.status()).state is State.DONE
         while True:
             with self.client.sync.errors():

@@ -73,6 +73,7 @@ class JobHandle:
 
     def events(self, after: str = "0") -> Iterator[events.Event]:
         """The job's events after an event id, until the job is done."""
+        events.check_position(after)
         done = self.status().state is State.DONE
         while True:
             with self.client.errors():

@@ -113,5 +113,6 @@ def _pack(project: Path | bytes, into: BinaryIO, bounds: tarball.Bounds) -> None
     try:
         tarball.check(into, bounds)
     except InvalidProject as error:
-        name = "the tarball" if isinstance(project, bytes) else f"project {project}"
-        raise InvalidProject(f"{name}: {error}") from None
+        if isinstance(project, bytes):
+            raise
+        raise InvalidProject(f"project {project}: {error}") from None

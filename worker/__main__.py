@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def _stop_at_end_of_input(attendant: Attendant) -> None:
-    while sys.stdin.buffer.read(65_536):
+    while os.read(0, 65_536):  # sys.stdin's lock would abort an exit that comes another way
         pass
     attendant.stop()
     attendant.end_children()

@@ -33,6 +33,7 @@ from worker.sandbox import (
 T = TypeVar("T")
 
 _OVERDUE_S = 30.0
+_INLINE = 65_536
 _SECRET_KEY = secrets.token_bytes(32)
 
 
@@ -90,20 +91,13 @@ class DaggerSandbox:
         on_output: OnOutput | None = None,
     ) -> ExecResult:
         """See :meth:`worker.sandbox.Sandbox.exec`. Output is not had live from the engine."""
-        nonce = uuid.uuid4().hex
-        # The nonce as an argument makes the engine run the command; as a volatile variable it is no
-        # part of the cache key, and tells a replay by not coming back.
-        key = "reuse" if reuse else nonce
+        limit = timeout_s + protocol.KILL_GRACE_S + _OVERDUE_S
         async with self._lock:
-            after = self._container.with_volatile_variable(NONCE, nonce).with_exec(
-                wrapped(command, timeout_s, output_bytes, key)
-            )
             try:
-                async with asyncio.timeout(timeout_s + protocol.KILL_GRACE_S + _OVERDUE_S):
-                    # Asked side by side, the two cost one round trip.
-                    report, after = await self._engine.guard(
-                        asyncio.gather(after.file(REPORT).contents(), after.sync())
-                    )
+                async with asyncio.timeout(limit):
+                    result, after = await self._run(command, timeout_s, output_bytes, reuse)
+                    if result.cached and result.exit_code != 0:  # a failure is never replayed
+                        result, after = await self._run(command, timeout_s, output_bytes, False)
             except TimeoutError:
                 return unreported(
                     "the command stopped its own shell; its output is lost", 137, True
@@ -119,22 +113,36 @@ class DaggerSandbox:
             except dagger.QueryError as error:
                 raise self._broken("exec", command, error) from None
             self._container = after
-        result = parse_report(report, nonce)
         if on_output is not None:
             on_output("stdout", result.stdout.head)
             on_output("stderr", result.stderr.head)
         return result
 
+    async def _run(
+        self, command: str, timeout_s: float, output_bytes: int, reuse: bool
+    ) -> tuple[ExecResult, dagger.Container]:
+        nonce = uuid.uuid4().hex
+        # The nonce as an argument makes the engine run the command; as a volatile variable it is no
+        # part of the cache key, and tells a replay by not coming back.
+        key = "reuse" if reuse else nonce
+        after = self._container.with_volatile_variable(NONCE, nonce).with_exec(
+            wrapped(command, timeout_s, output_bytes, key)
+        )
+        # Asked side by side, the two cost one round trip.
+        report, after = await self._engine.guard(
+            asyncio.gather(after.file(REPORT).contents(), after.sync())
+        )
+        return parse_report(report, nonce), after
+
     async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         """See :meth:`worker.sandbox.Sandbox.write_file`."""
         target = self._writable("write_file", path)
-        text = content if isinstance(content, str) else _as_text(content)
-        if text is None or len(text) > 65_536:
+        if not isinstance(content, str) or len(content) > _INLINE:
             await self._upload("write_file", {target: _as_bytes(content)}, mode)
             return
         await self._check_vacant("write_file", [target])
         await self._change(
-            "write_file", path, lambda c: c.with_new_file(target, text, permissions=mode)
+            "write_file", path, lambda c: c.with_new_file(target, content, permissions=mode)
         )
 
     async def write_files(self, files: Mapping[str, str | bytes]) -> None:
@@ -324,13 +332,6 @@ def _stage(staged: Path, root: str, targets: Mapping[str, bytes], mode: int) -> 
 
 def _as_bytes(content: str | bytes) -> bytes:
     return content.encode() if isinstance(content, str) else content
-
-
-def _as_text(content: bytes) -> str | None:
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 def _literal(name: str) -> str:

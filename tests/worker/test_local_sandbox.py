@@ -108,6 +108,18 @@ async def test_links_do_not_lead_around_protection(local: LocalSandbox) -> None:
     assert await names(local) == ["by", "f", "vault"]
 
 
+async def test_protected_name_that_is_a_link_stays_protected(local: LocalSandbox) -> None:
+    await output(local, "mkdir free; echo original > free/file; ln -s free vault")
+    for refused in (
+        local.write_file("vault/file", "changed"),
+        local.write_files({"vault/file": "changed"}),
+        local.delete_file("vault/file"),
+    ):
+        with pytest.raises(StepFailed, match="protected"):
+            await refused
+    assert await local.read_file("free/file") == b"original\n"
+
+
 async def test_write_does_not_change_other_names_of_a_file(
     local: LocalSandbox, tmp_path: Path
 ) -> None:

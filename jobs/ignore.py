@@ -1,0 +1,135 @@
+"""Which files of a directory are a project's.
+
+Left out are ``node_modules``, version control, virtual environments, build output and caches
+(:data:`LEFT_OUT`), then what ``.gitignore`` and ``.dockerignore`` say; a ``!pattern`` there brings
+a default back.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from itertools import takewhile
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from jobs.errors import InvalidProject
+
+LEFT_OUT = (
+    "node_modules/",
+    ".git",
+    ".hg/",
+    ".svn/",
+    ".venv/",
+    "venv/",
+    "dist/",
+    "build/",
+    "coverage/",
+    ".next/",
+    ".nuxt/",
+    ".svelte-kit/",
+    ".turbo/",
+    ".parcel-cache/",
+    ".vite/",
+    "*.tsbuildinfo",
+    "__pycache__/",
+    "*.egg-info/",
+    ".pytest_cache/",
+    ".mypy_cache/",
+    ".ruff_cache/",
+    ".DS_Store",
+)
+
+
+def included(root: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
+    """Every directory, file and link of the project, parents first, in an order of its own.
+
+    Raises:
+        InvalidProject: A directory or an ignore file cannot be read.
+    """
+    docker = [_anchored(line) for line in _lines(root / ".dockerignore")]
+    ignored = _spec([*LEFT_OUT, *_lines(root / ".gitignore"), *docker])
+    defaults = _spec(LEFT_OUT)
+    pending: list[tuple[str, tuple[tuple[str, GitIgnoreSpec], ...]]] = [("", (("", ignored),))]
+    while pending:
+        below, specs = pending.pop()
+        try:
+            entries = sorted(os.scandir(root / below), key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            raise InvalidProject(f"{root / below}: {error.strerror}; make it readable") from None
+        for entry in reversed(entries):
+            relative = below + entry.name
+            status = entry.stat(follow_symlinks=False)
+            directory = stat.S_ISDIR(status.st_mode)
+            if _is_ignored(relative + "/" * directory, specs):
+                continue
+            if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode) or directory:
+                yield relative, Path(entry.path), status
+        for entry in entries:
+            relative = below + entry.name + "/"
+            if not entry.is_dir(follow_symlinks=False):
+                continue
+            if _is_ignored(relative, specs) and (
+                defaults.match_file(relative) or not _brings_back_below(relative, docker)
+            ):
+                continue
+            own = _lines(Path(entry.path) / ".gitignore")
+            inner = (*specs, (relative, _spec(own))) if own else specs
+            pending.append((relative, inner))
+
+
+def _is_ignored(relative: str, specs: tuple[tuple[str, GitIgnoreSpec], ...]) -> bool:
+    for base, spec in reversed(specs):
+        verdict = spec.check_file(relative.removeprefix(base)).include
+        if verdict is not None:
+            return verdict
+    return False
+
+
+def _brings_back_below(directory: str, docker: list[str]) -> bool:
+    """Whether a ``!pattern`` may name something in a directory that is left out.
+
+    To Docker it does; git never looks into such a directory.
+    """
+    parts = directory.rstrip("/").split("/")
+    for line in docker:
+        if not line.startswith("!"):
+            continue
+        wanted = line.removeprefix("!/").split("/")
+        head = list(takewhile(lambda part: part != "**", wanted))
+        deeper = len(wanted) > len(parts) or len(head) < len(wanted)
+        if deeper and all(map(fnmatchcase, parts, head)):
+            return True
+    return False
+
+
+def _spec(lines: Iterable[str]) -> GitIgnoreSpec:
+    return GitIgnoreSpec.from_lines(filter(_is_pattern, lines))
+
+
+def _is_pattern(line: str) -> bool:
+    """False for what git matches with nothing, such as a lone ``!``."""
+    try:
+        GitIgnoreSpec.from_lines([line])
+    except ValueError:
+        return False
+    return True
+
+
+def _lines(path: Path) -> list[str]:
+    if path.is_symlink() or not path.is_file():
+        return []
+    try:
+        return path.read_text(errors="replace").splitlines()
+    except OSError as error:
+        raise InvalidProject(f"{path}: {error.strerror}; make it readable") from None
+
+
+def _anchored(line: str) -> str:
+    """A .dockerignore pattern in .gitignore's words: Docker starts each at the root."""
+    pattern = line.strip()
+    if not pattern or pattern.startswith("#"):
+        return ""
+    negation = "!" if pattern.startswith("!") else ""
+    return f"{negation}/{pattern.removeprefix('!').lstrip('/')}"

@@ -1,0 +1,173 @@
+"""What is said before any job exists: help, versions and the caller's mistakes."""
+
+import io
+import subprocess
+import sys
+import tarfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from jobs.job import SandboxPolicy, StrategyName
+from producer.cli.app import command
+from producer.cli.options import SandboxWord, StrategyWord
+from tests.producer.cli.conftest import Revalid
+
+
+def tarball(path: Path, *names: str) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for name in names:
+            tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    return path
+
+
+def test_version(revalid: Revalid) -> None:
+    assert revalid("--version").out == f"revalid {version('revalid')}\n"
+
+
+def test_help_names_every_command_and_imports_no_more_than_it_needs(revalid: Revalid) -> None:
+    shown = revalid("--help")
+    assert shown.status == 0
+    for name in (*command.commands, "--version", "--install-completion"):  # type: ignore[attr-defined]
+        assert name in shown.out
+    assert revalid().out == shown.out
+    heavy = "{'celery', 'redis', 'pydantic_settings'}"
+    code = f"import sys, producer.cli; print({heavy} & {{*sys.modules}})"
+    imported = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert imported.stdout == "set()\n"
+
+
+def test_every_option_is_explained_and_run_has_examples(revalid: Revalid) -> None:
+    def explained(found: object, path: str) -> None:
+        assert getattr(found, "help", None), path
+        for parameter in getattr(found, "params", ()):
+            assert getattr(parameter, "help", None), f"{path} {parameter.name}"
+        for name, inner in getattr(found, "commands", {}).items():
+            explained(inner, f"{path} {name}")
+
+    explained(command, "revalid")
+    shown = revalid("run", "--help").out
+    assert "Examples:" in shown
+    assert "revalid run . --json | jq .verdict" in shown
+
+
+def test_the_words_of_options_are_those_of_jobs() -> None:
+    assert {*get_args(SandboxWord)} == {*SandboxPolicy}
+    assert {*get_args(StrategyWord)} == {*StrategyName} - {StrategyName.TRAJECTORY}
+
+
+def test_completion_completes(revalid: Revalid) -> None:
+    found = revalid(_REVALID_COMPLETE="complete_bash", COMP_WORDS="revalid br", COMP_CWORD="1")
+    assert found.out.split() == ["broker"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["runn"], "Did you mean 'run'"),
+        (["run", "--colour"], "No such option: --colour"),
+        (["run", ".", "--timeout", "0"], "--timeout"),
+        (["run", ".", "--timeout", "soon"], "--timeout"),
+        (["run", ".", "--strategy", "gradle"], "--strategy"),
+        (["run", ".", "--sandbox", "docker"], "--sandbox"),
+        (["run", ".", "--env", "WORD"], "--env: 'WORD' is no pair; write NAME=VALUE"),
+        (["run", ".", "--env", "=hunter2"], "--env: a value without a name"),
+        (["run", ".", "--env", "A=1", "--env", "A=2"], "--env: A is given twice"),
+        (["run", ".", "--env", "A-B=1"], "'A-B' is not a variable name"),
+        (["run", ".", "--label", "x"], "--label: 'x' is no pair"),
+        (["run", ".", "--secret", "TOKEN=abc"], "secrets.TOKEN"),
+        (["run", ".", "--image", "No:Such:Image"], "image 'No:Such:Image' is not an image"),
+        (["run", ".", "--command", " "], "blank"),
+        (["run", ".", "--command", "x", "--strategy", "npm"], "--command and --strategy npm"),
+        (["run", "nowhere"], "project nowhere: no such directory"),
+        (["submit", "here", "--on-worker"], "--on-worker here: give the absolute path"),
+        (["replay"], "Missing argument 'TRAJECTORY'"),
+        (["replay", "nowhere"], "trajectory nowhere: No such file"),
+        (["broker"], "Missing command"),
+    ],
+)
+def test_mistakes_are_one_line_and_store_nothing(
+    revalid: Revalid, arguments: list[str], said: str
+) -> None:
+    ran = revalid(*arguments)
+    assert ran.status == 2
+    assert said in ran.error
+    assert "hunter2" not in ran.err
+    assert ran.out == ""
+    assert not revalid.home.exists()
+
+
+def test_projects_that_are_none_store_nothing(revalid: Revalid, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "holds no files" in revalid("run", empty).error
+    garbage = tmp_path / "garbage.tar.gz"
+    garbage.write_bytes(b"\x1f\x8b\x08 nonsense")
+    assert "cannot be read" in revalid("run", garbage).error
+    evil = tarball(tmp_path / "evil.tar.gz", "../evil")
+    assert "'../evil' lies outside the project" in revalid("submit", evil).error
+    assert not revalid.home.exists()
+
+
+def test_a_setting_that_does_not_exist_is_named(revalid: Revalid) -> None:
+    ran = revalid("run", ".", REVALID_BROKER_ULR="redis://x")
+    assert ran.status == 2
+    assert "REVALID_BROKER_ULR: no such setting; did you mean REVALID_BROKER_URL?" in ran.error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (["run", "nowhere", "--json"], "invalid_project"),
+        (["run", "--nonsense", "--json"], "usage"),
+        (["run", "--env", "A", "--json"], "invalid_job"),
+    ],
+)
+def test_with_json_a_mistake_is_a_document(
+    revalid: Revalid, arguments: list[str], kind: str
+) -> None:
+    ran = revalid(*arguments)
+    assert ran.status == 2
+    assert ran.json["error"]["kind"] == kind
+    assert ran.json["error"]["message"] in ran.error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", ".", "--command", "true"],
+        ["submit", ".", "--command", "true"],
+        ["status", "0" * 32],
+        ["result", "0" * 32],
+        ["logs", "0" * 32, "--follow"],
+        ["cancel", "0" * 32],
+        ["worker"],
+        ["flower"],
+    ],
+)
+def test_no_command_waits_for_a_broker_that_is_gone(
+    revalid: Revalid, arguments: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    ran = revalid(*arguments, REVALID_BROKER_URL="redis://:hunter2@127.0.0.1:1/0")
+    assert ran.status == 3
+    assert "broker redis://:***@127.0.0.1:1/0 is not reached" in ran.error
+    assert "correct REVALID_BROKER_URL" in ran.error
+
+
+def test_an_unknown_job_is_bad_input(revalid: Revalid) -> None:
+    for name in ("status", "result", "logs", "cancel"):
+        ran = revalid(name, "no-such-job")
+        assert ran.status == 2
+        assert "job no-such-job: no such job" in ran.error
+
+
+def test_a_home_that_cannot_be_used_is_named(revalid: Revalid, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ran = revalid("run", ".", "--command", "true", REVALID_HOME=str(tmp_path / "file"))
+    assert ran.status == 3
+    assert str(tmp_path / "file") in ran.error

@@ -1,0 +1,73 @@
+"""What only the Dagger sandbox does, on a real engine."""
+
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from jobs.job import DEFAULT_IMAGE
+from tests.contract.checks import whole
+from worker.dagger_sandbox import DaggerSandbox
+from worker.engine import Engine
+
+pytestmark = [pytest.mark.dagger, pytest.mark.asyncio(loop_scope="session")]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def sandbox(dagger_engine: Engine) -> AsyncIterator[DaggerSandbox]:
+    """A new sandbox."""
+    made = await DaggerSandbox.open(dagger_engine, DEFAULT_IMAGE)
+    yield made
+    await made.close()
+
+
+async def test_command_always_runs_unless_reuse_is_allowed(sandbox: DaggerSandbox) -> None:
+    command = f"cat /proc/sys/kernel/random/uuid # {uuid.uuid4()}"
+    fork = await sandbox.fork()
+    first, second = await sandbox.exec(command), await fork.exec(command)
+    assert not first.cached
+    assert not second.cached
+    assert whole(first.stdout) != whole(second.stdout)
+
+
+async def test_reuse_replays_on_identical_files_and_says_so(sandbox: DaggerSandbox) -> None:
+    command = f"cat /proc/sys/kernel/random/uuid # {uuid.uuid4()}"
+    fork, changed = await sandbox.fork(), await sandbox.fork()
+    first = await sandbox.exec(command, reuse=True)
+    again = await fork.exec(command, reuse=True)
+    assert (first.cached, again.cached) == (False, True)
+    assert whole(first.stdout) == whole(again.stdout)
+    await changed.write_file("other", "x")
+    assert not (await changed.exec(command, reuse=True)).cached
+
+
+async def test_failure_is_never_replayed(sandbox: DaggerSandbox) -> None:
+    command = f"cat /proc/sys/kernel/random/uuid; exit 1 # {uuid.uuid4()}"
+    fork = await sandbox.fork()
+    first = await sandbox.exec(command, reuse=True)
+    again = await fork.exec(command, reuse=True)
+    assert not again.cached
+    assert whole(first.stdout) != whole(again.stdout)
+
+
+async def test_reuse_tells_secrets_apart(sandbox: DaggerSandbox) -> None:
+    command = f'echo "$TOKEN" # {uuid.uuid4()}'
+    said = []
+    for value in ("first-value", "second-value"):
+        fork = await sandbox.fork()
+        fork.with_secret("TOKEN", value)
+        said.append(whole((await fork.exec(command, reuse=True)).stdout))
+    assert said == [b"first-value\n", b"second-value\n"]
+
+
+async def test_command_that_kills_everything_is_a_result(sandbox: DaggerSandbox) -> None:
+    result = await sandbox.exec("kill -9 -1")
+    assert result.exit_code == 137
+    assert b"its output is lost" in result.stderr.head
+    assert (await sandbox.exec("echo on")).exit_code == 0
+
+
+async def test_wrapper_leaves_no_variable_or_file(sandbox: DaggerSandbox) -> None:
+    result = await sandbox.exec("env | grep REVALID; ls -A /workspace")
+    assert whole(result.stdout) == b""

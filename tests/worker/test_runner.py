@@ -1,0 +1,254 @@
+"""One attempt at a job, in a real local sandbox."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.blobs import BlobStore
+from jobs.connection import connect
+from jobs.errors import EngineUnavailable, InvalidProject, PolicyRefused
+from jobs.result import Verdict
+from jobs.settings import load_settings
+from producer.submission import prepare
+from worker.engine import Engine
+from worker.runner import Run
+
+MakeRun = Callable[..., Run]
+
+
+class NoEngine(Engine):
+    """An engine that is not there."""
+
+    async def client(self) -> Any:
+        raise EngineUnavailable("no Dagger engine answered")
+
+
+@pytest.fixture
+def make_run(valkey_url: str, tmp_path: Path) -> MakeRun:
+    blobs = BlobStore(connect(valkey_url, text=False), url=None, redis_bytes=2**20, ttl_s=60)
+
+    def make(
+        *commands: str,
+        project: dict[str, str] | None = None,
+        here: dict[str, Any] | None = None,
+        environ: dict[str, str] | None = None,
+        **fields: Any,
+    ) -> Run:
+        settings = load_settings(
+            {}, env_file=None, embedded=True, home=tmp_path / "home", **(here or {})
+        )
+        source = None
+        if project is not None:
+            source = tmp_path / "source"
+            for name, content in project.items():
+                (source / name).parent.mkdir(parents=True, exist_ok=True)
+                (source / name).write_text(content)
+        fields.setdefault("sandbox", "local")
+        if not project and "steps" not in fields:
+            fields["steps"] = [{"op": "exec", "command": command} for command in commands]
+            commands = ()
+        with prepare(settings, source, commands=commands, **fields) as submission:
+            job = submission.job
+            if submission.tarball is not None and job.source is not None:
+                assert job.source.kind == "tarball"
+                blobs.put(submission.tarball, job.source.digest, submission.size)
+        scratch = tmp_path / "scratch"
+        scratch.mkdir()
+        return Run(
+            job=job,
+            settings=settings,
+            environ=environ or {},
+            engine=NoEngine(timeout_s=1),
+            blobs=blobs,
+            scratch=scratch,
+            artifacts=tmp_path / "artifacts",
+            emit=lambda type_, data: None,
+        )
+
+    return make
+
+
+async def test_every_command_passes(make_run: MakeRun) -> None:
+    run = make_run("echo one", "echo two >&2")
+    assert await run.execute() is Verdict.PASSED
+    assert [(s.name, s.exit_code, s.stdout, s.stderr) for s in run.steps] == [
+        ("echo one", 0, "one\n", ""),
+        ("echo two >&2", 0, "", "two\n"),
+    ]
+    assert run.sandbox.kind == "local"
+    assert run.sandbox.fallback_reason is None
+
+
+async def test_each_command_reports_after_a_failure(make_run: MakeRun) -> None:
+    run = make_run("echo broken; exit 7", "echo after")
+    assert await run.execute() is Verdict.FAILED
+    assert [(s.exit_code, s.stdout) for s in run.steps] == [(7, "broken\n"), (0, "after\n")]
+
+
+async def test_step_limit_is_a_time_out_with_its_output(make_run: MakeRun) -> None:
+    run = make_run("echo before; sleep 60", limits={"command_timeout_s": 0.5})
+    assert await run.execute() is Verdict.TIMED_OUT
+    (step,) = run.steps
+    assert (step.timed_out, step.stdout) == (True, "before\n")
+
+
+async def test_failure_outweighs_a_time_out(make_run: MakeRun) -> None:
+    run = make_run("sleep 60", "exit 1", limits={"command_timeout_s": 0.3})
+    assert await run.execute() is Verdict.FAILED
+
+
+async def test_job_limit_skips_what_is_left_and_says_so(make_run: MakeRun) -> None:
+    run = make_run("sleep 60", "echo never", limits={"job_timeout_s": 1})
+    assert await run.execute() is Verdict.TIMED_OUT
+    assert run.steps[0].timed_out
+    assert "limit of 1 s" in str(run.steps[1].skipped_reason)
+
+
+async def test_failure_that_is_allowed_does_not_decide(make_run: MakeRun) -> None:
+    run = make_run(
+        steps=[
+            {"op": "exec", "command": "exit 3", "allow_failure": True},
+            {"op": "exec", "command": "true"},
+        ]
+    )
+    assert await run.execute() is Verdict.PASSED
+
+
+async def test_file_steps_report_what_they_read_and_why_they_failed(make_run: MakeRun) -> None:
+    run = make_run(
+        steps=[
+            {"op": "write_files", "files": {"a/x": "1", "a/y": "2"}},
+            {"op": "list_directory", "path": "."},
+            {"op": "read_file", "path": "a/x"},
+            {"op": "delete_file", "path": "a/none"},
+            {"op": "set_workdir", "path": "a"},
+            {"op": "set_env", "name": "GREETING", "value": "hi"},
+            {"op": "exec", "command": "echo $GREETING; cat y"},
+            {"op": "export_directory", "path": "."},
+        ]
+    )
+    assert await run.execute() is Verdict.FAILED
+    assert [step.exit_code for step in run.steps] == [0, 0, 0, 1, 0, 0, 0, 0]
+    assert run.steps[1].stdout == "a/\n"
+    assert run.steps[2].stdout == "1"
+    assert "a/none" in run.steps[3].stderr
+    assert run.steps[6].stdout == "hi\n2"
+    assert sorted(path.name for path in (run.artifacts / "7").iterdir()) == ["x", "y"]
+
+
+async def test_protected_files_cannot_be_written(make_run: MakeRun) -> None:
+    run = make_run(
+        steps=[{"op": "write_file", "path": "./a/../package.json", "content": "{}"}],
+        protected=["package.json"],
+    )
+    assert await run.execute() is Verdict.FAILED
+    assert "protected by 'package.json'" in run.steps[0].stderr
+
+
+async def test_check_is_skipped_where_its_install_failed(make_run: MakeRun) -> None:
+    manifest = '{"scripts":{"preinstall":"echo no luck; exit 9","test":"true","build":"true"}}'
+    run = make_run(project={"package.json": manifest}, strategy="npm")
+    assert await run.execute() is Verdict.FAILED
+    install, *checks = run.steps
+    assert (install.name, install.exit_code) == ("install", 9)
+    assert {step.name for step in checks} >= {"build", "test"}
+    assert all(step.skipped_reason for step in checks)
+
+
+async def test_project_without_checks_is_rejected(make_run: MakeRun) -> None:
+    run = make_run(project={"package.json": '{"name":"empty"}'}, strategy="npm")
+    with pytest.raises(InvalidProject, match="nothing was checked"):
+        await run.execute()
+
+
+async def test_secret_reaches_the_command_and_nothing_else(make_run: MakeRun) -> None:
+    run = make_run(
+        'test "$DATABRICKS_TOKEN" = dapi-123456 && echo "got $DATABRICKS_TOKEN"',
+        environ={"DATABRICKS_TOKEN": "dapi-123456"},
+    )
+    assert await run.execute() is Verdict.PASSED
+    assert run.steps[0].stdout == "got ***\n"
+
+
+async def test_refused_secret_rejects_before_any_step(make_run: MakeRun) -> None:
+    run = make_run("true", secrets={"X": "env://PATH"}, environ={"PATH": "/bin"})
+    with pytest.raises(PolicyRefused):
+        await run.execute()
+    assert run.steps == []
+
+
+async def test_host_path_outside_the_roots_rejects_before_any_step(make_run: MakeRun) -> None:
+    run = make_run(
+        steps=[
+            {"op": "exec", "command": "true"},
+            {"op": "refresh_from_host", "host_path": "/etc"},
+        ]
+    )
+    with pytest.raises(PolicyRefused, match="REVALID_SOURCE_ROOTS"):
+        await run.execute()
+    assert run.steps == []
+
+
+async def test_auto_falls_back_and_says_why(make_run: MakeRun) -> None:
+    run = make_run("true", sandbox="auto")
+    assert await run.execute() is Verdict.PASSED
+    assert run.sandbox.kind == "local"
+    assert run.sandbox.fallback_reason == "no Dagger engine answered"
+
+
+async def test_dagger_never_falls_back(make_run: MakeRun) -> None:
+    with pytest.raises(EngineUnavailable):
+        await make_run("true", sandbox="dagger").execute()
+
+
+@pytest.mark.parametrize(("worker", "asked"), [("dagger", "local"), ("local", "dagger")])
+async def test_worker_refuses_the_other_sandbox(make_run: MakeRun, worker: str, asked: str) -> None:
+    run = make_run("true", sandbox=asked, here={"sandbox": worker})
+    with pytest.raises(PolicyRefused, match=f"runs {worker} only"):
+        await run.execute()
+
+
+async def test_auto_job_on_a_dagger_worker_never_runs_locally(make_run: MakeRun) -> None:
+    with pytest.raises(EngineUnavailable):
+        await make_run("true", sandbox="auto", here={"sandbox": "dagger"}).execute()
+
+
+async def test_cancelled_run_keeps_what_it_has(make_run: MakeRun) -> None:
+    run = make_run("echo done", "sleep 60")
+    started = asyncio.Event()
+    run.emit = lambda type_, data: (
+        started.set() if type_ == "step_started" and data["index"] == 1 else None
+    )
+    work = asyncio.create_task(run.execute())
+    await started.wait()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert [(s.stdout, s.skipped_reason) for s in run.steps] == [
+        ("done\n", None),
+        ("", "ended while it ran"),
+    ]
+
+
+async def test_output_of_all_steps_is_bounded(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(*(f"head -c 100000 /dev/zero # {n}" for n in range(6)))
+    run._output_left = 200_000
+    await run.execute()
+    kept = sum(len(step.stdout) for step in run.steps)
+    assert kept < 200_000
+    assert all(step.stdout_bytes == 100_000 for step in run.steps)
+
+
+async def test_worker_variables_do_not_reach_commands(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REVALID_CANARY", "seen")
+    run = make_run("env", environ={"REVALID_CANARY": "seen", "HTTPS_PROXY": "http://proxy:1"})
+    await run.execute()
+    assert "CANARY" not in run.steps[0].stdout
+    assert "HTTPS_PROXY=http://proxy:1" in run.steps[0].stdout
