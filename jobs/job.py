@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from jobs.errors import InvalidJob
 from jobs.source import Source
-from jobs.steps import VARIABLE, Frozen, Step
+from jobs.steps import VARIABLE, Frozen, Step, Text
 
 DEFAULT_IMAGE = "node:20-alpine3.22"
 
@@ -96,10 +96,10 @@ class Job(Frozen):
         default_factory=dict
     )
     secrets: dict[str, SecretRef] = Field(default_factory=dict)
-    protected: tuple[str, ...] = ()
+    protected: tuple[Text, ...] = ()
     limits: Limits = Limits()
     sandbox: SandboxPolicy | None = None
-    labels: dict[str, str] = Field(default_factory=dict, max_length=64)
+    labels: dict[Text, Text] = Field(default_factory=dict, max_length=64)
     lane: Lane = Lane.INTERACTIVE
     nonce: str | None = Field(default=None, max_length=64)
 

@@ -204,9 +204,8 @@ def load_settings(
             continue
         field = name.removeprefix(PREFIX).lower()
         if field not in Settings.model_fields or not name.isupper():
-            known = [PREFIX + field.upper() for field in Settings.model_fields]
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "see docs/reference.md"
+            near = difflib.get_close_matches(field, Settings.model_fields, n=1)
+            hint = f"did you mean {PREFIX}{near[0].upper()}?" if near else "see docs/reference.md"
             raise InvalidSettings(f"{name}: no such setting; {hint}")
         if value != "":
             values[field] = value

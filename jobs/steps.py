@@ -3,9 +3,25 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+)
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def _encodable(text: str) -> str:
+    text.encode()  # UnicodeEncodeError is a ValueError
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+"""Any text that JSON can carry: Python's own may hold half a surrogate pair, from a bad byte."""
 
 SandboxPath = Annotated[
     str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00\r\n]+$")
@@ -47,7 +63,7 @@ class WriteFile(Frozen):
 
     op: Literal["write_file"] = "write_file"
     path: SandboxPath
-    content: str
+    content: Text
     mode: int = Field(default=0o644, ge=0, le=0o7777)
 
 
@@ -55,7 +71,7 @@ class WriteFiles(Frozen):
     """Write many text files as one operation."""
 
     op: Literal["write_files"] = "write_files"
-    files: dict[SandboxPath, str] = Field(min_length=1)
+    files: dict[SandboxPath, Text] = Field(min_length=1)
 
 
 class ReadFile(Frozen):

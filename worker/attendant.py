@@ -89,6 +89,6 @@ class Attendant(threading.Thread):
 def _is_pool_child(process: psutil.Process) -> bool:
     """Not multiprocessing's own tracker, which ignores signals and ends with its parent."""
     try:
-        return not any("tracker" in word for word in process.cmdline())
+        return any("spawn_main" in word for word in process.cmdline())
     except psutil.NoSuchProcess:
         return False

@@ -65,7 +65,7 @@ class Guard:
         reader, writer = os.pipe()
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "worker.local_guard"],
+                [sys.executable, "-P", "-m", "worker.local_guard"],
                 stdin=reader,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -164,7 +164,8 @@ async def run(
         finally:
             running = process is None or process.returncode is None
             grace_s = sandbox.KILL_GRACE_S if running else 0.0
-            await unbroken(end_tree(env[MARKER], process and process.pid, grace_s))
+            shell = process.pid if process is not None else None
+            await unbroken(end_tree(env[MARKER], shell, grace_s))
         code = await unbroken(process.wait())
         return ExecResult(
             exit_code=code if code >= 0 else 128 - code,

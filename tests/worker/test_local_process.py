@@ -171,13 +171,20 @@ asyncio.run(main())
 
 
 def test_killed_worker_leaves_nothing(tmp_path: Path) -> None:
+    scratch, project = tmp_path / "scratch", tmp_path / "project"
+    scratch.mkdir()
+    (project / "worker").mkdir(parents=True)
+    (project / "worker" / "__init__.py").write_text("raise SystemExit('not the package meant')")
     worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-P", "-c", WORKER, str(scratch)],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     with worker:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "armed\n"
-        (directory,) = tmp_path.iterdir()
+        (directory,) = scratch.iterdir()
         wait_until(lambda: marked(directory).count("sleep") == 2)
         worker.send_signal(signal.SIGKILL)
     wait_until(lambda: not directory.exists())

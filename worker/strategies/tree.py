@@ -14,6 +14,8 @@ from jobs.errors import InvalidProject
 
 MAX_BYTES = 1 << 20
 HEAD_BYTES = 4096
+TOML_BYTES = 1 << 17
+TOML_LINE_DOTS = 500
 SKIPPED = frozenset({".git", "node_modules"})
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -99,8 +101,15 @@ class Tree:
         """A TOML document; None where there is no file.
 
         Raises:
-            InvalidProject: As :meth:`text`, or it is not TOML.
+            InvalidProject: As :meth:`text`, or it is not TOML, or too slow to parse.
         """
+        # tomllib takes time with the square of a dotted key's length: minutes for 100 KB.
+        text = self.head(path, TOML_BYTES + 1)
+        if len(text) > TOML_BYTES or any(n.count(".") > TOML_LINE_DOTS for n in text.splitlines()):
+            raise InvalidProject(
+                f"{path} is larger than {TOML_BYTES} bytes or has over {TOML_LINE_DOTS} dots in a "
+                "line: make it smaller"
+            )
         return self._parsed(path, tomllib.loads, "TOML")
 
     def _parsed(self, path: str, parse: Callable[[str], Any], kind: str) -> dict[str, Any] | None:

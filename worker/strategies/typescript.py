@@ -44,7 +44,8 @@ def _arguments(package: Package, config: dict[str, Any]) -> str:
     emits; ``--force`` ignores build information that came with the project.
     """
     references = config.get("references")
-    paths = [r.get("path") for r in references or () if isinstance(r, dict)]
+    listed = references if isinstance(references, list) else []
+    paths = [reference.get("path") for reference in listed if isinstance(reference, dict)]
     outside = any(isinstance(p, str) and posixpath.normpath(p).startswith("..") for p in paths)
     solution = bool(paths) and config.get("files") == [] and not config.get("include")
     scripted = bool(paths) and any(_BUILDS.search(s) for s in package.scripts.values())

@@ -7,7 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,6 +45,7 @@ class Revalid:
 
     home: Path
     environ: Mapping[str, str]
+    started: list["subprocess.Popen[str]"] = field(default_factory=list)
 
     def __call__(self, *arguments: str | Path, cwd: Path | None = None, **environ: str) -> Ran:
         """Run a command to its end."""
@@ -62,8 +63,8 @@ class Revalid:
         return Ran(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str | Path, **environ: str) -> "subprocess.Popen[str]":
-        """Start a command and go on."""
-        return subprocess.Popen(
+        """Start a command and go on; it ends with the test at the latest."""
+        process = subprocess.Popen(
             [REVALID, *map(str, arguments)],
             env={**self.environ, **environ},
             cwd=self.home.parent,
@@ -72,6 +73,8 @@ class Revalid:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
 
     def left(self) -> list[psutil.Process]:
         """Processes that commands of this home have left behind."""
@@ -118,4 +121,7 @@ def revalid(tmp_path: Path, until: Until) -> Iterator[Revalid]:
     environ |= {"REVALID_HOME": str(home), _MARK: uuid.uuid4().hex, "COLUMNS": "100"}
     made = Revalid(home, environ)
     yield made
+    for process in made.started:
+        with process:
+            process.terminate()
     until(lambda: not made.left())

@@ -6,7 +6,6 @@ import pty
 import re
 import signal
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -42,7 +41,7 @@ STEP_KEYS = {
 }
 
 
-def commands(*lines: str) -> Sequence[str]:
+def commands(*lines: str) -> list[str]:
     return [word for line in lines for word in ("--command", line)]
 
 
@@ -59,7 +58,7 @@ def test_a_project_that_passes(revalid: Revalid, project: Path) -> None:
 
 
 def test_a_project_that_fails_and_its_verdict_again(revalid: Revalid, project: Path) -> None:
-    asked = ("run", project, *LOCAL, *commands("echo out; echo err >&2; exit 5", "true"))
+    asked = ("run", str(project), *LOCAL, *commands("echo out; echo err >&2; exit 5", "true"))
     ran = revalid(*asked)
     assert ran.status == 1
     assert re.search(r"(?m)^  ✗ .* exit 5$", ran.out)
@@ -80,13 +79,13 @@ def test_json_is_one_document_with_every_promised_field(revalid: Revalid, projec
     assert ran.status == 1
     assert ran.err == ""
     found = ran.json
-    assert KEYS <= found.keys()
+    assert found.keys() >= KEYS
     assert found["verdict"] == "failed"
     assert found["sandbox"] == {"kind": "local", "fallback_reason": None}
     assert found["source"]["digest"].startswith("sha256:")
     assert found["labels"] == {"a": "b"}
     (step,) = found["steps"]
-    assert STEP_KEYS <= step.keys()
+    assert step.keys() >= STEP_KEYS
     assert (step["command"], step["exit_code"], step["stdout"]) == ("echo x; exit 1", 1, "x\n")
 
 
@@ -225,7 +224,7 @@ def test_a_killed_run_leaves_nothing_and_its_job_can_run_again(
     revalid: Revalid, project: Path, tmp_path: Path, until: Until
 ) -> None:
     begun, gate = tmp_path / "begun", tmp_path / "gate"
-    asked = ("run", project, *LOCAL, *commands(f"touch {begun}; [ -e {gate} ] || sleep 300"))
+    asked = ("run", str(project), *LOCAL, *commands(f"touch {begun}; [ -e {gate} ] || sleep 300"))
     process = revalid.start(*asked)
     until(begun.exists)
     process.kill()

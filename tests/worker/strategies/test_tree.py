@@ -105,6 +105,20 @@ def test_malformed_toml_is_an_invalid_project(make: Make) -> None:
         tree.toml("pyproject.toml")
 
 
+@pytest.mark.parametrize("text", [".".join("a" * 50_000) + " = 1", "# " + "x" * (1 << 17)])
+def test_a_toml_file_that_would_take_minutes_is_refused(make: Make, text: str) -> None:
+    tree = make({"pyproject.toml": text})
+    with pytest.raises(InvalidProject, match=r"over 500 dots in a line: make it smaller"):
+        tree.toml("pyproject.toml")
+
+
+def test_the_slowest_accepted_toml_file_ends_soon(make: Make) -> None:
+    lines = [f"[k{n}." + ".".join("a" * 490) + "]" for n in range(130)]
+    started = time.monotonic()
+    assert make({"pyproject.toml": "\n".join(lines)}).toml("pyproject.toml")
+    assert time.monotonic() - started < 10
+
+
 def test_a_project_that_is_gone_is_an_invalid_project(tmp_path: Path) -> None:
     with pytest.raises(InvalidProject, match=r"'.' of the project cannot be read: No such file"):
         _ = Tree(tmp_path / "gone").files

@@ -36,7 +36,7 @@ OUTSIDE = {"references": [{"path": "../server"}]}
         ({"include": ["src"], **INSIDE}, "--noEmit"),
         ({"include": ["src"], **OUTSIDE}, "-b --force"),
         ({"references": [{"path": "packages/../../server"}]}, "-b --force"),
-        ({"references": "x"}, "--noEmit"),
+        ({"references": 1.5}, "--noEmit"),
         ({"references": [None, {"path": 1}]}, "--noEmit"),
         ("{ not json", "--noEmit"),
     ],

@@ -1,0 +1,180 @@
+"""Jobs through a real worker process."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from jobs.ledger import State, Submitted
+from jobs.result import Verdict
+from producer.client import Client
+from tests.conftest import RUNNER_HOST
+from tests.integration.conftest import StartWorker, eventually
+
+KINDS = ["local", pytest.param("dagger", marks=pytest.mark.dagger)]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    directory = tmp_path / "project"
+    directory.mkdir()
+    (directory / "file").write_text("content\n")
+    return directory
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_job_runs_and_its_result_is_reused(
+    client: Client, start_worker: StartWorker, project: Path, kind: str
+) -> None:
+    start_worker()
+    commands = ["cat file", "echo out; echo err >&2; exit 3"]
+    handle = client.submit(project, commands=commands, sandbox=kind, labels={"app": "one"})
+    result = handle.result(60)
+    assert handle.submitted is Submitted.NEW
+    assert (result.verdict, result.sandbox.kind, result.attempts) == (Verdict.FAILED, kind, 1)
+    assert [(s.exit_code, s.stdout, s.stderr) for s in result.steps] == [
+        (0, "content\n", ""),
+        (3, "out\n", "err\n"),
+    ]
+    assert [event.type for event in handle.events()] == [
+        "queued",
+        "started",
+        "sandbox",
+        "plan",
+        "step_started",
+        "output",
+        "step_finished",
+        "step_started",
+        "output",
+        "output",
+        "step_finished",
+        "finished",
+    ]
+    again = client.submit(project, commands=commands, sandbox=kind)
+    assert again.submitted is Submitted.REUSED
+    assert again.result(5).reused
+    assert client.submit(project, commands=commands, sandbox=kind, fresh=True).id != handle.id
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_running_job_is_cancelled(
+    client: Client, start_worker: StartWorker, project: Path, kind: str
+) -> None:
+    start_worker()
+    handle = client.submit(project, commands=["echo first", "sleep 600"], sandbox=kind)
+    started = (e for e in handle.events() if e.type == "step_started" and e.data["index"] == 1)
+    next(started)
+    assert handle.cancel() is State.RUNNING
+    result = handle.result(30)
+    assert result.verdict is Verdict.CANCELLED
+    assert [step.stdout for step in result.steps] == ["first\n", ""]
+    assert client.submit(project, commands=["true"], sandbox=kind).result(30).verdict == "passed"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_child_leaves_nothing_and_its_job_is_done_again(
+    client: Client, start_worker: StartWorker, project: Path, kind: str
+) -> None:
+    worker = start_worker()
+    marker = "31415926"
+    handle = client.submit(project, commands=[f"sleep {marker}"], sandbox=kind)
+    next(event for event in handle.events() if event.type == "step_started")
+    sessions = worker.sessions()
+    assert len(sessions) == (kind == "dagger")
+    (child,) = worker.children()
+    child.kill()
+    eventually(lambda: not any(session.is_running() for session in sessions))
+    client.redis.zadd("revalid:running", {handle.id: 0})  # the lease ends now, not in 30 s
+    eventually(lambda: handle.status().attempts == 2)
+    handle.cancel()
+    assert handle.result(30).attempts == 2
+
+
+@pytest.mark.dagger
+def test_engine_that_is_gone_is_our_failure_or_a_fallback(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    worker = start_worker(
+        **{RUNNER_HOST: "unix:///nowhere/engine.sock"}, REVALID_CONNECT_TIMEOUT_S="3"
+    )
+    failed = client.submit(project, commands=["true"], sandbox="dagger").result(30)
+    assert failed.verdict is Verdict.ERRORED
+    assert "revalid doctor" in str(failed.error)
+    fallen = client.submit(project, commands=["true"], sandbox="auto").result(30)
+    assert (fallen.verdict, fallen.sandbox.kind) == (Verdict.PASSED, "local")
+    assert "no Dagger engine answered" in str(fallen.sandbox.fallback_reason)
+    assert worker.sessions() == []
+    again = client.submit(project, commands=["true"], sandbox="auto")
+    assert again.submitted is Submitted.NEW, "a fallback's verdict is not reused"
+
+
+@pytest.mark.dagger
+def test_unknown_image_is_rejected_and_a_silent_registry_is_not(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    start_worker()
+    unknown = client.submit(project, commands=["true"], sandbox="dagger", image="node:no-such-tag")
+    assert unknown.result(60).verdict is Verdict.REJECTED
+    silent = client.submit(project, commands=["true"], sandbox="dagger", image="127.0.0.1:1/a:1")
+    result = silent.result(60)
+    assert result.verdict is Verdict.ERRORED
+    assert "check the registry" in str(result.error)
+
+
+def test_stopped_worker_returns_its_job(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    first = start_worker(REVALID_GRACE_S="1")
+    handle = client.submit(project, commands=["sleep 600"], sandbox="local")
+    next(event for event in handle.events() if event.type == "step_started")
+    first.process.terminate()
+    eventually(lambda: handle.status().state is State.QUEUED)
+    start_worker()
+    eventually(lambda: handle.status().attempts == 2)
+    handle.cancel()
+    assert handle.result(30).verdict is Verdict.CANCELLED
+    assert first.process.wait(30) == 0
+
+
+def test_stopped_worker_finishes_a_short_job(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    worker = start_worker(REVALID_GRACE_S="30")
+    handle = client.submit(project, commands=["sleep 1; echo done"], sandbox="local")
+    next(event for event in handle.events() if event.type == "step_started")
+    worker.process.terminate()
+    assert handle.result(20).verdict is Verdict.PASSED
+    assert worker.process.wait(30) == 0
+
+
+def test_doorbell_of_an_unknown_version_is_refused(
+    client: Client, start_worker: StartWorker
+) -> None:
+    worker = start_worker()
+    sent = client.app.send_task(
+        "revalid.validate", kwargs={"message": {"v": 2, "job_id": "0" * 32}}, queue="revalid.batch"
+    )
+    answer = sent.get(timeout=20)
+    assert "message version 2 is not 1" in answer["refused"]
+    assert "message refused" in worker.log.read_text()
+
+
+def test_two_doorbells_run_a_job_once(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    handle = client.submit(project, commands=["echo once"], sandbox="local")
+    again = client.submit(project, commands=["echo once"], sandbox="local")
+    assert again.submitted is Submitted.JOINED
+    start_worker()
+    assert handle.result(30).attempts == 1
+    eventually(lambda: not client.redis.llen("revalid.interactive"))
+    assert [event.type for event in handle.events()].count("started") == 1
+
+
+def test_environment_reaches_no_command(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    start_worker(CANARY="worker only")
+    result = client.submit(project, commands=["env"], sandbox="local").result(30)
+    assert "worker only" not in result.steps[0].stdout
+    assert os.environ.get("HOME") not in result.steps[0].stdout.split("HOME=")[1].splitlines()

@@ -1,0 +1,233 @@
+"""The doorbell: what a message may say, and what of a job reaches the broker with it."""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from celery import Celery
+from celery.app.defaults import SETTING_KEYS
+from redis import Redis
+
+from jobs.errors import BrokerUnavailable, InvalidJob
+from jobs.job import Job, Lane
+from jobs.queue import (
+    HARD_LIMIT_MARGIN_S,
+    TASK,
+    Doorbell,
+    celery_url,
+    make_app,
+    parse_doorbell,
+    queue_name,
+    ring,
+)
+from jobs.settings import load_settings
+from tests.jobs.samples import make_job
+
+ID = "0123456789abcdef" * 2
+
+
+@pytest.fixture
+def app(valkey_url: str) -> Iterator[Celery]:
+    made = make_app(load_settings({}, env_file=None), valkey_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def job() -> Job:
+    return make_job(
+        tenant="acme",
+        strategy="command",
+        steps=[{"op": "exec", "command": "echo command-text"}],
+        env={"NAME": "env-value"},
+        secrets={"TOKEN": "env://SECRET_REFERENCE"},
+        labels={"app": "label-text"},
+        limits={"job_timeout_s": 99.5},
+    )
+
+
+def messages(redis: Redis, queue: str) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in cast("list[str]", redis.lrange(queue, 0, -1))]
+
+
+def test_a_doorbell_comes_back_as_it_was_sent() -> None:
+    assert parse_doorbell(Doorbell(job_id=ID).model_dump()) == Doorbell(v=1, job_id=ID)
+    assert Doorbell(job_id=ID).model_dump() == {"v": 1, "job_id": ID}
+
+
+@pytest.mark.parametrize("version", [2, 0, "1", None])
+def test_an_unknown_version_is_refused_as_such(version: object) -> None:
+    words = rf"^message version {version!r} is not 1: upgrade this worker or the producer$"
+    with pytest.raises(InvalidJob, match=words):
+        parse_doorbell({"v": version, "job_id": ID, "from": "the future"})
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ({"v": 1}, "job_id: Field required"),
+        ({"v": 1, "job_id": ID[1:]}, "job_id: String should match"),
+        ({"v": 1, "job_id": ID.upper()}, "job_id: String should match"),
+        ({"v": 1, "job_id": f"{ID}\n"}, "job_id: String should match"),
+        ({"v": 1, "job_id": 1}, "job_id: Input should be a valid string"),
+        ({"v": 1, "job_id": ID, "image": "node"}, "image: Extra inputs are not permitted"),
+        ([1, ID], "Input should be a valid dictionary"),
+        (ID, "Input should be a valid dictionary"),
+        (None, "Input should be a valid dictionary"),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_what_is_no_doorbell_is_refused(message: object, words: str) -> None:
+    with pytest.raises(InvalidJob, match=f"^not a doorbell message: {words}"):
+        parse_doorbell(message)
+
+
+def test_a_lane_is_a_queue() -> None:
+    assert queue_name(Lane.BATCH) == "revalid.batch"
+    assert queue_name(Lane.INTERACTIVE, "ab12") == "revalid.ab12.interactive"
+
+
+@pytest.mark.parametrize(
+    ("url", "spelled"),
+    [
+        ("redis://:secret@host:6379/1", "redis://:secret@host:6379/1"),
+        ("unix:///run/redis.sock", "redis+socket:///run/redis.sock?virtual_host=0"),
+        ("unix:///run/a%20b.sock?db=3", "redis+socket:///run/a%20b.sock?virtual_host=3"),
+        ("rediss://host", "rediss://host?ssl_cert_reqs=required"),
+        ("rediss://host/0?a=b", "rediss://host/0?a=b&ssl_cert_reqs=required"),
+        ("rediss://host?ssl_cert_reqs=none", "rediss://host?ssl_cert_reqs=none"),
+    ],
+)
+def test_celery_has_its_own_spelling_of_a_url(url: str, spelled: str) -> None:
+    assert celery_url(url) == spelled
+
+
+def test_one_ring_is_one_message_that_says_only_which_job_waits(
+    app: Celery, redis: Redis, job: Job
+) -> None:
+    ring(app, job, "revalid.batch")
+    (message,) = messages(redis, "revalid.batch")
+    args, kwargs, _ = json.loads(base64.b64decode(message["body"]))
+    assert (args, kwargs) == ([], {"message": {"v": 1, "job_id": job.id}})
+    assert message["content-type"] == "application/json"
+
+
+def test_the_broker_holds_nothing_else_of_the_job(app: Celery, redis: Redis, job: Job) -> None:
+    ring(app, job, "revalid.batch")
+    (message,) = messages(redis, "revalid.batch")
+    headers = message["headers"]
+    assert (headers["id"], headers["task"]) == (job.id, TASK)
+    assert headers["argsrepr"] == "()"
+    assert headers["kwargsrepr"] == f"job={job.id[:12]} strategy=command tenant=acme"
+    everything = json.dumps(message) + base64.b64decode(message["body"]).decode()
+    for word in ("command-text", "env-value", "SECRET_REFERENCE", "label-text", "node"):
+        assert word not in everything
+
+
+def test_a_child_that_hangs_is_ended_after_the_jobs_own_limit(
+    app: Celery, redis: Redis, job: Job
+) -> None:
+    ring(app, job, "q")
+    (message,) = messages(redis, "q")
+    assert message["headers"]["timelimit"] == [99 + HARD_LIMIT_MARGIN_S, None]
+    assert HARD_LIMIT_MARGIN_S > 1
+
+
+def test_flower_shall_see_the_result(app: Celery, redis: Redis, job: Job) -> None:
+    ring(app, job, "q")
+    (message,) = messages(redis, "q")
+    assert message["headers"]["ignore_result"] is False
+
+
+def test_ringing_leaves_no_subscription(app: Celery, redis: Redis, job: Job) -> None:
+    ring(app, job, "q")
+    ring(app, job, "q")
+    assert len(messages(redis, "q")) == 2
+    assert redis.pubsub_channels() == []
+    clients = redis.client_list()
+    assert [(client["sub"], client["psub"]) for client in clients] == [("0", "0")] * len(clients)
+
+
+def test_a_broker_that_is_gone_is_told_with_the_job(job: Job, tmp_path: Path) -> None:
+    app = make_app(load_settings({}, env_file=None), f"unix://{tmp_path}/none.sock")
+    words = rf"^job {job.id} is recorded, but its doorbell did not ring \(.*\): submit it again$"
+    try:
+        with pytest.raises(BrokerUnavailable, match=words):
+            ring(app, job, "q")
+    finally:
+        app.close()
+
+
+@pytest.mark.usefixtures("full")
+def test_a_full_broker_is_told_with_the_job(app: Celery, redis: Redis, job: Job) -> None:
+    with pytest.raises(BrokerUnavailable, match=rf"^job {job.id} is recorded, .*maxmemory"):
+        ring(app, job, "q")
+    assert redis.exists("q") == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("task_acks_late", True),
+        ("task_reject_on_worker_lost", True),
+        ("task_acks_on_failure", True),
+        ("task_acks_on_timeout", True),
+        ("task_track_started", True),
+        ("worker_prefetch_multiplier", 1),
+        ("worker_cancel_long_running_tasks_on_connection_loss", False),
+        ("worker_pool_start_method", "spawn"),
+        ("worker_hijack_root_logger", False),
+        ("worker_send_task_events", True),
+        ("task_send_sent_event", True),
+        ("task_serializer", "json"),
+        ("accept_content", ["json"]),
+        ("result_serializer", "json"),
+        ("result_extended", False),
+        ("result_expires", 86_400),
+        ("result_backend_always_retry", True),
+        ("result_backend_max_retries", 10),
+        ("broker_connection_retry_on_startup", True),
+        ("broker_connection_max_retries", None),
+        ("task_default_queue", "revalid.interactive"),
+    ],
+)
+def test_a_celery_setting(app: Celery, setting: str, value: object) -> None:
+    assert getattr(app.conf, setting) == value
+
+
+def test_every_setting_is_one_that_celery_reads(app: Celery) -> None:
+    assert set(app.conf.changes) <= SETTING_KEYS
+    assert "task_acks_late" in app.conf.changes
+
+
+def test_no_message_is_redelivered_before_the_longest_job_ends(app: Celery) -> None:
+    longest = 86_400
+    options: Any = app.conf.broker_transport_options
+    assert options["visibility_timeout"] > 2 * longest
+
+
+def test_every_wait_for_the_broker_and_the_backend_is_bounded() -> None:
+    app = make_app(load_settings({}, env_file=None), "redis://127.0.0.1:6379/0")
+    with app.connection() as connection:
+        options: Any = connection.transport_options
+    assert (options["socket_timeout"], options["socket_connect_timeout"]) == (10, 5)
+    backend: Any = app.backend
+    assert backend.connparams["socket_timeout"] == 10
+    assert backend.connparams["socket_connect_timeout"] == 5
+    app.close()
+
+
+def test_results_go_to_the_broker_unless_told_otherwise() -> None:
+    made = [
+        make_app(load_settings({}, env_file=None, result_url=url), "unix:///run/b.sock?db=1")
+        for url in (None, "rediss://results/2")
+    ]
+    backends: list[Any] = [app.backend for app in made]
+    broker, other = [backend.connparams for backend in backends]
+    assert (broker["path"], broker["db"]) == ("/run/b.sock", 1)
+    assert (other["host"], other["db"]) == ("results", 2)
+    for app in made:
+        app.close()

@@ -1,0 +1,100 @@
+"""Results: which step decides, and the JSON document that ``--json`` prints."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from jobs.result import JobResult, SandboxReport, SourceReport, StepResult, Verdict
+
+PASSED = StepResult(name="install", exit_code=0)
+FAILED = StepResult(name="build", exit_code=2)
+KILLED = StepResult(name="test", exit_code=143, timed_out=True)
+BROKEN = StepResult(name="write", op="write_file", exit_code=None)
+SKIPPED = StepResult(name="lint", skipped_reason="no such script")
+FORGIVEN = StepResult(name="audit", exit_code=1, allow_failure=True)
+
+
+def result(*steps: StepResult, **fields: Any) -> JobResult:
+    made = {
+        "id": "0" * 32,
+        "verdict": Verdict.PASSED,
+        "image": "node:20",
+        "attempts": 1,
+        "queued_at": datetime(2026, 1, 2, 3, 4, 5, 6000, tzinfo=UTC),
+        "started_at": None,
+        "finished_at": datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC),
+        "steps": steps,
+    }
+    return JobResult.model_validate(made | fields)
+
+
+@pytest.mark.parametrize("step", [PASSED, SKIPPED, FORGIVEN], ids=lambda step: step.name)
+def test_a_step_that_leaves_the_job_free_to_pass(step: StepResult) -> None:
+    assert step.ok
+    assert result(step).failed_step is None
+
+
+@pytest.mark.parametrize("step", [FAILED, KILLED, BROKEN], ids=lambda step: step.name)
+def test_a_step_that_keeps_the_job_from_passing(step: StepResult) -> None:
+    assert not step.ok
+    assert result(step).failed_step == step
+
+
+def test_a_timeout_may_be_allowed_too() -> None:
+    assert KILLED.model_copy(update={"allow_failure": True}).ok
+
+
+def test_the_failed_step_is_the_first_that_is_not_ok() -> None:
+    steps = (PASSED, SKIPPED, FORGIVEN, KILLED, PASSED, FAILED)
+    assert result(*steps).failed_step == KILLED
+    assert result().failed_step is None
+
+
+def test_only_passed_and_failed_judge_the_project() -> None:
+    judging = {verdict for verdict in Verdict if verdict.judges_project}
+    assert judging == {Verdict.PASSED, Verdict.FAILED}
+    designed = {"passed", "failed", "timed_out", "cancelled", "rejected", "errored"}
+    assert set(Verdict) == designed
+
+
+def test_json_brings_a_result_back() -> None:
+    made = result(
+        PASSED,
+        SKIPPED,
+        sandbox=SandboxReport(kind="local", fallback_reason="no engine"),
+        source=SourceReport(digest="sha256:ab", files=1, size_bytes=2),
+        tools={"node": "20.1.0"},
+        labels={"app": "todo"},
+        started_at=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+    assert JobResult.model_validate_json(made.model_dump_json()) == made
+
+
+def test_the_document_has_the_keys_that_were_promised() -> None:
+    document = result(PASSED).model_dump(mode="json")
+    promised = "id verdict sandbox image source attempts queued_at started_at finished_at steps"
+    ours = "schema_version error strategy tools notes labels reused"
+    assert document.keys() == {*promised.split(), *ours.split()}
+    assert document["sandbox"].keys() == {"kind", "fallback_reason"}
+    assert document["source"].keys() == {"digest", "files", "size_bytes"}
+    promised = "name command exit_code stdout stderr stdout_bytes stderr_bytes truncated"
+    promised += " duration_s timed_out cached skipped_reason"
+    (step,) = document["steps"]
+    assert step.keys() == {*promised.split(), "op", "allow_failure"}
+
+
+def test_the_document_holds_words_and_moments_that_other_languages_read() -> None:
+    document = result(FAILED, verdict="failed").model_dump(mode="json")
+    assert document["verdict"] == "failed"
+    assert document["queued_at"] == "2026-01-02T03:04:05.006000Z"
+    assert document["started_at"] is None
+
+
+def test_a_result_is_frozen_and_refuses_unknown_fields_and_versions() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(result(), "verdict", Verdict.FAILED)  # noqa: B010
+    for fields in ({"verdicts": "passed"}, {"schema_version": 2}, {"verdict": "ok"}):
+        with pytest.raises(ValidationError):
+            result(**fields)
