@@ -118,9 +118,9 @@ def _is_pattern(line: str) -> bool:
 
 
 def _lines(path: Path) -> list[str]:
-    if path.is_symlink() or not path.is_file():
-        return []
     try:
+        if path.is_symlink() or not path.is_file():
+            return []
         return path.read_text(errors="replace").splitlines()
     except OSError as error:
         raise InvalidProject(f"{path}: {error.strerror}; make it readable") from None

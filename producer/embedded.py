@@ -5,6 +5,7 @@ Else it starts one for itself, in a session of its own so that Ctrl-C does not r
 when its standard input does: also when this process is killed.
 """
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -18,18 +19,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from jobs.errors import InvalidSettings, JobError, WorkerUnavailable
+from jobs.errors import BrokerUnavailable, InvalidSettings, JobError, WorkerUnavailable
 from jobs.fingerprint import fingerprint, worker_key
 from jobs.job import Lane
 from jobs.ledger import Submitted
 from jobs.queue import queue_name
 from jobs.settings import PREFIX, Settings
 from producer.broker import EmbeddedBroker
+from producer.broker_supervisor import USERS, open_lock, try_lock
 from producer.client import Client, JobHandle
 from producer.submission import Submission
 
 START_SECONDS = 20.0
 STOP_SECONDS = 15.0
+HURRIED_SECONDS = 2.0  # without a broker it has no job to give back
 _POLL_SECONDS = 0.02
 _LAST_LINES = 5
 
@@ -43,11 +46,28 @@ def attached(settings: Settings) -> Iterator[Settings]:
     """
     settings = absolute(settings)
     if settings.broker_url is not None:
-        yield settings
+        yield settings.model_copy(update={"embedded": False})
         return
     broker = EmbeddedBroker(settings.home)
     with broker.attached():
         yield settings.model_copy(update={"broker_url": broker.url, "embedded": True})
+
+
+@contextmanager
+def lent_stay(settings: Settings) -> Iterator[tuple[int, ...]]:
+    """Descriptors to pass to a worker, which keep the embedded broker for as long as that lives.
+
+    A worker whose parent was killed still needs the broker, to give its job back.
+    """
+    if not settings.embedded:
+        yield ()
+        return
+    lock = open_lock(EmbeddedBroker(settings.home).directory, USERS)
+    try:
+        try_lock(lock, fcntl.LOCK_SH)
+        yield (lock,)
+    finally:
+        os.close(lock)
 
 
 def absolute(settings: Settings) -> Settings:
@@ -98,15 +118,17 @@ class OwnWorker:
     def __init__(self, settings: Settings) -> None:
         self.name = fingerprint(settings, os.environ)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - stop() closes it
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "worker", "--own-queues", "--exit-with-parent"],
-            stdin=subprocess.PIPE,
-            stdout=self._log,
-            stderr=self._log,
-            env=worker_environ(settings),
-            cwd="/",
-            start_new_session=True,
-        )
+        with lent_stay(settings) as descriptors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "worker", "--own-queues", "--exit-with-parent"],
+                stdin=subprocess.PIPE,
+                stdout=self._log,
+                stderr=self._log,
+                env=worker_environ(settings),
+                cwd="/",
+                start_new_session=True,
+                pass_fds=descriptors,
+            )
 
     def wait(self, client: Client) -> None:
         """Return when it takes jobs.
@@ -130,13 +152,13 @@ class OwnWorker:
         if code is not None:
             raise WorkerUnavailable(f"the worker ended with status {code}; {self._last_words()}")
 
-    def stop(self) -> None:
-        """End it and everything that it started."""
+    def stop(self, *, hurried: bool = False) -> None:
+        """End it and everything that it started; ``hurried`` where it has nothing to give back."""
         assert self._process.stdin is not None  # noqa: S101
         with suppress(BrokenPipeError):
             self._process.stdin.close()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_SECONDS)
+            self._process.wait(HURRIED_SECONDS if hurried else STOP_SECONDS)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -221,7 +243,7 @@ class Crew:
         trace: TracebackType | None,
     ) -> None:
         if self._own is not None:
-            self._own.stop()
+            self._own.stop(hurried=isinstance(error, BrokerUnavailable))
             with suppress(JobError):
                 self._forget_queues(self._own.name)
 

@@ -220,12 +220,16 @@ def check_unprotected(operation: str, path: str, globs: tuple[str, ...], root: s
         StepFailed: The path is protected.
     """
     relative = posixpath.relpath(path, root)
-    parents = relative.split("/")
-    covered = ["/".join(parents[: end + 1]) for end in range(len(parents))] + [path]
+    covered = [*_prefixes(relative), *_prefixes(path)]
     for glob in globs:
         pattern = posixpath.normpath(glob)
-        named = "/" not in pattern and fnmatch.fnmatchcase(parents[-1], pattern)
+        named = "/" not in pattern and fnmatch.fnmatchcase(posixpath.basename(path), pattern)
         if named or any(fnmatch.fnmatchcase(candidate, pattern) for candidate in covered):
             raise StepFailed(
                 f"{operation} {relative}: protected by {glob!r}; leave this file as it is"
             )
+
+
+def _prefixes(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[: end + 1]) for end in range(len(parts))]

@@ -70,10 +70,9 @@ class Progress:
     ) -> None:
         self._live.stop()
 
-    def phase(self, text: str) -> None:
-        """Say what is waited for while no step runs."""
-        self._phase = _Running(text)
-        self.tick()
+    def say(self, text: str) -> None:
+        """Print a remark that stays."""
+        self._print(Text(f"  {text}", "yellow"))
 
     def job(self, job_id: str, *, joined: bool) -> None:
         """Say which job is followed."""
@@ -84,7 +83,7 @@ class Progress:
         waited = time.monotonic() - self._phase.since
         if self._waits and not self._hinted and waited > _IMPATIENT_S:
             self._hinted = True
-            self._print(Text("  no worker has taken the job yet: does `revalid worker` run?"))
+            self.say("no worker has taken the job yet: does `revalid worker` run?")
         if self._is_live:
             self._live.refresh()
 
@@ -116,14 +115,14 @@ class Progress:
         self._waits = False
         self._phase = _Running("preparing")
         if (attempt := data.get("attempt", 1)) > 1:
-            self._print(Text(f"  attempt {attempt}: from the start", "yellow"))
+            self.say(f"attempt {attempt}: from the start")
 
     def _on_requeued(self, data: dict[str, Any]) -> None:
-        self._print(Text("  its worker gave the job back", "yellow"))
+        self.say("its worker gave the job back")
         self._on_queued(data)
 
     def _on_cancelling(self, _data: dict[str, Any]) -> None:
-        self._print(Text("  cancelling", "yellow"))
+        self.say("cancelling")
 
     def _on_sandbox(self, data: dict[str, Any]) -> None:
         report = SandboxReport(

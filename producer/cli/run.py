@@ -99,7 +99,7 @@ def _follow(handle: JobHandle, crew: Crew, submission: Submission, progress: Pro
             else:
                 crew.check(submission)
     except KeyboardInterrupt:
-        progress.phase("cancelling; Ctrl-C again leaves at once")
+        progress.say("cancelling; Ctrl-C again leaves at once")
         with suppress(JobError):
             handle.cancel()
         return False

@@ -15,7 +15,7 @@ from jobs.settings import Settings, load_settings
 from producer.broker import BrokerStatus, EmbeddedBroker
 from producer.cli.output import console, one_line, print_json
 from producer.client import Client
-from producer.embedded import absolute, attached, worker_environ
+from producer.embedded import absolute, attached, lent_stay, worker_environ
 
 _SECONDS = "1,2,5,10,20,30,60,120,300,600,900"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -27,7 +27,9 @@ def worker(concurrency: int | None) -> int:
     if concurrency is not None:
         settings = settings.model_copy(update={"concurrency": concurrency})
     with _reached(settings) as (reached, _):
-        return _foreground(["worker", "--exit-with-parent"], worker_environ(reached))
+        arguments, environ = ["worker", "--exit-with-parent"], worker_environ(reached)
+        with lent_stay(reached) as descriptors:
+            return _foreground(arguments, environ, pass_fds=descriptors)
 
 
 def flower() -> int:
@@ -116,7 +118,9 @@ def _free_port(address: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _foreground(module: Sequence[str], environ: Mapping[str, str]) -> int:
+def _foreground(
+    module: Sequence[str], environ: Mapping[str, str], *, pass_fds: tuple[int, ...] = ()
+) -> int:
     """Run ``python -m module`` until it ends; what signals us goes on to it.
 
     It has a session of its own: from a terminal, Ctrl-C would reach it twice.
@@ -136,6 +140,7 @@ def _foreground(module: Sequence[str], environ: Mapping[str, str]) -> int:
             env=environ,
             cwd="/",
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         status = process.wait()
     finally:

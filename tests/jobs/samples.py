@@ -1,7 +1,11 @@
-"""Jobs that these tests share."""
+"""What these tests share."""
 
+import os
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from jobs.job import Job, parse_job
@@ -19,3 +23,18 @@ def until(condition: Callable[[], object]) -> None:
     """Wait for what another thread or process does; pytest's own limit ends a wait in vain."""
     while not condition():
         time.sleep(0.002)
+
+
+@contextmanager
+def unprivileged() -> Iterator[Path]:
+    """A directory of an ordinary user's, and, for a while, that user's rights: root reads all."""
+    with tempfile.TemporaryDirectory() as directory:
+        was = os.geteuid()
+        if was == 0:
+            os.chown(directory, 65534, 65534)
+            os.seteuid(65534)
+        try:
+            yield Path(directory)
+        finally:
+            if was == 0:
+                os.seteuid(0)

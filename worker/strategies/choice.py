@@ -20,6 +20,9 @@ from worker.strategies.packages import Package
 from worker.strategies.tree import Tree
 from worker.strategies.workspaces import Group
 
+_HINTS = {"pnpm-workspace.yaml": "pnpm", ".yarnrc.yml": "yarn"}
+"""Files that only one package manager reads, for a project without a lockfile."""
+
 _NAMED = re.compile(
     r"(npm|bun|pnpm|yarn)@([0-9]{1,4})((?:\.[0-9]{1,6}){2}(?:-[0-9A-Za-z.-]{1,40})?)?(?:\+.*)?\Z"
 )
@@ -73,7 +76,9 @@ def _preferred(
     if (not managers or "bun" in managers) and uses_bun(tree, group):
         return "bun", "since its scripts or tests use bun"
     if not managers:
-        return "npm", ""
+        hints = (hint for hint in _HINTS if group.root.path(hint) in tree.files)
+        hint = next(hints, None)
+        return (_HINTS[hint], f"since it has {hint}") if hint else ("npm", "")
     return "npm" if "npm" in managers else managers[0], "since nothing names another"
 
 

@@ -212,8 +212,8 @@ def test_a_second_interrupt_leaves_at_once(
     os.killpg(worker.pid, signal.SIGSTOP)  # so that nobody answers the first
     assert process.stdout is not None
     process.send_signal(signal.SIGINT)
-    while "cancelling" not in process.stdout.readline():
-        pass
+    lines = iter(process.stdout.readline, "")
+    assert any("Ctrl-C again leaves at once" in line for line in lines)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130

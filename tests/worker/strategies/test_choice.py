@@ -80,6 +80,21 @@ def test_without_a_lockfile_a_note_says_so(
 
 
 @pytest.mark.parametrize(
+    ("hint", "install"),
+    [
+        ("pnpm-workspace.yaml", "pnpm install --no-frozen-lockfile"),
+        (".yarnrc.yml", "yarn install --no-immutable"),
+    ],
+)
+def test_settings_of_one_manager_stand_in_for_its_lockfile(
+    make: Make, hint: str, install: str
+) -> None:
+    choice = chosen(make, {}, {hint: ""})
+    assert (choice.manager.unlocked, choice.locked) == (install, False)
+    assert f", since it has {hint}; " in choice.note
+
+
+@pytest.mark.parametrize(
     ("manifest", "files", "version"),
     [
         ({"packageManager": "bun@1.2.2+sha512.abc"}, {"bun.lock": ""}, "1.2.2"),

