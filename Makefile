@@ -18,12 +18,14 @@ test: .venv/installed ## run the tests; those marked dagger run where an engine 
 	$(BIN)/python -m pytest
 
 .PHONY: check
-check: .venv/installed ## what CI runs: format, lint, types, import directions, tests
+check: lint test ## what CI runs: format, lint, types, import directions, tests
+
+.PHONY: lint
+lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --cache-dir .venv/import-linter
-	$(BIN)/python -m pytest
 
 .PHONY: bench
 bench: .venv/installed ## print the ratios of benchmarks/, measured in one run

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -130,8 +130,8 @@ class OwnWorker:
                 pass_fds=descriptors,
             )
 
-    def wait(self, client: Client) -> None:
-        """Return when it takes jobs.
+    def wait(self, client: Client, waiting: Callable[[], None]) -> None:
+        """Return when it takes jobs; ``waiting`` is called until then.
 
         Raises:
             WorkerUnavailable: It ended, or took none within 20 s.
@@ -140,6 +140,7 @@ class OwnWorker:
         with client.errors():
             while not client.redis.exists(worker_key(self.name)):
                 self.check()
+                waiting()
                 if time.monotonic() > deadline:
                     raise WorkerUnavailable(
                         f"the worker was not ready within {START_SECONDS:g} s; {self._last_words()}"
@@ -175,11 +176,18 @@ class OwnWorker:
 class Crew:
     """Who takes one caller's job: on a broker of the user's own, whatever workers listen there; on
     the embedded one a worker of the caller's kind, started here if there is none.
+
+    Args:
+        settings: As :func:`attached` gives them.
+        waiting: Called again and again while a worker starts.
     """
 
-    def __init__(self, settings: Settings, client: Client) -> None:
+    def __init__(
+        self, settings: Settings, client: Client, *, waiting: Callable[[], None] = lambda: None
+    ) -> None:
         self._settings = settings
         self._client = client
+        self._waiting = waiting
         self._name = fingerprint(settings, os.environ)
         self._own: OwnWorker | None = None
 
@@ -231,7 +239,7 @@ class Crew:
 
     def _start(self, settings: Settings) -> None:
         self._own = OwnWorker(settings)
-        self._own.wait(self._client)
+        self._own.wait(self._client, self._waiting)
 
     def __enter__(self) -> Self:
         return self

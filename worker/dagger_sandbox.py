@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 _OVERDUE_S = 30.0
 _INLINE = 65_536
+_SETTLE_EVERY = 8
 _SECRET_KEY = secrets.token_bytes(32)
 
 
@@ -57,6 +58,7 @@ class DaggerSandbox:
         self._container = container
         self._protected = protected
         self._lock = asyncio.Lock()
+        self._unsettled = 0  # commands that each query names again, until a sync
         self._scratch = Path(tempfile.mkdtemp(prefix="revalid-dagger-"))
 
     @classmethod
@@ -71,14 +73,17 @@ class DaggerSandbox:
             SandboxLost: The registry or the engine failed.
         """
         client = await engine.client()
-        pinned = await engine.pin(image)
-        container = (
-            client.container()
-            .from_(pinned)
-            .with_directory(WORKDIR, client.directory())
-            .with_workdir(WORKDIR)
-            .with_env_variable("CI", "true")
-        )
+        if image not in engine.bases:
+            pinned = await engine.pin(image)
+            base = (
+                client.container()
+                .from_(pinned)
+                .with_directory(WORKDIR, client.directory())
+                .with_workdir(WORKDIR)
+                .with_env_variable("CI", "true")
+            )
+            engine.bases[image] = await engine.guard(base.sync())
+        container = engine.bases[image]
         return cls(engine, client, container, image, protected)
 
     async def exec(
@@ -113,6 +118,10 @@ class DaggerSandbox:
             except dagger.QueryError as error:
                 raise self._broken("exec", command, error) from None
             self._container = after
+            self._unsettled += 1
+            if self._unsettled >= _SETTLE_EVERY:
+                self._container = await self._engine.guard(after.sync())
+                self._unsettled = 0
         if on_output is not None:
             on_output("stdout", result.stdout.head)
             on_output("stderr", result.stderr.head)
@@ -128,10 +137,7 @@ class DaggerSandbox:
         after = self._container.with_volatile_variable(NONCE, nonce).with_exec(
             wrapped(command, timeout_s, output_bytes, key)
         )
-        # Asked side by side, the two cost one round trip.
-        report, after = await self._engine.guard(
-            asyncio.gather(after.file(REPORT).contents(), after.sync())
-        )
+        report = await self._engine.guard(after.file(REPORT).contents())
         return parse_report(report, nonce), after
 
     async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
@@ -140,9 +146,11 @@ class DaggerSandbox:
         if not isinstance(content, str) or len(content) > _INLINE:
             await self._upload("write_file", {target: _as_bytes(content)}, mode)
             return
-        await self._check_vacant("write_file", [target])
         await self._change(
-            "write_file", path, lambda c: c.with_new_file(target, content, permissions=mode)
+            "write_file",
+            path,
+            lambda c: c.with_new_file(target, content, permissions=mode),
+            writes=[target],
         )
 
     async def write_files(self, files: Mapping[str, str | bytes]) -> None:
@@ -232,7 +240,7 @@ class DaggerSandbox:
             twin = DaggerSandbox(
                 self._engine, self._client, self._container, self.image, self._protected
             )
-            twin.workdir = self.workdir
+            twin.workdir, twin._unsettled = self.workdir, self._unsettled
             return twin
 
     def with_env(self, name: str, value: str) -> None:
@@ -261,14 +269,16 @@ class DaggerSandbox:
         return target
 
     async def _upload(self, operation: str, targets: Mapping[str, bytes], mode: int) -> None:
-        await self._check_vacant(operation, targets)
         root = posixpath.commonpath([posixpath.dirname(target) for target in targets])
         staged = self._scratch / uuid.uuid4().hex
         try:
             await to_thread(_stage, staged, root, targets, mode)
             source = self._client.host().directory(str(staged), no_cache=True)
             await self._change(
-                operation, ", ".join(targets), lambda c: c.with_directory(root, source)
+                operation,
+                ", ".join(targets),
+                lambda c: c.with_directory(root, source),
+                writes=targets,
             )
         except (FileExistsError, NotADirectoryError) as error:
             raise StepFailed(f"{operation}: {error.filename} is a file and a directory") from None
@@ -302,10 +312,25 @@ class DaggerSandbox:
                 raise StepFailed(f"set_workdir {target}: {one_line(error)}") from None
 
     async def _change(
-        self, operation: str, path: str, change: Callable[[dagger.Container], dagger.Container]
+        self,
+        operation: str,
+        path: str,
+        change: Callable[[dagger.Container], dagger.Container],
+        *,
+        writes: Iterable[str] = (),
     ) -> None:
         async with self._lock:
-            self._container = await self._query(operation, path, change(self._container).sync())
+            # Side by side the two cost one round trip; where the check fails, nothing is kept.
+            vacant, changed = await asyncio.gather(
+                self._check_vacant(operation, writes),
+                self._query(operation, path, change(self._container).sync()),
+                return_exceptions=True,
+            )
+            for outcome in (vacant, changed):
+                if isinstance(outcome, BaseException):
+                    raise outcome
+            assert isinstance(changed, dagger.Container)  # noqa: S101
+            self._container, self._unsettled = changed, 0
 
     async def _query(self, operation: str, path: str, work: Awaitable[T]) -> T:
         try:

@@ -55,6 +55,8 @@ class Engine:
         self._lost = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         self._pinned: dict[str, str] = {}
+        self.bases: dict[str, dagger.Container] = {}
+        """Prepared containers by image, which live as long as the connection."""
 
     async def client(self) -> dagger.Client:
         """The client of a live connection.
@@ -206,6 +208,7 @@ class Engine:
             self._log.close()
         self._log = self._client = self._watch = None
         self._pinned.clear()
+        self.bases.clear()
 
     def _last_line(self) -> str:
         if self._log is None:

@@ -39,13 +39,14 @@ class Progress:
     Args:
         console: Where; a quiet one shows nothing.
         live: Redraw in place; only for terminals.
+        hint: What to say once where no worker has taken the job after 10 s.
     """
 
-    def __init__(self, console: Console, *, live: bool) -> None:
+    def __init__(self, console: Console, *, live: bool, hint: str | None = None) -> None:
         self._console = console
         self._phase = _Running("starting")
-        self._waits = True
-        self._hinted = False
+        self._waits = False
+        self._hint = hint
         self._told: set[str] = set()
         self._ended: set[int] = set()
         self._running: dict[int, _Running] = {}
@@ -79,11 +80,11 @@ class Progress:
         self._tell("job", job_id, ", under way already" if joined else "")
 
     def tick(self) -> None:
-        """Redraw; after 10 s without a worker, say once what may be missing."""
+        """Call often while nothing happens: redraws, and hints."""
         waited = time.monotonic() - self._phase.since
-        if self._waits and not self._hinted and waited > _IMPATIENT_S:
-            self._hinted = True
-            self.say("no worker has taken the job yet: does `revalid worker` run?")
+        if self._hint is not None and self._waits and waited > _IMPATIENT_S:
+            self.say(self._hint)
+            self._hint = None
         if self._is_live:
             self._live.refresh()
 

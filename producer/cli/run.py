@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -24,6 +24,7 @@ from producer.submission import Submission, prepare
 
 CANCEL_SECONDS = 10.0
 _TICK_S = 0.2
+_NO_WORKER = "no worker has taken the job yet: does one run here? `revalid worker` starts one"
 
 
 def run(project: Path, options: JobOptions, *, json: bool) -> int:
@@ -59,9 +60,11 @@ def _validate(settings: Settings, submission: Submission, *, json: bool) -> int:
         with (
             attached(settings) as settings,
             Client(settings) as client,
-            Crew(settings, client) as crew,
+            ExitStack() as stack,
         ):
-            with Progress(out, live=live) as progress:
+            hint = None if settings.embedded else _NO_WORKER
+            with Progress(out, live=live, hint=hint) as progress:
+                crew = stack.enter_context(Crew(settings, client, waiting=progress.tick))
                 handle = crew.submit(submission)
                 job_id = handle.id
                 progress.job(job_id, joined=handle.submitted is Submitted.JOINED)
@@ -98,6 +101,7 @@ def _follow(handle: JobHandle, crew: Crew, submission: Submission, progress: Pro
                 after = found[-1].id
             else:
                 crew.check(submission)
+                handle.check()
     except KeyboardInterrupt:
         progress.say("cancelling; Ctrl-C again leaves at once")
         with suppress(JobError):

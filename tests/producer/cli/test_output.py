@@ -11,6 +11,7 @@ from jobs.errors import InvalidJob
 from jobs.events import Event
 from jobs.result import JobResult, SandboxReport, StepResult, StrategyReport, Verdict
 from jobs.steps import Exec, WriteFile
+from producer.cli import progress as progress_module
 from producer.cli.output import clean, one_line, seconds
 from producer.cli.progress import Progress
 from producer.cli.trajectory import read_trajectory
@@ -251,6 +252,17 @@ def test_progress_of_a_second_attempt_starts_over() -> None:
         "  cancelling\n"
         "  ✓ build  0.0 s\n"
     )
+
+
+def test_progress_hints_once_where_no_worker_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "_IMPATIENT_S", -1)
+    out = console()
+    with Progress(out, live=False, hint="start one") as progress:
+        progress.tick()
+        progress.show([event("queued")])
+        progress.tick()
+        progress.show([event("requeued")])
+    assert printed(out) == "  start one\n  its worker gave the job back\n"
 
 
 def test_progress_passes_over_events_of_a_later_version() -> None:

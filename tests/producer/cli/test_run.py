@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.producer.cli.conftest import REVALID, Revalid, Until
 
@@ -262,6 +263,22 @@ def test_a_broker_that_dies_ends_the_run_in_words(
     _, err = process.communicate(timeout=60)
     assert process.returncode == 3
     assert re.fullmatch(r"error: broker unix://.* is not reached .*\n", err)
+
+
+def test_a_broker_that_forgot_the_job_ends_the_run_in_words(
+    revalid: Revalid, project: Path, until: Until
+) -> None:
+    url = revalid("broker", "start").out.strip()
+    try:
+        with redis.Redis.from_url(url) as client:
+            process = revalid.start("run", project, *commands("true"), REVALID_BROKER_URL=url)
+            until(lambda: bool(client.keys("revalid:job:*")))
+            client.flushdb()
+        _, err = process.communicate(timeout=60)
+    finally:
+        revalid("broker", "stop")
+    assert process.returncode == 2
+    assert re.fullmatch(r"error: job [0-9a-f]{32}: no such job, or its result was purged\n", err)
 
 
 def test_on_a_terminal_the_step_is_shown_live_and_the_cursor_comes_back(

@@ -1,19 +1,25 @@
 """``broker``, ``worker`` and ``flower`` as processes that live longer than a job."""
 
-import base64
 import json
 import re
 import signal
 import socket
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 
 from tests.producer.cli.conftest import Revalid, Until
+
+
+def code_of(url: str, auth: tuple[str, str] | None = None) -> int | None:
+    """Status of a page; None where nobody answers yet."""
+    try:
+        return httpx.get(url, auth=auth, timeout=10, trust_env=False).status_code
+    except httpx.TransportError:
+        return None
 
 
 @pytest.fixture
@@ -77,19 +83,9 @@ def test_flower_is_loopback_and_read_only_by_default(revalid: Revalid, until: Un
     shown = flower.stdout.readline()
     (url,) = re.findall(r"read only, on (http://127\.0\.0\.1:\d+); Ctrl-C ends it", shown)
 
-    def answers() -> bool:
-        try:
-            with urllib.request.urlopen(f"{url}/", timeout=5) as page:
-                return bool(page.status == 200)
-        except urllib.error.URLError:
-            return False
-
-    until(answers)
-    shutdown = urllib.request.Request(f"{url}/api/worker/shutdown/x", method="POST")
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(shutdown, timeout=5)
-    assert refused.value.code in (401, 403, 405)
-    refused.value.close()
+    until(lambda: code_of(url) == 200)
+    refused = httpx.post(f"{url}/api/worker/shutdown/x", timeout=10, trust_env=False)
+    assert refused.status_code in (401, 403, 405)
     flower.send_signal(signal.SIGTERM)
     flower.communicate(timeout=60)
     until(lambda: not revalid.left())
@@ -101,24 +97,9 @@ def test_flower_asks_for_the_password_which_no_argument_list_shows(
     flower = revalid.start("flower", REVALID_FLOWER_PORT="0", REVALID_FLOWER_AUTH="ada:hunter2")
     assert flower.stdout is not None
     (port,) = re.findall(r":(\d+);", flower.stdout.readline())
-    token = base64.b64encode(b"ada:hunter2").decode()
-    codes: list[int] = []
-
-    def asked() -> bool:
-        for headers in ({}, {"Authorization": f"Basic {token}"}):
-            request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers=headers)
-            try:
-                with urllib.request.urlopen(request, timeout=5) as page:
-                    codes.append(page.status)
-            except urllib.error.HTTPError as error:
-                codes.append(error.code)
-                error.close()
-            except urllib.error.URLError:
-                return False
-        return True
-
-    until(asked)
-    assert codes[-2:] == [401, 200]
+    url = f"http://127.0.0.1:{port}"
+    until(lambda: code_of(url) == 401)
+    assert code_of(url, ("ada", "hunter2")) == 200
     assert not any("hunter2" in word for found in revalid.left() for word in found.cmdline())
     flower.send_signal(signal.SIGINT)
     flower.communicate(timeout=60)
