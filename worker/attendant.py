@@ -18,7 +18,7 @@ from jobs.settings import Settings
 
 ROUND_S = 5.0
 SEEN_S = 15
-OVERDUE_S = 10.0
+OVERDUE_S = 30.0
 END_TIMEOUT_S = 10.0
 
 log = logging.getLogger("revalid.worker")
@@ -34,6 +34,8 @@ class Attendant(threading.Thread):
         self._redis = connect(url)
         self._ledger = Ledger(self._redis)
         self._key = worker_key(fingerprint(settings, os.environ))
+        settings.home.mkdir(parents=True, exist_ok=True)
+        self._alive = settings.home / "alive"  # its age is what a health check reads
         self._stop_asked = threading.Event()
 
     def run(self) -> None:
@@ -43,6 +45,7 @@ class Attendant(threading.Thread):
                 with broker_errors(self._url):
                     self._redis.set(self._key, os.getpid(), ex=SEEN_S)
                     self._reap()
+                self._alive.touch()
             except TransientError as error:
                 log.warning("%s", error)
             if self._stop_asked.wait(ROUND_S):
