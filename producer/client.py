@@ -16,7 +16,7 @@ from jobs.blobs import BlobStore
 from jobs.connection import broker_errors, connect
 from jobs.errors import InvalidJob, InvalidSettings, ResultTimeout
 from jobs.job import parse_job
-from jobs.ledger import Ledger, Record, State, Submitted, job_key
+from jobs.ledger import Ledger, Record, State, Submitted
 from jobs.queue import make_app, queue_name, ring
 from jobs.result import JobResult
 from jobs.settings import Settings, load_settings

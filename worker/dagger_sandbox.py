@@ -17,7 +17,7 @@ import dagger
 from jobs.errors import InvalidJob, SandboxLost
 from worker import sandbox as protocol
 from worker.engine import Engine, one_line
-from worker.exec_report import NONCE, REPORT, parse_report, unreported, wrapped
+from worker.exec_report import NONCE, REPORT, killed_shell, parse_report, stopped_shell, wrapped
 from worker.sandbox import (
     COMMAND_TIMEOUT_S,
     OUTPUT_BYTES,
@@ -29,8 +29,10 @@ from worker.sandbox import (
     check_unprotected,
     resolve,
 )
+from worker.staging import as_bytes, literal, stage
 
 T = TypeVar("T")
+Change = Callable[[dagger.Container], dagger.Container]
 
 _OVERDUE_S = 30.0
 _INLINE = 65_536
@@ -39,7 +41,11 @@ _SECRET_KEY = secrets.token_bytes(32)
 
 
 class DaggerSandbox:
-    """A container of one image on one engine."""
+    """A container of one image on one engine; the protocol describes each operation.
+
+    Output is not had live: ``on_output`` is called when the command has ended. A fork is a kept
+    reference, which copies nothing, and the engine forgets a closed container by itself.
+    """
 
     kind: Literal["dagger", "local"] = "dagger"
 
@@ -58,6 +64,7 @@ class DaggerSandbox:
         self._container = container
         self._protected = protected
         self._lock = asyncio.Lock()
+        self._pending: list[Change] = []  # variables, for the next command
         self._unsettled = 0  # commands that each query names again, until a sync
         self._scratch = Path(tempfile.mkdtemp(prefix="revalid-dagger-"))
 
@@ -73,17 +80,7 @@ class DaggerSandbox:
             SandboxLost: The registry or the engine failed.
         """
         client = await engine.client()
-        if image not in engine.bases:
-            pinned = await engine.pin(image)
-            base = (
-                client.container()
-                .from_(pinned)
-                .with_directory(WORKDIR, client.directory())
-                .with_workdir(WORKDIR)
-                .with_env_variable("CI", "true")
-            )
-            engine.bases[image] = await engine.guard(base.sync())
-        container = engine.bases[image]
+        container = await engine.base(image)
         return cls(engine, client, container, image, protected)
 
     async def exec(
@@ -95,28 +92,23 @@ class DaggerSandbox:
         reuse: bool = False,
         on_output: OnOutput | None = None,
     ) -> ExecResult:
-        """See :meth:`worker.sandbox.Sandbox.exec`. Output is not had live from the engine."""
         limit = timeout_s + protocol.KILL_GRACE_S + _OVERDUE_S
         async with self._lock:
+            while self._pending:
+                self._container = self._pending.pop(0)(self._container)
             try:
                 async with asyncio.timeout(limit):
                     result, after = await self._run(command, timeout_s, output_bytes, reuse)
                     if result.cached and result.exit_code != 0:  # a failure is never replayed
                         result, after = await self._run(command, timeout_s, output_bytes, False)
             except TimeoutError:
-                return unreported(
-                    "the command stopped its own shell; its output is lost", 137, True
-                )
+                return stopped_shell()
             except dagger.ExecError as error:
-                # Only a signal that reached the wrapper itself ends here: an out-of-memory kill of
-                # the container, or a command that killed everything.
-                return unreported(
-                    f"the command's shell was ended (exit code {error.exit_code}): "
-                    "out of memory, or killed by the command; its output is lost",
-                    error.exit_code,
-                )
+                return killed_shell(error.exit_code)
             except dagger.QueryError as error:
-                raise self._broken("exec", command, error) from None
+                if "executable file not found" in str(error):
+                    raise InvalidJob(f"image {self.image!r} has no sh: use one that has") from None
+                raise SandboxLost(f"exec in {self.image}: {one_line(error)}; try again") from None
             self._container = after
             self._unsettled += 1
             if self._unsettled >= _SETTLE_EVERY:
@@ -141,10 +133,9 @@ class DaggerSandbox:
         return parse_report(report, nonce), after
 
     async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
-        """See :meth:`worker.sandbox.Sandbox.write_file`."""
         target = self._writable("write_file", path)
         if not isinstance(content, str) or len(content) > _INLINE:
-            await self._upload("write_file", {target: _as_bytes(content)}, mode)
+            await self._upload("write_file", {target: as_bytes(content)}, mode)
             return
         await self._change(
             "write_file",
@@ -154,15 +145,13 @@ class DaggerSandbox:
         )
 
     async def write_files(self, files: Mapping[str, str | bytes]) -> None:
-        """See :meth:`worker.sandbox.Sandbox.write_files`."""
         targets = {
-            self._writable("write_files", path): _as_bytes(content)
+            self._writable("write_files", path): as_bytes(content)
             for path, content in files.items()
         }
         await self._upload("write_files", targets, 0o644)
 
     async def read_file(self, path: str) -> bytes:
-        """See :meth:`worker.sandbox.Sandbox.read_file`."""
         target = resolve(self.workdir, path)
         copy = self._scratch / uuid.uuid4().hex
         async with self._lock:
@@ -173,7 +162,6 @@ class DaggerSandbox:
             copy.unlink(missing_ok=True)
 
     async def delete_file(self, path: str) -> None:
-        """See :meth:`worker.sandbox.Sandbox.delete_file`."""
         target = self._writable("delete_file", path)
         async with self._lock:
             kind = await self._query(
@@ -186,7 +174,6 @@ class DaggerSandbox:
             self._container = self._container.without_file(target)
 
     async def list_directory(self, path: str = ".") -> list[Entry]:
-        """See :meth:`worker.sandbox.Sandbox.list_directory`."""
         target = resolve(self.workdir, path)
         async with self._lock:
             names = await self._query(
@@ -198,10 +185,8 @@ class DaggerSandbox:
         )
 
     async def set_workdir(self, path: str) -> None:
-        """See :meth:`worker.sandbox.Sandbox.set_workdir`."""
         target = resolve(self.workdir, path)
-        if target != "/":
-            await self._check_no_file(target)
+        await self._entries("set_workdir", target)
         await self._change(
             "set_workdir",
             path,
@@ -210,7 +195,6 @@ class DaggerSandbox:
         self.workdir = target
 
     async def export_directory(self, path: str, host_path: Path) -> None:
-        """See :meth:`worker.sandbox.Sandbox.export_directory`."""
         target = resolve(self.workdir, path)
         async with self._lock:
             await self._query(
@@ -222,7 +206,6 @@ class DaggerSandbox:
     async def refresh_from_host(
         self, host_path: Path, path: str = ".", *, only: tuple[str, ...] | None = None
     ) -> None:
-        """See :meth:`worker.sandbox.Sandbox.refresh_from_host`."""
         target = resolve(self.workdir, path)
         if not await to_thread(host_path.is_dir):
             raise StepFailed(f"refresh_from_host {host_path}: no such directory on the worker")
@@ -230,37 +213,33 @@ class DaggerSandbox:
             return
         if any(".." in name.split("/") for name in only or ()):
             raise StepFailed(f"refresh_from_host {host_path}: '..' would leave it")
-        include = None if only is None else [_literal(name) for name in only]
+        include = None if only is None else [literal(name) for name in only]
         source = self._client.host().directory(str(host_path), include=include, no_cache=True)
         await self._change("refresh_from_host", path, lambda c: c.with_directory(target, source))
 
     async def fork(self) -> "DaggerSandbox":
-        """See :meth:`worker.sandbox.Sandbox.fork`: a kept reference, which copies nothing."""
         async with self._lock:
             twin = DaggerSandbox(
                 self._engine, self._client, self._container, self.image, self._protected
             )
             twin.workdir, twin._unsettled = self.workdir, self._unsettled
+            twin._pending = list(self._pending)
             return twin
 
     def with_env(self, name: str, value: str) -> None:
-        """See :meth:`worker.sandbox.Sandbox.with_env`."""
-        self._container = self._container.with_env_variable(name, value)
+        self._pending.append(lambda c: c.with_env_variable(name, value))
 
     def with_envs(self, variables: Mapping[str, str]) -> None:
-        """See :meth:`worker.sandbox.Sandbox.with_envs`."""
         for name, value in variables.items():
             self.with_env(name, value)
 
     def with_secret(self, name: str, value: str) -> None:
-        """See :meth:`worker.sandbox.Sandbox.with_secret`."""
         # The engine takes secrets of one name for equal, and would replay across values.
         digest = hashlib.blake2b(value.encode(), key=_SECRET_KEY, digest_size=16).hexdigest()
         secret = self._client.set_secret(f"revalid-{name}-{digest}", value)
-        self._container = self._container.with_secret_variable(name, secret)
+        self._pending.append(lambda c: c.with_secret_variable(name, secret))
 
     async def close(self) -> None:
-        """See :meth:`worker.sandbox.Sandbox.close`. The engine forgets the container by itself."""
         await to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
 
     def _writable(self, operation: str, path: str) -> str:
@@ -272,7 +251,7 @@ class DaggerSandbox:
         root = posixpath.commonpath([posixpath.dirname(target) for target in targets])
         staged = self._scratch / uuid.uuid4().hex
         try:
-            await to_thread(_stage, staged, root, targets, mode)
+            await to_thread(stage, staged, root, targets, mode)
             source = self._client.host().directory(str(staged), no_cache=True)
             await self._change(
                 operation,
@@ -288,34 +267,28 @@ class DaggerSandbox:
     async def _check_vacant(self, operation: str, targets: Iterable[str]) -> None:
         """Refuse to write where a directory is: the engine would replace it with the file."""
 
-        async def entries(parent: str) -> list[str]:
-            try:
-                return await self._engine.guard(self._container.directory(parent).entries())
-            except dagger.QueryError as error:
-                if "no such file" in str(error):
-                    return []
-                raise StepFailed(f"{operation} {parent}: {one_line(error)}") from None
-
         parents = sorted({posixpath.dirname(target) for target in targets})
-        names = await asyncio.gather(*(entries(parent) for parent in parents))
+        names = await asyncio.gather(*(self._entries(operation, parent) for parent in parents))
         present = dict(zip(parents, map(set, names), strict=True))
         for target in targets:
             parent, name = posixpath.split(target)
             if f"{name}/" in present[parent]:
                 raise StepFailed(f"{operation} {target}: is a directory; name a file")
 
-    async def _check_no_file(self, target: str) -> None:
+    async def _entries(self, operation: str, directory: str) -> list[str]:
+        """The names in what may be a directory or nothing, but no file."""
         try:
-            await self._engine.guard(self._container.directory(target).entries())
+            return await self._engine.guard(self._container.directory(directory).entries())
         except dagger.QueryError as error:
-            if "no such file" not in str(error):
-                raise StepFailed(f"set_workdir {target}: {one_line(error)}") from None
+            if "no such file" in str(error):
+                return []
+            raise StepFailed(f"{operation} {directory}: {one_line(error)}") from None
 
     async def _change(
         self,
         operation: str,
         path: str,
-        change: Callable[[dagger.Container], dagger.Container],
+        change: Change,
         *,
         writes: Iterable[str] = (),
     ) -> None:
@@ -339,26 +312,3 @@ class DaggerSandbox:
             raise StepFailed(
                 f"{operation} {path}: {one_line(error)} (image {self.image})"
             ) from None
-
-    def _broken(self, operation: str, what: str, error: dagger.QueryError) -> Exception:
-        said = one_line(error)
-        if "executable file not found" in said:
-            return InvalidJob(f"image {self.image!r} has no sh: use an image with a shell")
-        return SandboxLost(f"{operation} {what[:80]!r} in {self.image}: {said}; try the job again")
-
-
-def _stage(staged: Path, root: str, targets: Mapping[str, bytes], mode: int) -> None:
-    for target, content in targets.items():
-        file = staged / posixpath.relpath(target, root)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-        file.chmod(mode)
-
-
-def _as_bytes(content: str | bytes) -> bytes:
-    return content.encode() if isinstance(content, str) else content
-
-
-def _literal(name: str) -> str:
-    """A file's name as a pattern that matches nothing else."""
-    return "".join(f"\\{char}" if char in "*?[]\\" else char for char in name)

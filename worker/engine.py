@@ -22,6 +22,7 @@ import dagger
 from dagger.provisioning._download import Downloader
 
 from jobs.errors import EngineUnavailable, InvalidJob, SandboxLost
+from worker.sandbox import WORKDIR
 
 T = TypeVar("T")
 
@@ -55,8 +56,7 @@ class Engine:
         self._lost = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         self._pinned: dict[str, str] = {}
-        self.bases: dict[str, dagger.Container] = {}
-        """Prepared containers by image, which live as long as the connection."""
+        self._bases: dict[str, dagger.Container] = {}
 
     async def client(self) -> dagger.Client:
         """The client of a live connection.
@@ -111,6 +111,19 @@ class Engine:
                 ) from None
             self._pinned[image] = found
         return self._pinned[image]
+
+    async def base(self, image: str) -> dagger.Container:
+        """A container of the image with an empty workdir, made once per connection.
+
+        Raises:
+            JobError: As :meth:`pin`.
+        """
+        if image not in self._bases:
+            client, pinned = await self.client(), await self.pin(image)
+            made = client.container().from_(pinned).with_directory(WORKDIR, client.directory())
+            made = made.with_workdir(WORKDIR).with_env_variable("CI", "true")
+            self._bases[image] = await self.guard(made.sync())
+        return self._bases[image]
 
     async def guard(self, work: Awaitable[T]) -> T:
         """Await an engine call, but not longer than the connection lives.
@@ -208,7 +221,7 @@ class Engine:
             self._log.close()
         self._log = self._client = self._watch = None
         self._pinned.clear()
-        self.bases.clear()
+        self._bases.clear()
 
     def _last_line(self) -> str:
         if self._log is None:

@@ -28,7 +28,7 @@ def parse_report(report: str, nonce: str) -> ExecResult:
         code, timed_out, centiseconds, out_size, err_size, seen = header.split()
         out_head, out_tail, err_head, err_tail = (base64.b64decode(s) for s in streams[:4])
     except ValueError:
-        return unreported("the command overwrote the report of its own run", 1)
+        return _unreported("the command overwrote the report of its own run", 1)
     return ExecResult(
         exit_code=int(code),
         stdout=Stream(out_head, out_tail, int(out_size)),
@@ -39,8 +39,24 @@ def parse_report(report: str, nonce: str) -> ExecResult:
     )
 
 
-def unreported(reason: str, exit_code: int, timed_out: bool = False) -> ExecResult:
-    """The result of a command that ended without a report; stderr says why."""
+def stopped_shell() -> ExecResult:
+    """The result of a command whose wrapper did not come back at the limit."""
+    return _unreported("the command stopped its own shell; its output is lost", 137, timed_out=True)
+
+
+def killed_shell(exit_code: int) -> ExecResult:
+    """The result of a command whose wrapper was ended by a signal.
+
+    That is an out-of-memory kill of the container, or a command that killed everything.
+    """
+    return _unreported(
+        f"the command's shell was ended (exit code {exit_code}): "
+        "out of memory, or killed by the command; its output is lost",
+        exit_code,
+    )
+
+
+def _unreported(reason: str, exit_code: int, *, timed_out: bool = False) -> ExecResult:
     said = f"revalid: {reason}\n".encode()
     return ExecResult(
         exit_code, Stream(b"", b"", 0), Stream(said, b"", len(said)), 0.0, timed_out=timed_out

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 from jobs.blobs import BlobStore
 from jobs.errors import EngineUnavailable, InvalidProject, PolicyRefused, SandboxLost
@@ -19,6 +18,7 @@ from worker.engine import Engine
 from worker.local_sandbox import LocalSandbox
 from worker.output import LIVE_BYTES, Emit, LiveOutput, to_text
 from worker.plan import Plan, PlannedStep, make_plan
+from worker.progress import finished_event, plan_event, skipped_result, started_event
 from worker.project import Project, allowed_host_path, fetch_project
 from worker.sandbox import Sandbox, StepFailed
 from worker.secrets import Scrubber, resolve_secrets
@@ -111,7 +111,7 @@ class Run:
         sandbox = await self._open()
         try:
             self.emit("sandbox", {**self.sandbox.model_dump(), "image": self.job.image})
-            self.emit("plan", _plan_event(plan))
+            self.emit("plan", plan_event(plan))
             sandbox.with_envs(self.job.env)
             for name, value in self._secrets.items():
                 sandbox.with_secret(name, value)
@@ -170,17 +170,17 @@ class Run:
         skipped = self._why_not(planned)
         if skipped is None:
             self._checked |= not planned.install
-            self.emit("step_started", _started_event(index, name, step))
+            self.emit("step_started", started_event(index, step))
             try:
                 await self._restore(planned, sandbox, project)
                 result = await self._apply(index, name, planned, sandbox)
             except asyncio.CancelledError:
-                self.steps.append(_skipped(name, planned, "ended while it ran"))
+                self.steps.append(skipped_result(planned, "ended while it ran"))
                 raise
         else:
-            result = _skipped(name, planned, skipped)
+            result = skipped_result(planned, skipped)
         self.steps.append(result)
-        self.emit("step_finished", _finished_event(index, result))
+        self.emit("step_finished", finished_event(index, result))
 
     def _why_not(self, planned: PlannedStep) -> str | None:
         if planned.skipped_reason is not None:
@@ -279,30 +279,3 @@ class Run:
                 "name what proves it with --command"
             )
         return Verdict.PASSED
-
-
-def _plan_event(plan: Plan) -> dict[str, Any]:
-    return {
-        "strategy": plan.strategy,
-        "reason": plan.reason,
-        "steps": [describe_step(planned.step) for planned in plan.steps],
-        "notes": list(plan.notes),
-    }
-
-
-def _started_event(index: int, name: str, step: Any) -> dict[str, Any]:
-    return {"index": index, "name": name, "command": getattr(step, "command", None)}
-
-
-def _finished_event(index: int, result: StepResult) -> dict[str, Any]:
-    shown = {"name", "exit_code", "duration_s", "timed_out", "cached", "skipped_reason"}
-    return {"index": index, "ok": result.ok, **result.model_dump(include=shown)}
-
-
-def _skipped(name: str, planned: PlannedStep, reason: str) -> StepResult:
-    return StepResult(
-        name=name,
-        op=planned.step.op,
-        command=getattr(planned.step, "command", None),
-        skipped_reason=reason,
-    )
