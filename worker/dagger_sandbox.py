@@ -18,17 +18,7 @@ from jobs.errors import InvalidJob, SandboxLost
 from worker import sandbox as protocol
 from worker.engine import Engine, one_line
 from worker.exec_report import NONCE, REPORT, killed_shell, parse_report, stopped_shell, wrapped
-from worker.sandbox import (
-    COMMAND_TIMEOUT_S,
-    OUTPUT_BYTES,
-    WORKDIR,
-    Entry,
-    ExecResult,
-    OnOutput,
-    StepFailed,
-    check_unprotected,
-    resolve,
-)
+from worker.sandbox import WORKDIR, Entry, ExecResult, OnOutput, StepFailed, resolve
 from worker.staging import as_bytes, literal, stage
 
 T = TypeVar("T")
@@ -79,16 +69,15 @@ class DaggerSandbox:
             InvalidJob: The registry does not know the image.
             SandboxLost: The registry or the engine failed.
         """
-        client = await engine.client()
         container = await engine.base(image)
-        return cls(engine, client, container, image, protected)
+        return cls(engine, await engine.client(), container, image, protected)
 
     async def exec(
         self,
         command: str,
         *,
-        timeout_s: float = COMMAND_TIMEOUT_S,
-        output_bytes: int = OUTPUT_BYTES,
+        timeout_s: float = protocol.COMMAND_TIMEOUT_S,
+        output_bytes: int = protocol.OUTPUT_BYTES,
         reuse: bool = False,
         on_output: OnOutput | None = None,
     ) -> ExecResult:
@@ -125,10 +114,8 @@ class DaggerSandbox:
         nonce = uuid.uuid4().hex
         # The nonce as an argument makes the engine run the command; as a volatile variable it is no
         # part of the cache key, and tells a replay by not coming back.
-        key = "reuse" if reuse else nonce
-        after = self._container.with_volatile_variable(NONCE, nonce).with_exec(
-            wrapped(command, timeout_s, output_bytes, key)
-        )
+        args = wrapped(command, timeout_s, output_bytes, "reuse" if reuse else nonce)
+        after = self._container.with_volatile_variable(NONCE, nonce).with_exec(args)
         report = await self._engine.guard(after.file(REPORT).contents())
         return parse_report(report, nonce), after
 
@@ -164,11 +151,8 @@ class DaggerSandbox:
     async def delete_file(self, path: str) -> None:
         target = self._writable("delete_file", path)
         async with self._lock:
-            kind = await self._query(
-                "delete_file",
-                path,
-                self._container.stat(target, do_not_follow_symlinks=True).file_type(),
-            )
+            found = self._container.stat(target, do_not_follow_symlinks=True)
+            kind = await self._query("delete_file", path, found.file_type())
             if kind == dagger.FileType.DIRECTORY:
                 raise StepFailed(f"delete_file {path}: is a directory; name a file")
             self._container = self._container.without_file(target)
@@ -176,13 +160,9 @@ class DaggerSandbox:
     async def list_directory(self, path: str = ".") -> list[Entry]:
         target = resolve(self.workdir, path)
         async with self._lock:
-            names = await self._query(
-                "list_directory", path, self._container.directory(target).entries()
-            )
-        return sorted(
-            (Entry(name.rstrip("/"), name.endswith("/")) for name in names),
-            key=lambda entry: entry.name,
-        )
+            found = self._container.directory(target)
+            names = await self._query("list_directory", path, found.entries())
+        return [Entry(n.rstrip("/"), n.endswith("/")) for n in sorted(names, key=_without_slash)]
 
     async def set_workdir(self, path: str) -> None:
         target = resolve(self.workdir, path)
@@ -197,11 +177,8 @@ class DaggerSandbox:
     async def export_directory(self, path: str, host_path: Path) -> None:
         target = resolve(self.workdir, path)
         async with self._lock:
-            await self._query(
-                "export_directory",
-                path,
-                self._container.directory(target).export(str(host_path)),
-            )
+            found = self._container.directory(target)
+            await self._query("export_directory", path, found.export(str(host_path)))
 
     async def refresh_from_host(
         self, host_path: Path, path: str = ".", *, only: tuple[str, ...] | None = None
@@ -244,7 +221,7 @@ class DaggerSandbox:
 
     def _writable(self, operation: str, path: str) -> str:
         target = resolve(self.workdir, path)
-        check_unprotected(operation, target, self._protected, WORKDIR)
+        protocol.check_unprotected(operation, target, self._protected, WORKDIR)
         return target
 
     async def _upload(self, operation: str, targets: Mapping[str, bytes], mode: int) -> None:
@@ -312,3 +289,7 @@ class DaggerSandbox:
             raise StepFailed(
                 f"{operation} {path}: {one_line(error)} (image {self.image})"
             ) from None
+
+
+def _without_slash(name: str) -> str:
+    return name.rstrip("/")

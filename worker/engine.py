@@ -118,8 +118,9 @@ class Engine:
         Raises:
             JobError: As :meth:`pin`.
         """
+        client = await self.client()
         if image not in self._bases:
-            client, pinned = await self.client(), await self.pin(image)
+            pinned = await self.pin(image)
             made = client.container().from_(pinned).with_directory(WORKDIR, client.directory())
             made = made.with_workdir(WORKDIR).with_env_variable("CI", "true")
             self._bases[image] = await self.guard(made.sync())
