@@ -110,7 +110,7 @@ def ring(app: Celery, job: Job, queue: str) -> None:
         kwargs={"message": Doorbell(job_id=job.id).model_dump()},
         time_limit=int(job.limits.job_timeout_s) + HARD_LIMIT_MARGIN_S,
         argsrepr="()",
-        kwargsrepr=f"job={job.id[:12]} strategy={job.strategy} tenant={job.tenant}",
+        kwargsrepr=f"strategy={job.strategy} tenant={job.tenant}",
         ignore_result=False,
     )
     try:

@@ -113,7 +113,7 @@ class Settings(BaseSettings):
         default=100_000, ge=1, description="Files and directories that a project may have."
     )
     connect_timeout_s: float = Field(
-        default=20, gt=0, le=600, description="Seconds to wait for a Dagger engine to answer."
+        default=15, gt=0, le=600, description="Seconds to wait for a Dagger engine to answer."
     )
     result_ttl_s: int = Field(
         default=7 * 86_400, ge=60, description="Seconds that a finished job is kept."

@@ -130,7 +130,7 @@ class OwnWorker:
                 pass_fds=descriptors,
             )
 
-    def wait(self, client: Client, waiting: Callable[[], None]) -> None:
+    def wait(self, client: Client, waiting: Callable[[], None] = lambda: None) -> None:
         """Return when it takes jobs; ``waiting`` is called until then.
 
         Raises:

@@ -91,10 +91,10 @@ class Attempts:
             return {"job": job_id, "lost": True}
         failed = result.failed_step
         return {
-            "job": job_id,
             "verdict": result.verdict,
             "failed_step": failed.name if failed else None,
             "sandbox": result.sandbox.kind,
+            "job": job_id,
         }
 
     def _attempt(self, attempt: Attempt, record: Record, progress: Progress) -> JobResult | None:
@@ -125,7 +125,7 @@ class Attempts:
 
     def _pass_on(self, reports: "SimpleQueue[dict[str, Any] | None]", progress: Progress) -> None:
         """Report progress until the job ends, on the thread that Celery's task is bound to."""
-        last = monotonic()
+        last = -PROGRESS_EVERY_S
         while (report := reports.get()) is not None:
             if monotonic() - last >= PROGRESS_EVERY_S:
                 last = monotonic()

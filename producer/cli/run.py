@@ -10,7 +10,7 @@ from types import FrameType
 
 from jobs import events
 from jobs.errors import JobError
-from jobs.ledger import Submitted
+from jobs.ledger import Submitted, job_key
 from jobs.settings import Settings, load_settings
 from jobs.steps import RefreshFromHost
 from producer.cli.options import JobOptions
@@ -101,12 +101,19 @@ def _follow(handle: JobHandle, crew: Crew, submission: Submission, progress: Pro
                 after = found[-1].id
             else:
                 crew.check(submission)
-                handle.check()
+                _see_that_it_is_known(handle)
     except KeyboardInterrupt:
         progress.say("cancelling; Ctrl-C again leaves at once")
         with suppress(JobError):
             handle.cancel()
         return False
+
+
+def _see_that_it_is_known(handle: JobHandle) -> None:
+    with handle.client.errors():
+        known = handle.client.redis.exists(job_key(handle.id))
+    if not known:
+        handle.status()
 
 
 @contextmanager

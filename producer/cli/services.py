@@ -40,6 +40,7 @@ def flower() -> int:
         environ = worker_environ(reached) | {
             "FLOWER_READ_ONLY": "true",
             "FLOWER_MAX_TASKS": "10000",
+            "FLOWER_TASKS_COLUMNS": "name,uuid,kwargs,state,result,received,runtime,worker",
             "FLOWER_TASK_RUNTIME_METRIC_BUCKETS": _SECONDS,
         }
         address = "127.0.0.1"

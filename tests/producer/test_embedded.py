@@ -221,7 +221,7 @@ def test_a_worker_that_is_never_ready_is_given_up(
     worker = OwnWorker(embedded_settings)
     try:
         with pytest.raises(WorkerUnavailable, match=r"was not ready within 0 s"):
-            worker.wait(own_client, lambda: None)
+            worker.wait(own_client)
         worker.check()
     finally:
         worker.stop()
