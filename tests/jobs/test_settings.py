@@ -48,7 +48,7 @@ def test_an_empty_variable_is_an_unset_one(env_file: Path) -> None:
     env_file.write_text("REVALID_BROKER_URL=\nREVALID_IMAGE\n")
     settings = load_settings({"REVALID_CONNECT_TIMEOUT_S": ""}, env_file=env_file)
     assert (settings.broker_url, settings.image) == (None, DEFAULT_IMAGE)
-    assert settings.connect_timeout_s == 20
+    assert settings.connect_timeout_s == 15
 
 
 def test_a_missing_file_is_no_error(env_file: Path) -> None:
