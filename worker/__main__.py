@@ -58,9 +58,7 @@ def main() -> int:
 def _stop_at_end_of_input(attendant: Attendant) -> None:
     while os.read(0, 65_536):  # sys.stdin's lock would abort an exit that comes another way
         pass
-    attendant.stop()
-    attendant.end_children()
-    os._exit(0)  # Celery's own way out takes seconds, and nothing is left to do
+    attendant.leave()
 
 
 if __name__ == "__main__":

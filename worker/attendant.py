@@ -2,8 +2,10 @@
 
 import logging
 import os
+import signal
 import threading
 from contextlib import suppress
+from time import monotonic
 
 import psutil
 from celery import Celery
@@ -37,6 +39,8 @@ class Attendant(threading.Thread):
         settings.home.mkdir(parents=True, exist_ok=True)
         self._alive = settings.home / "alive"  # its age is what a health check reads
         self._stop_asked = threading.Event()
+        self._ended = threading.Event()
+        self._hurried = False
 
     def run(self) -> None:
         """One round every few seconds, until :meth:`stop`."""
@@ -63,19 +67,30 @@ class Attendant(threading.Thread):
     def drain(self, grace_s: float) -> None:
         """Let Celery finish what runs, but after ``grace_s`` seconds return it to the queue."""
         self.stop()
-        timer = threading.Timer(grace_s, self.end_children)
+        timer = threading.Timer(0 if self._hurried else grace_s, self._end_children)
         timer.daemon = True
         timer.start()
 
-    def end_children(self) -> None:
+    def leave(self) -> None:
+        """Stop taking jobs, return what runs to the queue, and end this process."""
+        self._hurried = True
+        os.kill(os.getpid(), signal.SIGTERM)  # Celery stops consuming, and drain is called
+        self._ended.wait(2 * END_TIMEOUT_S)
+        os._exit(0)  # Celery's own way out takes seconds, and nothing is left to do
+
+    def _end_children(self) -> None:
         """Have each child return its job to the queue and end; by force after a bound."""
         children = [child for child in psutil.Process().children() if _is_pool_child(child)]
+        deadline = monotonic() + END_TIMEOUT_S
+        while children and monotonic() < deadline:
+            for child in children:  # a busy one returns its job, and then the next signal ends it
+                with suppress(psutil.NoSuchProcess):
+                    child.terminate()
+            children = psutil.wait_procs(children, timeout=0.1)[1]
         for child in children:
             with suppress(psutil.NoSuchProcess):
-                child.terminate()
-        for child in psutil.wait_procs(children, timeout=END_TIMEOUT_S)[1]:
-            with suppress(psutil.NoSuchProcess):
                 child.kill()
+        self._ended.set()
 
     def _reap(self) -> None:
         for job_id in self._ledger.reap(OVERDUE_S):

@@ -42,6 +42,19 @@ def test_a_step_that_keeps_the_job_from_passing(step: StepResult) -> None:
     assert result(step).failed_step == step
 
 
+def test_a_step_says_nothing_that_it_was_not_told() -> None:
+    step = StepResult(name="install")
+    assert (step.op, step.command, step.exit_code, step.skipped_reason) == (
+        "exec",
+        None,
+        None,
+        None,
+    )
+    assert (step.stdout, step.stderr, step.stdout_bytes, step.stderr_bytes) == ("", "", 0, 0)
+    flags = (step.truncated, step.timed_out, step.cached, step.allow_failure)
+    assert flags == (False, False, False, False)
+
+
 def test_a_timeout_may_be_allowed_too() -> None:
     assert KILLED.model_copy(update={"allow_failure": True}).ok
 

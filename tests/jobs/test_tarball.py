@@ -226,6 +226,13 @@ def test_a_tarball_is_unpacked_whatever_compressed_it(
     assert (into / "d" / "a").stat().st_uid == os.geteuid()
 
 
+def test_a_name_may_be_long(into: Path) -> None:
+    name = "/".join(["a" * 254, *["b" * 255] * 3, "c"])
+    assert len(name) == 1024
+    unpack(BytesIO(entry(name) + END), into, BOUNDS)
+    assert (into / name).is_file()
+
+
 @pytest.mark.parametrize(
     ("members", "top"),
     [

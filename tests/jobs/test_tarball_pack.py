@@ -169,6 +169,14 @@ def test_a_project_of_too_many_files_is_refused(project: Path) -> None:
         packed(project, Bounds(files=5, bytes=10_000))
 
 
+def test_directories_count_as_files(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    assert pack(tmp_path, BytesIO(), Bounds(files=3, bytes=1)).files == 3
+    with pytest.raises(InvalidProject, match="over 2 files"):
+        packed(tmp_path, Bounds(files=2, bytes=1))
+
+
 def test_a_project_of_too_many_bytes_is_refused(project: Path) -> None:
     packed(project, Bounds(files=100, bytes=20))
     with pytest.raises(InvalidProject, match=r"over 19 bytes: .*, or raise REVALID_PROJECT_BYTES"):
