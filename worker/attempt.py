@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -17,8 +17,8 @@ from celery import Celery
 
 from jobs import events
 from jobs.blobs import BlobStore
-from jobs.connection import connect
-from jobs.errors import JobError, LeaseLost, PermanentError, TransientError
+from jobs.connection import broker_errors, connect
+from jobs.errors import BrokerUnavailable, JobError, LeaseLost, PermanentError
 from jobs.job import Job, parse_job
 from jobs.ledger import BEAT_S, Attempt, Ledger, Record
 from jobs.queue import parse_doorbell, ring
@@ -28,6 +28,9 @@ from worker.engine import Engine
 from worker.runner import Run
 
 PROGRESS_EVERY_S = 1.0
+FINISH_EVERY_S = 1.0
+FINISH_TIMEOUT_S = 300.0
+"""Seconds that a finished job's result is offered to a broker that does not answer."""
 
 Progress = Callable[[dict[str, Any]], None]
 """Takes a small, safe description of what the job is doing."""
@@ -47,6 +50,7 @@ class Attempts:
 
     def __init__(self, settings: Settings, url: str, app: Celery) -> None:
         self.settings = settings
+        self._url = url
         self._app = app
         self._work: asyncio.Task[Verdict] | None = None
         self._releasing = False
@@ -78,7 +82,8 @@ class Attempts:
         """
         try:
             job_id = parse_doorbell(message).job_id
-            attempt = self.ledger.claim(job_id, self.name)
+            with broker_errors(self._url):
+                attempt = self.ledger.claim(job_id, self.name)
         except PermanentError as error:
             log.error("message refused: %s", error)
             return {"refused": str(error)}
@@ -173,11 +178,10 @@ class Attempts:
         while True:
             await asyncio.sleep(BEAT_S)
             try:
-                if await asyncio.to_thread(self.ledger.beat, attempt):
-                    return
-            except TransientError as error:
-                if isinstance(error, LeaseLost):
-                    raise
+                with broker_errors(self._url):
+                    if await asyncio.to_thread(self.ledger.beat, attempt):
+                        return
+            except BrokerUnavailable as error:  # the lease decides, not a blip
                 log.warning("job %s: no heartbeat (%s)", attempt.job_id, error)
 
     async def _send(self, job_id: str, outbox: "asyncio.Queue[tuple[str, dict[str, Any]]]") -> None:
@@ -192,11 +196,21 @@ class Attempts:
 
     def _record(self, attempt: Attempt, result: JobResult) -> JobResult | None:
         reusable = result.verdict.judges_project and result.sandbox.fallback_reason is None
-        try:
-            self.ledger.finish(attempt, result.verdict, result.model_dump_json(), reusable=reusable)
-        except LeaseLost as error:
-            log.warning("%s", error)
-            return None
+        document = result.model_dump_json()
+        deadline = monotonic() + FINISH_TIMEOUT_S
+        while True:
+            try:
+                with broker_errors(self._url):
+                    self.ledger.finish(attempt, result.verdict, document, reusable=reusable)
+                break
+            except LeaseLost as error:
+                log.warning("%s", error)
+                return None
+            except BrokerUnavailable as error:
+                log.warning("job %s: result not recorded yet (%s)", attempt.job_id, error)
+                if monotonic() > deadline:
+                    raise
+                sleep(FINISH_EVERY_S)
         log.info("job %s: %s", attempt.job_id, result.verdict)
         return result
 

@@ -11,7 +11,7 @@ import psutil
 from celery import Celery
 
 from jobs.connection import broker_errors, connect
-from jobs.errors import TransientError, UnknownJob
+from jobs.errors import PermanentError, TransientError
 from jobs.fingerprint import fingerprint, worker_key
 from jobs.job import parse_job
 from jobs.ledger import Ledger, State
@@ -96,12 +96,12 @@ class Attendant(threading.Thread):
         for job_id in self._ledger.reap(OVERDUE_S):
             try:
                 record = self._ledger.record(job_id)
-            except UnknownJob:
-                continue
-            # Jobs that wait their turn have a doorbell in the queue; only an empty one lost some.
-            if record.state is State.QUEUED and not self._redis.llen(record.queue):
-                log.warning("job %s: its doorbell rings again", job_id)
-                ring(self._app, parse_job(record.job), record.queue)
+                # Jobs that wait their turn have a doorbell in the queue; an empty one lost some.
+                if record.state is State.QUEUED and not self._redis.llen(record.queue):
+                    log.warning("job %s: its doorbell rings again", job_id)
+                    ring(self._app, parse_job(record.job), record.queue)
+            except PermanentError as error:
+                log.warning("%s", error)
 
 
 def _is_pool_child(process: psutil.Process) -> bool:

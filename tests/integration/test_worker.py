@@ -109,6 +109,21 @@ def test_engine_that_is_gone_is_our_failure_or_a_fallback(
 
 
 @pytest.mark.dagger
+def test_lost_engine_session_is_our_failure_and_tried_again(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    worker = start_worker()
+    handle = client.submit(project, commands=["sleep 3; exit 5"], sandbox="dagger")
+    next(event for event in handle.events() if event.type == "step_started")
+    (session,) = worker.sessions()
+    session.kill()
+    result = handle.result(60)
+    assert (result.verdict, result.attempts) == (Verdict.FAILED, 1)
+    assert [step.exit_code for step in result.steps] == [5]
+    assert [event.type for event in handle.events()].count("step_started") == 2
+
+
+@pytest.mark.dagger
 def test_unknown_image_is_rejected_and_a_silent_registry_is_not(
     client: Client, start_worker: StartWorker, project: Path
 ) -> None:
@@ -169,6 +184,20 @@ def test_two_doorbells_run_a_job_once(
     assert handle.result(30).attempts == 1
     eventually(lambda: not client.redis.llen("revalid.interactive"))
     assert [event.type for event in handle.events()].count("started") == 1
+
+
+def test_cut_connections_do_not_run_a_job_again(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    worker = start_worker()
+    handle = client.submit(project, commands=["sleep 4; echo done"], sandbox="local")
+    next(event for event in handle.events() if event.type == "step_started")
+    client.redis.client_kill_filter(_type="normal", skipme=True)
+    result = handle.result(30)
+    assert (result.verdict, result.attempts) == (Verdict.PASSED, 1)
+    assert [event.type for event in handle.events()].count("started") == 1
+    assert worker.process.poll() is None
+    assert client.submit(project, commands=["true"], sandbox="local").result(30).verdict == "passed"
 
 
 def test_environment_reaches_no_command(
