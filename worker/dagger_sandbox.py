@@ -38,6 +38,7 @@ class DaggerSandbox:
     """
 
     kind: Literal["dagger", "local"] = "dagger"
+    host_root = ""
 
     def __init__(
         self,

@@ -57,6 +57,7 @@ class LocalSandbox:
         self._lock, self._stop = asyncio.Lock(), asyncio.Event()
         self._removed = False
         self._directory = _make_directory(scratch)
+        self.host_root = str(self._directory / "root")
         self._files = Files(self._directory / "root", protected)
         self._files.make_directory("open", self.workdir)
 

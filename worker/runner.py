@@ -112,6 +112,7 @@ class Run:
         try:
             self.emit("sandbox", {**self.sandbox.model_dump(), "image": self.job.image})
             self.emit("plan", plan_event(plan))
+            self.scrubber = Scrubber(self._secrets.values(), root=sandbox.host_root)
             sandbox.with_envs(self.job.env)
             for name, value in self._secrets.items():
                 sandbox.with_secret(name, value)

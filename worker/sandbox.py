@@ -74,6 +74,8 @@ class Sandbox(Protocol):
 
     kind: Literal["dagger", "local"]
     workdir: str
+    host_root: str
+    """The worker's directory that is the sandbox's ``/``; empty for a container."""
 
     async def exec(
         self,

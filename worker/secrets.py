@@ -62,9 +62,13 @@ class Scrubber:
     """Replaces secret values, also where they are encoded or cut at an end.
 
     Values under 4 characters are not looked for: they stand in ordinary text.
+
+    Args:
+        root: The worker's directory that is the sandbox's ``/``; it is left out of paths.
     """
 
-    def __init__(self, values: Iterable[str]) -> None:
+    def __init__(self, values: Iterable[str], *, root: str = "") -> None:
+        self._root = root
         forms: set[str] = set()
         for value in values:
             for line in {value, *value.splitlines()}:
@@ -76,12 +80,13 @@ class Scrubber:
 
     @property
     def longest(self) -> int:
-        """Length of the longest form, 0 where there is nothing to scrub."""
-        return len(self._forms[0]) if self._forms else 0
+        """Length of the longest text that is looked for, 0 where there is none."""
+        return max(len(self._root), len(self._forms[0]) if self._forms else 0)
 
     def text(self, text: str) -> str:
         """``text`` with every value masked."""
-        return self._pattern.sub(MASK, text) if self._pattern else text
+        text = self._pattern.sub(MASK, text) if self._pattern else text
+        return text.replace(self._root, "") if self._root else text
 
     def before_cut(self, text: str) -> str:
         """The same for text that was cut at its end, perhaps within a value."""

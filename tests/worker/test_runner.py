@@ -173,6 +173,14 @@ async def test_secret_reaches_the_command_and_nothing_else(make_run: MakeRun) ->
     assert run.steps[0].stdout == "got ***\n"
 
 
+async def test_output_names_paths_as_in_a_container(make_run: MakeRun) -> None:
+    run = make_run("pwd; ls $PWD/none")
+    await run.execute()
+    assert run.steps[0].stdout == "/workspace\n"
+    assert "/workspace/none" in run.steps[0].stderr
+    assert "revalid-" not in run.steps[0].stderr
+
+
 async def test_refused_secret_rejects_before_any_step(make_run: MakeRun) -> None:
     run = make_run("true", secrets={"X": "env://PATH"}, environ={"PATH": "/bin"})
     with pytest.raises(PolicyRefused):
