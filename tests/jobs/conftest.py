@@ -1,12 +1,14 @@
 """Fixtures of these tests."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from jobs.connection import connect
-from jobs.ledger import Ledger
+from jobs.ledger import Attempt, Ledger, Submitted
+from tests.jobs.ledgers import JOB, claim
 
 
 @pytest.fixture
@@ -28,3 +30,24 @@ def full(redis: Redis) -> Iterator[None]:
     redis.config_set("maxmemory", 1)
     yield
     redis.config_set("maxmemory", 0)
+
+
+@pytest.fixture
+def queued(ledger: Ledger) -> Ledger:
+    """The ledger, with the job queued."""
+    assert ledger.submit(JOB, "q") is Submitted.NEW
+    return ledger
+
+
+@pytest.fixture
+def attempt(queued: Ledger) -> Attempt:
+    """The job's first attempt, running."""
+    return claim(queued)
+
+
+@pytest.fixture
+def into(tmp_path: Path) -> Path:
+    """An empty directory, alone in another."""
+    made = tmp_path / "around" / "into"
+    made.mkdir(parents=True)
+    return made

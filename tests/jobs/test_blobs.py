@@ -147,6 +147,13 @@ def test_a_store_that_takes_nothing(large: BlobStore, directory: Path) -> None:
     assert str(caught.value).splitlines() == [str(caught.value)]
 
 
+def test_a_store_that_gives_nothing(large: BlobStore, directory: Path, tmp_path: Path) -> None:
+    directory.mkdir()
+    (directory / KEY).symlink_to(KEY)
+    with pytest.raises(BrokerUnavailable, match=r"^blob store file://.* did not answer: .*$"):
+        fetch(large, tmp_path)
+
+
 @pytest.mark.parametrize("url", ["ftp://host/blobs", "blobs", "file://relative/blobs"])
 def test_a_url_of_no_store_is_refused(raw: Redis, url: str) -> None:
     store = BlobStore(raw, url=url, redis_bytes=0, ttl_s=TTL_S)

@@ -8,7 +8,8 @@ from redis import Redis
 
 from jobs import events
 from jobs.connection import connect, connect_async
-from jobs.events import Event, append, read, read_async
+from jobs.errors import InvalidJob
+from jobs.events import Event, append, check_position, read, read_async
 from jobs.ledger import EVENTS_MAX, Ledger, events_key
 from jobs.result import Verdict
 from tests.jobs.samples import make_job, until
@@ -105,6 +106,20 @@ def test_the_ledgers_own_events_are_read_as_well(redis: Redis, ledger: Ledger) -
         ("finished", {"verdict": "failed"}, True),
     ]
     assert redis.exists(events_key(job.id))
+
+
+@pytest.mark.parametrize("after", ["0", "1732370000000", "1732370000000-0", "9" * 19])
+def test_a_position_is_one_that_redis_takes(after: str, redis: Redis) -> None:
+    check_position(after)
+    assert read(redis, "a", after, block_s=NO_WAIT) == []
+
+
+@pytest.mark.parametrize("after", ["", "$", "+", "-1", "1-", "1-2-3", "a", "1\n", "9" * 20, "1-$"])
+def test_what_is_no_position_is_refused(after: str) -> None:
+    with pytest.raises(
+        InvalidJob, match=r"^event id .*: give the id of an event, or 0 for the fir"
+    ):
+        check_position(after)
 
 
 def test_only_finished_is_the_last() -> None:

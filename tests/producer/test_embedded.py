@@ -128,12 +128,13 @@ def test_a_comma_in_a_path_is_refused_since_it_would_name_two() -> None:
 def test_a_worker_is_started_for_the_job_and_leaves_nothing(
     embedded_settings: Settings, own_client: Client, submission: Submission
 ) -> None:
+    before = psutil.Process().children(recursive=True)
     with Crew(embedded_settings, own_client) as crew:
         handle = crew.submit(submission)
         result = handle.result(timeout_s=60)
         crew.check(submission)
         queue = handle.status().queue
-        children = psutil.Process().children(recursive=True)
+        children = set(psutil.Process().children(recursive=True)) - set(before)
     assert result.verdict is Verdict.PASSED
     assert result.steps[0].stdout == "hello\n"
     assert queue != queue_name(Lane.INTERACTIVE)

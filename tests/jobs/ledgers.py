@@ -1,0 +1,37 @@
+"""One job in a ledger, and what happens to it."""
+
+from redis import Redis
+
+from jobs.events import read
+from jobs.job import Job
+from jobs.ledger import RUNNING_KEY, Attempt, Ledger
+from jobs.result import Verdict
+from tests.jobs.samples import make_job
+
+JOB = make_job()
+RESULT = '{"a": "result"}'
+OVERDUE_S = 3_600
+
+
+def claim(ledger: Ledger, job: Job = JOB) -> Attempt:
+    made = ledger.claim(job.id, "host:1")
+    assert made is not None
+    return made
+
+
+def finish(ledger: Ledger, attempt: Attempt, verdict: Verdict = Verdict.PASSED) -> None:
+    ledger.finish(attempt, verdict, RESULT, reusable=verdict.judges_project)
+
+
+def end_lease(redis: Redis, job: Job = JOB) -> None:
+    """As if the job's lease had ended a while ago."""
+    assert redis.zadd(RUNNING_KEY, {job.id: 1}, xx=True, ch=True) == 1
+
+
+def events(redis: Redis) -> list[str]:
+    return [event.type for event in read(redis, JOB.id, "0")]
+
+
+def server_time(redis: Redis) -> float:
+    seconds, microseconds = redis.time()
+    return float(seconds + microseconds // 1000 / 1000)

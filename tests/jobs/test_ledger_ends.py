@@ -1,0 +1,231 @@
+"""The ledger: how jobs end, are given back, and are kept; and what a full broker leaves of it."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from threading import Barrier
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from jobs.connection import broker_errors, connect
+from jobs.errors import BrokerUnavailable, LeaseLost
+from jobs.events import read
+from jobs.ledger import (
+    QUEUED_KEY,
+    RUNNING_KEY,
+    Attempt,
+    Ledger,
+    State,
+    Submitted,
+    events_key,
+    job_key,
+)
+from jobs.result import Verdict
+from tests.jobs.ledgers import (
+    JOB,
+    OVERDUE_S,
+    RESULT,
+    claim,
+    end_lease,
+    events,
+    finish,
+    server_time,
+)
+from tests.jobs.samples import make_job
+
+
+def test_a_result_is_recorded_once(queued: Ledger, attempt: Attempt, redis: Redis) -> None:
+    queued.finish(attempt, Verdict.FAILED, RESULT, reusable=True)
+    before = queued.record(JOB.id)
+    with pytest.raises(LeaseLost, match="came too late; not recorded"):
+        queued.finish(attempt, Verdict.PASSED, "{}", reusable=True)
+    assert queued.record(JOB.id) == before
+    assert (before.state, before.verdict, before.result) == (State.DONE, Verdict.FAILED, RESULT)
+    assert events(redis) == ["queued", "started", "finished"]
+    assert redis.zrange(RUNNING_KEY, 0, -1) == []
+
+
+def test_a_queued_job_is_cancelled_at_once(queued: Ledger, redis: Redis) -> None:
+    assert queued.cancel(JOB.id) is State.QUEUED
+    record = queued.record(JOB.id)
+    assert (record.state, record.verdict, record.result) == (State.DONE, Verdict.CANCELLED, None)
+    assert record.cancelled
+    assert record.finished_at is not None
+    assert queued.claim(JOB.id, "host:1") is None
+    assert redis.zrange(QUEUED_KEY, 0, -1) == []
+    (*_, last) = read(redis, JOB.id, "0")
+    assert (last.type, last.data) == ("finished", {"verdict": "cancelled"})
+
+
+def test_a_running_job_learns_of_its_cancelling_by_a_heartbeat(
+    queued: Ledger, attempt: Attempt, redis: Redis
+) -> None:
+    assert queued.beat(attempt) is False
+    assert queued.cancel(JOB.id) is State.RUNNING
+    assert queued.record(JOB.id).cancelled
+    assert queued.beat(attempt) is True
+    assert queued.record(JOB.id).state is State.RUNNING
+    finish(queued, attempt, Verdict.CANCELLED)
+    assert events(redis) == ["queued", "started", "cancelling", "finished"]
+
+
+def test_cancelling_outlives_the_attempt(queued: Ledger, attempt: Attempt, redis: Redis) -> None:
+    queued.cancel(JOB.id)
+    end_lease(redis)
+    assert queued.beat(claim(queued)) is True
+
+
+def test_a_done_job_stays_as_it_is_when_cancelled(queued: Ledger, attempt: Attempt) -> None:
+    finish(queued, attempt)
+    before = queued.record(JOB.id)
+    assert queued.cancel(JOB.id) is State.DONE
+    assert queued.record(JOB.id) == before
+
+
+def test_a_released_job_is_claimed_at_once(queued: Ledger, attempt: Attempt, redis: Redis) -> None:
+    assert queued.release(attempt) is True
+    assert queued.record(JOB.id).state is State.QUEUED
+    assert redis.zrange(RUNNING_KEY, 0, -1) == []
+    second = claim(queued)
+    assert (second.number, second.fence) == (2, attempt.fence + 1)
+    assert events(redis) == ["queued", "started", "requeued", "started"]
+
+
+def test_the_reaper_returns_a_job_whose_lease_ended(
+    queued: Ledger, attempt: Attempt, redis: Redis
+) -> None:
+    assert queued.reap(OVERDUE_S) == []
+    end_lease(redis)
+    assert queued.reap(OVERDUE_S) == [JOB.id]
+    assert queued.record(JOB.id).state is State.QUEUED
+    assert events(redis)[-1] == "requeued"
+    assert queued.reap(OVERDUE_S) == []
+    assert claim(queued).number == attempt.number + 1
+
+
+def test_the_reaper_names_jobs_that_wait_for_long_once_a_while(
+    queued: Ledger, redis: Redis
+) -> None:
+    assert queued.reap(OVERDUE_S) == []
+    redis.zadd(QUEUED_KEY, {JOB.id: (server_time(redis) - OVERDUE_S) * 1000})
+    assert queued.reap(OVERDUE_S) == [JOB.id]
+    assert queued.reap(OVERDUE_S) == []
+    assert events(redis) == ["queued"]
+
+
+def test_a_released_job_has_waited_since_its_release(
+    queued: Ledger, attempt: Attempt, redis: Redis
+) -> None:
+    before = server_time(redis)
+    queued.release(attempt)
+    since = redis.zscore(QUEUED_KEY, JOB.id)
+    assert since is not None
+    assert before <= since / 1000 <= server_time(redis)
+    assert queued.reap(OVERDUE_S) == []
+
+
+def test_a_done_job_is_kept_for_a_time(queued: Ledger, attempt: Attempt, redis: Redis) -> None:
+    keys = job_key(JOB.id), events_key(JOB.id)
+    assert [redis.ttl(key) for key in keys] == [-1, -1]
+    finish(queued, attempt)
+    assert all(0 < redis.pttl(key) <= 600_000 for key in keys)
+
+
+def test_a_job_cancelled_before_it_ran_is_kept_for_a_time(queued: Ledger, redis: Redis) -> None:
+    queued.cancel(JOB.id)
+    assert all(0 < redis.pttl(key) <= 600_000 for key in (job_key(JOB.id), events_key(JOB.id)))
+
+
+def test_every_time_is_the_servers(
+    ledger: Ledger, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = server_time(redis)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    ledger.submit(JOB, "q")
+    finish(ledger, claim(ledger))
+    monkeypatch.undo()
+    record = ledger.record(JOB.id)
+    times: list[datetime | None] = [record.queued_at, record.started_at, record.finished_at]
+    stamps = [moment.timestamp() for moment in times if moment is not None]
+    assert len(stamps) == 3
+    stamps = [before, *stamps, server_time(redis)]
+    assert stamps == sorted(stamps)
+
+
+def test_a_cancelled_job_ended_when_it_was_cancelled(queued: Ledger, redis: Redis) -> None:
+    before = server_time(redis)
+    queued.cancel(JOB.id)
+    finished = queued.record(JOB.id).finished_at
+    assert finished is not None
+    assert before <= finished.timestamp() <= server_time(redis)
+
+
+def test_a_job_started_when_its_first_attempt_did(
+    queued: Ledger, attempt: Attempt, redis: Redis
+) -> None:
+    redis.hset(job_key(JOB.id), "started_at", 1_000)
+    queued.release(attempt)
+    claim(queued)
+    started = queued.record(JOB.id).started_at
+    assert started is not None
+    assert started.timestamp() == 1
+
+
+def test_a_full_broker_changes_nothing(
+    queued: Ledger, attempt: Attempt, redis: Redis, request: pytest.FixtureRequest
+) -> None:
+    def everything() -> list[Any]:
+        jobs = [JOB.id, errored.id]
+        hashes = [redis.hgetall(job_key(job_id)) for job_id in jobs]
+        streams = [redis.xrange(events_key(job_id)) for job_id in jobs]
+        sets = [redis.zrange(key, 0, -1, withscores=True) for key in (QUEUED_KEY, RUNNING_KEY)]
+        return [*hashes, *streams, *sets, redis.dbsize()]
+
+    errored = make_job(nonce="1")
+    queued.submit(errored, "q")
+    finish(queued, claim(queued, errored), Verdict.ERRORED)
+    before = everything()
+    request.getfixturevalue("full")
+    for act in (
+        lambda: queued.submit(make_job(nonce="2"), "q"),
+        lambda: queued.submit(errored, "q"),
+        lambda: queued.cancel(JOB.id),
+        lambda: finish(queued, attempt),
+    ):
+        with pytest.raises(BrokerUnavailable, match="is full"), broker_errors("redis://host"):
+            act()
+    assert everything() == before
+
+
+def test_a_full_broker_still_returns_jobs_to_the_queue(
+    queued: Ledger, attempt: Attempt, redis: Redis, request: pytest.FixtureRequest
+) -> None:
+    end_lease(redis)
+    request.getfixturevalue("full")
+    assert queued.reap(OVERDUE_S) == [attempt.job_id]
+    assert queued.record(JOB.id).state is State.QUEUED
+
+
+def test_of_two_workers_one_claims_a_job(valkey_url: str) -> None:
+    made = [make_job(nonce=str(number)) for number in range(40)]
+    together = Barrier(2)
+
+    def work(worker: str) -> tuple[list[Submitted], list[Attempt | None]]:
+        with connect(valkey_url) as client:
+            ledger = Ledger(client)
+            submitted, claimed = [], []
+            for job in made:
+                together.wait(10)
+                submitted.append(ledger.submit(job, "q"))
+                together.wait(10)
+                claimed.append(ledger.claim(job.id, worker))
+        return submitted, claimed
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(work, ["host:1", "host:2"])
+    for pair in zip(one[0], other[0], strict=True):
+        assert sorted(pair) == [Submitted.JOINED, Submitted.NEW]
+    for first, second in zip(one[1], other[1], strict=True):
+        assert (first is None) != (second is None)
