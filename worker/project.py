@@ -46,7 +46,7 @@ def fetch_project(
             with packed.open("rb") as content:
                 digest = tarball.digest(content)
         else:
-            blobs.fetch(source.digest, source.size_bytes, packed)
+            blobs.fetch(source.digest, packed)
             digest = source.digest
         with packed.open("rb") as content:
             summary = tarball.unpack(content, root, bounds)

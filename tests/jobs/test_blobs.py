@@ -48,7 +48,7 @@ def put(store: BlobStore, data: bytes = DATA) -> None:
 
 
 def fetch(store: BlobStore, tmp_path: Path) -> bytes:
-    store.fetch(DIGEST, len(DATA), tmp_path / "fetched")
+    store.fetch(DIGEST, tmp_path / "fetched")
     return (tmp_path / "fetched").read_bytes()
 
 

@@ -210,7 +210,7 @@ def test_a_large_project_goes_to_the_object_store(
     update = {"embedded": True, "home": tmp_path / "home"}
     with Client(small.model_copy(update=update)) as client:
         source = json.loads(client.submit(project).status().job)["source"]
-        client.blobs.fetch(source["digest"], source["size_bytes"], tmp_path / "fetched")
+        client.blobs.fetch(source["digest"], tmp_path / "fetched")
         assert client.redis.keys("revalid:blob:*") == []
     assert (tmp_path / "fetched").stat().st_size == source["size_bytes"]
     assert any((tmp_path / "home" / "blobs").iterdir())
