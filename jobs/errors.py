@@ -9,7 +9,7 @@
         PolicyRefused         asks for what this worker does not allow
         InvalidSettings       a setting is unknown or has a bad value
         UnknownJob            no job has this id
-      TransientError          retried: our side failed
+      TransientError          our side failed; the same job may pass later
         BrokerUnavailable     Redis is not reached
         WorkerUnavailable     no worker takes the job
         EngineUnavailable     no Dagger engine answers

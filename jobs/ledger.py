@@ -59,13 +59,18 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A job as the ledger holds it; ``job`` and ``result`` are JSON."""
+    """A job as the ledger holds it; ``job`` and ``result`` are JSON.
+
+    Attributes:
+        released: Attempts that gave the job back; the others before the last lost their worker.
+    """
 
     job: str
     queue: str
     state: State
     verdict: Verdict | None
     attempts: int
+    released: int
     worker: str
     cancelled: bool
     queued_at: datetime
@@ -161,15 +166,16 @@ class Ledger:
         """Give a job back to the queue before its lease ends; the caller rings the doorbell."""
         return bool(self._run(self._release, attempt.job_id, attempt.fence) == "QUEUED")
 
-    def reap(self, overdue_s: float) -> list[str]:
-        """Return jobs whose lease ended to the queue.
+    def reap(self, overdue_s: float) -> tuple[list[str], list[str]]:
+        """Return jobs whose lease ended to the queue; an attempt that lives may still go on.
 
         Returns:
-            Ids of queued jobs whose doorbell may be lost: those, and jobs that have waited for
-            ``overdue_s`` seconds since they were last returned here.
+            Ids of those jobs, and ids of jobs that have waited for ``overdue_s`` seconds since they
+            were last returned here: the doorbell of the first has to ring, that of the others may
+            be lost.
         """
-        answer = self._reap(keys=[QUEUED_KEY, RUNNING_KEY], args=[int(overdue_s * 1000)])
-        return [str(job_id) for job_id in answer]
+        expired, waiting = self._reap(keys=[QUEUED_KEY, RUNNING_KEY], args=[int(overdue_s * 1000)])
+        return list(map(str, expired)), list(map(str, waiting))
 
     def cancel(self, job_id: str) -> State:
         """Ask that a job ends: a queued one is done at once, a running one within seconds.
@@ -221,6 +227,7 @@ def decode_record(fields: dict[str, str]) -> Record:
         state=State(fields["state"]),
         verdict=Verdict(verdict) if verdict else None,
         attempts=int(fields.get("attempts", 0)),
+        released=int(fields.get("released", 0)),
         worker=fields.get("worker", ""),
         cancelled=fields.get("cancel") == "1",
         queued_at=queued_at,

@@ -173,6 +173,8 @@ class Client:
                 submission.tarball.seek(0)
                 self.blobs.put(submission.tarball, job.source.digest, submission.size)
             submitted = self.ledger.submit(job, queue)
+            if submitted is Submitted.NEW:
+                self.app.backend.forget(job.id)  # Celery never overwrites an earlier success
             if submitted is not Submitted.REUSED:
                 ring(self.app, job, queue)
         return JobHandle(job.id, self, submitted)

@@ -100,7 +100,7 @@ def prepare(
 def _pack(project: Path | bytes, into: BinaryIO, bounds: tarball.Bounds) -> None:
     if isinstance(project, bytes):
         into.write(project)
-    elif project.is_file():
+    elif _is_file(project):
         try:
             with project.open("rb") as file:
                 while chunk := file.read(1 << 20):
@@ -116,3 +116,10 @@ def _pack(project: Path | bytes, into: BinaryIO, bounds: tarball.Bounds) -> None
         if isinstance(project, bytes):
             raise
         raise InvalidProject(f"project {project}: {error}") from None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise InvalidProject(f"project {str(path)[:80]}: {error.strerror}") from None

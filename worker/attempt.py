@@ -14,11 +14,12 @@ from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from celery import Celery
+from celery.exceptions import Ignore
 
 from jobs import events
 from jobs.blobs import BlobStore
 from jobs.connection import broker_errors, connect
-from jobs.errors import BrokerUnavailable, JobError, LeaseLost, PermanentError
+from jobs.errors import BrokerUnavailable, JobError, LeaseLost, PermanentError, TransientError
 from jobs.job import Job, parse_job
 from jobs.ledger import BEAT_S, Attempt, Ledger, Record
 from jobs.queue import parse_doorbell, ring
@@ -27,6 +28,7 @@ from jobs.settings import Settings
 from worker.engine import Engine
 from worker.runner import Run
 
+MAX_CRASHES = 3
 PROGRESS_EVERY_S = 1.0
 FINISH_EVERY_S = 1.0
 FINISH_TIMEOUT_S = 300.0
@@ -89,9 +91,15 @@ class Attempts:
             return {"refused": str(error)}
         if attempt is None:
             log.info("job %s: done or under way elsewhere", job_id)
-            return {"job": job_id, "duplicate": True}
+            raise Ignore  # the other attempt's state stands in the result backend
         record = self.ledger.record(job_id)
-        result = self._attempt(attempt, record, progress)
+        if attempt.number - 1 - record.released >= MAX_CRASHES:
+            crashed = TransientError(
+                f"the job ended its worker {MAX_CRASHES} times: see their logs"
+            )
+            result = self._record(attempt, _unrun(attempt, record, Verdict.ERRORED, crashed))
+        else:
+            result = self._attempt(attempt, record, progress)
         if result is None:
             return {"job": job_id, "lost": True}
         failed = result.failed_step
@@ -106,7 +114,7 @@ class Attempts:
         try:
             job = parse_job(record.job)
         except PermanentError as error:
-            return self._record(attempt, _refused(attempt, record, error))
+            return self._record(attempt, _unrun(attempt, record, Verdict.REJECTED, error))
         with tempfile.TemporaryDirectory(
             prefix="revalid-", dir=self.settings.scratch, ignore_cleanup_errors=True
         ) as scratch:
@@ -124,8 +132,10 @@ class Attempts:
             except _Released:
                 log.info("job %s: returned to the queue", job.id)
                 if self.ledger.release(attempt):
-                    ring(self._app, job, record.queue)
+                    ring(self._app, job, self.ledger.record(job.id).queue)
                 return None
+            finally:
+                self._releasing = False
         return self._record(attempt, result)
 
     def _pass_on(self, reports: "SimpleQueue[dict[str, Any] | None]", progress: Progress) -> None:
@@ -134,7 +144,10 @@ class Attempts:
         while (report := reports.get()) is not None:
             if monotonic() - last >= PROGRESS_EVERY_S:
                 last = monotonic()
-                progress(report)
+                try:
+                    progress(report)
+                except Exception as error:  # nobody sees it, but the job goes on
+                    log.warning("progress not reported (%s)", error)
 
     async def _run(
         self, job: Job, attempt: Attempt, record: Record, scratch: Path, progress: Progress
@@ -254,10 +267,10 @@ def _report(
     )
 
 
-def _refused(attempt: Attempt, record: Record, error: PermanentError) -> JobResult:
+def _unrun(attempt: Attempt, record: Record, verdict: Verdict, error: JobError) -> JobResult:
     return JobResult(
         id=attempt.job_id,
-        verdict=Verdict.REJECTED,
+        verdict=verdict,
         error=str(error),
         image="",
         attempts=attempt.number,

@@ -52,6 +52,8 @@ class Attendant(threading.Thread):
                 self._alive.touch()
             except TransientError as error:
                 log.warning("%s", error)
+            except Exception:  # the next round may do better; without rounds nothing is reaped
+                log.exception("the attendant's round failed")
             if self._stop_asked.wait(ROUND_S):
                 return
 
@@ -93,11 +95,13 @@ class Attendant(threading.Thread):
         self._ended.set()
 
     def _reap(self) -> None:
-        for job_id in self._ledger.reap(OVERDUE_S):
+        expired, waiting = self._ledger.reap(OVERDUE_S)
+        for job_id in (*expired, *waiting):
             try:
                 record = self._ledger.record(job_id)
                 # Jobs that wait their turn have a doorbell in the queue; an empty one lost some.
-                if record.state is State.QUEUED and not self._redis.llen(record.queue):
+                lost = job_id in expired or not self._redis.llen(record.queue)
+                if record.state is State.QUEUED and lost:
                     log.warning("job %s: its doorbell rings again", job_id)
                     ring(self._app, parse_job(record.job), record.queue)
             except PermanentError as error:

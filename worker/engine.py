@@ -122,7 +122,8 @@ class Engine:
         if image not in self._bases:
             pinned = await self.pin(image)
             made = client.container().from_(pinned).with_directory(WORKDIR, client.directory())
-            made = made.with_workdir(WORKDIR).with_env_variable("CI", "true")
+            # As root: an image's own user may not write to the workdir, nor the wrapper its report.
+            made = made.with_user("0").with_workdir(WORKDIR).with_env_variable("CI", "true")
             self._bases[image] = await self.guard(made.sync())
         return self._bases[image]
 

@@ -18,7 +18,7 @@ from worker import sandbox
 from worker.sandbox import ExecResult, OnOutput, StepFailed, Stream
 
 SHELL = "/bin/sh"
-MARKER = "REVALID_SANDBOX"
+MARKER = "_SANDBOX_OF_REVALID"
 LIVE_S = 0.25
 KILL_BOUND_S = 10.0
 _POLL_S = 0.02

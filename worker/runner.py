@@ -120,10 +120,10 @@ class Run:
                 if planned.inputs != ():  # a setup step, which sees no file, may provide some
                     await self._note_tools(sandbox, plan)
                 await self._take(index, planned, sandbox, project)
+            self.notes.extend(note for note in plan.notes if note not in self.notes)
+            return self._verdict()
         finally:
             await sandbox.close()
-        self.notes.extend(note for note in plan.notes if note not in self.notes)
-        return self._verdict()
 
     async def _open(self) -> Sandbox:
         policy = self.job.sandbox or self.settings.sandbox_policy
@@ -170,7 +170,8 @@ class Run:
         name = describe_step(step)
         skipped = self._why_not(planned)
         if skipped is None:
-            self._checked |= not planned.install
+            optional = isinstance(step, Exec) and step.allow_failure
+            self._checked |= not (planned.install or optional)
             self.emit("step_started", started_event(index, step))
             try:
                 await self._restore(planned, sandbox, project)
@@ -218,13 +219,16 @@ class Run:
             return self._file_result(name, planned, 0, said, "", started)
         limit = min(step.timeout_s or self.job.limits.command_timeout_s, self._time_left())
         live = LiveOutput(self.emit, index, self.scrubber, self._live_budget)
-        ran = await sandbox.exec(
-            step.command,
-            timeout_s=max(limit, 0.1),
-            output_bytes=self._output_cap(),
-            reuse=planned.reuse,
-            on_output=live.feed,
-        )
+        try:
+            ran = await sandbox.exec(
+                step.command,
+                timeout_s=max(limit, 0.1),
+                output_bytes=self._output_cap(),
+                reuse=planned.reuse,
+                on_output=live.feed,
+            )
+        except StepFailed as error:  # the project removed its workdir, or the line is too long
+            return self._file_result(name, planned, 1, "", str(error), started)
         live.finish()
         for stream in (ran.stdout, ran.stderr):
             self._output_left -= len(stream.head) + len(stream.tail)
@@ -252,6 +256,7 @@ class Run:
         return StepResult(
             name=name,
             op=planned.step.op,
+            command=getattr(planned.step, "command", None),
             exit_code=code,
             stdout=kept,
             stderr=self.scrubber.text(failed),

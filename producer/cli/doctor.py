@@ -121,7 +121,7 @@ def _probe(settings: Settings) -> dict[str, object]:
     """Ask in a child, since nothing on this side may import dagger."""
     bound = settings.connect_timeout_s + _PROBE_MARGIN_S
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "worker.probe", "--json"],
+        [sys.executable, "-P", "-m", "worker.probe"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

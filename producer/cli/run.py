@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from jobs import events
-from jobs.errors import JobError
+from jobs.errors import InvalidProject, JobError
 from jobs.ledger import Submitted, job_key
 from jobs.settings import Settings, load_settings
 from jobs.steps import RefreshFromHost
@@ -48,7 +48,10 @@ def replay(trajectory: Path, project: Path | None, options: JobOptions, *, json:
 
 def settings_for(project: Path | None) -> Settings:
     """The settings, without a ``.env`` that belongs to the project: it must not configure us."""
-    inside = project is not None and Path.cwd().is_relative_to(project.resolve())
+    try:
+        inside = project is not None and Path.cwd().is_relative_to(project.resolve())
+    except (OSError, RuntimeError) as error:
+        raise InvalidProject(f"project {str(project)[:80]}: {error}") from None
     return load_settings(env_file=None) if inside else load_settings()
 
 

@@ -31,10 +31,10 @@ def read_trajectory(path: Path) -> list[Step]:
         where = f"trajectory {path}, line {number}"
         try:
             steps.append(_STEP.validate_python(json.loads(line)))
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise InvalidJob(f"{where}: not JSON ({error}); write one step a line") from None
         except ValidationError as error:
             raise InvalidJob(f"{where}: {describe(error)}") from None
+        except (ValueError, RecursionError) as error:
+            raise InvalidJob(f"{where}: not JSON ({error}); write one step a line") from None
     if not steps:
         raise InvalidJob(f"trajectory {path}: no step in it; write one JSON object a line")
     return steps

@@ -186,6 +186,23 @@ def test_two_doorbells_run_a_job_once(
     assert [event.type for event in handle.events()].count("started") == 1
 
 
+def test_job_that_kills_its_worker_ends_after_three(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    worker = start_worker()
+    handle = client.submit(project, commands=["sleep 600"], sandbox="local")
+    for crash in range(1, 4):
+        eventually(lambda n=crash: handle.status().attempts == n and worker.children())  # type: ignore[misc]
+        eventually(lambda: client.redis.zscore("revalid:running", handle.id))
+        for child in worker.children():
+            child.kill()
+        client.redis.zadd("revalid:running", {handle.id: 0})
+    result = handle.result(60)
+    assert (result.verdict, result.attempts) == (Verdict.ERRORED, 4)
+    assert "ended its worker 3 times" in str(result.error)
+    assert client.submit(project, commands=["true"], sandbox="local").result(30).verdict == "passed"
+
+
 def test_cut_connections_do_not_run_a_job_again(
     client: Client, start_worker: StartWorker, project: Path
 ) -> None:

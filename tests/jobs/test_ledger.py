@@ -104,7 +104,8 @@ def test_an_attempt_of_an_earlier_run_is_refused_in_the_next(
     finish(queued, attempt, Verdict.ERRORED)
     queued.submit(JOB, "q")
     second = claim(queued)
-    assert (second.number, second.fence) == (1, attempt.fence + 1)
+    assert second.number == 1
+    assert second.fence > attempt.fence
     with pytest.raises(LeaseLost):
         finish(queued, attempt)
     finish(queued, second, Verdict.FAILED)
@@ -183,7 +184,7 @@ def test_a_heartbeat_in_time_saves_an_ended_lease(
     end_lease(redis)
     assert queued.beat(attempt) is False
     assert queued.claim(JOB.id, "host:2") is None
-    assert queued.reap(OVERDUE_S) == []
+    assert queued.reap(OVERDUE_S) == ([], [])
 
 
 STALE: list[Callable[[Ledger, Attempt], Any]] = [

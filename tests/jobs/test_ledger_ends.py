@@ -89,29 +89,45 @@ def test_a_released_job_is_claimed_at_once(queued: Ledger, attempt: Attempt, red
     assert queued.record(JOB.id).state is State.QUEUED
     assert redis.zrange(RUNNING_KEY, 0, -1) == []
     second = claim(queued)
-    assert (second.number, second.fence) == (2, attempt.fence + 1)
+    assert second.number == 2
+    assert second.fence > attempt.fence
     assert events(redis) == ["queued", "started", "requeued", "started"]
 
 
 def test_the_reaper_returns_a_job_whose_lease_ended(
     queued: Ledger, attempt: Attempt, redis: Redis
 ) -> None:
-    assert queued.reap(OVERDUE_S) == []
+    assert queued.reap(OVERDUE_S) == ([], [])
     end_lease(redis)
-    assert queued.reap(OVERDUE_S) == [JOB.id]
+    assert queued.reap(OVERDUE_S) == ([JOB.id], [])
     assert queued.record(JOB.id).state is State.QUEUED
     assert events(redis)[-1] == "requeued"
-    assert queued.reap(OVERDUE_S) == []
+    assert queued.reap(OVERDUE_S) == ([], [])
     assert claim(queued).number == attempt.number + 1
+
+
+def test_an_attempt_goes_on_after_its_lease_until_somebody_else_claims(
+    queued: Ledger, attempt: Attempt, redis: Redis
+) -> None:
+    end_lease(redis)
+    assert queued.reap(OVERDUE_S) == ([JOB.id], [])
+    assert queued.beat(attempt) is False
+    assert queued.record(JOB.id).state is State.RUNNING
+    assert queued.claim(JOB.id, "host:2") is None
+    end_lease(redis)
+    queued.reap(OVERDUE_S)
+    finish(queued, attempt)
+    assert queued.record(JOB.id).verdict is Verdict.PASSED
+    assert queued.claim(JOB.id, "host:2") is None
 
 
 def test_the_reaper_names_jobs_that_wait_for_long_once_a_while(
     queued: Ledger, redis: Redis
 ) -> None:
-    assert queued.reap(OVERDUE_S) == []
+    assert queued.reap(OVERDUE_S) == ([], [])
     redis.zadd(QUEUED_KEY, {JOB.id: (server_time(redis) - OVERDUE_S) * 1000})
-    assert queued.reap(OVERDUE_S) == [JOB.id]
-    assert queued.reap(OVERDUE_S) == []
+    assert queued.reap(OVERDUE_S) == ([], [JOB.id])
+    assert queued.reap(OVERDUE_S) == ([], [])
     assert events(redis) == ["queued"]
 
 
@@ -123,7 +139,7 @@ def test_a_released_job_has_waited_since_its_release(
     since = redis.zscore(QUEUED_KEY, JOB.id)
     assert since is not None
     assert before <= since / 1000 <= server_time(redis)
-    assert queued.reap(OVERDUE_S) == []
+    assert queued.reap(OVERDUE_S) == ([], [])
 
 
 def test_a_done_job_is_kept_for_a_time(queued: Ledger, attempt: Attempt, redis: Redis) -> None:
@@ -204,7 +220,7 @@ def test_a_full_broker_still_returns_jobs_to_the_queue(
 ) -> None:
     end_lease(redis)
     request.getfixturevalue("full")
-    assert queued.reap(OVERDUE_S) == [attempt.job_id]
+    assert queued.reap(OVERDUE_S) == ([attempt.job_id], [])
     assert queued.record(JOB.id).state is State.QUEUED
 
 

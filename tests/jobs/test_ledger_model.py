@@ -51,8 +51,10 @@ class Model:
     result: str | None = None
     reusable: bool = False
     ended: bool = False
-    returned: bool = False
     events: list[str] = field(default_factory=lambda: ["queued"])
+
+    def may_go_on(self, attempt: Attempt) -> bool:
+        return self.state is not State.DONE and self.fence == attempt.fence
 
     def owns(self, attempt: Attempt) -> bool:
         return self.state is State.RUNNING and self.fence == attempt.fence
@@ -61,8 +63,8 @@ class Model:
         self.state, self.verdict = State.DONE, verdict
         self.events.append("finished")
 
-    def requeue(self, *, returned: bool) -> None:
-        self.state, self.returned = State.QUEUED, returned
+    def requeue(self) -> None:
+        self.state = State.QUEUED
         self.events.append("requeued")
 
 
@@ -91,7 +93,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert submitted is Submitted.REUSED
         else:
             assert submitted is Submitted.NEW
-            self.jobs[job_id] = Model(queue, fence=found.fence if found else 0)
+            self.jobs[job_id] = Model(queue, fence=found.fence + 1 if found else 0)
 
     @rule(target=attempts, job_id=ids, worker=workers)
     def claim(self, job_id: str, worker: str) -> Any:
@@ -120,9 +122,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(attempt=attempts)
     def beat(self, attempt: Attempt) -> None:
         found = self.jobs[attempt.job_id]
-        if found.owns(attempt):
+        if found.may_go_on(attempt):
             assert self.ledger.beat(attempt) is found.cancelled
-            found.ended = False
+            found.state, found.ended = State.RUNNING, False
         else:
             with pytest.raises(LeaseLost):
                 self.ledger.beat(attempt)
@@ -132,7 +134,7 @@ class LedgerMachine(RuleBasedStateMachine):
         found = self.jobs[attempt.job_id]
         self.results += 1
         result = f'{{"number": {self.results}}}'
-        if found.owns(attempt):
+        if found.may_go_on(attempt):
             self.ledger.finish(attempt, verdict, result, reusable=reusable)
             found.finish(verdict)
             found.result, found.reusable = result, reusable
@@ -146,7 +148,8 @@ class LedgerMachine(RuleBasedStateMachine):
         owned = found.owns(attempt)
         assert self.ledger.release(attempt) is owned
         if owned:
-            found.requeue(returned=False)
+            found.fence += 1
+            found.requeue()
 
     @rule(job_id=ids)
     def cancel(self, job_id: str) -> None:
@@ -165,17 +168,14 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(everything=st.booleans())
     def reap(self, everything: bool) -> None:
-        for found in self.jobs.values():
-            if found.state is State.RUNNING and found.ended:
-                found.requeue(returned=True)
-        waiting = {
-            job_id: found
-            for job_id, found in self.jobs.items()
-            if found.state is State.QUEUED and (everything or found.returned)
-        }
-        assert sorted(self.ledger.reap(0 if everything else 86_400)) == sorted(waiting)
-        for found in waiting.values():
-            found.returned = False
+        waiting = [
+            i for i, found in self.jobs.items() if found.state is State.QUEUED and everything
+        ]
+        ended = [i for i, f in self.jobs.items() if f.state is State.RUNNING and f.ended]
+        for job_id in ended:
+            self.jobs[job_id].requeue()
+        returned = self.ledger.reap(0 if everything else 86_400)
+        assert [sorted(found) for found in returned] == [sorted(ended), sorted(waiting)]
 
     @invariant()
     def the_ledger_holds_what_the_model_does(self) -> None:

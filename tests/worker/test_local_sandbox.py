@@ -28,7 +28,7 @@ async def test_environment_is_clean(
         "HOME": f"{directory}/home",
         "LANG": "C.UTF-8",
         "PASSED": "on",
-        "REVALID_SANDBOX": str(directory),
+        "_SANDBOX_OF_REVALID": str(directory),
         "TMPDIR": f"{directory}/tmp",
         "npm_config_prefix": f"{directory}/home/.npm-global",
     }

@@ -164,6 +164,19 @@ async def test_project_without_checks_is_rejected(make_run: MakeRun) -> None:
         await run.execute()
 
 
+async def test_check_that_may_fail_proves_nothing(make_run: MakeRun) -> None:
+    run = make_run(project={"package.json": '{"scripts":{"lint":"exit 3"}}'}, strategy="npm")
+    with pytest.raises(InvalidProject, match="nothing was checked"):
+        await run.execute()
+
+
+async def test_project_that_removes_its_workdir_fails(make_run: MakeRun) -> None:
+    run = make_run("cd .. && rm -rf workspace && ln -s / workspace", "echo next")
+    assert await run.execute() is Verdict.FAILED
+    assert run.steps[1].exit_code == 1
+    assert run.steps[1].command == "echo next"
+
+
 async def test_secret_reaches_the_command_and_nothing_else(make_run: MakeRun) -> None:
     run = make_run(
         'test "$DATABRICKS_TOKEN" = dapi-123456 && echo "got $DATABRICKS_TOKEN"',
