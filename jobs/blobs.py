@@ -13,10 +13,13 @@ import obstore
 from obstore.store import LocalStore, ObjectStore, from_url
 from redis import Redis
 
+from jobs.connection import broker_errors
 from jobs.errors import BrokerUnavailable, InvalidProject, InvalidSettings
 from jobs.settings import Settings
 
 CHUNK = 1 << 20
+MIN_TTL_S = 7 * 86_400
+"""A blob outlives the longest backlog, however short results are kept."""
 
 
 class BlobStore:
@@ -27,10 +30,14 @@ class BlobStore:
         url: ``file:///path`` or ``s3://bucket/prefix`` for what is too large for Redis.
         redis_bytes: Size up to which a blob is kept in Redis.
         ttl_s: Seconds that a blob in Redis outlives its last use.
+        broker: The URL of ``redis``, for messages.
     """
 
-    def __init__(self, redis: Redis, *, url: str | None, redis_bytes: int, ttl_s: int) -> None:
+    def __init__(
+        self, redis: Redis, *, url: str | None, redis_bytes: int, ttl_s: int, broker: str = ""
+    ) -> None:
         self._redis = redis
+        self._broker = broker
         self._redis_bytes = redis_bytes
         self._ttl_s = ttl_s
         self._url = url
@@ -45,7 +52,8 @@ class BlobStore:
             redis,
             url=url,
             redis_bytes=settings.blob_redis_bytes,
-            ttl_s=settings.result_ttl_s,
+            ttl_s=max(settings.result_ttl_s, MIN_TTL_S),
+            broker=settings.broker_url or "",
         )
 
     def put(self, file: IO[bytes], digest: str, size: int) -> None:
@@ -53,12 +61,13 @@ class BlobStore:
 
         Raises:
             InvalidProject: Too large for Redis, and no object store is set.
-            BrokerUnavailable: The object store refused.
+            BrokerUnavailable: Redis or the object store refused.
         """
         key = _key(digest)
         if size <= self._redis_bytes:
-            if not self._redis.expire(key, self._ttl_s):
-                self._redis.set(key, file.read(), ex=self._ttl_s)
+            with broker_errors(self._broker):
+                if not self._redis.expire(key, self._ttl_s):
+                    self._redis.set(key, file.read(), ex=self._ttl_s)
             return
         store = self._object_store(size)
         try:
@@ -78,11 +87,14 @@ class BlobStore:
 
         Raises:
             InvalidProject: The blob is gone, or is not what its digest says.
+            BrokerUnavailable: Redis or the object store does not answer.
         """
         key = _key(digest)
         sha = hashlib.sha256()
+        with broker_errors(self._broker):
+            data = self._redis.getex(key, ex=self._ttl_s)
         with into.open("wb") as out:
-            if (data := self._redis.get(key)) is not None:
+            if data is not None:
                 assert isinstance(data, bytes)  # noqa: S101
                 sha.update(data)
                 out.write(data)

@@ -27,7 +27,7 @@ from worker.sandbox import WORKDIR
 T = TypeVar("T")
 
 CLOSE_TIMEOUT_S = 5.0
-DOWNLOAD_TIMEOUT_S = 120.0
+DOWNLOAD_TIMEOUT_S = 60.0
 PING_EVERY_S = 5.0
 PING_TIMEOUT_S = 15.0
 _SESSION = ("DAGGER_SESSION_PORT", "DAGGER_SESSION_TOKEN")
@@ -69,8 +69,9 @@ class Engine:
                 return self._client
             await self._close()
             try:
+                cli = None if _SESSION[0] in os.environ else await _cli()
                 async with asyncio.timeout(self._timeout_s):
-                    self._client = await self._open()
+                    self._client = await self._open(cli)
             except TimeoutError:
                 await self._close()
                 raise EngineUnavailable(
@@ -165,13 +166,13 @@ class Engine:
         async with self._lock:
             await self._close()
 
-    async def _open(self) -> dagger.Client:
+    async def _open(self, cli: str | None) -> dagger.Client:
         self._lost.clear()
-        if _SESSION[0] in os.environ:
+        if cli is None:
             return await self._stack.enter_async_context(_connection())
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self._session = await asyncio.create_subprocess_exec(
-            await _cli(),
+            cli,
             "session",
             "--label",
             "dagger.io/sdk.name:python",
@@ -196,7 +197,8 @@ class Engine:
                 os.environ.pop(name, None)
 
     async def _watch_session(self, client: dagger.Client) -> None:
-        ended = asyncio.create_task(self._session.wait() if self._session else asyncio.Future())  # type: ignore[arg-type]
+        over: Awaitable[object] = self._session.wait() if self._session else asyncio.Future()
+        ended = asyncio.ensure_future(over)
         try:
             while not (await asyncio.wait({ended}, timeout=PING_EVERY_S))[0]:
                 async with asyncio.timeout(PING_TIMEOUT_S):
@@ -248,7 +250,10 @@ async def _cli() -> str:
         if shutil.which(named) is None:
             raise ValueError(f"_EXPERIMENTAL_DAGGER_CLI_BIN {named!r} is no program")
         return named
-    return await asyncio.wait_for(Downloader(), DOWNLOAD_TIMEOUT_S)
+    try:
+        return await asyncio.wait_for(Downloader(), DOWNLOAD_TIMEOUT_S)
+    except TimeoutError:
+        raise ValueError(f"its CLI was not downloaded within {DOWNLOAD_TIMEOUT_S:g} s") from None
 
 
 def _load_prctl() -> Callable[..., int] | None:

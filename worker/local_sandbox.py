@@ -15,6 +15,7 @@ from worker.local_files import Files, clone, remove_tree
 from worker.local_guard import guard
 from worker.local_process import MARKER, end_tree, run, unbroken
 from worker.sandbox import Entry, ExecResult, OnOutput, resolve
+from worker.staging import as_bytes
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,13 +94,13 @@ class LocalSandbox:
     async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         """As :meth:`worker.sandbox.Sandbox.write_file`."""
         async with self._turn("write_file"):
-            files = {resolve(self.workdir, path): _encoded(content)}
+            files = {resolve(self.workdir, path): as_bytes(content)}
             await _blocking(self._files.write, "write_file", files, mode)
 
     async def write_files(self, files: Mapping[str, str | bytes]) -> None:
         """As :meth:`worker.sandbox.Sandbox.write_files`."""
         async with self._turn("write_files"):
-            found = {resolve(self.workdir, path): _encoded(data) for path, data in files.items()}
+            found = {resolve(self.workdir, path): as_bytes(data) for path, data in files.items()}
             await _blocking(self._files.write, "write_files", found)
 
     async def read_file(self, path: str) -> bytes:
@@ -244,10 +245,6 @@ def _make_directory(scratch: Path | None) -> Path:
             f"{error.strerror or error}; make it writable, or free space and processes"
         ) from error
     return made
-
-
-def _encoded(content: str | bytes) -> bytes:
-    return content.encode() if isinstance(content, str) else content
 
 
 async def _blocking(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

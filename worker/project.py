@@ -33,7 +33,7 @@ def fetch_project(
         BrokerUnavailable: The blob store does not answer.
     """
     root = scratch / "project"
-    root.mkdir()
+    root.mkdir(exist_ok=True)
     if source is None:
         return Project(root, SourceReport())
     bounds = tarball.Bounds(settings.project_files, settings.project_bytes)

@@ -8,7 +8,13 @@ from pathlib import Path
 from time import monotonic
 
 from jobs.blobs import BlobStore
-from jobs.errors import EngineUnavailable, InvalidProject, PolicyRefused, SandboxLost
+from jobs.errors import (
+    BrokerUnavailable,
+    EngineUnavailable,
+    InvalidProject,
+    PolicyRefused,
+    SandboxLost,
+)
 from jobs.job import Job, SandboxPolicy
 from jobs.result import SandboxReport, SourceReport, StepResult, StrategyReport, Verdict
 from jobs.settings import Settings
@@ -25,6 +31,7 @@ from worker.secrets import Scrubber, resolve_secrets
 from worker.steps import apply_step, describe_step
 
 SANDBOX_TRIES = 3
+FETCH_TRIES = 10
 TOTAL_OUTPUT_BYTES = 8 * 2**20
 _MIN_OUTPUT_BYTES = 1_024
 _TOOLS_TIMEOUT_S = 30.0
@@ -97,9 +104,15 @@ class Run:
                 allowed_host_path(step.host_path, self.settings.source_roots, "refresh_from_host")
 
     async def _fetch(self) -> Project:
-        project = await asyncio.to_thread(
-            fetch_project, self.job.source, self.blobs, self.settings, self.scratch
-        )
+        wanted = (self.job.source, self.blobs, self.settings, self.scratch)
+        for tries_left in reversed(range(FETCH_TRIES)):
+            try:
+                project = await asyncio.to_thread(fetch_project, *wanted)
+                break
+            except BrokerUnavailable:
+                if not tries_left:
+                    raise
+                await asyncio.sleep(2)
         self.source = project.report
         if project.note:
             self.notes.append(project.note)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from jobs.blobs import BlobStore
+from jobs.blobs import MIN_TTL_S, BlobStore
 from jobs.errors import BrokerUnavailable, InvalidProject, InvalidSettings
 from jobs.settings import load_settings
 
@@ -182,4 +182,4 @@ def test_the_settings_name_the_store(raw: Redis, directory: Path, tmp_path: Path
     with pytest.raises(InvalidProject, match="set REVALID_BLOB_URL"):
         put(from_settings())
     put(from_settings(blob_redis_bytes=len(DATA)))
-    assert raw.ttl(KEY) == TTL_S
+    assert raw.ttl(KEY) == MIN_TTL_S
