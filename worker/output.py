@@ -57,7 +57,7 @@ class LiveOutput:
 
     def _push(self, stream: str, text: str, *, last: bool) -> None:
         text = self._scrubber.text(self._held[stream] + text)
-        keep = 0 if last else max(0, self._scrubber.longest - 1)
+        keep = 0 if last else self._scrubber.unfinished(text)
         sent, self._held[stream] = (text, "") if not keep else (text[:-keep], text[-keep:])
         for start in range(0, len(sent), _CHUNK):
             if self._budget[0] <= 0:

@@ -78,10 +78,15 @@ class Scrubber:
         self._forms = sorted((f for f in forms if len(f) >= _MIN_LENGTH), key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, self._forms))) if self._forms else None
 
-    @property
-    def longest(self) -> int:
-        """Length of the longest text that is looked for, 0 where there is none."""
-        return max(len(self._root), len(self._forms[0]) if self._forms else 0)
+    def unfinished(self, text: str) -> int:
+        """Length of the end of ``text`` that may be the start of what is looked for."""
+        found = 0
+        for form in (*self._forms, self._root):
+            for length in range(min(len(form) - 1, len(text)), found, -1):
+                if text.endswith(form[:length]):
+                    found = length
+                    break
+        return found
 
     def text(self, text: str) -> str:
         """``text`` with every value masked."""

@@ -47,6 +47,16 @@ def test_live_chunks_join_to_the_scrubbed_text(size: int) -> None:
     assert {(event["index"], event["stream"]) for event in sent} == {(3, "stdout")}
 
 
+def test_live_output_waits_only_for_what_may_be_a_value() -> None:
+    output, sent = live(Scrubber([SECRET], root="/tmp/worker/root"))
+    output.feed("stdout", b"begun\n")
+    output.feed("stdout", SECRET[:4].encode())
+    assert [event["text"] for event in sent] == ["begun\n"]
+    output.feed("stdout", b"! /tmp/worker/root/workspace")
+    output.finish()
+    assert "".join(event["text"] for event in sent) == f"begun\n{SECRET[:4]}! /workspace"
+
+
 def test_live_output_ends_at_its_budget() -> None:
     output, sent = live(Scrubber(()), budget=8_192)
     output.feed("stderr", b"x" * 100_000)
