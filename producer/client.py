@@ -66,10 +66,6 @@ class JobHandle:
     client: "Client"
     submitted: Submitted | None = None
 
-    def check(self) -> None:
-        """Raise :class:`~jobs.errors.UnknownJob` where the ledger has lost the job."""
-        self.status()
-
     def status(self) -> Record:
         """The job's record. Raises :class:`~jobs.errors.UnknownJob` where there is none."""
         with self.client.errors():

@@ -144,11 +144,7 @@ class Engine:
             if task.done():
                 return await task
             raise SandboxLost("the Dagger engine went away while it worked: try the job again")
-        except dagger.QueryError:
-            raise
-        except asyncio.CancelledError:
-            raise
-        except SandboxLost:
+        except (dagger.QueryError, SandboxLost):
             raise
         except Exception as error:
             self._lost.set()
@@ -203,8 +199,6 @@ class Engine:
             while not (await asyncio.wait({ended}, timeout=PING_EVERY_S))[0]:
                 async with asyncio.timeout(PING_TIMEOUT_S):
                     await client.default_platform()
-        except asyncio.CancelledError:
-            raise
         except Exception:  # noqa: S110
             pass  # whatever it was, the engine does not answer
         finally:
