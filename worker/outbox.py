@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -74,7 +75,8 @@ class Outbox:
         except LeaseLost as error:
             log.warning("%s", error)
             recorded = False
-        self._path(letter).unlink(missing_ok=True)
+        with suppress(OSError):  # at the worst it is delivered again
+            self._path(letter).unlink()
         return recorded
 
     def flush(self) -> None:

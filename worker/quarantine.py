@@ -65,6 +65,9 @@ class Quarantine:
         wanted = self.reason is None
         if wanted != self._consuming and self._tell(consume=wanted):
             self._consuming = wanted
+            log.warning(
+                "%s", f"no jobs are taken: {self.reason}" if self.reason else "jobs are taken"
+            )
 
     def close(self) -> None:
         """End a canary that runs."""
@@ -79,10 +82,7 @@ class Quarantine:
             canary.kill()
         out, _ = canary.communicate()
         self._canary = None
-        found = _read(out)
-        if found != self.reason:
-            log.warning("engine: %s", found or "passes its canary, jobs are taken again")
-        self.reason = found
+        self.reason = _read(out)
 
     def _tell(self, *, consume: bool) -> bool:
         """Have Celery's consumer stop or go on; whether it answered for every queue."""

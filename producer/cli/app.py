@@ -17,7 +17,11 @@ app = Typer(
     "rejected; 3 our side failed, or broker or engine not reached; 130 interrupted.\n\n"
     "Settings are read from REVALID_* variables and from .env in the current directory.",
 )
+dead = Typer(help="Jobs that ended three workers: set aside until somebody has looked at them.")
 broker = Typer(help="The broker on this machine, for those who name no other.")
+
+DeadIds = Annotated[list[str] | None, Argument(metavar="ID...", help="Ids of dead jobs.")]
+Every = Annotated[bool, Option("--all", metavar="", help="All of them.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -173,11 +177,11 @@ def logs(
 
 
 @app.command()
-def cancel(job_id: options.JobId, json: options.Json = False) -> int:
-    """Ask a job to end: a queued one does at once, a running one within seconds."""
+def cancel(job_ids: options.JobIds, json: options.Json = False) -> int:
+    """Ask jobs to end: a queued one does at once, a running one within seconds."""
     from producer.cli import client_commands
 
-    return client_commands.cancel(job_id, json=json)
+    return client_commands.cancel(job_ids, json=json)
 
 
 @app.command()
@@ -239,5 +243,38 @@ def broker_status(json: options.Json = False) -> int:
     return services.broker_status(json=json)
 
 
+@dead.command("list")
+def dead_list(json: options.Json = False) -> int:
+    """Name the dead jobs, the oldest first."""
+    from producer.cli import dead as implementation
+
+    return implementation.show_all(json=json)
+
+
+@dead.command("show")
+def dead_show(job_id: options.JobId, json: options.Json = False) -> int:
+    """Say what happened to a dead job, attempt by attempt."""
+    from producer.cli import dead as implementation
+
+    return implementation.show(job_id, json=json)
+
+
+@dead.command("retry")
+def dead_retry(job_ids: DeadIds = None, every: Every = False, json: options.Json = False) -> int:
+    """Run dead jobs again."""
+    from producer.cli import dead as implementation
+
+    return implementation.retry(job_ids or (), every=every, json=json)
+
+
+@dead.command("purge")
+def dead_purge(job_ids: DeadIds = None, every: Every = False, json: options.Json = False) -> int:
+    """Forget dead jobs and their results."""
+    from producer.cli import dead as implementation
+
+    return implementation.purge(job_ids or (), every=every, json=json)
+
+
+app.add_typer(dead, name="dead")
 app.add_typer(broker, name="broker")
 command = typer.main.get_command(app)

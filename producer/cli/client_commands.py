@@ -1,6 +1,6 @@
 """``submit``, ``status``, ``result``, ``logs`` and ``cancel``: one request each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from jobs.errors import InvalidJob, ResultTimeout
 from jobs.events import Event, read
-from jobs.record import Record, State, Submitted
+from jobs.record import State, Submitted
 from jobs.result import JobResult
 from jobs.settings import load_settings
 from producer.cli.options import JobOptions
@@ -107,20 +107,26 @@ def logs(job_id: str, *, follow: bool) -> int:
     return 0
 
 
-def cancel(job_id: str, *, json: bool) -> int:
-    """Ask a job to end."""
-    with _job(job_id) as handle:
-        state = handle.cancel()
-        record: Record = handle.status()
+def cancel(job_ids: Sequence[str], *, json: bool) -> int:
+    """Ask jobs to end."""
+    out = console()
+    facts: list[dict[str, Any]] = []
+    with attached(load_settings()) as settings, Client(settings) as client:
+        for job_id in job_ids:
+            handle = client.job(job_id)
+            state, record = handle.cancel(), handle.status()
+            facts.append(
+                {"id": job_id, "state": record.state, "was": state, "verdict": record.verdict}
+            )
+            said = {
+                State.QUEUED: "it was queued and is cancelled",
+                State.RUNNING: "it is running and ends within seconds",
+                State.DONE: f"it was done already: {record.verdict}",
+            }
+            if not json:
+                out.print(f"job {job_id}: {said[state]}")
     if json:
-        print_json({"id": job_id, "state": record.state, "was": state, "verdict": record.verdict})
-        return 0
-    said = {
-        State.QUEUED: "it was queued and is cancelled",
-        State.RUNNING: "it is running and ends within seconds",
-        State.DONE: f"it was done already: {record.verdict}",
-    }
-    console().print(f"job {job_id}: {said[state]}")
+        print_json(facts[0] if len(facts) == 1 else facts)
     return 0
 
 

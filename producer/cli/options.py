@@ -17,6 +17,9 @@ Project = Annotated[
     Path, Argument(metavar="PATH", help="Project: a directory, or a tarball of one.")
 ]
 JobId = Annotated[str, Argument(metavar="ID", help="Job id, as `revalid submit` prints it.")]
+JobIds = Annotated[
+    list[str], Argument(metavar="ID...", help="Job ids, as `revalid submit` prints them.")
+]
 Strategy = Annotated[
     StrategyWord | None,
     Option(

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from jobs.record import State, Submitted
-from jobs.result import Verdict
+from jobs.result import JobResult, Verdict
 from producer.client import Client
 from tests.conftest import RUNNER_HOST
 from tests.integration.conftest import StartWorker, eventually
+from worker.outbox import Outbox
 
 KINDS = ["local", pytest.param("dagger", marks=pytest.mark.dagger)]
 
@@ -84,7 +85,6 @@ def test_killed_child_leaves_nothing_and_its_job_is_done_again(
     (child,) = worker.children()
     child.kill()
     eventually(lambda: not any(session.is_running() for session in sessions))
-    client.redis.zadd("revalid:running", {handle.id: 0})  # the lease ends now, not in 30 s
     eventually(lambda: handle.status().attempts == 2)
     handle.cancel()
     assert handle.result(30).attempts == 2
@@ -186,21 +186,90 @@ def test_two_doorbells_run_a_job_once(
     assert [event.type for event in handle.events()].count("started") == 1
 
 
-def test_job_that_kills_its_worker_ends_after_three(
+def test_job_that_kills_its_worker_is_dead_after_three(
     client: Client, start_worker: StartWorker, project: Path
 ) -> None:
     worker = start_worker()
     handle = client.submit(project, commands=["sleep 600"], sandbox="local")
     for crash in range(1, 4):
-        eventually(lambda n=crash: handle.status().attempts == n and worker.children())  # type: ignore[misc]
-        eventually(lambda: client.redis.zscore("revalid:running", handle.id))
-        for child in worker.children():
-            child.kill()
-        client.redis.zadd("revalid:running", {handle.id: 0})
+
+        def runs(number: int = crash) -> bool:
+            record = handle.status()
+            return record.state is State.RUNNING and record.attempts == number
+
+        eventually(runs)
+        pid = int(handle.status().worker.rpartition(":")[2])
+        next(child for child in worker.children() if child.pid == pid).kill()
     result = handle.result(60)
-    assert (result.verdict, result.attempts) == (Verdict.ERRORED, 4)
+    assert (result.verdict, result.attempts) == (Verdict.ERRORED, 3)
     assert "ended its worker 3 times" in str(result.error)
+    assert client.ledger.dead() == [handle.id]
     assert client.submit(project, commands=["true"], sandbox="local").result(30).verdict == "passed"
+
+
+def test_revoked_task_is_a_cancelled_job(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    start_worker()
+    handle = client.submit(project, commands=["sleep 600"], sandbox="local")
+    next(event for event in handle.events() if event.type == "step_started")
+    client.app.control.revoke(handle.id, terminate=True)
+    assert handle.result(30).verdict is Verdict.CANCELLED
+
+
+def test_result_that_its_process_could_not_record_is_recorded_by_the_next(
+    client: Client, start_worker: StartWorker, project: Path, tmp_path: Path
+) -> None:
+    handle = client.submit(project, commands=["true"], sandbox="local")
+    attempt = client.ledger.claim(handle.id, "gone:1")
+    assert attempt is not None
+    result = JobResult(
+        id=handle.id,
+        verdict=Verdict.PASSED,
+        image="",
+        attempts=1,
+        queued_at=handle.status().queued_at,
+        started_at=None,
+        finished_at=handle.status().queued_at,
+    )
+    Outbox(tmp_path / "home", client.ledger, client.url).put(attempt, result)
+    start_worker()
+    assert handle.result(30) == result
+    eventually(lambda: not list(tmp_path.glob("home/unrecorded/*/*")))
+
+
+def test_worker_without_an_engine_takes_no_jobs_and_says_so(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    gone = {RUNNER_HOST: "unix:///nowhere/engine.sock", "REVALID_CONNECT_TIMEOUT_S": "2"}
+    worker = start_worker(REVALID_SANDBOX="dagger", **gone)
+    eventually(lambda: "takes jobs: no more" in worker.log.read_text())
+    assert client.ledger.serving("revalid.interactive") == set()
+    handle = client.submit(project, commands=["true"], limits={"engine_wait_s": 1})
+    result = handle.result(40)
+    assert (result.verdict, result.attempts) == (Verdict.ERRORED, 0)
+    assert "no worker with an engine took the job" in str(result.error)
+    assert "revalid doctor" in str(result.error)
+    assert worker.process.poll() is None
+
+
+@pytest.mark.dagger
+def test_worker_whose_engine_is_back_takes_jobs_again(
+    client: Client, start_worker: StartWorker, project: Path, tmp_path: Path
+) -> None:
+    real = os.environ[RUNNER_HOST].removeprefix("unix://")
+    door = tmp_path / "engine.sock"
+    worker = start_worker(
+        REVALID_SANDBOX="dagger",
+        REVALID_CONNECT_TIMEOUT_S="5",
+        **{RUNNER_HOST: f"unix://{door}"},
+    )
+    eventually(lambda: "takes jobs: no more" in worker.log.read_text())
+    handle = client.submit(project, commands=["true"], limits={"engine_wait_s": 300})
+    assert client.redis.llen("revalid.interactive") == 1
+    door.symlink_to(real)
+    result = handle.result(100)
+    assert (result.verdict, result.attempts) == (Verdict.PASSED, 1)
 
 
 def test_cut_connections_do_not_run_a_job_again(

@@ -1,0 +1,106 @@
+"""``dead list|show|retry|purge``: jobs that ended every worker they were given to."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.text import Text
+
+from jobs.errors import InvalidJob
+from jobs.events import read
+from jobs.job import parse_job
+from jobs.ledger import Ledger
+from jobs.settings import load_settings
+from producer.cli.output import console, one_line, print_json
+from producer.client import Client
+from producer.embedded import attached
+
+
+def show_all(*, json: bool) -> int:
+    """Print a line for each dead job."""
+    with attached(load_settings()) as settings, Client(settings) as client, client.errors():
+        found = [_facts(client, job_id) for job_id in client.ledger.dead()]
+    if json:
+        print_json(found)
+        return 0
+    out = console()
+    for facts in found:
+        labels = " ".join(f"{name}={value}" for name, value in facts["labels"].items())
+        out.print(
+            Text.assemble(
+                facts["id"],
+                (f"  {facts['finished_at']}  last on {facts['worker']}  ", "dim"),
+                one_line(f"{facts['tenant']} {facts['strategy']} {labels}"),
+            )
+        )
+    if not found:
+        console(stderr=True).print("no job is dead")
+    return 0
+
+
+def show(job_id: str, *, json: bool) -> int:
+    """Print what a dead job went through."""
+    with attached(load_settings()) as settings, Client(settings) as client, client.errors():
+        if job_id not in client.ledger.dead():
+            raise InvalidJob(f"job {job_id} is not dead; `revalid dead list` names those that are")
+        facts = _facts(client, job_id)
+        facts["events"] = [
+            {"type": event.type, **event.data} for event in read(client.redis, job_id, "0")
+        ]
+    if json:
+        print_json(facts)
+        return 0
+    out = console()
+    for name, value in facts.items():
+        if name != "events" and value:
+            out.print(Text.assemble((f"{name.replace('_', ' '):<12}", "dim"), one_line(str(value))))
+    for event in facts["events"]:
+        told = " ".join(f"{name}={value}" for name, value in event.items() if name != "type")
+        out.print(Text.assemble("  ", event["type"], (f"  {one_line(told)[:200]}", "dim")))
+    return 0
+
+
+def retry(job_ids: Sequence[str], *, every: bool, json: bool) -> int:
+    """Run dead jobs again."""
+    return _change(Ledger.retry, "queued again", job_ids, every=every, json=json)
+
+
+def purge(job_ids: Sequence[str], *, every: bool, json: bool) -> int:
+    """Forget dead jobs."""
+    return _change(Ledger.purge, "forgotten", job_ids, every=every, json=json)
+
+
+def _change(
+    change: Callable[[Ledger, str], None],
+    done: str,
+    job_ids: Sequence[str],
+    *,
+    every: bool,
+    json: bool,
+) -> int:
+    if every == bool(job_ids):
+        raise InvalidJob("name the dead jobs, or give --all")
+    out = console(quiet=json)
+    with attached(load_settings()) as settings, Client(settings) as client, client.errors():
+        wanted = client.ledger.dead() if every else list(job_ids)
+        for job_id in wanted:
+            change(client.ledger, job_id)
+            out.print(f"job {job_id}: {done}")
+    if json:
+        print_json(wanted)
+    return 0
+
+
+def _facts(client: Client, job_id: str) -> dict[str, Any]:
+    record = client.ledger.record(job_id)
+    job = parse_job(record.job)
+    return {
+        "id": job_id,
+        "error": record.error,
+        "attempts": record.attempts,
+        "worker": record.worker,
+        "queue": record.queue,
+        "tenant": job.tenant,
+        "strategy": job.strategy,
+        "labels": job.labels,
+        "finished_at": record.finished_at and record.finished_at.isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,39 @@
+"""Signed records: made by the ledger, and checked before a job is believed."""
+
+import pytest
+from pydantic import SecretStr
+from redis import Redis
+
+from jobs.errors import PolicyRefused
+from jobs.ledger import Ledger
+from jobs.signature import check_signature
+from tests.jobs.ledgers import JOB
+
+KEY = SecretStr("a key")
+
+
+@pytest.mark.parametrize("key", [KEY, None], ids=["checked", "without a key"])
+def test_what_was_signed_with_the_key_is_believed(redis: Redis, key: SecretStr | None) -> None:
+    ledger = Ledger(redis, signing_key=KEY)
+    ledger.submit(JOB, "q")
+    record = ledger.record(JOB.id)
+    check_signature(key, record.job, record.signature)
+
+
+@pytest.mark.parametrize(
+    ("signed_with", "words"), [(None, "is not signed"), (SecretStr("b"), "has another signature")]
+)
+def test_anything_else_is_refused(redis: Redis, signed_with: SecretStr | None, words: str) -> None:
+    ledger = Ledger(redis, signing_key=signed_with)
+    ledger.submit(JOB, "q")
+    record = ledger.record(JOB.id)
+    with pytest.raises(PolicyRefused, match=f"{words}: its producer needs the REVALID_SIGNING_KEY"):
+        check_signature(KEY, record.job, record.signature)
+
+
+def test_a_changed_record_is_refused(redis: Redis) -> None:
+    ledger = Ledger(redis, signing_key=KEY)
+    ledger.submit(JOB, "q")
+    record = ledger.record(JOB.id)
+    with pytest.raises(PolicyRefused, match="has another signature"):
+        check_signature(KEY, record.job.replace("auto", "npm"), record.signature)

@@ -1,0 +1,122 @@
+"""Finished results: kept until the ledger has them."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from jobs.connection import connect
+from jobs.errors import BrokerUnavailable
+from jobs.ledger import Ledger
+from jobs.record import Attempt, State
+from jobs.result import JobResult, Verdict
+from tests.jobs.ledgers import JOB, claim
+from worker.outbox import STALE_S, Outbox
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+RESULT = JobResult(
+    id=JOB.id,
+    verdict=Verdict.FAILED,
+    image="",
+    attempts=1,
+    queued_at=NOW,
+    started_at=NOW,
+    finished_at=NOW,
+)
+
+
+@pytest.fixture
+def ledger(redis: Redis) -> Ledger:
+    made = Ledger(redis)
+    made.submit(JOB, "q")
+    return made
+
+
+@pytest.fixture
+def attempt(ledger: Ledger) -> Attempt:
+    return claim(ledger)
+
+
+def kept(home: Path) -> list[Path]:
+    return list(home.glob("unrecorded/*/*"))
+
+
+def age(home: Path) -> None:
+    for path in kept(home):
+        os.utime(path, (path.stat().st_mtime - 2 * STALE_S,) * 2)
+
+
+def test_a_result_is_kept_until_it_is_recorded(
+    ledger: Ledger, attempt: Attempt, valkey_url: str, tmp_path: Path
+) -> None:
+    outbox = Outbox(tmp_path, ledger, valkey_url)
+    letter = outbox.put(attempt, RESULT)
+    assert len(kept(tmp_path)) == 1
+    assert outbox.deliver(letter)
+    record = ledger.record(JOB.id)
+    assert (record.state, record.verdict) == (State.DONE, Verdict.FAILED)
+    assert JobResult.model_validate_json(str(record.result)) == RESULT
+    assert kept(tmp_path) == []
+
+
+def test_a_result_is_kept_while_no_broker_answers(
+    attempt: Attempt, ledger: Ledger, tmp_path: Path
+) -> None:
+    url = f"unix://{tmp_path}/none.sock"
+    with connect(url) as gone:
+        outbox = Outbox(tmp_path, Ledger(gone), url)
+        letter = outbox.put(attempt, RESULT)
+        with pytest.raises(BrokerUnavailable):
+            outbox.deliver(letter)
+    assert len(kept(tmp_path)) == 1
+    age(tmp_path)
+    Outbox(tmp_path, ledger, "redis://another").flush()
+    assert ledger.record(JOB.id).state is State.RUNNING, "it is for another broker"
+    Outbox(tmp_path, ledger, url).flush()
+    assert ledger.record(JOB.id).verdict is Verdict.FAILED
+    assert kept(tmp_path) == []
+
+
+def test_a_young_result_is_its_own_processs_to_record(
+    ledger: Ledger, attempt: Attempt, valkey_url: str, tmp_path: Path
+) -> None:
+    outbox = Outbox(tmp_path, ledger, valkey_url)
+    outbox.put(attempt, RESULT)
+    outbox.flush()
+    assert ledger.record(JOB.id).state is State.RUNNING
+
+
+def test_a_result_that_came_too_late_is_dropped(
+    ledger: Ledger, attempt: Attempt, valkey_url: str, tmp_path: Path
+) -> None:
+    outbox = Outbox(tmp_path, ledger, valkey_url)
+    letter = outbox.put(attempt, RESULT)
+    ledger.release(attempt, "why")
+    assert not outbox.deliver(letter)
+    assert ledger.record(JOB.id).state is State.QUEUED
+    assert kept(tmp_path) == []
+
+
+def test_half_a_result_is_dropped(ledger: Ledger, valkey_url: str, tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path, ledger, valkey_url)
+    outbox.put(claim(ledger), RESULT)
+    (path,) = kept(tmp_path)
+    path.write_text(path.read_text()[:20])
+    age(tmp_path)
+    outbox.flush()
+    assert kept(tmp_path) == []
+    assert ledger.record(JOB.id).state is State.RUNNING
+
+
+def test_a_full_disk_keeps_no_result_from_the_ledger(
+    ledger: Ledger, attempt: Attempt, valkey_url: str, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.write_text("no directory can be made here")
+    outbox = Outbox(home, ledger, valkey_url)
+    with pytest.raises(NotADirectoryError):
+        home.joinpath("x").stat()
+    assert outbox.deliver(outbox.put(attempt, RESULT))
+    assert ledger.record(JOB.id).verdict is Verdict.FAILED
