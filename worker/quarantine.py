@@ -65,9 +65,7 @@ class Quarantine:
         wanted = self.reason is None
         if wanted != self._consuming and self._tell(consume=wanted):
             self._consuming = wanted
-            log.warning(
-                "%s", f"no jobs are taken: {self.reason}" if self.reason else "jobs are taken"
-            )
+            log.warning("%s", "takes jobs again" if wanted else f"takes no jobs: {self.reason}")
 
     def close(self) -> None:
         """End a canary that runs."""

@@ -243,7 +243,7 @@ def test_worker_without_an_engine_takes_no_jobs_and_says_so(
 ) -> None:
     gone = {RUNNER_HOST: "unix:///nowhere/engine.sock", "REVALID_CONNECT_TIMEOUT_S": "2"}
     worker = start_worker(REVALID_SANDBOX="dagger", **gone)
-    eventually(lambda: "takes jobs: no more" in worker.log.read_text())
+    eventually(lambda: "takes no jobs: no Dagger engine" in worker.log.read_text())
     assert client.ledger.serving("revalid.interactive") == set()
     handle = client.submit(project, commands=["true"], limits={"engine_wait_s": 1})
     result = handle.result(40)
@@ -264,9 +264,9 @@ def test_worker_whose_engine_is_back_takes_jobs_again(
         REVALID_CONNECT_TIMEOUT_S="5",
         **{RUNNER_HOST: f"unix://{door}"},
     )
-    eventually(lambda: "takes jobs: no more" in worker.log.read_text())
+    eventually(lambda: "takes no jobs: no Dagger engine" in worker.log.read_text())
     handle = client.submit(project, commands=["true"], limits={"engine_wait_s": 300})
-    assert client.redis.llen("revalid.interactive") == 1
+    eventually(lambda: client.redis.llen("revalid.interactive") == 1)
     door.symlink_to(real)
     result = handle.result(100)
     assert (result.verdict, result.attempts) == (Verdict.PASSED, 1)
