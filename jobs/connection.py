@@ -4,13 +4,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis.asyncio
 from redis import ConnectionError as RedisConnectionError
 from redis import Redis, RedisError
 from redis import TimeoutError as RedisTimeoutError
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import AuthenticationError, OutOfMemoryError
+from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError
 from redis.retry import Retry
 
 from jobs.errors import BrokerUnavailable, InvalidSettings
@@ -93,4 +94,10 @@ def broker_errors(url: str) -> Iterator[None]:
             f"broker {where} is not reached ({error}): start it, or correct REVALID_BROKER_URL"
         ) from None
     except RedisError as error:
+        if isinstance(error, NoPermissionError) or "ACL failure in script" in str(error):
+            user = urlsplit(url).username or "default"
+            raise BrokerUnavailable(
+                f"broker {where} does not allow this to the user {user} ({error}): name another in "
+                "REVALID_BROKER_URL, or give it its role's line of deploy/users.acl"
+            ) from None
         raise BrokerUnavailable(f"broker {where} refused: {error}") from None

@@ -129,6 +129,26 @@ def test_a_wrong_password_is_told_from_a_broker_that_is_gone(valkey_url: str, re
     assert "wrong-secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("command", ["get revalid:job:1", "get other", "config get maxmemory"])
+def test_what_a_user_may_not_do_names_the_user(valkey_url: str, redis: Redis, command: str) -> None:
+    redis.acl_setuser(
+        "watcher", enabled=True, passwords=["+a"], commands=["+get"], keys=["revalid:blob:*"]
+    )
+    url = f"unix://watcher:a@{valkey_url.removeprefix('unix://')}"
+    words = (
+        r"^broker unix://watcher:\*\*\*@.* does not allow this to the user watcher \(.*\): .*users"
+    )
+    try:
+        with (
+            connect(url) as client,
+            pytest.raises(BrokerUnavailable, match=words),
+            broker_errors(url),
+        ):
+            client.execute_command(*command.split())
+    finally:
+        redis.acl_deluser("watcher")
+
+
 def test_a_missing_password_is_told_from_a_broker_that_is_gone(tmp_path: Path) -> None:
     with ValkeyServer(port=0, unix_socket_path=tmp_path / "s", data_dir=tmp_path) as server:
         url = f"unix://{server.unix_socket_path}?db=0"
