@@ -77,7 +77,16 @@ async def test_an_asynchronous_client_talks_text(valkey_url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://host", "", "redis://:secret@host:port/0", "redis://:sec/ret@host", "unix:///a?db=x"],
+    [
+        "http://host",
+        "",
+        "redis://:secret@host:port/0",
+        "redis://:sec/ret@host",
+        "unix:///a?db=x",
+        "rediss://:secret@host/0?ssl_ca_cert=/ca.pem",
+        "rediss://:secret@host/0?ssl_cert_reqs=some",
+        "redis://:secret@host/0?ssl_ca_certs=/ca.pem",
+    ],
 )
 def test_what_is_no_url_of_redis_is_refused_without_its_password(url: str) -> None:
     for make in (connect, connect_async):
