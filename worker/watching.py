@@ -6,7 +6,8 @@ from celery.app.control import Control
 from kombu.exceptions import OperationalError
 from redis.exceptions import NoPermissionError
 
-from worker.app import app
+from jobs.connection import connect
+from worker.app import app, url
 
 
 class Watching(Control):
@@ -25,3 +26,6 @@ class Watching(Control):
 
 
 app.control_cls = f"{__name__}:{Watching.__name__}"
+# Flower counts what waits over a connection of its own, which reads no query of a URL.
+options = connect(url).connection_pool.connection_kwargs
+app.conf.broker_use_ssl = {n: v for n, v in options.items() if n.startswith("ssl_")}

@@ -1,16 +1,11 @@
 """The roles of deploy/users.acl: each does its own work, and is refused everything else."""
 
 import asyncio
-import os
 import re
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from kombu.exceptions import OperationalError
 from redis.exceptions import NoPermissionError
@@ -25,6 +20,7 @@ from producer.async_client import AsyncClient
 from producer.client import Client
 from tests.integration.composed import ACL, ROLES, ComposedRedis, composed_redis
 from tests.integration.conftest import StartWorker, Worker, eventually
+from tests.integration.flower import flower
 from tests.jobs.samples import make_job
 
 FOR_NOBODY = [
@@ -196,43 +192,12 @@ def test_a_producer_stops_no_worker_and_a_worker_answers_its_operator(
 def test_flower_shows_workers_and_tasks(
     broker: ComposedRedis, producer: Client, worker: Worker, project: Path, tmp_path: Path
 ) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    page = httpx.Client(
-        base_url=f"http://127.0.0.1:{port}", auth=("a", "b"), timeout=10, trust_env=False
-    )
-
-    def shown(path: str) -> str:
-        try:
-            return page.get(path).text
-        except httpx.TransportError:
-            return ""
-
-    own = {name: value for name, value in os.environ.items() if not name.startswith("REVALID_")}
     log = tmp_path / "flower.log"
-    with page, log.open("wb") as out:
-        flower = subprocess.Popen(
-            [str(Path(sys.executable).with_name("revalid")), "flower"],
-            cwd=tmp_path,
-            env={
-                **own,
-                "REVALID_BROKER_URL": broker.url("flower"),
-                "REVALID_FLOWER_AUTH": "a:b",
-                "REVALID_FLOWER_PORT": str(port),
-            },
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            eventually(lambda: f"revalid-{worker.process.pid}@" in shown("/workers"))
-            handle = producer.submit(project, commands=["echo hello"], sandbox="local")
-            handle.result(30)
-            eventually(lambda: "SUCCESS" in shown(f"/api/task/info/{handle.id}"))
-            assert page.get("/broker").status_code == 200
-        finally:
-            flower.terminate()
-            flower.wait(30)
+    with flower(broker.url("flower"), log) as page:
+        eventually(lambda: f"revalid-{worker.process.pid}@" in page("/workers"))
+        handle = producer.submit(project, commands=["echo hello"], sandbox="local")
+        handle.result(30)
+        eventually(lambda: "SUCCESS" in page(f"/api/task/info/{handle.id}"))
     assert "Failed to capture" not in log.read_text()
 
 

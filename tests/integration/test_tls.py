@@ -16,7 +16,8 @@ from jobs.result import Verdict
 from jobs.settings import load_settings
 from producer.async_client import AsyncClient
 from producer.client import Client
-from tests.integration.conftest import StartWorker
+from tests.integration.conftest import StartWorker, eventually
+from tests.integration.flower import flower
 from tests.integration.tls import make_certificate, tls_front
 
 UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
@@ -63,6 +64,12 @@ def test_jobs_go_through(
             return (await job.result(30)).verdict
 
     assert asyncio.run(follow()) is Verdict.PASSED
+
+
+def test_flower_counts_what_waits(front: str, certificates: Path, tmp_path: Path) -> None:
+    url = f"{front}?ssl_ca_certs={certificates / 'ours'}.pem"
+    with flower(url, tmp_path / "flower.log") as page:
+        eventually(lambda: "revalid.interactive" in page("/api/queues/length"))
 
 
 @pytest.mark.parametrize(
