@@ -116,6 +116,13 @@ def test_a_role_is_refused_what_is_not_its_work(
         client.execute_command(*command.split())
 
 
+@pytest.mark.parametrize("role", ["producer", "worker"])
+def test_doctor_and_workers_may_ask_what_server_it_is(broker: ComposedRedis, role: str) -> None:
+    with connect(broker.url(role)) as client:
+        assert isinstance(info := client.info("server"), dict)
+    assert info["redis_version"]
+
+
 def test_a_script_is_refused_what_its_user_is(broker: ComposedRedis) -> None:
     url = broker.url("flower")
     words = "does not allow this to the user flower .*users.acl"
