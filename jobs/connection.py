@@ -17,7 +17,7 @@ from redis.retry import Retry
 from jobs.errors import BrokerUnavailable, InvalidSettings
 
 CONNECT_TIMEOUT_S = 3
-SOCKET_TIMEOUT_S = 10
+SOCKET_TIMEOUT_S = 8
 _OPTIONS: dict[str, Any] = {
     "socket_connect_timeout": CONNECT_TIMEOUT_S,
     "socket_timeout": SOCKET_TIMEOUT_S,
@@ -36,7 +36,8 @@ def connect(url: str, *, text: bool = True) -> Redis:
     Raises:
         InvalidSettings: The URL is not one of Redis.
     """
-    retry = Retry(ExponentialBackoff(cap=1, base=0.1), 1)
+    # A cut connection is made anew; a broker that hangs has had its time.
+    retry = Retry(ExponentialBackoff(cap=1, base=0.1), 1, (RedisConnectionError,))
     options = dict(_OPTIONS, retry=retry, decode_responses=text)
     if url.startswith("unix:"):
         del options["socket_keepalive"]

@@ -11,6 +11,7 @@
         UnknownJob            no job has this id
       TransientError          our side failed; the same job may pass later
         BrokerUnavailable     Redis is not reached
+        QueueFull             as many jobs wait as may
         WorkerUnavailable     no worker takes the job
         EngineUnavailable     no Dagger engine answers
         SandboxLost           a sandbox broke while a step ran
@@ -55,6 +56,10 @@ class TransientError(JobError):
 
 class BrokerUnavailable(TransientError):
     """Redis is not reached, or refuses to store."""
+
+
+class QueueFull(TransientError):
+    """As many jobs are queued as ``REVALID_QUEUED_JOBS`` allows."""
 
 
 class WorkerUnavailable(TransientError):

@@ -10,7 +10,7 @@
 ``step_finished``     ``index``, ``name``, ``ok``, ``exit_code``, ``duration_s``, ``timed_out``,
                       ``cached``, ``skipped_reason``
 ``cancelling``        somebody asked for the job to end
-``requeued``          its worker gave it back
+``requeued``          ``reason``: its worker gave it back, or was lost
 ``finished``          ``verdict``; always the last
 ====================  =======================================================================
 """
@@ -24,7 +24,7 @@ import redis.asyncio
 from redis import Redis
 
 from jobs.errors import InvalidJob
-from jobs.ledger import EVENTS_MAX, events_key
+from jobs.record import events_key
 
 FINISHED = "finished"
 BLOCK_S = 4.0
@@ -43,16 +43,6 @@ class Event:
     def last(self) -> bool:
         """Whether the job is done."""
         return self.type == FINISHED
-
-
-def append(client: Redis, job_id: str, type_: str, data: dict[str, Any]) -> None:
-    """Add an event; the oldest are dropped above a bound."""
-    client.xadd(
-        events_key(job_id),
-        {"type": type_, "data": json.dumps(data)},
-        maxlen=EVENTS_MAX,
-        approximate=True,
-    )
 
 
 def read(client: Redis, job_id: str, after: str, *, block_s: float = BLOCK_S) -> list[Event]:

@@ -57,11 +57,14 @@ class Limits(Frozen):
         command_timeout_s: Seconds that one command may take.
         job_timeout_s: Seconds that the whole job may take, from claim to result.
         output_bytes: Bytes of each stream kept, half head and half tail.
+        engine_wait_s: Seconds that the job may wait for an engine while none answers; no part of
+            the id. By default 15 in the interactive lane and 600 in the batch lane.
     """
 
     command_timeout_s: float = Field(default=600, gt=0, le=86_400)
     job_timeout_s: float = Field(default=3_600, gt=0, le=86_400)
     output_bytes: int = Field(default=131_072, ge=1_024, le=1_048_576)
+    engine_wait_s: float | None = Field(default=None, ge=0, le=86_400)
 
 
 SecretRef = Annotated[
@@ -128,9 +131,17 @@ class Job(Frozen):
     @property
     def id(self) -> str:
         """32 hex digits: the digest of everything that decides the outcome."""
-        content = self.model_dump(mode="json", exclude={"labels", "lane"})
+        left_out: Any = {"labels": True, "lane": True, "limits": {"engine_wait_s"}}
+        content = self.model_dump(mode="json", exclude=left_out)
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+    @property
+    def engine_wait_s(self) -> float:
+        """Seconds that the job may wait for an engine while none answers."""
+        if self.limits.engine_wait_s is not None:
+            return self.limits.engine_wait_s
+        return 15.0 if self.lane is Lane.INTERACTIVE else 600.0
 
 
 def parse_job(data: Any) -> Job:

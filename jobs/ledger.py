@@ -1,131 +1,136 @@
 """The ledger: the record of every job in Redis, and the truth about its state.
 
 Every change is one Lua script that reads the server's clock, so that two workers never disagree
-about time or about who owns a job. Celery's message is only the doorbell.
+about time or about who owns a job. Celery's message is only the doorbell, and only a few of a queue
+ring at a time: the other jobs wait in the ledger, where tenants have their turn.
 
 ::
 
     submit -> queued --claim--> running --finish--> done
-                 \\--cancel--> done            lease over: claim again, with a higher fence
+                 \\--cancel--> done         \\--lease over, worker dead: queued again, or dead
 """
 
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import SecretStr
 from redis import Redis
-from redis.commands.core import Script
 
-from jobs.errors import LeaseLost, UnknownJob
+from jobs.errors import BrokerUnavailable, LeaseLost, QueueFull, UnknownJob
 from jobs.job import Job
+from jobs.record import (
+    DEAD_KEY,
+    Attempt,
+    Bell,
+    Record,
+    State,
+    Submitted,
+    decode_record,
+    events_key,
+    job_key,
+    serving_key,
+)
 from jobs.result import Verdict
+from jobs.signature import sign
 
 LEASE_S = 30.0
 BEAT_S = 1.0
 EVENTS_MAX = 2_000
+HARD_LIMIT_MARGIN_S = 120
+"""Seconds after the job's own limit at which the worker's parent ends a child that hangs."""
 
-
-class State(StrEnum):
-    """Where a job is on its way."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
-
-
-class Submitted(StrEnum):
-    """What a submit came to."""
-
-    NEW = "new"
-    JOINED = "joined"
-    REUSED = "reused"
+log = logging.getLogger("revalid.ledger")
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """One claim of a job.
+class Reaped:
+    """What a reaper found.
 
     Attributes:
-        fence: Rises with each claim; only the newest may record a result.
-        number: 1 for the first attempt.
+        lost: Job and worker of each lease that had ended.
+        overdue: Doorbells that have rung for long: their messages may be lost.
     """
 
-    job_id: str
-    fence: int
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A job as the ledger holds it; ``job`` and ``result`` are JSON.
-
-    Attributes:
-        released: Attempts that gave the job back; the others before the last lost their worker.
-    """
-
-    job: str
-    queue: str
-    state: State
-    verdict: Verdict | None
-    attempts: int
-    released: int
-    worker: str
-    cancelled: bool
-    queued_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    result: str | None
-
-
-def job_key(job_id: str) -> str:
-    """The hash that holds a job's record."""
-    return f"revalid:job:{job_id}"
-
-
-def events_key(job_id: str) -> str:
-    """The stream that holds a job's events."""
-    return f"revalid:events:{job_id}"
-
-
-RUNNING_KEY = "revalid:running"
-QUEUED_KEY = "revalid:queued"
+    lost: list[tuple[str, str]]
+    overdue: list[Bell]
 
 
 class Ledger:
-    """The scripts of the ledger over one synchronous Redis client."""
+    """The scripts of the ledger over one synchronous Redis client.
 
-    def __init__(self, redis: Redis, *, result_ttl_s: int = 7 * 86_400) -> None:
+    Args:
+        ring: Rings a doorbell whose job has its turn. Where that fails, a reaper rings it again.
+        result_ttl_s: Seconds that a done job is kept.
+        queued_jobs: Jobs that may be queued.
+        tenant_jobs: Jobs of one tenant that run at a time; 0 for any number.
+        interactive_slots: Slots of all workers together that batch jobs leave free.
+        signing_key: Signs the records of submitted jobs.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        ring: Callable[[Bell], None] = lambda _: None,
+        result_ttl_s: int = 7 * 86_400,
+        queued_jobs: int = 100_000,
+        tenant_jobs: int = 0,
+        interactive_slots: int = 0,
+        signing_key: SecretStr | None = None,
+    ) -> None:
         self.redis = redis
-        self._ttl = result_ttl_s
-        self._submit = _script(redis, "submit")
-        self._claim = _script(redis, "claim")
-        self._beat = _script(redis, "beat")
-        self._finish = _script(redis, "finish")
-        self._cancel = _script(redis, "cancel")
-        self._release = _script(redis, "release")
-        self._reap = _script(redis, "reap")
+        self._ring = ring
+        self._queued_jobs = queued_jobs
+        self._signing_key = signing_key
+        self._limits = (tenant_jobs, interactive_slots, result_ttl_s * 1000)
+        folder = Path(__file__).parent / "lua"
+        prelude = (folder / "prelude.lua").read_text()
+        self._scripts = {
+            file.stem: redis.register_script(prelude + file.read_text())
+            for file in folder.glob("*.lua")
+            if file.stem != "prelude"
+        }
 
     def submit(self, job: Job, queue: str) -> Submitted:
         """Record a job as queued, unless an identical one is under way or has judged the project.
 
-        The caller rings the doorbell on ``queue``, unless the verdict is ``REUSED``.
+        Raises:
+            QueueFull: As many jobs are queued as may be; nothing was recorded.
         """
-        return Submitted(self._run(self._submit, job.id, job.model_dump_json(), queue))
+        record = job.model_dump_json()
+        fields: dict[str, Any] = {
+            "job": record,
+            "tenant": job.tenant,
+            "strategy": job.strategy,
+            "limit_s": int(job.limits.job_timeout_s) + HARD_LIMIT_MARGIN_S,
+            "engine_wait_s": job.engine_wait_s,
+        }
+        if self._signing_key is not None:
+            fields["signature"] = sign(self._signing_key, record)
+        words = [word for field in fields.items() for word in field]
+        answer = self._change("submit", job.id, queue, self._queued_jobs, *words)
+        if answer == "full":
+            raise QueueFull(
+                f"job {job.id}: {self._queued_jobs} jobs are queued, as many as "
+                "REVALID_QUEUED_JOBS allows: submit it again when some are done"
+            )
+        return Submitted(answer)
 
     def claim(self, job_id: str, worker: str, *, lease_s: float = LEASE_S) -> Attempt | None:
-        """Own a job for ``lease_s`` seconds; None where another attempt owns it or it is done.
+        """Own a job for ``lease_s`` seconds; None where it is not this doorbell's turn any more.
 
         Raises:
             UnknownJob: The ledger has no such job: it was purged, or Redis lost its data.
         """
-        answer = self._run(self._claim, job_id, worker, int(lease_s * 1000))
+        answer = self._change("claim", job_id, worker, int(lease_s * 1000))
         if answer == "UNKNOWN":
             raise UnknownJob(f"job {job_id}: not in the ledger; submit it again")
-        if answer in ("LEASED", "DONE"):
+        if answer == "NOT NOW":
             return None
-        fence, number = str(answer).split()
+        fence, number = answer.split()
         return Attempt(job_id, int(fence), int(number))
 
     def beat(self, attempt: Attempt, *, lease_s: float = LEASE_S) -> bool:
@@ -134,13 +139,20 @@ class Ledger:
         Raises:
             LeaseLost: Another attempt owns the job: stop working on it.
         """
-        answer = self._run(self._beat, attempt.job_id, attempt.fence, int(lease_s * 1000))
+        answer = self._change("beat", attempt.job_id, attempt.fence, int(lease_s * 1000))
         if answer == "LOST":
             raise LeaseLost(f"job {attempt.job_id}: attempt {attempt.number} lost its lease")
-        return bool(answer == "CANCEL")
+        return answer == "CANCEL"
+
+    def append(self, attempt: Attempt, type_: str, data: str) -> None:
+        """Add an event (``data`` is JSON), unless another attempt owns the job.
+
+        The oldest are dropped above a bound.
+        """
+        self._change("append", attempt.job_id, attempt.fence, type_, data, EVENTS_MAX)
 
     def finish(self, attempt: Attempt, verdict: Verdict, result: str, *, reusable: bool) -> None:
-        """Record the one result of a job.
+        """Record the one result of a job; doing it again changes nothing.
 
         Args:
             reusable: An identical later submit may be given this result.
@@ -148,34 +160,34 @@ class Ledger:
         Raises:
             LeaseLost: Another attempt owns the job, or it is done: nothing was recorded.
         """
-        answer = self._run(
-            self._finish,
-            attempt.job_id,
-            attempt.fence,
-            verdict,
-            result,
-            int(reusable),
-            self._ttl * 1000,
+        answer = self._change(
+            "finish", attempt.job_id, attempt.fence, verdict, result, int(reusable)
         )
         if answer == "LOST":
             raise LeaseLost(
                 f"job {attempt.job_id}: attempt {attempt.number} came too late; not recorded"
             )
 
-    def release(self, attempt: Attempt) -> bool:
-        """Give a job back to the queue before its lease ends; the caller rings the doorbell."""
-        return bool(self._run(self._release, attempt.job_id, attempt.fence) == "QUEUED")
+    def release(self, attempt: Attempt, reason: str) -> bool:
+        """Give a job back to the queue before its lease ends; whether it was still held."""
+        return self._change("release", attempt.job_id, attempt.fence, reason) == "QUEUED"
 
-    def reap(self, overdue_s: float) -> tuple[list[str], list[str]]:
-        """Return jobs whose lease ended to the queue; an attempt that lives may still go on.
+    def abandon(self, worker: str) -> str | None:
+        """Return the job that a dead process held to the queue; its id, if there was one."""
+        return self._change("abandon", worker) or None
 
-        Returns:
-            Ids of those jobs, and ids of jobs that have waited for ``overdue_s`` seconds since they
-            were last returned here: the doorbell of the first has to ring, that of the others may
-            be lost.
+    def reap(self, *, judge: bool, overdue_s: float) -> Reaped:
+        """Return jobs whose lease ended to the queue, and give waiting ones their turn.
+
+        An attempt that lives may still go on, as long as nobody claims its job.
+
+        Args:
+            judge: False leaves leases alone: after Redis was away, nobody could renew them.
+            overdue_s: Seconds after which a doorbell's message may be lost.
         """
-        expired, waiting = self._reap(keys=[QUEUED_KEY, RUNNING_KEY], args=[int(overdue_s * 1000)])
-        return list(map(str, expired)), list(map(str, waiting))
+        lost, bells, overdue = self._run("reap", int(judge), int(overdue_s * 1000))
+        self._ring_all(bells)
+        return Reaped(list(zip(lost[::2], lost[1::2], strict=True)), _bells(overdue))
 
     def cancel(self, job_id: str) -> State:
         """Ask that a job ends: a queued one is done at once, a running one within seconds.
@@ -186,10 +198,61 @@ class Ledger:
         Raises:
             UnknownJob: No job has this id.
         """
-        answer = self._run(self._cancel, job_id, self._ttl * 1000)
+        answer = self._change("cancel", job_id)
         if answer == "UNKNOWN":
             raise UnknownJob(f"job {job_id}: no such job; `revalid status` takes an id of `submit`")
         return State(answer)
+
+    def serve(self, worker: str, queues: Iterable[str], *, slots: int, ttl_s: float) -> None:
+        """Say that a worker takes jobs from these queues for ``ttl_s`` seconds; 0 slots: no more"""
+        self._change("serve", worker, slots, int(ttl_s * 1000), *queues)
+
+    def serving(self, queue: str) -> set[str]:
+        """Names of the workers that take jobs from a queue."""
+        seconds, microseconds = self.redis.time()
+        now = seconds * 1000 + microseconds // 1000
+        members = cast("list[str]", self.redis.zrangebyscore(serving_key(queue), now, "+inf"))
+        return {member.partition(" ")[2] for member in members}
+
+    def starve(self, queues: Iterable[str], since: float, error: str) -> list[str]:
+        """End jobs that waited for an engine for too long, in queues that no worker takes from.
+
+        Args:
+            since: Server time from which on there has been none, in seconds.
+
+        Returns:
+            Their ids.
+        """
+        ended, bells = self._run("starve", int(since * 1000), error, *queues)
+        self._ring_all(bells)
+        return list(ended)
+
+    def dead(self) -> list[str]:
+        """Ids of the jobs that ended every worker they were given to, the oldest first."""
+        ids = cast("list[str]", self.redis.zrange(DEAD_KEY, 0, -1))
+        gone = [job_id for job_id in ids if not self.redis.exists(job_key(job_id))]
+        if gone:
+            self.redis.zrem(DEAD_KEY, *gone)
+        return [job_id for job_id in ids if job_id not in gone]
+
+    def retry(self, job_id: str) -> None:
+        """Run a dead job again.
+
+        Raises:
+            UnknownJob: No dead job has this id.
+        """
+        if self._change("retry", job_id) == "NOT DEAD":
+            raise _not_dead(job_id)
+
+    def purge(self, job_id: str) -> None:
+        """Forget a dead job.
+
+        Raises:
+            UnknownJob: No dead job has this id.
+        """
+        if not self.redis.zrem(DEAD_KEY, job_id):
+            raise _not_dead(job_id)
+        self.redis.delete(job_key(job_id), events_key(job_id))
 
     def record(self, job_id: str) -> Record:
         """Everything that the ledger holds of a job.
@@ -202,36 +265,27 @@ class Ledger:
             raise UnknownJob(f"job {job_id}: no such job, or its result was purged")
         return decode_record(fields)
 
-    def _run(self, script: Script, job_id: str, *args: Any) -> Any:
-        keys = [job_key(job_id), events_key(job_id), QUEUED_KEY, RUNNING_KEY]
-        return script(keys=keys, args=[job_id, *args])
+    def _change(self, script: str, *args: Any) -> str:
+        answer, *bells = self._run(script, *args)
+        self._ring_all(bells)
+        return str(answer)
+
+    def _run(self, script: str, *args: Any) -> Any:
+        return self._scripts[script](args=[*args, *self._limits])
+
+    def _ring_all(self, words: Sequence[str]) -> None:
+        for bell in _bells(words):
+            try:
+                self._ring(bell)
+            except BrokerUnavailable as error:
+                log.warning("%s", error)
+                return
 
 
-def _script(redis: Redis, name: str) -> Script:
-    return redis.register_script((Path(__file__).parent / "lua" / f"{name}.lua").read_text())
+def _bells(words: Sequence[str]) -> list[Bell]:
+    fives = (words[at : at + 5] for at in range(0, len(words), 5))
+    return [Bell(i, queue, tenant, name, int(limit)) for i, queue, tenant, name, limit in fives]
 
 
-def decode_record(fields: dict[str, str]) -> Record:
-    """A record from the fields of its hash."""
-
-    def moment(name: str) -> datetime | None:
-        value = fields.get(name)
-        return datetime.fromtimestamp(int(value) / 1000, UTC) if value else None
-
-    verdict = fields.get("verdict")
-    queued_at = moment("queued_at")
-    assert queued_at is not None, "submit sets it"  # noqa: S101
-    return Record(
-        job=fields["job"],
-        queue=fields["queue"],
-        state=State(fields["state"]),
-        verdict=Verdict(verdict) if verdict else None,
-        attempts=int(fields.get("attempts", 0)),
-        released=int(fields.get("released", 0)),
-        worker=fields.get("worker", ""),
-        cancelled=fields.get("cancel") == "1",
-        queued_at=queued_at,
-        started_at=moment("started_at"),
-        finished_at=moment("finished_at"),
-        result=fields.get("result"),
-    )
+def _not_dead(job_id: str) -> UnknownJob:
+    return UnknownJob(f"job {job_id}: no dead job has this id; `revalid dead list` names them")

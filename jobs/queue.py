@@ -1,19 +1,24 @@
 """The Celery app, and the doorbell: a message that says only which job waits."""
 
-from typing import Any, Literal
+import json
+from functools import partial
+from typing import Any, Literal, cast
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 from pydantic import Field, ValidationError
+from redis import Redis, RedisError
 
 from jobs.errors import BrokerUnavailable, InvalidJob
-from jobs.job import Job, Lane, describe
+from jobs.job import Lane, describe
+from jobs.ledger import Ledger
+from jobs.record import Bell
 from jobs.settings import Settings
 from jobs.steps import Frozen
 
 TASK = "revalid.validate"
-HARD_LIMIT_MARGIN_S = 120
-"""Seconds after the job's own limit at which the worker's parent ends a child that hangs."""
+_BATCH_PRIORITY = 9
+"""Celery on Redis takes messages of priority 0 first, from whichever queue."""
 
 
 class Doorbell(Frozen):
@@ -57,6 +62,7 @@ def make_app(settings: Settings, broker_url: str) -> Celery:
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "health_check_interval": 25,
+            "priority_steps": [0, _BATCH_PRIORITY],
         },
         redis_socket_timeout=10,  # the backend's; it reads no transport options
         redis_socket_connect_timeout=5,
@@ -96,7 +102,20 @@ def celery_url(url: str) -> str:
     return f"redis+socket://{path}?virtual_host={query.removeprefix('db=') or 0}"
 
 
-def ring(app: Celery, job: Job, queue: str) -> None:
+def open_ledger(settings: Settings, redis: Redis, app: Celery) -> Ledger:
+    """The ledger as the settings say, whose doorbells ring through ``app``."""
+    return Ledger(
+        redis,
+        ring=partial(ring, app),
+        result_ttl_s=settings.result_ttl_s,
+        queued_jobs=settings.queued_jobs,
+        tenant_jobs=settings.tenant_jobs,
+        interactive_slots=settings.interactive_slots,
+        signing_key=settings.signing_key,
+    )
+
+
+def ring(app: Celery, bell: Bell) -> None:
     """Publish the doorbell of a recorded job; ringing twice is harmless.
 
     Celery's ``send_task`` would subscribe to the result; nobody here waits for it that way.
@@ -105,25 +124,40 @@ def ring(app: Celery, job: Job, queue: str) -> None:
         BrokerUnavailable: The broker did not take the message.
     """
     message = app.amqp.as_task_v2(
-        job.id,
+        bell.job_id,
         TASK,
-        kwargs={"message": Doorbell(job_id=job.id).model_dump()},
-        time_limit=int(job.limits.job_timeout_s) + HARD_LIMIT_MARGIN_S,
+        kwargs={"message": Doorbell(job_id=bell.job_id).model_dump()},
+        time_limit=bell.limit_s,
         argsrepr="()",
-        kwargsrepr=f"strategy={job.strategy} tenant={job.tenant}",
+        kwargsrepr=f"strategy={bell.strategy} tenant={bell.tenant}",
         ignore_result=False,
     )
     try:
+        app.backend.forget(bell.job_id)  # Celery never overwrites an earlier success
         with app.producer_pool.acquire(block=True, timeout=5) as publisher:
             app.amqp.send_task_message(
                 publisher,
                 TASK,
                 message,
-                queue=queue,
+                queue=bell.queue,
+                priority=_priority(bell.queue),
                 retry=True,
                 retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_max": 0.5},
             )
-    except OperationalError as error:
+    except (OperationalError, RedisError) as error:
         raise BrokerUnavailable(
-            f"job {job.id} is recorded, but its doorbell did not ring ({error}): submit it again"
+            f"job {bell.job_id} is recorded, but its doorbell did not ring ({error}): "
+            "a worker rings it again"
         ) from None
+
+
+def _priority(queue: str) -> int:
+    return _BATCH_PRIORITY if queue.endswith(Lane.BATCH) else 0
+
+
+def ringing(redis: Redis, queue: str) -> set[str]:
+    """Ids of the jobs whose doorbells lie in a Celery queue."""
+    priority = _priority(queue)
+    key = f"{queue}\x06\x16{priority}" if priority else queue
+    messages = cast("list[str]", redis.lrange(key, 0, -1))
+    return {str(json.loads(message)["headers"]["id"]) for message in messages}

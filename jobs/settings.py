@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from dotenv import dotenv_values
 from platformdirs import user_data_path
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from jobs.errors import InvalidSettings
@@ -117,6 +117,19 @@ class Settings(BaseSettings):
     )
     result_ttl_s: int = Field(
         default=7 * 86_400, ge=60, description="Seconds that a finished job is kept."
+    )
+    queued_jobs: int = Field(
+        default=100_000, ge=1, description="Jobs that may be queued; a submit above is refused."
+    )
+    tenant_jobs: int = Field(
+        default=0, ge=0, description="Jobs of one tenant that run at a time; 0 for any number."
+    )
+    interactive_slots: int = Field(
+        default=0, ge=0, description="Slots of all workers together that batch jobs leave free."
+    )
+    signing_key: SecretStr | None = Field(
+        default=None,
+        description="Signs job records. A worker that has it runs only jobs signed with it.",
     )
     grace_s: float = Field(
         default=30, ge=1, description="Seconds that a stopping worker gives its running jobs."

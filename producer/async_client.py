@@ -12,7 +12,7 @@ from anyio import to_thread
 from jobs import events
 from jobs.connection import connect_async
 from jobs.errors import ResultTimeout
-from jobs.ledger import Record, State, Submitted
+from jobs.record import Record, State, Submitted
 from jobs.result import JobResult
 from jobs.settings import Settings
 from producer.client import Client, JobHandle, decode_result

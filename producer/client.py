@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,16 +16,19 @@ from jobs.blobs import BlobStore
 from jobs.connection import broker_errors, connect
 from jobs.errors import InvalidJob, InvalidSettings, ResultTimeout
 from jobs.job import parse_job
-from jobs.ledger import Ledger, Record, State, Submitted
-from jobs.queue import make_app, queue_name, ring
+from jobs.queue import make_app, open_ledger, queue_name
+from jobs.record import Record, State, Submitted
 from jobs.result import JobResult
 from jobs.settings import Settings, load_settings
 from jobs.source import TarballSource
 from producer.submission import Submission, prepare
 
+CANCEL_TIMEOUT_S = 15.0
+_POLL_S = 0.05
+
 
 def decode_result(job_id: str, record: Record, *, reused: bool = False) -> JobResult:
-    """The result of a done job; one that was cancelled before it ran has no steps.
+    """The result of a done job; one that ended before it ran has no steps.
 
     Raises:
         InvalidJob: The result is of a version that this one cannot read.
@@ -38,13 +41,13 @@ def decode_result(job_id: str, record: Record, *, reused: bool = False) -> JobRe
                 f"job {job_id}: its result is of another version of revalid: upgrade this one"
             ) from None
         return result.model_copy(update={"reused": True}) if reused else result
-    job = parse_job(record.job)
+    job = parse_job(record.job)  # it ended before a worker could report
     assert record.verdict is not None  # noqa: S101
     assert record.finished_at is not None  # noqa: S101
     return JobResult(
         id=job_id,
         verdict=record.verdict,
-        error="cancelled before it ran",
+        error=record.error,
         image=job.image,
         labels=job.labels,
         attempts=record.attempts,
@@ -134,9 +137,9 @@ class Client:
         self.url = self.settings.broker_url
         self.redis = connect(self.url)
         self._raw = connect(self.url, text=False)
-        self.ledger = Ledger(self.redis, result_ttl_s=self.settings.result_ttl_s)
-        self.blobs = BlobStore.from_settings(self._raw, self.settings)
         self.app: Celery = make_app(self.settings, self.url)
+        self.ledger = open_ledger(self.settings, self.redis, self.app)
+        self.blobs = BlobStore.from_settings(self._raw, self.settings)
 
     def submit(self, project: Path | str | bytes | None = None, **options: Any) -> JobHandle:
         """Submit a project: a directory, a tarball file or a tarball's bytes.
@@ -148,6 +151,7 @@ class Client:
         Raises:
             PermanentError: The job or the project is wrong; nothing was stored.
             BrokerUnavailable: The broker is not reached or is full.
+            QueueFull: As many jobs wait as may.
         """
         source = Path(project) if isinstance(project, str) else project
         with prepare(self.settings, source, **options) as submission:
@@ -161,6 +165,8 @@ class Client:
 
         Raises:
             BrokerUnavailable: The broker is not reached or is full.
+            QueueFull: As many jobs wait as may.
+            ResultTimeout: An identical job is being cancelled, and does not end.
         """
         job = submission.job
         queue = queue_name(job.lane, worker)
@@ -168,11 +174,11 @@ class Client:
             if submission.tarball is not None and isinstance(job.source, TarballSource):
                 submission.tarball.seek(0)
                 self.blobs.put(submission.tarball, job.source.digest, submission.size)
-            submitted = self.ledger.submit(job, queue)
-            if submitted is Submitted.NEW:
-                self.app.backend.forget(job.id)  # Celery never overwrites an earlier success
-            if submitted is not Submitted.REUSED:
-                ring(self.app, job, queue)
+            deadline = monotonic() + CANCEL_TIMEOUT_S
+            while (submitted := self.ledger.submit(job, queue)) is Submitted.CANCELLING:
+                if monotonic() > deadline:
+                    raise ResultTimeout(f"job {job.id} is being cancelled: submit it again later")
+                sleep(_POLL_S)
         return JobHandle(job.id, self, submitted)
 
     def job(self, job_id: str) -> JobHandle:

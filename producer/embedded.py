@@ -22,8 +22,8 @@ from typing import Any, Self
 from jobs.errors import BrokerUnavailable, InvalidSettings, JobError, WorkerUnavailable
 from jobs.fingerprint import fingerprint, worker_key
 from jobs.job import Lane
-from jobs.ledger import Submitted
 from jobs.queue import queue_name
+from jobs.record import Submitted
 from jobs.settings import PREFIX, Settings
 from producer.broker import EmbeddedBroker
 from producer.broker_supervisor import USERS, open_lock, try_lock

@@ -5,14 +5,18 @@ import os
 import socket
 import sys
 import threading
+from typing import Any
 
-from celery.signals import worker_ready, worker_shutting_down
+from celery.bootsteps import StartStopStep
+from celery.signals import task_revoked, worker_ready, worker_shutting_down
 
 from jobs.errors import JobError
 from jobs.fingerprint import fingerprint
 from jobs.job import Lane
 from jobs.queue import queue_name
 from worker.attendant import Attendant
+
+PULSE_S = 2.0
 
 
 def main() -> int:
@@ -35,9 +39,12 @@ def main() -> int:
     queues = [queue_name(lane, own) for lane in Lane]
     if not options.own_queues:
         queues = [*(queue_name(lane) for lane in Lane), *queues]
-    attendant = Attendant(settings, application.url, app)
+    hostname = f"revalid-{os.getpid()}@{socket.gethostname()}"
+    attendant = Attendant(settings, application.url, app, hostname, queues)
     worker_ready.connect(lambda **_: attendant.start(), weak=False)
     worker_shutting_down.connect(lambda **_: attendant.drain(settings.grace_s), weak=False)
+    task_revoked.connect(lambda request, **_: attendant.revoked(request.id), weak=False)
+    app.steps["consumer"].add(_pulse(attendant))
     if options.exit_with_parent:
         threading.Thread(target=_stop_at_end_of_input, args=(attendant,), daemon=True).start()
     app.worker_main(
@@ -46,13 +53,26 @@ def main() -> int:
             "--pool=prefork",
             f"--concurrency={settings.concurrency}",
             f"--queues={','.join(queues)}",
-            f"--hostname=revalid-{os.getpid()}@{socket.gethostname()}",
+            f"--hostname={hostname}",
             "--without-gossip",
             "--without-mingle",
             "--loglevel=INFO",
         ]
     )
     return 0
+
+
+def _pulse(attendant: Attendant) -> type[StartStopStep]:
+    """A step of Celery's consumer whose timer stands still when the consumer does."""
+
+    class Pulse(StartStopStep):
+        def start(self, consumer: Any) -> None:
+            self._timer = consumer.timer.call_repeatedly(PULSE_S, attendant.consumes)
+
+        def stop(self, _consumer: Any) -> None:
+            self._timer.cancel()
+
+    return Pulse
 
 
 def _stop_at_end_of_input(attendant: Attendant) -> None:

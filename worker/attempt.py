@@ -1,12 +1,12 @@
 """One child process of a worker: claims a job, runs it while its lease is kept, and records it."""
 
 import asyncio
+import json
 import logging
 import os
 import socket
-import tempfile
 from collections.abc import Callable
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from time import monotonic, sleep
@@ -15,24 +15,29 @@ from typing import Any
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from celery import Celery
 from celery.exceptions import Ignore
+from redis import RedisError
 
-from jobs import events
 from jobs.blobs import BlobStore
 from jobs.connection import broker_errors, connect
-from jobs.errors import BrokerUnavailable, JobError, LeaseLost, PermanentError, TransientError
+from jobs.errors import BrokerUnavailable, InvalidJob, LeaseLost, PermanentError
 from jobs.job import Job, parse_job
-from jobs.ledger import BEAT_S, Attempt, Ledger, Record
-from jobs.queue import parse_doorbell, ring
-from jobs.result import JobResult, Verdict
+from jobs.ledger import BEAT_S
+from jobs.queue import open_ledger, parse_doorbell
+from jobs.record import Attempt, Record
+from jobs.result import JobResult
 from jobs.settings import Settings
+from jobs.signature import check_signature
 from worker.engine import Engine
+from worker.outbox import Outbox
+from worker.report import Released, judge, refused, report
 from worker.runner import Run
+from worker.scratch import scratch_directory
 
-MAX_CRASHES = 3
 PROGRESS_EVERY_S = 1.0
 FINISH_EVERY_S = 1.0
-FINISH_TIMEOUT_S = 300.0
-"""Seconds that a finished job's result is offered to a broker that does not answer."""
+FINISH_TIMEOUT_S = 60.0
+"""Seconds that a finished job's result is offered to a broker that does not answer; then it waits
+in the outbox, and the slot is free."""
 
 Progress = Callable[[dict[str, Any]], None]
 """Takes a small, safe description of what the job is doing."""
@@ -40,8 +45,9 @@ Progress = Callable[[dict[str, Any]], None]
 log = logging.getLogger("revalid.worker")
 
 
-class _Released(Exception):
-    """The worker stops, and somebody else shall have the job."""
+def suspect_key(worker: str) -> str:
+    """The key by which a worker's children say that its engine did not answer."""
+    return f"revalid:suspect:{worker}"
 
 
 class Attempts:
@@ -54,11 +60,13 @@ class Attempts:
         self.settings = settings
         self._url = url
         self._app = app
-        self._work: asyncio.Task[Verdict] | None = None
-        self._releasing = False
+        self._releases: Callable[[], object] | None = None
+        self._ended: Attempt | None = None
         self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self._worker = f"{socket.gethostname()}:{os.getppid()}"
         self.redis = connect(url)
-        self.ledger = Ledger(self.redis, result_ttl_s=settings.result_ttl_s)
+        self.ledger = open_ledger(settings, self.redis, app)
+        self.outbox = Outbox(settings.home, self.ledger, url)
         self.blobs = BlobStore.from_settings(connect(url, text=False), settings)
         self._portal_context = start_blocking_portal("asyncio")
         self.portal: BlockingPortal = self._portal_context.__enter__()
@@ -72,9 +80,8 @@ class Attempts:
 
     def release(self) -> None:
         """Have the running job return to the queue; for signal handlers."""
-        self._releasing = True
-        if (work := self._work) is not None:
-            work.get_loop().call_soon_threadsafe(work.cancel)
+        if (releases := self._releases) is not None:
+            releases()
 
     def answer(self, message: Any, progress: Progress) -> dict[str, Any]:
         """Do what a doorbell asks for; a duplicate one is harmless.
@@ -92,14 +99,7 @@ class Attempts:
         if attempt is None:
             log.info("job %s: done or under way elsewhere", job_id)
             raise Ignore  # the other attempt's state stands in the result backend
-        record = self.ledger.record(job_id)
-        if attempt.number - 1 - record.released >= MAX_CRASHES:
-            crashed = TransientError(
-                f"the job ended its worker {MAX_CRASHES} times: see their logs"
-            )
-            result = self._record(attempt, _unrun(attempt, record, Verdict.ERRORED, crashed))
-        else:
-            result = self._attempt(attempt, record, progress)
+        result = self._attempt(attempt, self.ledger.record(job_id), progress)
         if result is None:
             return {"job": job_id, "lost": True}
         failed = result.failed_step
@@ -112,15 +112,16 @@ class Attempts:
 
     def _attempt(self, attempt: Attempt, record: Record, progress: Progress) -> JobResult | None:
         try:
+            check_signature(self.settings.signing_key, record.job, record.signature)
             job = parse_job(record.job)
+            if job.id != attempt.job_id:
+                raise InvalidJob(f"the record of job {attempt.job_id} holds another: {job.id}")
         except PermanentError as error:
-            return self._record(attempt, _unrun(attempt, record, Verdict.REJECTED, error))
-        with tempfile.TemporaryDirectory(
-            prefix="revalid-", dir=self.settings.scratch, ignore_cleanup_errors=True
-        ) as scratch:
+            return self._record(attempt, refused(attempt, record, error))
+        with scratch_directory(self.settings.scratch) as scratch:
             reports: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
             running = self.portal.start_task_soon(
-                self._run, job, attempt, record, Path(scratch), reports.put
+                self._run, job, attempt, record, scratch, reports.put
             )
             running.add_done_callback(lambda _: reports.put(None))
             self._pass_on(reports, progress)
@@ -129,13 +130,11 @@ class Attempts:
             except LeaseLost as error:
                 log.warning("%s", error)
                 return None
-            except _Released:
-                log.info("job %s: returned to the queue", job.id)
-                if self.ledger.release(attempt):
-                    ring(self._app, job, self.ledger.record(job.id).queue)
+            except Released as reason:
+                log.info("job %s: returned to the queue, %s", job.id, reason)
+                with broker_errors(self._url):
+                    self.ledger.release(attempt, str(reason))
                 return None
-            finally:
-                self._releasing = False
         return self._record(attempt, result)
 
     def _pass_on(self, reports: "SimpleQueue[dict[str, Any] | None]", progress: Progress) -> None:
@@ -167,24 +166,45 @@ class Attempts:
             scratch=scratch,
             artifacts=self.settings.home / "artifacts" / job.id / str(attempt.number),
             emit=emit,
+            engine_missing=lambda: asyncio.to_thread(self._engine_missing, record.queue),
         )
-        sender = asyncio.create_task(self._send(job.id, outbox))
-        work = self._work = asyncio.create_task(run.execute())
+        sender = asyncio.create_task(self._send(attempt, outbox))
+        work = asyncio.create_task(run.execute())
         beat = asyncio.create_task(self._beat(attempt))
+        released = asyncio.Event()
+        self._releases = partial(asyncio.get_running_loop().call_soon_threadsafe, released.set)
+        ends = {work, beat, asyncio.create_task(released.wait())}
         try:
-            await asyncio.wait({work, beat}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 work.cancel()
                 await asyncio.wait({work})
-            if work.cancelled() and self._releasing:
-                raise _Released
-            verdict, error = _judge(work, beat)
+                if released.is_set() and work.cancelled():
+                    raise Released("its worker stops")
+            verdict, error = judge(work, beat)
         finally:
-            self._work = None
-            beat.cancel()
+            self._releases, self._ended = None, attempt
+            for end in ends:
+                end.cancel()
             outbox.put_nowait(("", {}))
             await sender
-        return _report(run, attempt, record, verdict, error)
+        return report(run, attempt, record, verdict, error)
+
+    def _engine_missing(self, queue: str) -> None:
+        """Have the worker's parent look at the engine.
+
+        Raises:
+            Released: The parent takes no jobs meanwhile, and others serve the job's queue.
+        """
+        try:
+            with broker_errors(self._url):
+                self.redis.set(suspect_key(self._worker), 1, ex=600)
+                serving = self.ledger.serving(queue)
+        except BrokerUnavailable as error:
+            log.warning("%s", error)
+            return
+        if serving and self._worker not in serving:
+            raise Released("its worker has no engine")
 
     async def _beat(self, attempt: Attempt) -> None:
         """Keep the lease; returns when the job is to be cancelled."""
@@ -197,84 +217,36 @@ class Attempts:
             except BrokerUnavailable as error:  # the lease decides, not a blip
                 log.warning("job %s: no heartbeat (%s)", attempt.job_id, error)
 
-    async def _send(self, job_id: str, outbox: "asyncio.Queue[tuple[str, dict[str, Any]]]") -> None:
+    async def _send(
+        self, attempt: Attempt, outbox: "asyncio.Queue[tuple[str, dict[str, Any]]]"
+    ) -> None:
+        """Send events in their order; what an outage holds up goes when it is over."""
         while True:
             type_, data = await outbox.get()
             if not type_:
                 return
-            try:
-                await asyncio.to_thread(events.append, self.redis, job_id, type_, data)
-            except Exception as error:  # an event is a convenience, the result is what counts
-                log.warning("job %s: event %s not sent (%s)", job_id, type_, error)
+            text = json.dumps(data)
+            while True:
+                try:
+                    await asyncio.to_thread(self.ledger.append, attempt, type_, text)
+                    break
+                except RedisError as error:
+                    log.warning("job %s: event %s not sent (%s)", attempt.job_id, type_, error)
+                    if attempt is self._ended:  # the result is what counts, it has all
+                        return
+                    await asyncio.sleep(BEAT_S)
 
     def _record(self, attempt: Attempt, result: JobResult) -> JobResult | None:
-        reusable = result.verdict.judges_project and result.sandbox.fallback_reason is None
-        document = result.model_dump_json()
+        letter = self.outbox.put(attempt, result)
         deadline = monotonic() + FINISH_TIMEOUT_S
         while True:
             try:
-                with broker_errors(self._url):
-                    self.ledger.finish(attempt, result.verdict, document, reusable=reusable)
+                recorded = self.outbox.deliver(letter)
                 break
-            except LeaseLost as error:
-                log.warning("%s", error)
-                return None
             except BrokerUnavailable as error:
                 log.warning("job %s: result not recorded yet (%s)", attempt.job_id, error)
                 if monotonic() > deadline:
-                    raise
+                    return None
                 sleep(FINISH_EVERY_S)
         log.info("job %s: %s", attempt.job_id, result.verdict)
-        return result
-
-
-def _judge(work: "asyncio.Task[Verdict]", beat: "asyncio.Task[None]") -> tuple[Verdict, str | None]:
-    if work.cancelled():
-        if (lost := beat.exception()) is not None:
-            raise lost
-        return Verdict.CANCELLED, "cancelled while it ran"
-    match work.exception():
-        case None:
-            return work.result(), None
-        case PermanentError() as error:
-            return Verdict.REJECTED, str(error)
-        case JobError() as error:
-            return Verdict.ERRORED, str(error)
-        case error:
-            log.error("job failed on our side", exc_info=error)
-            return Verdict.ERRORED, f"{type(error).__name__} in the worker: see its log"
-
-
-def _report(
-    run: Run, attempt: Attempt, record: Record, verdict: Verdict, error: str | None
-) -> JobResult:
-    return JobResult(
-        id=attempt.job_id,
-        verdict=verdict,
-        error=run.scrubber.text(error) if error else None,
-        sandbox=run.sandbox,
-        image=run.job.image,
-        source=run.source,
-        strategy=run.strategy,
-        tools=run.tools,
-        notes=tuple(run.notes),
-        labels=run.job.labels,
-        attempts=attempt.number,
-        queued_at=record.queued_at,
-        started_at=record.started_at,
-        finished_at=datetime.now(UTC),
-        steps=tuple(run.steps),
-    )
-
-
-def _unrun(attempt: Attempt, record: Record, verdict: Verdict, error: JobError) -> JobResult:
-    return JobResult(
-        id=attempt.job_id,
-        verdict=verdict,
-        error=str(error),
-        image="",
-        attempts=attempt.number,
-        queued_at=record.queued_at,
-        started_at=record.started_at,
-        finished_at=datetime.now(UTC),
-    )
+        return result if recorded else None

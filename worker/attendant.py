@@ -3,7 +3,9 @@
 import logging
 import os
 import signal
+import socket
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 
@@ -13,15 +15,20 @@ from celery import Celery
 from jobs.connection import broker_errors, connect
 from jobs.errors import PermanentError, TransientError
 from jobs.fingerprint import fingerprint, worker_key
-from jobs.job import parse_job
-from jobs.ledger import Ledger, State
-from jobs.queue import ring
+from jobs.ledger import LEASE_S
+from jobs.queue import open_ledger, ring, ringing
 from jobs.settings import Settings
+from worker.attempt import suspect_key
+from worker.outbox import Outbox
+from worker.quarantine import Quarantine
+from worker.scratch import sweep
 
-ROUND_S = 5.0
+ROUND_S = 1.0
 SEEN_S = 15
 OVERDUE_S = 30.0
 END_TIMEOUT_S = 10.0
+CONSUMED_S = 15.0
+"""Age of the consumer's last sign of life above which it hangs."""
 
 log = logging.getLogger("revalid.worker")
 
@@ -29,40 +36,66 @@ log = logging.getLogger("revalid.worker")
 class Attendant(threading.Thread):
     """A thread beside Celery's consumer, from ready to shutdown."""
 
-    def __init__(self, settings: Settings, url: str, app: Celery) -> None:
+    def __init__(
+        self, settings: Settings, url: str, app: Celery, hostname: str, queues: Sequence[str]
+    ) -> None:
         super().__init__(name="attendant", daemon=True)
+        self._settings = settings
         self._url = url
         self._app = app
+        self._queues = queues
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._redis = connect(url)
-        self._ledger = Ledger(self._redis)
+        self._ledger = open_ledger(settings, self._redis, app)
+        self._outbox = Outbox(settings.home, self._ledger, url)
+        self._quarantine = Quarantine(settings, app, hostname, queues)
+        self._starved_since: float | None = None
         self._key = worker_key(fingerprint(settings, os.environ))
         settings.home.mkdir(parents=True, exist_ok=True)
         self._alive = settings.home / "alive"  # its age is what a health check reads
+        self._children: dict[int, psutil.Process] = {}
+        self._away = float("-inf")  # when Redis was last away
+        self._consumed = monotonic()
         self._stop_asked = threading.Event()
         self._ended = threading.Event()
         self._hurried = False
 
     def run(self) -> None:
-        """One round every few seconds, until :meth:`stop`."""
+        """One round every second, until :meth:`stop`."""
+        sweep(self._settings.scratch)
+        suspected = self._quarantine.applies  # the engine is looked at before the first job
         while True:
             try:
                 with broker_errors(self._url):
-                    self._redis.set(self._key, os.getpid(), ex=SEEN_S)
-                    self._reap()
-                self._alive.touch()
+                    self._round(suspected=suspected)
+                suspected = False
+                if monotonic() - self._consumed < CONSUMED_S:
+                    self._alive.touch()
             except TransientError as error:
+                self._away = monotonic()
                 log.warning("%s", error)
             except Exception:  # the next round may do better; without rounds nothing is reaped
                 log.exception("the attendant's round failed")
             if self._stop_asked.wait(ROUND_S):
                 return
 
+    def consumes(self) -> None:
+        """Celery's consumer shows that it does not hang."""
+        self._consumed = monotonic()
+
+    def revoked(self, job_id: str) -> None:
+        """Somebody revoked a job's task: a cancel, for nobody would run the job any more."""
+        with suppress(PermanentError, TransientError), broker_errors(self._url):
+            self._ledger.cancel(job_id)
+
     def stop(self) -> None:
-        """Take no part any more; the worker's key goes at once."""
+        """Take no part any more; the worker's keys go at once."""
         self._stop_asked.set()
+        self._quarantine.close()
         try:
             with broker_errors(self._url):
                 self._redis.delete(self._key)
+                self._serve(0)
         except TransientError as error:
             log.warning("%s", error)
 
@@ -82,7 +115,7 @@ class Attendant(threading.Thread):
 
     def _end_children(self) -> None:
         """Have each child return its job to the queue and end; by force after a bound."""
-        children = [child for child in psutil.Process().children() if _is_pool_child(child)]
+        children = list(_pool_children().values())
         deadline = monotonic() + END_TIMEOUT_S
         while children and monotonic() < deadline:
             for child in children:  # a busy one returns its job, and then the next signal ends it
@@ -94,23 +127,67 @@ class Attendant(threading.Thread):
                 child.kill()
         self._ended.set()
 
+    def _round(self, *, suspected: bool) -> None:
+        self._redis.set(self._key, os.getpid(), ex=SEEN_S)
+        self._bury_children()
+        self._outbox.flush()
+        suspected |= bool(self._redis.getdel(suspect_key(self._name)))
+        self._quarantine.look(suspected=suspected)
+        if self._quarantine.reason is None:
+            self._serve(self._settings.concurrency)
+            self._starved_since = None
+        else:
+            self._serve(0)
+            self._end_starved(self._quarantine.reason)
+        self._reap()
+
+    def _serve(self, slots: int) -> None:
+        self._ledger.serve(self._name, self._queues, slots=slots, ttl_s=SEEN_S)
+
+    def _end_starved(self, reason: str) -> None:
+        """While no worker takes from these queues, jobs wait for an engine; each has its bound."""
+        seconds, _ = self._redis.time()
+        self._starved_since = self._starved_since or seconds
+        error = f"no worker with an engine took the job for as long as it waits for one: {reason}"
+        for job_id in self._ledger.starve(self._queues, self._starved_since, error):
+            log.warning("job %s: waited too long for an engine", job_id)
+
+    def _bury_children(self) -> None:
+        """Return the jobs of children that have died to the queue."""
+        children = _pool_children()
+        for pid in self._children.keys() - children.keys():
+            if job_id := self._ledger.abandon(self._child_name(pid)):
+                log.warning("job %s: its process %d died", job_id, pid)
+        self._children = children
+
     def _reap(self) -> None:
-        expired, waiting = self._ledger.reap(OVERDUE_S)
-        for job_id in (*expired, *waiting):
-            try:
-                record = self._ledger.record(job_id)
-                # Jobs that wait their turn have a doorbell in the queue; an empty one lost some.
-                lost = job_id in expired or not self._redis.llen(record.queue)
-                if record.state is State.QUEUED and lost:
-                    log.warning("job %s: its doorbell rings again", job_id)
-                    ring(self._app, parse_job(record.job), record.queue)
-            except PermanentError as error:
-                log.warning("%s", error)
+        uptime_s = int(self._redis.info("server")["uptime_in_seconds"])
+        judge = min(uptime_s, monotonic() - self._away) > LEASE_S
+        reaped = self._ledger.reap(judge=judge, overdue_s=OVERDUE_S)
+        for job_id, worker in reaped.lost:
+            log.warning("job %s: the lease of %s ended", job_id, worker)
+            for pid, child in self._children.items():
+                if worker == self._child_name(pid):  # it hangs, or it would have renewed it
+                    with suppress(psutil.NoSuchProcess):
+                        child.kill()
+        if not reaped.overdue:
+            return
+        queues = {bell.queue for bell in reaped.overdue}
+        there = {job_id for queue in queues for job_id in ringing(self._redis, queue)}
+        for bell in reaped.overdue:
+            if bell.job_id not in there:
+                log.warning("job %s: its doorbell rings again", bell.job_id)
+                ring(self._app, bell)
+
+    def _child_name(self, pid: int) -> str:
+        return f"{socket.gethostname()}:{pid}"
 
 
-def _is_pool_child(process: psutil.Process) -> bool:
-    """Not multiprocessing's own tracker, which ignores signals and ends with its parent."""
-    try:
-        return any("spawn_main" in word for word in process.cmdline())
-    except psutil.NoSuchProcess:
-        return False
+def _pool_children() -> dict[int, psutil.Process]:
+    """The processes that run jobs, but not multiprocessing's own tracker."""
+    found = {}
+    for process in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if any("spawn_main" in word for word in process.cmdline()):
+                found[process.pid] = process
+    return found

@@ -47,6 +47,7 @@ class DaggerSandbox:
         container: dagger.Container,
         image: str,
         protected: tuple[str, ...],
+        scratch: Path | None,
     ) -> None:
         self.workdir = WORKDIR
         self.image = image
@@ -57,13 +58,23 @@ class DaggerSandbox:
         self._lock = asyncio.Lock()
         self._pending: list[Change] = []  # variables, for the next command
         self._unsettled = 0  # commands that each query names again, until a sync
-        self._scratch = Path(tempfile.mkdtemp(prefix="revalid-dagger-"))
+        self._scratch_root = scratch
+        self._scratch = Path(tempfile.mkdtemp(prefix="revalid-dagger-", dir=scratch))
 
     @classmethod
     async def open(
-        cls, engine: Engine, image: str, *, protected: tuple[str, ...] = ()
+        cls,
+        engine: Engine,
+        image: str,
+        *,
+        protected: tuple[str, ...] = (),
+        scratch: Path | None = None,
     ) -> "DaggerSandbox":
         """A fresh container of ``image``; the registry is asked once per connection.
+
+        Args:
+            protected: Globs that reject writes and deletes, relative to ``/workspace``.
+            scratch: Where files on their way lie; the system's temporary directory by default.
 
         Raises:
             EngineUnavailable: No engine answers.
@@ -71,7 +82,7 @@ class DaggerSandbox:
             SandboxLost: The registry or the engine failed.
         """
         container = await engine.base(image)
-        return cls(engine, await engine.client(), container, image, protected)
+        return cls(engine, await engine.client(), container, image, protected, scratch)
 
     async def exec(
         self,
@@ -198,7 +209,12 @@ class DaggerSandbox:
     async def fork(self) -> "DaggerSandbox":
         async with self._lock:
             twin = DaggerSandbox(
-                self._engine, self._client, self._container, self.image, self._protected
+                self._engine,
+                self._client,
+                self._container,
+                self.image,
+                self._protected,
+                self._scratch_root,
             )
             twin.workdir, twin._unsettled = self.workdir, self._unsettled
             twin._pending = list(self._pending)

@@ -1,8 +1,9 @@
-"""``python -m worker.probe``: whether the engine answers and knows the image, as one JSON line."""
+"""``python -m worker.probe``: whether the engine runs a command in the image, as one JSON line."""
 
 import asyncio
 import json
 import sys
+import uuid
 from time import monotonic
 
 from jobs.errors import JobError
@@ -11,7 +12,7 @@ from worker.engine import Engine
 
 
 async def probe() -> dict[str, object]:
-    """Connect and resolve the configured image; every wait is bounded."""
+    """Connect, resolve the configured image and run a command; every wait is bounded."""
     settings = load_settings()
     engine = Engine(timeout_s=settings.connect_timeout_s)
     found: dict[str, object] = {"ok": False, "engine": None, "image": None, "error": None}
@@ -19,7 +20,10 @@ async def probe() -> dict[str, object]:
     try:
         client = await engine.client()
         found["engine"] = await engine.guard(client.version())
-        found.update(image=await engine.pin(settings.image), ok=True)
+        found["image"] = await engine.pin(settings.image)
+        base = await engine.base(settings.image)
+        await engine.guard(base.with_exec(["true", uuid.uuid4().hex]).sync())
+        found["ok"] = True
     except JobError as error:
         found["error"] = str(error)
     finally:

@@ -8,20 +8,13 @@ from pathlib import Path
 from time import monotonic
 
 from jobs.blobs import BlobStore
-from jobs.errors import (
-    BrokerUnavailable,
-    EngineUnavailable,
-    InvalidProject,
-    PolicyRefused,
-    SandboxLost,
-)
-from jobs.job import Job, SandboxPolicy
+from jobs.errors import BrokerUnavailable, InvalidProject, SandboxLost
+from jobs.job import Job
 from jobs.result import SandboxReport, SourceReport, StepResult, StrategyReport, Verdict
 from jobs.settings import Settings
 from jobs.steps import Exec, RefreshFromHost
-from worker.dagger_sandbox import DaggerSandbox
 from worker.engine import Engine
-from worker.local_sandbox import LocalSandbox
+from worker.opening import EngineMissing, check_policy, open_sandbox
 from worker.output import LIVE_BYTES, Emit, LiveOutput, to_text
 from worker.plan import Plan, PlannedStep, make_plan
 from worker.progress import finished_event, plan_event, skipped_result, started_event
@@ -33,6 +26,7 @@ from worker.steps import apply_step, describe_step
 SANDBOX_TRIES = 3
 FETCH_TRIES = 10
 TOTAL_OUTPUT_BYTES = 8 * 2**20
+LIMIT_MARGIN_S = 45.0
 _MIN_OUTPUT_BYTES = 1_024
 _TOOLS_TIMEOUT_S = 30.0
 
@@ -45,6 +39,7 @@ class Run:
         scratch: A private directory that the caller removes.
         artifacts: Where ``export_directory`` steps write; made when first used.
         emit: Takes events.
+        engine_missing: As :func:`worker.opening.open_sandbox` takes it.
     """
 
     job: Job
@@ -55,6 +50,7 @@ class Run:
     scratch: Path
     artifacts: Path
     emit: Emit
+    engine_missing: EngineMissing
 
     sandbox: SandboxReport = field(default_factory=SandboxReport)
     source: SourceReport = field(default_factory=SourceReport)
@@ -77,11 +73,26 @@ class Run:
             PermanentError: The job asks for what cannot or may not be done: ``rejected``.
             TransientError: Our side failed, also when tried again: ``errored``.
         """
-        self._deadline = monotonic() + self.job.limits.job_timeout_s
+        limit_s = self.job.limits.job_timeout_s
+        self._deadline = monotonic() + limit_s
         self._check_policy()
-        project = await self._fetch()
-        plan = make_plan(self.job, project.root)
-        self.strategy = StrategyReport(name=plan.strategy, reason=plan.reason)
+        try:
+            # Commands end at the limit by themselves, and keep what they printed.
+            async with asyncio.timeout(limit_s + LIMIT_MARGIN_S) as bound:
+                project = await self._fetch()
+                plan = make_plan(self.job, project.root)
+                self.strategy = StrategyReport(name=plan.strategy, reason=plan.reason)
+                return await self._try(plan, project)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            reached = f"the job's limit of {limit_s:g} s was reached"
+            if self.sandbox.kind is None:
+                raise SandboxLost(f"{reached} before its sandbox was open: try again") from None
+            self.notes.append(f"{reached} while files were on their way")
+            return Verdict.TIMED_OUT
+
+    async def _try(self, plan: Plan, project: Project) -> Verdict:
         for tries_left in reversed(range(SANDBOX_TRIES)):
             try:
                 return await self._replay(plan, project)
@@ -92,11 +103,7 @@ class Run:
         raise AssertionError("unreachable")
 
     def _check_policy(self) -> None:
-        allowed, asked = self.settings.sandbox_policy, self.job.sandbox
-        if asked is not None and SandboxPolicy.AUTO not in (asked, allowed) and asked != allowed:
-            raise PolicyRefused(
-                f"--sandbox {asked}: this worker runs {allowed} only (its REVALID_SANDBOX)"
-            )
+        check_policy(self.job, self.settings)
         self._secrets = resolve_secrets(self.job, self.settings, self.environ)
         self.scrubber = Scrubber(self._secrets.values())
         for step in self.job.steps:
@@ -121,7 +128,9 @@ class Run:
     async def _replay(self, plan: Plan, project: Project) -> Verdict:
         self.steps.clear()
         self._restored = ()
-        sandbox = await self._open()
+        sandbox, self.sandbox = await open_sandbox(
+            self.job, self.settings, self.environ, self.engine, self.scratch, self.engine_missing
+        )
         try:
             self.emit("sandbox", {**self.sandbox.model_dump(), "image": self.job.image})
             self.emit("plan", plan_event(plan))
@@ -137,32 +146,6 @@ class Run:
             return self._verdict()
         finally:
             await sandbox.close()
-
-    async def _open(self) -> Sandbox:
-        policy = self.job.sandbox or self.settings.sandbox_policy
-        if SandboxPolicy.AUTO is policy:
-            policy = self.settings.sandbox_policy
-        if policy is not SandboxPolicy.LOCAL:
-            try:
-                opened = await DaggerSandbox.open(
-                    self.engine, self.job.image, protected=self.job.protected
-                )
-                self.sandbox = SandboxReport(kind="dagger")
-                return opened
-            except EngineUnavailable as error:
-                if policy is SandboxPolicy.DAGGER:
-                    raise
-                reason = str(error)
-        else:
-            reason = None
-        self.sandbox = SandboxReport(kind="local", fallback_reason=reason)
-        return LocalSandbox(
-            scratch=self.scratch,
-            protected=self.job.protected,
-            passthrough={
-                name: self.environ[name] for name in self.settings.local_env if name in self.environ
-            },
-        )
 
     async def _note_tools(self, sandbox: Sandbox, plan: Plan) -> None:
         if self.tools or not plan.tools:

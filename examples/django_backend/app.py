@@ -20,7 +20,7 @@ from django.urls import path, reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from jobs.errors import InvalidJob, InvalidProject, TransientError, UnknownJob
-from jobs.ledger import State
+from jobs.record import State
 from producer.client import Client, JobHandle
 
 MAX_UPLOAD_BYTES = 64 * 2**20

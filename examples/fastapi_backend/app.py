@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from jobs.errors import InvalidJob, InvalidProject, TransientError, UnknownJob
-from jobs.ledger import State
+from jobs.record import State
 from jobs.result import JobResult
 from producer.async_client import AsyncClient
 

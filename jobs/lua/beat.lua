@@ -1,13 +1,14 @@
--- KEYS job events queued running; ARGV id fence lease_ms
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local record = redis.call('HMGET', KEYS[1], 'state', 'fence', 'cancel')
-if record[2] ~= ARGV[2] or (record[1] ~= 'running' and record[1] ~= 'queued') then
-  return 'LOST'
+-- ARGV id fence lease_ms
+local id = ARGV[1]
+local state, fence, worker, cancel =
+  unpack(call('HMGET', job_key(id), 'state', 'fence', 'worker', 'cancel'))
+if fence ~= ARGV[2] or (state ~= 'running' and state ~= 'queued') then
+  return {'LOST'}
 end
-if record[1] == 'queued' then -- the lease had ended, and nobody has claimed the job since
-  redis.call('HSET', KEYS[1], 'state', 'running')
-  redis.call('ZREM', KEYS[3], ARGV[1])
+call('ZREM', RUNNING, id) -- a full Redis allows what comes after this
+local queue, tenant = unpack(call('HMGET', job_key(id), 'queue', 'tenant'))
+if state == 'queued' then -- the lease had ended, and nobody has claimed the job since
+  leave(id)
 end
-redis.call('ZADD', KEYS[4], now + ARGV[3], ARGV[1])
-return record[3] == '1' and 'CANCEL' or 'OK'
+hold(id, queue, tenant, worker, ARGV[3])
+return {cancel and 'CANCEL' or 'OK'}

@@ -1,21 +1,16 @@
--- KEYS job events queued running; ARGV id ttl_ms
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local state = redis.call('HGET', KEYS[1], 'state')
+-- ARGV id
+local id = ARGV[1]
+local state, queue = unpack(call('HMGET', job_key(id), 'state', 'queue'))
 if not state then
-  return 'UNKNOWN'
+  return {'UNKNOWN'}
 end
-if state == 'done' then
-  return state
-end
-redis.call('HSET', KEYS[1], 'cancel', '1')
 if state == 'queued' then
-  redis.call('HSET', KEYS[1], 'state', 'done', 'verdict', 'cancelled', 'finished_at', now)
-  redis.call('ZREM', KEYS[3], ARGV[1])
-  redis.call('XADD', KEYS[2], '*', 'type', 'finished', 'data', '{"verdict":"cancelled"}')
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
-  redis.call('PEXPIRE', KEYS[2], ARGV[2])
-else
-  redis.call('XADD', KEYS[2], '*', 'type', 'cancelling')
+  finish(id, 'cancelled', 'cancelled before it ran')
+  call('HSET', job_key(id), 'cancel', 1)
+  return {state, unpack(dispatch(queue))}
 end
-return state
+call('ZREM', QUEUED, id) -- a full Redis allows what comes after this
+if state == 'running' and call('HSETNX', job_key(id), 'cancel', 1) == 1 then
+  event(id, 'cancelling')
+end
+return {state}

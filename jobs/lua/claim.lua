@@ -1,22 +1,18 @@
--- KEYS job events queued running; ARGV id worker lease_ms
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local state = redis.call('HGET', KEYS[1], 'state')
+-- ARGV id worker lease_ms
+local id, worker = ARGV[1], ARGV[2]
+local state, queue, tenant = unpack(call('HMGET', job_key(id), 'state', 'queue', 'tenant'))
 if not state then
-  return 'UNKNOWN'
+  return {'UNKNOWN'}
 end
-if state == 'done' then
-  return 'DONE'
+-- A queued job whose doorbell does not ring waits its turn: the message is a duplicate.
+if state ~= 'queued' or call('ZREM', ringing_key(queue), id) == 0 then
+  return {'NOT NOW'}
 end
-if state == 'running' and tonumber(redis.call('ZSCORE', KEYS[4], ARGV[1]) or 0) > now then
-  return 'LEASED'
-end
-local fence = redis.call('HINCRBY', KEYS[1], 'fence', 1)
-local attempts = redis.call('HINCRBY', KEYS[1], 'attempts', 1)
-redis.call('HSET', KEYS[1], 'state', 'running', 'worker', ARGV[2])
-redis.call('HSETNX', KEYS[1], 'started_at', now)
-redis.call('ZREM', KEYS[3], ARGV[1])
-redis.call('ZADD', KEYS[4], now + ARGV[3], ARGV[1])
-redis.call('XADD', KEYS[2], '*', 'type', 'started', 'data',
-  cjson.encode({worker = ARGV[2], attempt = attempts}))
-return fence .. ' ' .. attempts
+call('ZREM', QUEUED, id)
+local fence = raise_fence(id)
+local attempts = call('HINCRBY', job_key(id), 'attempts', 1)
+call('HSET', job_key(id), 'worker', worker)
+call('HSETNX', job_key(id), 'started_at', now)
+hold(id, queue, tenant, worker, ARGV[3])
+event(id, 'started', {worker = worker, attempt = attempts})
+return {fence .. ' ' .. attempts, unpack(dispatch(queue))}

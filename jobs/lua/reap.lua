@@ -1,20 +1,27 @@
--- KEYS queued running; ARGV overdue_ms
--- Returns two lists of ids: expired leases, now queued again, whose doorbell has to ring, and jobs
--- that have waited for long, whose doorbell may be lost. Those come again after another overdue_ms.
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local waiting = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1], 'LIMIT', 0, 100)
-local expired = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 100)) do
-  redis.call('ZREM', KEYS[2], id)
-  if redis.call('HGET', 'revalid:job:' .. id, 'state') == 'running' then
-    redis.call('HSET', 'revalid:job:' .. id, 'state', 'queued')
-    redis.call('ZADD', KEYS[1], now, id)
-    expired[#expired + 1] = id
-    redis.call('XADD', 'revalid:events:' .. id, '*', 'type', 'requeued')
+-- ARGV judge overdue_ms: 1 to judge leases that have ended
+-- Returns their jobs and workers, doorbells to ring, and doorbells that have rung for long: their
+-- messages may be lost. Those come again after another overdue_ms.
+local lost, bells, overdue = {}, {}, {}
+if ARGV[1] == '1' then
+  for _, id in ipairs(call('ZRANGEBYSCORE', RUNNING, '-inf', now, 'LIMIT', 0, 100)) do
+    local state, worker = unpack(call('HMGET', job_key(id), 'state', 'worker'))
+    if state == 'running' then
+      crashed(id)
+      lost[#lost + 1] = id
+      lost[#lost + 1] = worker
+    else -- its record is gone
+      call('ZREM', RUNNING, id)
+    end
   end
 end
-for _, id in ipairs(waiting) do
-  redis.call('ZADD', KEYS[1], now, id)
+for _, queue in ipairs(call('SMEMBERS', QUEUES)) do
+  dispatch(queue, bells)
+  for _, id in ipairs(call('ZRANGEBYSCORE', ringing_key(queue), '-inf', now - ARGV[2])) do
+    call('ZADD', ringing_key(queue), now, id)
+    bell(overdue, id, queue, call('HGET', job_key(id), 'tenant'))
+  end
+  if call('EXISTS', ringing_key(queue), tenants_key(queue)) == 0 then
+    call('SREM', QUEUES, queue)
+  end
 end
-return {expired, waiting}
+return {lost, bells, overdue}

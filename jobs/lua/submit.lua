@@ -1,20 +1,34 @@
--- KEYS job events queued running; ARGV id job queue
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local state = redis.call('HGET', KEYS[1], 'state')
+-- ARGV id queue most fields...: `most` jobs may be queued
+local id, queue, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local state, reusable, cancel, old =
+  unpack(call('HMGET', job_key(id), 'state', 'reusable', 'cancel', 'queue'))
+if state == 'running' and cancel then
+  return {'cancelling'}
+end
 if state == 'queued' or state == 'running' then
-  redis.call('HSET', KEYS[1], 'queue', ARGV[3])
-  return 'joined'
+  if old == queue then
+    return {'joined'}
+  end
+  local tenant = call('HGET', job_key(id), 'tenant')
+  if state == 'running' then
+    call('SREM', flight_key(old), id)
+    call('SADD', flight_key(queue), id)
+    call('HSET', job_key(id), 'queue', queue)
+    return {'joined'}
+  end
+  leave(id)
+  call('HSET', job_key(id), 'queue', queue)
+  wait_for_turn(id, queue, tenant)
+  return {'joined', unpack(dispatch(queue))}
 end
-if state == 'done' and redis.call('HGET', KEYS[1], 'reusable') == '1' then
-  return 'reused'
+if state == 'done' and reusable == '1' then
+  return {'reused'}
 end
--- Before DEL: a full Redis refuses this, but nothing that a script does after its first write.
-redis.call('ZADD', KEYS[3], now, ARGV[1])
--- The fence outlives a rerun, so that an attempt of an earlier run can never record.
-local fence = (redis.call('HGET', KEYS[1], 'fence') or -1) + 1
-redis.call('DEL', KEYS[1], KEYS[2])
-redis.call('HSET', KEYS[1], 'state', 'queued', 'job', ARGV[2], 'queue', ARGV[3],
-  'fence', fence, 'attempts', 0, 'queued_at', now)
-redis.call('XADD', KEYS[2], '*', 'type', 'queued')
-return 'new'
+if call('ZCARD', QUEUED) >= most then
+  return {'full'}
+end
+local fields = {'queue', queue}
+for at = 4, #ARGV - 3 do
+  fields[#fields + 1] = ARGV[at]
+end
+return {'new', unpack(begin(id, fields))}

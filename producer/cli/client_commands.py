@@ -10,7 +10,7 @@ from rich.text import Text
 
 from jobs.errors import InvalidJob, ResultTimeout
 from jobs.events import Event, read
-from jobs.ledger import Record, State, Submitted
+from jobs.record import Record, State, Submitted
 from jobs.result import JobResult
 from jobs.settings import load_settings
 from producer.cli.options import JobOptions

@@ -10,7 +10,7 @@ from types import FrameType
 
 from jobs import events
 from jobs.errors import InvalidProject, JobError
-from jobs.ledger import Submitted, job_key
+from jobs.record import Submitted, job_key
 from jobs.settings import Settings, load_settings
 from jobs.steps import RefreshFromHost
 from producer.cli.options import JobOptions

@@ -11,9 +11,10 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import NoPermissionError
 
 from jobs.connection import broker_errors, connect
-from jobs.errors import BrokerUnavailable
-from jobs.ledger import Ledger, State
+from jobs.errors import BrokerUnavailable, UnknownJob
+from jobs.ledger import Ledger
 from jobs.queue import make_app
+from jobs.record import Attempt, State, Submitted
 from jobs.result import Verdict
 from jobs.settings import Settings, load_settings
 from producer.async_client import AsyncClient
@@ -173,17 +174,37 @@ def test_a_job_goes_from_producer_to_worker_and_back(
     assert not re.search("(?i)permission|noperm", worker.log.read_text())
 
 
-def test_a_worker_returns_lost_jobs_and_may_submit(broker: ComposedRedis) -> None:
-    job = make_job()
-    with connect(broker.url("worker")) as redis:
-        ledger = Ledger(redis)
-        ledger.submit(job, "revalid.test")
-        assert ledger.claim(job.id, "lost", lease_s=0) is not None
-        eventually(lambda: job.id in ledger.reap(60)[0])
-        attempt = ledger.claim(job.id, "next")
-        assert attempt is not None
-        assert ledger.beat(attempt) is False
-        ledger.finish(attempt, Verdict.PASSED, "{}", reusable=False)
+def test_a_role_may_run_the_scripts_of_its_work(broker: ComposedRedis) -> None:
+    job, queue = make_job(tenant="roles"), "revalid.test"
+    with connect(broker.url("producer")) as ours, connect(broker.url("worker")) as theirs:
+        producer, worker = Ledger(ours), Ledger(theirs)
+
+        def claim() -> Attempt:
+            attempt = worker.claim(job.id, "host:1")
+            assert attempt is not None
+            return attempt
+
+        def dies_with_its_worker() -> bool:
+            worker.claim(job.id, "host:1", lease_s=0)
+            worker.reap(judge=True, overdue_s=0)
+            return producer.dead() == [job.id]
+
+        assert worker.submit(job, queue) is Submitted.NEW
+        worker.serve("host", [queue], slots=1, ttl_s=60)
+        assert producer.serving(queue) == {"host"}
+        eventually(dies_with_its_worker)
+        producer.retry(job.id)
+        assert worker.release(claim(), "test")
+        claim()
+        assert worker.abandon("host:1") == job.id
+        attempt = claim()
+        assert worker.beat(attempt) is False
+        worker.append(attempt, "output", "{}")
+        worker.finish(attempt, Verdict.PASSED, "{}", reusable=False)
+        assert worker.starve([queue], 0, "test") == []
+        with pytest.raises(UnknownJob):
+            producer.purge(job.id)
+        assert producer.cancel(job.id) is State.DONE
 
 
 def test_a_producer_stops_no_worker_and_a_worker_answers_its_operator(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.ledger import State, Submitted
+from jobs.record import State, Submitted
 from jobs.result import Verdict
 from producer.client import Client
 from tests.conftest import RUNNER_HOST

@@ -7,7 +7,8 @@ import pytest
 from redis import Redis
 
 from jobs.connection import connect
-from jobs.ledger import Attempt, Ledger, Submitted
+from jobs.ledger import Ledger
+from jobs.record import Attempt, Submitted
 from tests.jobs.ledgers import JOB, claim
 
 

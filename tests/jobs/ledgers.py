@@ -4,7 +4,8 @@ from redis import Redis
 
 from jobs.events import read
 from jobs.job import Job
-from jobs.ledger import RUNNING_KEY, Attempt, Ledger
+from jobs.ledger import Ledger
+from jobs.record import RUNNING_KEY, Attempt
 from jobs.result import Verdict
 from tests.jobs.samples import make_job
 
@@ -26,6 +27,12 @@ def finish(ledger: Ledger, attempt: Attempt, verdict: Verdict = Verdict.PASSED) 
 def end_lease(redis: Redis, job: Job = JOB) -> None:
     """As if the job's lease had ended a while ago."""
     assert redis.zadd(RUNNING_KEY, {job.id: 1}, xx=True, ch=True) == 1
+
+
+def reap(ledger: Ledger) -> tuple[list[str], list[str]]:
+    """Ids of the jobs whose lease ended, and of those whose doorbell is overdue."""
+    reaped = ledger.reap(judge=True, overdue_s=OVERDUE_S)
+    return [job_id for job_id, _ in reaped.lost], [bell.job_id for bell in reaped.overdue]
 
 
 def events(redis: Redis) -> list[str]:

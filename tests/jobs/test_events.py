@@ -1,7 +1,9 @@
 """Event streams: written, read from any point, waited for, and bounded."""
 
 import asyncio
+import json
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -9,12 +11,17 @@ from redis import Redis
 from jobs import events
 from jobs.connection import connect, connect_async
 from jobs.errors import InvalidJob
-from jobs.events import Event, append, check_position, read, read_async
-from jobs.ledger import EVENTS_MAX, Ledger, events_key
+from jobs.events import Event, check_position, read, read_async
+from jobs.ledger import EVENTS_MAX, Ledger
+from jobs.record import Attempt, events_key
 from jobs.result import Verdict
 from tests.jobs.samples import make_job, until
 
 NO_WAIT = 0.001
+
+
+def append(redis: Redis, job_id: str, type_: str, data: dict[str, Any]) -> None:
+    redis.xadd(events_key(job_id), {"type": type_, "data": json.dumps(data)})
 
 
 def is_somebody_waiting(redis: Redis) -> bool:
@@ -83,11 +90,13 @@ def test_one_read_waits_for_less_than_its_socket_does(redis: Redis) -> None:
     assert redis.connection_pool.connection_kwargs["socket_timeout"] > events.BLOCK_S
 
 
-def test_the_oldest_events_are_dropped_above_a_bound(redis: Redis) -> None:
+def test_the_oldest_events_are_dropped_above_a_bound(
+    redis: Redis, queued: Ledger, attempt: Attempt
+) -> None:
     total = EVENTS_MAX + 250
     for index in range(total):
-        append(redis, "a", "output", {"index": index})
-    kept = [event.data["index"] for event in read(redis, "a", "0")]
+        queued.append(attempt, "output", json.dumps({"index": index}))
+    kept = [event.data["index"] for event in read(redis, attempt.job_id, "0")]
     slack = 100  # Redis drops whole nodes of its stream
     assert EVENTS_MAX <= len(kept) <= EVENTS_MAX + slack
     assert kept == list(range(total - len(kept), total))

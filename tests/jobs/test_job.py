@@ -82,9 +82,17 @@ def test_the_id_does_not_change_with(field: str) -> None:
 
 
 def test_the_id_changes_with_each_limit() -> None:
-    others = {name: field.default + 1 for name, field in Limits.model_fields.items()}
+    limits = {name: field.default for name, field in Limits.model_fields.items()}
+    del limits["engine_wait_s"]  # says nothing of the project
+    others = {name: default + 1 for name, default in limits.items()}
     ids = {make_job(limits={name: value}).id for name, value in others.items()}
     assert len(ids | {make_job().id}) == len(others) + 1
+
+
+def test_how_long_a_job_waits_for_an_engine_is_its_lanes_unless_told_otherwise() -> None:
+    waiting = [make_job(), make_job(lane="batch"), make_job(limits={"engine_wait_s": 3})]
+    assert [job.engine_wait_s for job in waiting] == [15, 600, 3]
+    assert len({job.id for job in waiting}) == 1
 
 
 def test_json_brings_a_job_back() -> None:

@@ -8,26 +8,17 @@ from redis import Redis
 
 from jobs.errors import LeaseLost, UnknownJob
 from jobs.job import Job
-from jobs.ledger import (
-    LEASE_S,
-    QUEUED_KEY,
-    RUNNING_KEY,
-    Attempt,
-    Ledger,
-    State,
-    Submitted,
-    events_key,
-    job_key,
-)
+from jobs.ledger import LEASE_S, Ledger
+from jobs.record import QUEUED_KEY, RUNNING_KEY, Attempt, State, Submitted, events_key, job_key
 from jobs.result import Verdict
 from tests.jobs.ledgers import (
     JOB,
-    OVERDUE_S,
     RESULT,
     claim,
     end_lease,
     events,
     finish,
+    reap,
     server_time,
 )
 from tests.jobs.samples import make_job
@@ -172,8 +163,11 @@ def test_an_ended_lease_is_another_attempts_chance(
     queued: Ledger, attempt: Attempt, redis: Redis
 ) -> None:
     end_lease(redis)
+    assert queued.claim(JOB.id, "host:2") is None
+    assert reap(queued) == ([JOB.id], [])
     second = queued.claim(JOB.id, "host:2")
-    assert second == Attempt(JOB.id, attempt.fence + 1, 2)
+    assert second is not None
+    assert (second.number, second.fence > attempt.fence) == (2, True)
     record = queued.record(JOB.id)
     assert (record.worker, record.attempts, record.state) == ("host:2", 2, State.RUNNING)
 
@@ -184,7 +178,7 @@ def test_a_heartbeat_in_time_saves_an_ended_lease(
     end_lease(redis)
     assert queued.beat(attempt) is False
     assert queued.claim(JOB.id, "host:2") is None
-    assert queued.reap(OVERDUE_S) == ([], [])
+    assert reap(queued) == ([], [])
 
 
 STALE: list[Callable[[Ledger, Attempt], Any]] = [
@@ -198,11 +192,12 @@ def test_a_stale_attempt_changes_nothing(
     queued: Ledger, attempt: Attempt, redis: Redis, act: Callable[[Ledger, Attempt], Any]
 ) -> None:
     end_lease(redis)
+    reap(queued)
     second = claim(queued)
     before, lease = queued.record(JOB.id), redis.zscore(RUNNING_KEY, JOB.id)
     with pytest.raises(LeaseLost, match=f"{JOB.id}: attempt 1 "):
         act(queued, attempt)
-    assert queued.release(attempt) is False
+    assert queued.release(attempt, "why") is False
     assert queued.record(JOB.id) == before
     assert redis.zscore(RUNNING_KEY, JOB.id) == lease
     finish(queued, second)
@@ -210,14 +205,16 @@ def test_a_stale_attempt_changes_nothing(
         act(queued, attempt)
     record = queued.record(JOB.id)
     assert (record.verdict, record.attempts) == (Verdict.PASSED, 2)
+    queued.append(attempt, "output", "{}")
+    assert "output" not in events(redis)
 
 
 @pytest.mark.parametrize("act", STALE, ids=["beat", "finish"])
 def test_an_attempt_whose_job_was_given_back_changes_nothing(
     queued: Ledger, attempt: Attempt, act: Callable[[Ledger, Attempt], Any]
 ) -> None:
-    assert queued.release(attempt)
+    assert queued.release(attempt, "why")
     with pytest.raises(LeaseLost):
         act(queued, attempt)
-    assert queued.release(attempt) is False
+    assert queued.release(attempt, "why") is False
     assert queued.record(JOB.id).state is State.QUEUED

@@ -17,11 +17,12 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from jobs.errors import LeaseLost, UnknownJob
-from jobs.ledger import (
+from jobs.ledger import Ledger
+from jobs.record import (
+    DEAD_KEY,
     QUEUED_KEY,
     RUNNING_KEY,
     Attempt,
-    Ledger,
     State,
     Submitted,
     decode_record,
@@ -37,12 +38,15 @@ queues = st.sampled_from(["q", "r"])
 workers = st.sampled_from(["host:1", "host:2"])
 
 
+COMPARED = ["queue", "state", "attempts", "released", "worker", "cancelled", "verdict", "result"]
+
+
 @dataclass
 class Model:
     """What the ledger has to hold of one job."""
 
     queue: str
-    fence: int = 0
+    fence: int = -1
     state: State = State.QUEUED
     attempts: int = 0
     worker: str = ""
@@ -51,6 +55,9 @@ class Model:
     result: str | None = None
     reusable: bool = False
     ended: bool = False
+    released: int = 0
+    recorded: bool = False
+    dead: bool = False
     events: list[str] = field(default_factory=lambda: ["queued"])
 
     def may_go_on(self, attempt: Attempt) -> bool:
@@ -62,6 +69,16 @@ class Model:
     def finish(self, verdict: Verdict) -> None:
         self.state, self.verdict = State.DONE, verdict
         self.events.append("finished")
+
+    def crash(self) -> None:
+        """Its worker was lost."""
+        if self.cancelled:
+            self.finish(Verdict.CANCELLED)
+        elif self.attempts - self.released >= 3:
+            self.dead = True
+            self.finish(Verdict.ERRORED)
+        else:
+            self.requeue()
 
     def requeue(self) -> None:
         self.state = State.QUEUED
@@ -81,19 +98,22 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger = Ledger(self.redis, result_ttl_s=600)
         self.jobs: dict[str, Model] = {}
         self.results = 0
+        self.highest = 0
 
     @rule(job_id=ids, queue=queues)
     def submit(self, job_id: str, queue: str) -> None:
         found = self.jobs.get(job_id)
         submitted = self.ledger.submit(JOBS[job_id], queue)
-        if found is not None and found.state is not State.DONE:
+        if found is not None and found.state is State.RUNNING and found.cancelled:
+            assert submitted is Submitted.CANCELLING
+        elif found is not None and found.state is not State.DONE:
             assert submitted is Submitted.JOINED
             found.queue = queue
         elif found is not None and found.reusable:
             assert submitted is Submitted.REUSED
         else:
             assert submitted is Submitted.NEW
-            self.jobs[job_id] = Model(queue, fence=found.fence + 1 if found else 0)
+            self.jobs[job_id] = Model(queue)
 
     @rule(target=attempts, job_id=ids, worker=workers)
     def claim(self, job_id: str, worker: str) -> Any:
@@ -102,15 +122,45 @@ class LedgerMachine(RuleBasedStateMachine):
             with pytest.raises(UnknownJob):
                 self.ledger.claim(job_id, worker)
             return multiple()
+        busy = any(j.state is State.RUNNING and j.worker == worker for j in self.jobs.values())
+        if busy:  # a process does one job at a time
+            return multiple()
         attempt = self.ledger.claim(job_id, worker)
-        if found.state is State.DONE or (found.state is State.RUNNING and not found.ended):
+        if found.state is not State.QUEUED:
             assert attempt is None
             return multiple()
-        found.fence, found.attempts = found.fence + 1, found.attempts + 1
+        assert attempt is not None
+        assert attempt.fence > self.highest
+        self.highest = found.fence = attempt.fence
+        found.attempts += 1
         found.state, found.worker, found.ended = State.RUNNING, worker, False
         found.events.append("started")
         assert attempt == Attempt(job_id, found.fence, found.attempts)
         return attempt
+
+    @rule(worker=workers)
+    def worker_dies(self, worker: str) -> None:
+        held = [i for i, j in self.jobs.items() if j.state is State.RUNNING and j.worker == worker]
+        assert self.ledger.abandon(worker) == (held[0] if held else None)
+        for job_id in held:
+            self.jobs[job_id].crash()
+
+    @rule(job_id=ids)
+    def retry(self, job_id: str) -> None:
+        found = self.jobs.get(job_id)
+        if found is None or not found.dead:
+            with pytest.raises(UnknownJob):
+                self.ledger.retry(job_id)
+            return
+        self.ledger.retry(job_id)
+        self.jobs[job_id] = Model(found.queue)
+
+    @rule(attempt=attempts)
+    def append(self, attempt: Attempt) -> None:
+        found = self.jobs[attempt.job_id]
+        self.ledger.append(attempt, "output", "{}")
+        if found.may_go_on(attempt):
+            found.events.append("output")
 
     @rule(job_id=ids)
     def lease_ends(self, job_id: str) -> None:
@@ -122,6 +172,12 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(attempt=attempts)
     def beat(self, attempt: Attempt) -> None:
         found = self.jobs[attempt.job_id]
+        busy = any(
+            j.state is State.RUNNING and j.worker == found.worker and j is not found
+            for j in self.jobs.values()
+        )
+        if busy:  # its process has another job by now: it is no attempt of a living one
+            return
         if found.may_go_on(attempt):
             assert self.ledger.beat(attempt) is found.cancelled
             found.state, found.ended = State.RUNNING, False
@@ -137,7 +193,9 @@ class LedgerMachine(RuleBasedStateMachine):
         if found.may_go_on(attempt):
             self.ledger.finish(attempt, verdict, result, reusable=reusable)
             found.finish(verdict)
-            found.result, found.reusable = result, reusable
+            found.result, found.reusable, found.recorded = result, reusable, True
+        elif found.recorded and found.fence == attempt.fence:
+            self.ledger.finish(attempt, verdict, result, reusable=reusable)
         else:
             with pytest.raises(LeaseLost):
                 self.ledger.finish(attempt, verdict, result, reusable=reusable)
@@ -146,9 +204,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def release(self, attempt: Attempt) -> None:
         found = self.jobs[attempt.job_id]
         owned = found.owns(attempt)
-        assert self.ledger.release(attempt) is owned
+        assert self.ledger.release(attempt, "why") is owned
         if owned:
-            found.fence += 1
+            found.fence = -1
+            found.released += 1
             found.requeue()
 
     @rule(job_id=ids)
@@ -166,32 +225,44 @@ class LedgerMachine(RuleBasedStateMachine):
             found.cancelled = True
             found.events.append("cancelling")
 
-    @rule(everything=st.booleans())
-    def reap(self, everything: bool) -> None:
-        waiting = [
-            i for i, found in self.jobs.items() if found.state is State.QUEUED and everything
-        ]
-        ended = [i for i, f in self.jobs.items() if f.state is State.RUNNING and f.ended]
-        for job_id in ended:
-            self.jobs[job_id].requeue()
-        returned = self.ledger.reap(0 if everything else 86_400)
-        assert [sorted(found) for found in returned] == [sorted(ended), sorted(waiting)]
+    @rule(judge=st.booleans())
+    def reap(self, judge: bool) -> None:
+        ended = {i: f.worker for i, f in self.jobs.items() if f.state is State.RUNNING and f.ended}
+        reaped = self.ledger.reap(judge=judge, overdue_s=86_400)
+        assert sorted(reaped.lost) == (sorted(ended.items()) if judge else [])
+        for job_id in ended if judge else ():
+            self.jobs[job_id].crash()
 
     @invariant()
     def the_ledger_holds_what_the_model_does(self) -> None:
         pipe: Any = self.redis.pipeline()
-        pipe.zrange(QUEUED_KEY, 0, -1).zrange(RUNNING_KEY, 0, -1)
+        pipe.zrange(QUEUED_KEY, 0, -1).zrange(RUNNING_KEY, 0, -1).zrange(DEAD_KEY, 0, -1)
+        pipe.hgetall("revalid:held").smembers("revalid:active:default")
         for job_id in self.jobs:
             pipe.hgetall(job_key(job_id)).ttl(job_key(job_id)).ttl(events_key(job_id))
             pipe.xrange(events_key(job_id))
-        queued, running, *rest = pipe.execute()
+        queued, running, dead, held, active, *rest = pipe.execute()
+        assert sorted(dead) == sorted(job_id for job_id, found in self.jobs.items() if found.dead)
+        under_way = {job_id for job_id, found in self.jobs.items() if found.state is not State.DONE}
+        assert active == under_way, "so few jobs never wait for their turn"
+        runs = {f.worker: i for i, f in self.jobs.items() if f.state is State.RUNNING}
+        assert held == runs
         for state, members in ((State.QUEUED, queued), (State.RUNNING, running)):
             expected = [job_id for job_id, found in self.jobs.items() if found.state is state]
             assert sorted(members) == sorted(expected)
         for found in self.jobs.values():
             (fields, ttl, events_ttl, entries), rest = rest[:4], rest[4:]
             record = decode_record(fields)
-            for name in ("queue", "state", "attempts", "worker", "cancelled", "verdict", "result"):
+            for name in (
+                "queue",
+                "state",
+                "attempts",
+                "worker",
+                "cancelled",
+                "verdict",
+                "result",
+                "released",
+            ):
                 assert getattr(record, name) == getattr(found, name), name
             done = found.state is State.DONE
             assert (ttl > 0, events_ttl > 0, record.finished_at is not None) == (done, done, done)

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,8 +14,8 @@ from redis import Redis
 
 from jobs.errors import BrokerUnavailable, InvalidJob
 from jobs.job import Job, Lane
+from jobs.ledger import HARD_LIMIT_MARGIN_S, Ledger
 from jobs.queue import (
-    HARD_LIMIT_MARGIN_S,
     TASK,
     Doorbell,
     celery_url,
@@ -22,7 +23,9 @@ from jobs.queue import (
     parse_doorbell,
     queue_name,
     ring,
+    ringing,
 )
+from jobs.record import Bell
 from jobs.settings import load_settings
 from tests.jobs.samples import make_job
 
@@ -47,6 +50,15 @@ def job() -> Job:
         labels={"app": "label-text"},
         limits={"job_timeout_s": 99.5},
     )
+
+
+@pytest.fixture
+def bell(redis: Redis, job: Job) -> Bell:
+    """What the ledger has rung for the job."""
+    rung: list[Bell] = []
+    Ledger(redis, ring=rung.append).submit(job, "q")
+    (made,) = rung
+    return made
 
 
 def messages(redis: Redis, queue: str) -> list[dict[str, Any]]:
@@ -106,20 +118,20 @@ def test_celery_has_its_own_spelling_of_a_url(url: str, spelled: str) -> None:
 
 
 def test_one_ring_is_one_message_that_says_only_which_job_waits(
-    app: Celery, redis: Redis, job: Job
+    app: Celery, redis: Redis, job: Job, bell: Bell
 ) -> None:
-    ring(app, job, "revalid.batch")
-    (message,) = messages(redis, "revalid.batch")
+    ring(app, bell)
+    (message,) = messages(redis, "q")
     args, kwargs, _ = json.loads(base64.b64decode(message["body"]))
     assert (args, kwargs) == ([], {"message": {"v": 1, "job_id": job.id}})
     assert message["content-type"] == "application/json"
 
 
-def test_the_broker_holds_nothing_else_of_the_job(app: Celery, redis: Redis, job: Job) -> None:
-    ring(app, job, "revalid.batch")
-    (message,) = messages(redis, "revalid.batch")
+def test_the_broker_holds_nothing_else_of_the_job(app: Celery, redis: Redis, bell: Bell) -> None:
+    ring(app, bell)
+    (message,) = messages(redis, "q")
     headers = message["headers"]
-    assert (headers["id"], headers["task"]) == (job.id, TASK)
+    assert (headers["id"], headers["task"]) == (bell.job_id, TASK)
     assert headers["argsrepr"] == "()"
     assert headers["kwargsrepr"] == "strategy=command tenant=acme"
     everything = json.dumps(message) + base64.b64decode(message["body"]).decode()
@@ -128,44 +140,55 @@ def test_the_broker_holds_nothing_else_of_the_job(app: Celery, redis: Redis, job
 
 
 def test_a_child_that_hangs_is_ended_after_the_jobs_own_limit(
-    app: Celery, redis: Redis, job: Job
+    app: Celery, redis: Redis, bell: Bell
 ) -> None:
-    ring(app, job, "q")
+    ring(app, bell)
     (message,) = messages(redis, "q")
     assert message["headers"]["timelimit"] == [99 + HARD_LIMIT_MARGIN_S, None]
     assert HARD_LIMIT_MARGIN_S > 1
 
 
-def test_flower_shall_see_the_result(app: Celery, redis: Redis, job: Job) -> None:
-    ring(app, job, "q")
+def test_flower_shall_see_the_result(app: Celery, redis: Redis, bell: Bell) -> None:
+    ring(app, bell)
     (message,) = messages(redis, "q")
     assert message["headers"]["ignore_result"] is False
 
 
-def test_ringing_leaves_no_subscription(app: Celery, redis: Redis, job: Job) -> None:
-    ring(app, job, "q")
-    ring(app, job, "q")
+def test_ringing_leaves_no_subscription(app: Celery, redis: Redis, bell: Bell) -> None:
+    ring(app, bell)
+    ring(app, bell)
     assert len(messages(redis, "q")) == 2
     assert redis.pubsub_channels() == []
     clients = redis.client_list()
     assert [(client["sub"], client["psub"]) for client in clients] == [("0", "0")] * len(clients)
 
 
-def test_a_broker_that_is_gone_is_told_with_the_job(job: Job, tmp_path: Path) -> None:
+def test_a_broker_that_is_gone_is_told_with_the_job(bell: Bell, tmp_path: Path) -> None:
     app = make_app(load_settings({}, env_file=None), f"unix://{tmp_path}/none.sock")
-    words = rf"^job {job.id} is recorded, but its doorbell did not ring \(.*\): submit it again$"
+    words = rf"^job {bell.job_id} is recorded, but its doorbell did not ring \(.*\): a worker rings"
     try:
         with pytest.raises(BrokerUnavailable, match=words):
-            ring(app, job, "q")
+            ring(app, bell)
     finally:
         app.close()
 
 
-@pytest.mark.usefixtures("full")
-def test_a_full_broker_is_told_with_the_job(app: Celery, redis: Redis, job: Job) -> None:
-    with pytest.raises(BrokerUnavailable, match=rf"^job {job.id} is recorded, .*maxmemory"):
-        ring(app, job, "q")
+def test_a_full_broker_is_told_with_the_job(
+    app: Celery, redis: Redis, bell: Bell, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue("full")
+    with pytest.raises(BrokerUnavailable, match=rf"^job {bell.job_id} is recorded, .*maxmemory"):
+        ring(app, bell)
     assert redis.exists("q") == 0
+
+
+@pytest.mark.parametrize("queue", ["revalid.interactive", "revalid.batch"])
+def test_which_doorbells_ring_is_seen_in_the_queue(
+    app: Celery, redis: Redis, bell: Bell, queue: str
+) -> None:
+    assert ringing(redis, queue) == set()
+    ring(app, replace(bell, queue=queue))
+    assert ringing(redis, queue) == {bell.job_id}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from jobs.errors import (
     ResultTimeout,
     UnknownJob,
 )
-from jobs.ledger import State, Submitted
+from jobs.record import State, Submitted
 from jobs.result import JobResult, StepResult, Verdict
 from jobs.settings import Settings, load_settings
 from jobs.source import TarballSource

@@ -10,8 +10,8 @@ import pytest
 from jobs.errors import InvalidSettings, WorkerUnavailable
 from jobs.fingerprint import fingerprint, worker_key
 from jobs.job import Lane
-from jobs.ledger import State, Submitted
 from jobs.queue import queue_name
+from jobs.record import State, Submitted
 from jobs.result import Verdict
 from jobs.settings import Settings, load_settings
 from producer import embedded

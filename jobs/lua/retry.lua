@@ -1,0 +1,18 @@
+-- ARGV id: run a dead job again
+local id = ARGV[1]
+if not call('ZSCORE', DEAD, id) then
+  return {'NOT DEAD'}
+end
+local fields = {}
+for _, name in ipairs({'queue', 'tenant', 'strategy', 'limit_s', 'engine_wait_s', 'job', 'signature'}) do
+  local value = call('HGET', job_key(id), name)
+  if value then
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
+  end
+end
+if #fields == 0 then -- its record was purged
+  call('ZREM', DEAD, id)
+  return {'NOT DEAD'}
+end
+return {'QUEUED', unpack(begin(id, fields))}

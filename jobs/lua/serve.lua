@@ -1,0 +1,16 @@
+-- ARGV worker slots ttl_ms queues...: 0 slots where it takes no jobs
+local member = ARGV[2] .. ' ' .. ARGV[1]
+for at = 4, #ARGV - 3 do
+  local key = serving_key(ARGV[at])
+  call('ZREMRANGEBYSCORE', key, '-inf', now)
+  for _, other in ipairs(call('ZRANGE', key, 0, -1)) do
+    if other:match('^%d+ (.*)$') == ARGV[1] then
+      call('ZREM', key, other)
+    end
+  end
+  if ARGV[2] ~= '0' then
+    call('ZADD', key, now + ARGV[3], member)
+    call('PEXPIRE', key, ARGV[3])
+  end
+end
+return {'OK'}

@@ -1,0 +1,125 @@
+"""A job as the ledger holds it, and the words of the ledger's scripts."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from jobs.result import Verdict
+
+RUNNING_KEY = "revalid:running"
+QUEUED_KEY = "revalid:queued"
+DEAD_KEY = "revalid:dead"
+
+
+class State(StrEnum):
+    """Where a job is on its way."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+
+
+class Submitted(StrEnum):
+    """What a submit came to; ``cancelling``: nothing, for the job is about to end."""
+
+    NEW = "new"
+    JOINED = "joined"
+    REUSED = "reused"
+    CANCELLING = "cancelling"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One claim of a job.
+
+    Attributes:
+        fence: Rises with each claim; only the newest may record a result.
+        number: 1 for the first attempt.
+    """
+
+    job_id: str
+    fence: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bell:
+    """A doorbell to ring: what its message needs.
+
+    Attributes:
+        limit_s: Seconds after which Celery ends the child that works on the job.
+    """
+
+    job_id: str
+    queue: str
+    tenant: str
+    strategy: str
+    limit_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A job as the ledger holds it; ``job`` and ``result`` are JSON.
+
+    Attributes:
+        released: Attempts that gave the job back; the others before the last lost their worker.
+        error: Why the job ended without a result.
+    """
+
+    job: str
+    signature: str
+    queue: str
+    state: State
+    verdict: Verdict | None
+    error: str | None
+    attempts: int
+    released: int
+    worker: str
+    cancelled: bool
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    result: str | None
+
+
+def job_key(job_id: str) -> str:
+    """The hash that holds a job's record."""
+    return f"revalid:job:{job_id}"
+
+
+def events_key(job_id: str) -> str:
+    """The stream that holds a job's events."""
+    return f"revalid:events:{job_id}"
+
+
+def serving_key(queue: str) -> str:
+    """The sorted set of the workers that take jobs from a queue."""
+    return f"revalid:serving:{queue}"
+
+
+def decode_record(fields: dict[str, str]) -> Record:
+    """A record from the fields of its hash."""
+
+    def moment(name: str) -> datetime | None:
+        value = fields.get(name)
+        return datetime.fromtimestamp(int(value) / 1000, UTC) if value else None
+
+    verdict = fields.get("verdict")
+    queued_at = moment("queued_at")
+    assert queued_at is not None, "submit sets it"  # noqa: S101
+    return Record(
+        job=fields["job"],
+        signature=fields.get("signature", ""),
+        queue=fields["queue"],
+        state=State(fields["state"]),
+        verdict=Verdict(verdict) if verdict else None,
+        error=fields.get("error"),
+        attempts=int(fields.get("attempts", 0)),
+        released=int(fields.get("released", 0)),
+        worker=fields.get("worker", ""),
+        cancelled=fields.get("cancel") == "1",
+        queued_at=queued_at,
+        started_at=moment("started_at"),
+        finished_at=moment("finished_at"),
+        result=fields.get("result"),
+    )

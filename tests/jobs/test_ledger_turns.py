@@ -1,0 +1,285 @@
+"""The ledger: whose turn it is, how many may wait, and who serves them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from jobs.errors import QueueFull, UnknownJob
+from jobs.job import Job
+from jobs.ledger import Ledger
+from jobs.record import Bell, State, Submitted
+from jobs.result import Verdict
+from tests.jobs.ledgers import JOB, claim, end_lease, events, finish, reap, server_time
+from tests.jobs.samples import make_job
+
+RINGING = 16
+BATCH = "revalid.batch"
+
+Open = Callable[..., tuple[Ledger, list[Bell]]]
+
+
+@pytest.fixture
+def open_(redis: Redis) -> Open:
+    """Opens a ledger with limits, and the list of the doorbells that it rings."""
+
+    def made(**limits: Any) -> tuple[Ledger, list[Bell]]:
+        rung: list[Bell] = []
+        return Ledger(redis, ring=rung.append, result_ttl_s=600, **limits), rung
+
+    return made
+
+
+def jobs(tenant: str, number: int) -> list[Job]:
+    return [make_job(tenant=tenant, nonce=str(each)) for each in range(number)]
+
+
+def submit(ledger: Ledger, made: list[Job], queue: str = "q") -> None:
+    for job in made:
+        assert ledger.submit(job, queue) is Submitted.NEW
+
+
+def test_a_doorbell_says_what_its_message_needs(open_: Open) -> None:
+    ledger, rung = open_()
+    job = make_job(tenant="acme", limits={"job_timeout_s": 10})
+    ledger.submit(job, "q")
+    assert rung == [Bell(job.id, "q", "acme", "auto", 130)]
+
+
+def test_few_doorbells_ring_at_a_time(open_: Open) -> None:
+    ledger, rung = open_()
+    made = jobs("a", RINGING + 3)
+    submit(ledger, made)
+    first = [job.id for job in made[:RINGING]]
+    assert [bell.job_id for bell in rung] == first
+    assert ledger.claim(made[-1].id, "host:1") is None, "it is not its turn"
+    attempt = ledger.claim(made[0].id, "host:1")
+    assert attempt is not None
+    assert [bell.job_id for bell in rung[RINGING:]] == [made[RINGING].id]
+    ledger.cancel(made[1].id)
+    assert [bell.job_id for bell in rung[RINGING + 1 :]] == [made[RINGING + 1].id]
+
+
+def test_tenants_have_their_turn(open_: Open) -> None:
+    ledger, rung = open_()
+    submit(ledger, jobs("greedy", 40))
+    submit(ledger, jobs("b", 2))
+    submit(ledger, jobs("c", 2))
+    for bell in rung[:RINGING]:
+        assert ledger.claim(bell.job_id, "host:1")
+    turns = [bell.tenant for bell in rung[RINGING:]]
+    assert turns[:6] == ["greedy", "b", "c", "greedy", "b", "c"]
+    assert set(turns[6:]) == {"greedy"}
+
+
+def test_a_tenant_runs_no_more_jobs_than_it_may(open_: Open) -> None:
+    ledger, rung = open_(tenant_jobs=2)
+    made = jobs("a", 4)
+    submit(ledger, made)
+    submit(ledger, jobs("b", 1))
+    assert [bell.tenant for bell in rung] == ["a", "a", "b"]
+    attempts = [ledger.claim(bell.job_id, "host:1") for bell in rung]
+    assert len(rung) == 3
+    assert attempts[0] is not None
+    finish(ledger, attempts[0])
+    assert [bell.job_id for bell in rung[3:]] == [made[2].id]
+
+
+def test_a_tenants_job_in_another_queue_has_its_turn_with_the_next_round(open_: Open) -> None:
+    ledger, rung = open_(tenant_jobs=1)
+    submit(ledger, jobs("a", 1))
+    submit(ledger, [make_job(tenant="a", nonce="other")], BATCH)
+    attempt = ledger.claim(rung[0].job_id, "host:1")
+    assert attempt is not None
+    finish(ledger, attempt)
+    reap(ledger)
+    assert [bell.queue for bell in rung] == ["q", BATCH]
+
+
+def test_batch_jobs_leave_slots_free(open_: Open) -> None:
+    ledger, rung = open_(interactive_slots=1)
+    ledger.serve("host:1", [BATCH, "q"], slots=2, ttl_s=60)
+    ledger.serve("host:2", [BATCH, "q"], slots=1, ttl_s=60)
+    submit(ledger, jobs("a", 5), BATCH)
+    assert len(rung) == 2
+    submit(ledger, jobs("b", 5))
+    assert len(rung) == 2 + 5
+    attempt = ledger.claim(rung[0].job_id, "host:1")
+    assert len(rung) == 7, "a running job has its slot still"
+    assert attempt is not None
+    finish(ledger, attempt)
+    assert len(rung) == 8
+
+
+def test_one_slot_alone_is_not_kept_from_batch_jobs(open_: Open) -> None:
+    ledger, rung = open_(interactive_slots=1)
+    ledger.serve("host:1", [BATCH], slots=1, ttl_s=60)
+    submit(ledger, jobs("a", 2), BATCH)
+    assert len(rung) == 1
+
+
+def test_a_released_job_is_the_first_of_its_tenant(open_: Open, redis: Redis) -> None:
+    ledger, rung = open_(tenant_jobs=1)
+    made = jobs("a", 3)
+    for at, job in enumerate(made):
+        ledger.submit(job, "q")
+        redis.hset(f"revalid:job:{job.id}", "queued_at", at)
+    attempt = ledger.claim(made[0].id, "host:1")
+    assert attempt is not None
+    ledger.release(attempt, "why")
+    assert [bell.job_id for bell in rung] == [made[0].id, made[0].id]
+
+
+def test_more_jobs_than_may_wait_are_refused(open_: Open, redis: Redis) -> None:
+    ledger, _ = open_(queued_jobs=2)
+    made = jobs("a", 3)
+    submit(ledger, made[:2])
+    before = redis.dbsize()
+    with pytest.raises(QueueFull, match="2 jobs are queued, as many as REVALID_QUEUED_JOBS"):
+        ledger.submit(made[2], "q")
+    assert redis.dbsize() == before
+    assert ledger.submit(made[0], "q") is Submitted.JOINED
+    assert ledger.claim(made[0].id, "host:1")
+    assert ledger.submit(made[2], "q") is Submitted.NEW
+
+
+def test_a_queued_job_that_is_sent_elsewhere_moves(open_: Open, redis: Redis) -> None:
+    ledger, rung = open_()
+    ledger.submit(JOB, "q")
+    assert ledger.submit(JOB, "r") is Submitted.JOINED
+    assert [bell.queue for bell in rung] == ["q", "r"]
+    assert redis.exists("revalid:ringing:q", "revalid:flight:q") == 0
+    finish(ledger, claim(ledger))
+    assert redis.exists("revalid:ringing:r", "revalid:flight:r", "revalid:active:default") == 0
+
+
+def test_a_job_that_is_being_cancelled_is_not_joined(open_: Open) -> None:
+    ledger, _ = open_()
+    ledger.submit(JOB, "q")
+    attempt = claim(ledger)
+    ledger.cancel(JOB.id)
+    assert ledger.submit(JOB, "q") is Submitted.CANCELLING
+    finish(ledger, attempt, Verdict.CANCELLED)
+    assert ledger.submit(JOB, "q") is Submitted.NEW
+
+
+def test_a_dead_childs_job_is_queued_at_once(open_: Open, redis: Redis) -> None:
+    ledger, rung = open_()
+    ledger.submit(JOB, "q")
+    assert ledger.abandon("host:1") is None
+    claim(ledger)
+    assert ledger.abandon("host:2") is None
+    assert ledger.abandon("host:1") == JOB.id
+    assert ledger.record(JOB.id).state is State.QUEUED
+    assert ledger.abandon("host:1") is None
+    assert [bell.job_id for bell in rung] == [JOB.id] * 2
+    assert claim(ledger).number == 2
+    assert events(redis) == ["queued", "started", "requeued", "started"]
+
+
+def kill_three_workers(ledger: Ledger, redis: Redis) -> None:
+    ledger.submit(JOB, "q")
+    claim(ledger)
+    ledger.abandon("host:1")
+    claim(ledger)
+    end_lease(redis)
+    reap(ledger)
+    claim(ledger)
+    ledger.abandon("host:1")
+
+
+def test_a_job_that_ended_three_workers_is_dead(open_: Open, redis: Redis) -> None:
+    ledger, _ = open_()
+    kill_three_workers(ledger, redis)
+    record = ledger.record(JOB.id)
+    assert (record.state, record.verdict, record.attempts) == (State.DONE, Verdict.ERRORED, 3)
+    assert "ended its worker 3 times, last host:1" in str(record.error)
+    assert ledger.dead() == [JOB.id]
+    assert events(redis)[-1] == "finished"
+
+
+def test_a_dead_job_is_run_again_on_demand(open_: Open, redis: Redis) -> None:
+    ledger, rung = open_()
+    kill_three_workers(ledger, redis)
+    ledger.retry(JOB.id)
+    assert ledger.dead() == []
+    record = ledger.record(JOB.id)
+    assert (record.state, record.attempts, record.error) == (State.QUEUED, 0, None)
+    assert (record.job, record.queue) == (JOB.model_dump_json(), "q")
+    assert rung[-1].job_id == JOB.id
+    finish(ledger, claim(ledger))
+    with pytest.raises(UnknownJob, match="no dead job has this id"):
+        ledger.retry(JOB.id)
+    with pytest.raises(UnknownJob, match="no dead job has this id"):
+        ledger.purge(JOB.id)
+
+
+def test_a_dead_job_is_forgotten_on_demand(open_: Open, redis: Redis) -> None:
+    ledger, _ = open_()
+    kill_three_workers(ledger, redis)
+    ledger.purge(JOB.id)
+    reap(ledger)
+    assert redis.keys() == []
+
+
+def test_a_submit_of_a_dead_job_runs_it_again(open_: Open, redis: Redis) -> None:
+    ledger, _ = open_()
+    kill_three_workers(ledger, redis)
+    assert ledger.submit(JOB, "q") is Submitted.NEW
+    assert ledger.dead() == []
+
+
+def test_a_released_attempt_is_no_crash(open_: Open) -> None:
+    ledger, _ = open_()
+    ledger.submit(JOB, "q")
+    for _ in range(5):
+        assert ledger.release(claim(ledger), "why")
+    assert ledger.record(JOB.id).state is State.QUEUED
+
+
+def test_leases_are_left_alone_after_an_outage(open_: Open, redis: Redis) -> None:
+    ledger, _ = open_()
+    ledger.submit(JOB, "q")
+    claim(ledger)
+    end_lease(redis)
+    assert ledger.reap(judge=False, overdue_s=60).lost == []
+    assert ledger.record(JOB.id).state is State.RUNNING
+    assert ledger.reap(judge=True, overdue_s=60).lost == [(JOB.id, "host:1")]
+
+
+def test_who_serves_a_queue_is_known_for_a_time(open_: Open) -> None:
+    ledger, _ = open_()
+    ledger.serve("host:1", ["q", "r"], slots=2, ttl_s=60)
+    ledger.serve("host:2", ["q"], slots=1, ttl_s=60)
+    ledger.serve("host:2", ["q"], slots=3, ttl_s=60)
+    assert ledger.serving("q") == {"host:1", "host:2"}
+    ledger.serve("host:1", ["q", "r"], slots=0, ttl_s=60)
+    assert (ledger.serving("q"), ledger.serving("r")) == ({"host:2"}, set())
+
+
+def test_a_job_waits_for_an_engine_only_so_long(open_: Open, redis: Redis) -> None:
+    ledger, _ = open_()
+    patient = make_job(nonce="1", limits={"engine_wait_s": 500})
+    submit(ledger, [JOB, patient])
+    now = server_time(redis)
+    assert ledger.starve(["q"], now, "no engine") == []
+    for job in (JOB, patient):
+        redis.hset(f"revalid:job:{job.id}", "queued_at", int((now - 100) * 1000))
+    assert ledger.starve(["q"], now - 1, "no engine") == [], "there was one until a second ago"
+    ledger.serve("host:1", ["q"], slots=1, ttl_s=60)
+    assert ledger.starve(["q"], now - 100, "no engine") == [], "a worker has one"
+    ledger.serve("host:1", ["q"], slots=0, ttl_s=60)
+    assert ledger.starve(["q"], now - 100, "no engine") == [JOB.id]
+    record = ledger.record(JOB.id)
+    assert (record.verdict, record.error) == (Verdict.ERRORED, "no engine")
+    assert ledger.record(patient.id).state is State.QUEUED
+
+
+def test_a_fence_is_above_all_before_also_when_data_was_lost(open_: Open, redis: Redis) -> None:
+    ledger, _ = open_()
+    ledger.submit(JOB, "q")
+    first = claim(ledger)
+    redis.flushall()
+    ledger.submit(JOB, "q")
+    assert claim(ledger).fence > first.fence

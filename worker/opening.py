@@ -1,0 +1,86 @@
+"""Which sandbox a job gets, and how long it waits for an engine."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from time import monotonic
+
+from jobs.errors import EngineUnavailable, PolicyRefused
+from jobs.job import Job, SandboxPolicy
+from jobs.result import SandboxReport
+from jobs.settings import Settings
+from worker.dagger_sandbox import DaggerSandbox
+from worker.engine import Engine
+from worker.local_sandbox import LocalSandbox
+from worker.sandbox import Sandbox
+
+_LONGEST_PAUSE_S = 5.0
+
+EngineMissing = Callable[[], Awaitable[None]]
+"""Called after each vain try; may raise so that another worker has the job."""
+
+
+def check_policy(job: Job, settings: Settings) -> None:
+    """Raise :class:`~jobs.errors.PolicyRefused` where the job asks for another sandbox."""
+    allowed, asked = settings.sandbox_policy, job.sandbox
+    if asked is not None and SandboxPolicy.AUTO not in (asked, allowed) and asked != allowed:
+        raise PolicyRefused(
+            f"--sandbox {asked}: this worker runs {allowed} only (its REVALID_SANDBOX)"
+        )
+
+
+async def open_sandbox(
+    job: Job,
+    settings: Settings,
+    environ: Mapping[str, str],
+    engine: Engine,
+    scratch: Path,
+    engine_missing: EngineMissing,
+) -> tuple[Sandbox, SandboxReport]:
+    """A fresh sandbox as the job and the worker's policy want it.
+
+    Raises:
+        EngineUnavailable: No engine answered for as long as the job waits for one.
+        JobError: As :meth:`DaggerSandbox.open`.
+    """
+    policy = job.sandbox or settings.sandbox_policy
+    if policy is SandboxPolicy.AUTO:
+        policy = settings.sandbox_policy
+    reason = None
+    if policy is not SandboxPolicy.LOCAL:
+        try:
+            opened = await _open_container(
+                job, engine, scratch, engine_missing if policy is SandboxPolicy.DAGGER else None
+            )
+            return opened, SandboxReport(kind="dagger")
+        except EngineUnavailable as error:
+            if policy is SandboxPolicy.DAGGER:
+                raise
+            reason = str(error)
+    local = LocalSandbox(
+        scratch=scratch,
+        protected=job.protected,
+        passthrough={name: environ[name] for name in settings.local_env if name in environ},
+    )
+    return local, SandboxReport(kind="local", fallback_reason=reason)
+
+
+async def _open_container(
+    job: Job, engine: Engine, scratch: Path, engine_missing: EngineMissing | None
+) -> DaggerSandbox:
+    started, pause = monotonic(), 0.5
+    while True:
+        try:
+            return await DaggerSandbox.open(
+                engine, job.image, protected=job.protected, scratch=scratch
+            )
+        except EngineUnavailable as error:
+            if engine_missing is None:
+                raise
+            await engine_missing()
+            if monotonic() - started >= job.engine_wait_s:
+                raise EngineUnavailable(
+                    f"{error}; the job waited {job.engine_wait_s:g} s for one"
+                ) from None
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_S)

@@ -1,0 +1,101 @@
+"""Finished results on disk until the ledger has them: also when the worker is killed meanwhile."""
+
+import hashlib
+import json
+import logging
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from jobs.connection import broker_errors
+from jobs.errors import LeaseLost
+from jobs.ledger import Ledger
+from jobs.record import Attempt
+from jobs.result import JobResult, Verdict
+
+STALE_S = 5.0
+"""Age from which on a result is anybody's to deliver: its own process would have."""
+
+log = logging.getLogger("revalid.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A result on its way, with all that recording it takes."""
+
+    job_id: str
+    fence: int
+    number: int
+    verdict: str
+    reusable: bool
+    result: str
+
+
+class Outbox:
+    """A directory of letters; those for another broker are left alone."""
+
+    def __init__(self, home: Path, ledger: Ledger, url: str) -> None:
+        self._ledger = ledger
+        self._url = url
+        self._directory = home / "unrecorded" / hashlib.sha256(url.encode()).hexdigest()[:16]
+
+    def put(self, attempt: Attempt, result: JobResult) -> Letter:
+        """Keep a result; it is whole on disk, or not there where the disk refuses."""
+        letter = Letter(
+            attempt.job_id,
+            attempt.fence,
+            attempt.number,
+            result.verdict,
+            result.verdict.judges_project and result.sandbox.fallback_reason is None,
+            result.model_dump_json(),
+        )
+        path = self._path(letter)
+        part = path.with_suffix(".part")
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps(asdict(letter)))
+            part.rename(path)
+        except OSError as error:
+            log.warning("job %s: its result is not kept on disk (%s)", letter.job_id, error)
+        return letter
+
+    def deliver(self, letter: Letter) -> bool:
+        """Record a result; False where another attempt owns the job now.
+
+        Raises:
+            BrokerUnavailable: It is still kept.
+        """
+        attempt = Attempt(letter.job_id, letter.fence, letter.number)
+        verdict = Verdict(letter.verdict)
+        try:
+            with broker_errors(self._url):
+                self._ledger.finish(attempt, verdict, letter.result, reusable=letter.reusable)
+            recorded = True
+        except LeaseLost as error:
+            log.warning("%s", error)
+            recorded = False
+        self._path(letter).unlink(missing_ok=True)
+        return recorded
+
+    def flush(self) -> None:
+        """Record what processes that are gone have left.
+
+        Raises:
+            BrokerUnavailable: The rest is still kept.
+        """
+        for path in self._directory.glob("*.json"):
+            try:
+                if time.time() - path.stat().st_mtime < STALE_S:
+                    continue
+                letter = Letter(**json.loads(path.read_text()))
+            except FileNotFoundError:  # delivered meanwhile
+                continue
+            except (ValueError, TypeError) as error:  # the machine crashed; the lease ends
+                log.error("%s: no result (%s), removed", path, error)
+                path.unlink(missing_ok=True)
+                continue
+            if self.deliver(letter):
+                log.warning("job %s: recorded what its process left", letter.job_id)
+
+    def _path(self, letter: Letter) -> Path:
+        return self._directory / f"{letter.job_id}-{letter.fence}.json"

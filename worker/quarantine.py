@@ -1,0 +1,103 @@
+"""Keeps a worker from taking jobs while its engine does not run a canary, a trivial command."""
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+
+from celery import Celery
+
+from jobs.job import SandboxPolicy
+from jobs.settings import Settings
+
+CANARY_TIMEOUT_S = 60.0
+PAUSE_S = 5.0
+_REPLY_S = 2.0
+
+log = logging.getLogger("revalid.worker")
+
+
+@dataclass
+class Quarantine:
+    """The state of one worker's engine; :meth:`look` is to be called every second or so.
+
+    A worker whose policy lets jobs run without an engine is never held back.
+
+    Attributes:
+        reason: Why the worker takes no jobs; None where it does.
+    """
+
+    settings: Settings
+    app: Celery
+    hostname: str
+    queues: Sequence[str]
+    reason: str | None = None
+    _canary: subprocess.Popen[bytes] | None = None
+    _started: float = 0.0
+    _consuming: bool = field(default=True)
+
+    @property
+    def applies(self) -> bool:
+        """Whether this worker's jobs need an engine."""
+        return self.settings.sandbox_policy is SandboxPolicy.DAGGER
+
+    def look(self, *, suspected: bool) -> None:
+        """Start a canary where one is due, and act on what the last one found.
+
+        Args:
+            suspected: A job had no answer from the engine since the last call.
+        """
+        if not self.applies:
+            return
+        due = suspected or (self.reason is not None and monotonic() - self._started > PAUSE_S)
+        if self._canary is None and due:
+            self._started = monotonic()
+            self._canary = subprocess.Popen(
+                [sys.executable, "-P", "-m", "worker.probe"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        if self._canary is not None:
+            self._judge(self._canary)
+        wanted = self.reason is None
+        if wanted != self._consuming and self._tell(consume=wanted):
+            self._consuming = wanted
+
+    def close(self) -> None:
+        """End a canary that runs."""
+        if self._canary is not None:
+            self._canary.kill()
+            self._canary.communicate()
+
+    def _judge(self, canary: subprocess.Popen[bytes]) -> None:
+        if canary.poll() is None:
+            if monotonic() - self._started < CANARY_TIMEOUT_S:
+                return
+            canary.kill()
+        out, _ = canary.communicate()
+        self._canary = None
+        found = _read(out)
+        if found != self.reason:
+            log.warning("engine: %s", found or "passes its canary, jobs are taken again")
+        self.reason = found
+
+    def _tell(self, *, consume: bool) -> bool:
+        """Have Celery's consumer stop or go on; whether it answered for every queue."""
+        control = self.app.control
+        change = control.add_consumer if consume else control.cancel_consumer
+        answers = [
+            change(queue, destination=[self.hostname], reply=True, timeout=_REPLY_S)
+            for queue in self.queues
+        ]
+        return all(answers)
+
+
+def _read(out: bytes) -> str | None:
+    try:
+        found = json.loads(out)
+    except ValueError:
+        return "its canary did not end"
+    return None if found["ok"] else str(found["error"])

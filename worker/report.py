@@ -1,0 +1,78 @@
+"""From an attempt's end to its result."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+
+from jobs.errors import JobError, PermanentError
+from jobs.record import Attempt, Record
+from jobs.result import JobResult, Verdict
+from worker.runner import Run
+
+log = logging.getLogger("revalid.worker")
+
+
+class Released(Exception):
+    """Somebody else shall have the job; the message says why."""
+
+
+def judge(work: "asyncio.Task[Verdict]", beat: "asyncio.Task[None]") -> tuple[Verdict, str | None]:
+    """The verdict of an attempt that has ended, and why where that is no step's doing.
+
+    Raises:
+        Released: It gave the job back.
+        LeaseLost: Another attempt owns the job.
+    """
+    if work.cancelled():
+        if (lost := beat.exception()) is not None:
+            raise lost
+        return Verdict.CANCELLED, "cancelled while it ran"
+    match work.exception():
+        case None:
+            return work.result(), None
+        case Released() as released:
+            raise released
+        case PermanentError() as error:
+            return Verdict.REJECTED, str(error)
+        case JobError() as error:
+            return Verdict.ERRORED, str(error)
+        case error:
+            log.error("job failed on our side", exc_info=error)
+            return Verdict.ERRORED, f"{type(error).__name__} in the worker: see its log"
+
+
+def report(
+    run: Run, attempt: Attempt, record: Record, verdict: Verdict, error: str | None
+) -> JobResult:
+    """The result of an attempt that ran steps, or tried to."""
+    return JobResult(
+        id=attempt.job_id,
+        verdict=verdict,
+        error=run.scrubber.text(error) if error else None,
+        sandbox=run.sandbox,
+        image=run.job.image,
+        source=run.source,
+        strategy=run.strategy,
+        tools=run.tools,
+        notes=tuple(run.notes),
+        labels=run.job.labels,
+        attempts=attempt.number,
+        queued_at=record.queued_at,
+        started_at=record.started_at,
+        finished_at=datetime.now(UTC),
+        steps=tuple(run.steps),
+    )
+
+
+def refused(attempt: Attempt, record: Record, error: PermanentError) -> JobResult:
+    """The result of a job whose record this worker does not accept."""
+    return JobResult(
+        id=attempt.job_id,
+        verdict=Verdict.REJECTED,
+        error=str(error),
+        image="",
+        attempts=attempt.number,
+        queued_at=record.queued_at,
+        started_at=record.started_at,
+        finished_at=datetime.now(UTC),
+    )
