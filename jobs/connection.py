@@ -4,13 +4,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis.asyncio
 from redis import ConnectionError as RedisConnectionError
-from redis import Redis, RedisError
+from redis import ConnectionPool, Redis, RedisError
 from redis import TimeoutError as RedisTimeoutError
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import AuthenticationError, OutOfMemoryError
+from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError
 from redis.retry import Retry
 
 from jobs.errors import BrokerUnavailable, InvalidSettings
@@ -41,7 +42,9 @@ def connect(url: str, *, text: bool = True) -> Redis:
     if url.startswith("unix:"):
         del options["socket_keepalive"]
     with _bad_urls(url):
-        return Redis.from_url(url, **options)
+        client = Redis.from_url(url, **options)
+        _check_options(client.connection_pool)
+    return client
 
 
 def connect_async(url: str) -> "redis.asyncio.Redis":
@@ -54,7 +57,9 @@ def connect_async(url: str) -> "redis.asyncio.Redis":
     if url.startswith("unix:"):
         del options["socket_keepalive"]
     with _bad_urls(url):
-        return redis.asyncio.Redis.from_url(url, **options)
+        client = redis.asyncio.Redis.from_url(url, **options)
+        _check_options(client.connection_pool)
+    return client
 
 
 def redact(url: str) -> str:
@@ -63,11 +68,16 @@ def redact(url: str) -> str:
     return re.sub(r"([?&]password=)[^&]*", r"\1***", without)
 
 
+def _check_options(pool: "ConnectionPool | redis.asyncio.ConnectionPool") -> None:
+    """Refuse a query that no connection knows now: later it would be nobody's error."""
+    pool.connection_class(**pool.connection_kwargs)
+
+
 @contextmanager
 def _bad_urls(url: str) -> Iterator[None]:
     try:
         yield
-    except ValueError:  # its words may quote the password
+    except (ValueError, TypeError, RedisError):  # their words may quote the password
         raise InvalidSettings(
             f"REVALID_BROKER_URL {redact(url)!r} is not the URL of a Redis, such as "
             "redis://:password@host:6379/0 or unix:///path?db=0; write a password's special "
@@ -90,8 +100,19 @@ def broker_errors(url: str) -> Iterator[None]:
             f"broker {where} is full and stored nothing: raise its maxmemory or purge old jobs"
         ) from None
     except (RedisConnectionError, RedisTimeoutError) as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise BrokerUnavailable(
+                f"broker {where} shows a certificate that is not trusted ({error}): name its "
+                "authority in REVALID_BROKER_URL, ?ssl_ca_certs=/path/ca.pem, or correct the host"
+            ) from None
         raise BrokerUnavailable(
             f"broker {where} is not reached ({error}): start it, or correct REVALID_BROKER_URL"
         ) from None
     except RedisError as error:
+        if isinstance(error, NoPermissionError) or "ACL failure in script" in str(error):
+            user = urlsplit(url).username or "default"
+            raise BrokerUnavailable(
+                f"broker {where} does not allow this to the user {user} ({error}): name another in "
+                "REVALID_BROKER_URL, or give it its role's line of deploy/users.acl"
+            ) from None
         raise BrokerUnavailable(f"broker {where} refused: {error}") from None

@@ -39,6 +39,7 @@ def flower() -> int:
         # The password goes through the environment: everybody can read argument lists.
         environ = worker_environ(reached) | {
             "FLOWER_READ_ONLY": "true",
+            "FLOWER_ENABLE_EVENTS": "false",  # a command to workers, which send events anyway
             "FLOWER_MAX_TASKS": "10000",
             "FLOWER_TASKS_COLUMNS": "name,uuid,kwargs,state,result,received,runtime,worker",
             "FLOWER_TASK_RUNTIME_METRIC_BUCKETS": _SECONDS,
@@ -54,7 +55,7 @@ def flower() -> int:
         console().print(f"Flower, read only, on http://{shown}:{port}; Ctrl-C ends it")
         sys.stdout.flush()
         options = [f"--address={address}", f"--port={port}"]
-        return _foreground(["celery", "-A", "worker.app", "flower", *options], environ)
+        return _foreground(["celery", "-A", "worker.watching", "flower", *options], environ)
 
 
 def broker_start() -> int:

@@ -77,10 +77,10 @@ def start_worker(valkey_url: str, tmp_path: Path) -> Iterator[StartWorker]:
                 start_new_session=True,
             )
             stack.callback(_end, process)
-            with connect(valkey_url) as redis:
+            with connect(environ.get("REVALID_BROKER_URL", valkey_url)) as redis:
                 pid = str(process.pid)
                 keys = "revalid:worker:*"
-                eventually(lambda: any(redis.get(k) == pid for k in redis.keys(keys)))
+                eventually(lambda: any(redis.get(k) == pid for k in redis.scan_iter(keys)))
             return Worker(process, log)
 
         yield start

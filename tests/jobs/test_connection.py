@@ -77,7 +77,16 @@ async def test_an_asynchronous_client_talks_text(valkey_url: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://host", "", "redis://:secret@host:port/0", "redis://:sec/ret@host", "unix:///a?db=x"],
+    [
+        "http://host",
+        "",
+        "redis://:secret@host:port/0",
+        "redis://:sec/ret@host",
+        "unix:///a?db=x",
+        "rediss://:secret@host/0?ssl_ca_cert=/ca.pem",
+        "rediss://:secret@host/0?ssl_cert_reqs=some",
+        "redis://:secret@host/0?ssl_ca_certs=/ca.pem",
+    ],
 )
 def test_what_is_no_url_of_redis_is_refused_without_its_password(url: str) -> None:
     for make in (connect, connect_async):
@@ -127,6 +136,26 @@ def test_a_wrong_password_is_told_from_a_broker_that_is_gone(valkey_url: str, re
         redis.acl_deluser("worker")
     assert str(caught.value).endswith(": correct REVALID_BROKER_URL")
     assert "wrong-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("command", ["get revalid:job:1", "get other", "config get maxmemory"])
+def test_what_a_user_may_not_do_names_the_user(valkey_url: str, redis: Redis, command: str) -> None:
+    redis.acl_setuser(
+        "watcher", enabled=True, passwords=["+a"], commands=["+get"], keys=["revalid:blob:*"]
+    )
+    url = f"unix://watcher:a@{valkey_url.removeprefix('unix://')}"
+    words = (
+        r"^broker unix://watcher:\*\*\*@.* does not allow this to the user watcher \(.*\): .*users"
+    )
+    try:
+        with (
+            connect(url) as client,
+            pytest.raises(BrokerUnavailable, match=words),
+            broker_errors(url),
+        ):
+            client.execute_command(*command.split())
+    finally:
+        redis.acl_deluser("watcher")
 
 
 def test_a_missing_password_is_told_from_a_broker_that_is_gone(tmp_path: Path) -> None:

@@ -1,0 +1,93 @@
+"""A pickle on the broker is refused without being unpacked, wherever a worker listens."""
+
+import base64
+import json
+import os
+import pickle
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from jobs.job import Lane
+from jobs.queue import TASK, queue_name
+from jobs.result import Verdict
+from producer.client import Client
+from tests.integration.conftest import StartWorker, eventually
+
+QUEUE = queue_name(Lane.INTERACTIVE)
+
+
+@dataclass
+class Trap:
+    """Whoever unpickles it makes a directory."""
+
+    directory: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.directory,)
+
+
+def message(trap: Trap, headers: dict[str, Any]) -> str:
+    """What kombu puts on a queue or a channel, with a pickle for a body."""
+    return json.dumps(
+        {
+            "body": base64.b64encode(pickle.dumps(([], {"message": trap}, {}))).decode(),
+            "content-type": "application/x-python-serialize",
+            "content-encoding": "binary",
+            "headers": headers,
+            "properties": {
+                "body_encoding": "base64",
+                "correlation_id": uuid.uuid4().hex,
+                "delivery_info": {"exchange": "", "routing_key": QUEUE},
+                "delivery_mode": 2,
+                "delivery_tag": str(uuid.uuid4()),
+                "priority": 0,
+            },
+        }
+    )
+
+
+def test_the_trap_works(tmp_path: Path) -> None:
+    trap = tmp_path / "sprung"
+    pickle.loads(pickle.dumps(Trap(str(trap))))  # noqa: S301
+    assert trap.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("place", "headers"),
+    [
+        ("queue", {"task": TASK, "id": uuid.uuid4().hex, "lang": "py"}),
+        ("queue", {}),
+        ("control", {}),
+    ],
+    ids=["a task", "a task of the old protocol", "remote control"],
+)
+def test_a_pickle_is_refused_and_the_next_job_served(
+    client: Client,
+    redis: Redis,
+    start_worker: StartWorker,
+    tmp_path: Path,
+    place: str,
+    headers: dict[str, Any],
+) -> None:
+    worker = start_worker(REVALID_SANDBOX="local")
+    sprung = tmp_path / "sprung"
+    text = message(Trap(str(sprung)), headers)
+    if place == "queue":
+        redis.lpush(QUEUE, text)
+    else:
+        eventually(lambda: redis.publish("/0.celery.pidbox", text))
+    eventually(lambda: "Refusing to deserialize" in worker.log.read_text())
+
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "file").touch()
+    handle = client.submit(project, commands=["true"], sandbox="local")
+    assert handle.result(30).verdict is Verdict.PASSED
+    eventually(lambda: not redis.exists("unacked", QUEUE))
+    assert worker.process.poll() is None
+    assert not sprung.exists()
