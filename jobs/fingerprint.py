@@ -38,8 +38,9 @@ def fingerprint(settings: Settings, environ: Mapping[str, str]) -> str:
         for name, value in environ.items()
         if name in handed_on or name.startswith(_ENGINE)
     }
+    key = settings.signing_key and settings.signing_key.get_secret_value()
     fields = settings.model_dump(mode="json", include=set(_WORKER_FIELDS))
-    content = json.dumps([VERSION, fields, seen], sort_keys=True)
+    content = json.dumps([VERSION, fields, seen, key], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from pydantic import SecretStr
+
 from jobs.errors import BrokerUnavailable, InvalidSettings, JobError, WorkerUnavailable
 from jobs.fingerprint import fingerprint, worker_key
 from jobs.job import Lane
@@ -105,7 +107,7 @@ def _text(name: str, value: object) -> str:
         if comma := next((word for word in value if "," in word), None):
             raise InvalidSettings(f"{name}: {comma!r} has a comma, which separates; rename it")
         return ",".join(value) or ","
-    return str(value)
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 class OwnWorker:

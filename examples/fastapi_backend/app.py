@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from jobs.errors import InvalidJob, InvalidProject, TransientError, UnknownJob
+from jobs.errors import InvalidJob, InvalidProject, QueueFull, TransientError, UnknownJob
 from jobs.record import State
 from jobs.result import JobResult
 from producer.async_client import AsyncClient
@@ -56,8 +56,11 @@ async def refuse(_: Request, error: Exception) -> JSONResponse:
 async def put_off(_: Request, error: Exception) -> JSONResponse:
     """Keep the line for operators, since it names the broker; who asked may try again."""
     log.error("%s", error)
-    detail = "validation is not available now: try again later"
-    return JSONResponse({"detail": detail}, 503, {"Retry-After": "10"})
+    if isinstance(error, QueueFull):
+        detail, status = "too many validations are queued: try again later", 429
+    else:
+        detail, status = "validation is not available now: try again later", 503
+    return JSONResponse({"detail": detail}, status, {"Retry-After": "10"})
 
 
 def _client(request: Request) -> AsyncClient:

@@ -18,18 +18,19 @@ COMMANDS = {
     "django_backend": ("app.py", "runserver", "--noreload"),
 }
 
-Serve = Callable[[str], AbstractContextManager[httpx.Client]]
+Serve = Callable[..., AbstractContextManager[httpx.Client]]
 
 
 @pytest.fixture(scope="module", params=COMMANDS)
 def serve(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Serve:
-    """Starts an example on the broker of a URL."""
+    """Starts an example on the broker of a URL, with more variables."""
     name: str = request.param
     log = tmp_path_factory.mktemp(name) / "log"
 
     @contextmanager
-    def start(broker_url: str) -> Iterator[httpx.Client]:
+    def start(broker_url: str, **more: str) -> Iterator[httpx.Client]:
         environ = {key: text for key, text in os.environ.items() if not key.startswith("REVALID_")}
+        environ |= {"REVALID_BROKER_URL": broker_url, "PYTHONDONTWRITEBYTECODE": "1", **more}
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port: int = probe.getsockname()[1]
@@ -38,7 +39,7 @@ def serve(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             subprocess.Popen(
                 [sys.executable, *COMMANDS[name], str(port)],
                 cwd=EXAMPLES / name,
-                env=environ | {"REVALID_BROKER_URL": broker_url, "PYTHONDONTWRITEBYTECODE": "1"},
+                env=environ,
                 stdout=out,
                 stderr=out,
             ) as server,

@@ -142,6 +142,15 @@ def test_an_event_id_that_is_none_is_refused(backend: httpx.Client) -> None:
     assert answer.status_code == 422
 
 
+def test_a_full_queue_asks_to_come_again(serve: Serve, valkey_url: str) -> None:
+    with serve(valkey_url, REVALID_QUEUED_JOBS="1") as client:
+        taken, refused = (post(client, tarball(), commands=["ls"]) for _ in range(2))
+    assert taken.status_code == 202
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) > 0
+    assert "too many validations are queued" in refused.json()["detail"]
+
+
 def test_a_broker_that_is_away_is_no_fault_of_who_asks(serve: Serve, tmp_path: Path) -> None:
     with serve(f"unix://{tmp_path}/broker.sock?db=0") as client:
         answers = [post(client, tarball(), commands=["ls"]), client.get(f"{VALIDATIONS}/any")]

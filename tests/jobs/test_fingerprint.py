@@ -79,6 +79,7 @@ def test_the_print_does_not_change_with_what_no_job_sees(environ: dict[str, str]
         {"connect_timeout_s": 1},
         {"embedded": False},
         {"instance": "a"},
+        {"signing_key": "a"},
     ],
     ids=lambda fields: next(iter(fields)),
 )
