@@ -1,0 +1,97 @@
+"""Row 2: workers and their children are killed again and again while they drain a queue."""
+
+import random
+import time
+from collections import Counter, deque
+from contextlib import suppress
+
+import psutil
+import pytest
+
+from jobs.ledger import job_key
+from producer.client import Client, JobHandle
+from tests.faults.conftest import Proved, Submit
+from tests.faults.effects import since
+from tests.faults.fleet import Fleet
+
+ROUND_S = 0.05
+
+
+class Drain:
+    """Jobs that end about in the order of their submission."""
+
+    def __init__(self, client: Client, handles: list[JobHandle]) -> None:
+        self._redis = client.redis
+        self._left = deque(handle.id for handle in handles)
+
+    def left(self) -> int:
+        """How many are not done, as far as the first few hundred tell."""
+        window = [self._left.popleft() for _ in range(min(300, len(self._left)))]
+        pipeline = self._redis.pipeline(transaction=False)
+        for each in window:
+            pipeline.hget(job_key(each), "state")
+        rest = [each for each, state in zip(window, pipeline.execute(), strict=True) if state != "done"]
+        self._left.extendleft(reversed(rest))
+        return len(self._left)
+
+
+def strike(fleet: Fleet, client: Client, chance: random.Random) -> str:
+    """SIGKILL a whole worker, which is then replaced, or one of a worker's children."""
+    standing = [worker for worker in fleet.workers if worker.alive]
+    worker = chance.choice(standing)
+    children = worker.children()
+    if children and chance.random() < 0.6:
+        with suppress(psutil.NoSuchProcess):
+            chance.choice(children).kill()
+        return "child"
+    pids = {str(worker.process.pid), *(str(child.pid) for child in children)}
+    worker.kill()
+    end_leases(client, pids)
+    fleet.start(wait=False)
+    return "worker"
+
+
+def end_leases(client: Client, pids: set[str]) -> None:
+    """Have the leases of dead processes end now; that half a minute is row 1's to measure."""
+    for job_id in client.redis.zrange("revalid:running", 0, -1):
+        named = client.job(job_id).status().worker
+        if named.rpartition(":")[2] in pids:
+            client.redis.zadd("revalid:running", {job_id: 0}, xx=True)
+
+
+@pytest.mark.row(2)
+@pytest.mark.parametrize(
+    ("jobs", "kills"),
+    [(150, 3), pytest.param(4_000, 25, marks=[pytest.mark.slow, pytest.mark.timeout(600)])],
+)
+def test_storm(
+    client: Client, fleet: Fleet, submit: Submit, proved: Proved, jobs: int, kills: int
+) -> None:
+    chance = random.Random(jobs)  # noqa: S311
+    handles = [submit(lane="batch") for _ in range(jobs)]
+    for worker in [fleet.start(wait=False), fleet.start(wait=False)]:
+        fleet.await_ready(worker)
+    started = time.monotonic()
+    drain, struck = Drain(client, handles), Counter[str]()
+    while (left := drain.left()) and since(started) < 0.13 * jobs + 60:
+        fleet.keep_up()
+        if jobs - left > jobs * (struck.total() + 1) / (kills + 1):
+            struck[strike(fleet, client, chance)] += 1
+        time.sleep(ROUND_S)
+    took = since(started)
+    ends, attempts = Counter[str](), Counter[int]()
+    for handle in handles:
+        record = handle.status()
+        effects = sum(
+            fields["type"] == "finished"
+            for _, fields in client.redis.xrange(f"revalid:events:{handle.id}")
+        )
+        ends[f"{record.state}/{record.verdict}, {effects} recorded"] += 1
+        attempts[record.attempts] += 1
+    assert struck.total() == kills, struck
+    assert ends == {"done/passed, 1 recorded": jobs}, ends
+    more = sum(number for tries, number in attempts.items() if tries > 1)
+    proved(
+        f"{jobs} jobs, {kills} kills ({struck['worker']} of workers, {struck['child']} of "
+        f"children) in {took:.0f} s: 0 lost, 0 recorded twice, {more} run again"
+    )
