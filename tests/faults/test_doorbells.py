@@ -12,7 +12,15 @@ from jobs.ledger import State, Submitted
 from producer.client import Client
 from tests.faults.cli import revalid
 from tests.faults.conftest import Proved, Submit
-from tests.faults.effects import assert_recorded_once, await_event, counted, runs, since, types
+from tests.faults.effects import (
+    assert_recorded_once,
+    await_event,
+    counted,
+    runs,
+    since,
+    texts,
+    types,
+)
 from tests.faults.fleet import Fleet, eventually
 
 QUEUE = "revalid.interactive"
@@ -69,6 +77,26 @@ def test_data_wiped(
     )
 
 
+@pytest.mark.row(9)
+def test_data_wiped_and_submitted_at_once(
+    client: Client, fleet: Fleet, submit: Submit, short: Path, proved: Proved
+) -> None:
+    """The old attempt has had no heartbeat when the new one claims: only fences tell them apart."""
+    fleet.start(REVALID_CONCURRENCY="2")
+    assert submit().result(30).verdict == "passed"
+    turn, options = short / "turn", {"fresh": False}
+    command = f"if mkdir {turn} 2>/dev/null; then sleep 3; echo old; else sleep 6; echo new; fi"
+    handle = submit(command, **options)
+    eventually(turn.exists)
+    client.redis.flushall()
+    again = submit(command, **options)
+    assert again.id == handle.id
+    result = again.result(90)
+    assert result.steps[0].stdout == "new\n", "an attempt from before the loss recorded its result"
+    assert_recorded_once(again)
+    proved("submitted again at once: the new attempt's result is recorded, not the old one's")
+
+
 @pytest.mark.row(10)
 @pytest.mark.slow
 @pytest.mark.timeout(240)
@@ -78,13 +106,15 @@ def test_lost_doorbells(client: Client, fleet: Fleet, submit: Submit, proved: Pr
     assert client.redis.delete(QUEUE)
     lost = time.monotonic()
     fleet.start()
-    eventually(lambda: first.status().state is State.DONE, 60, what="the job whose doorbell is lost")
+    eventually(
+        lambda: first.status().state is State.DONE, 60, what="the job whose doorbell is lost"
+    )
     alone = since(lost)
     blocker = submit("sleep 600")
     await_event(blocker, "step_started")
     behind = [submit() for _ in range(3)]
-    messages = client.redis.lrange(QUEUE, 0, -1)
-    (message,) = [each for each in messages if behind[1].id in each]  # type: ignore[union-attr]
+    messages = texts(client.redis, "LRANGE", QUEUE, 0, -1)
+    (message,) = [each for each in messages if behind[1].id in each]
     assert client.redis.lrem(QUEUE, 0, message) == 1
     blocker.cancel()
     lost = time.monotonic()
@@ -102,7 +132,7 @@ def test_doorbell_twice(
     client: Client, fleet: Fleet, submit: Submit, short: Path, proved: Proved
 ) -> None:
     handle = submit(counted("sleep 2", short / "marks"))
-    (message,) = client.redis.lrange(QUEUE, 0, -1)  # type: ignore[misc]
+    (message,) = texts(client.redis, "LRANGE", QUEUE, 0, -1)
     client.redis.lpush(QUEUE, message, message)
     fleet.start(REVALID_CONCURRENCY="2")
     assert handle.result(30).attempts == 1

@@ -2,37 +2,18 @@
 
 import random
 import time
-from collections import Counter, deque
+from collections import Counter
 from contextlib import suppress
 
 import psutil
 import pytest
 
-from jobs.ledger import job_key
-from producer.client import Client, JobHandle
+from producer.client import Client
 from tests.faults.conftest import Proved, Submit
-from tests.faults.effects import since
+from tests.faults.effects import done, since, texts, types
 from tests.faults.fleet import Fleet
 
-ROUND_S = 0.05
-
-
-class Drain:
-    """Jobs that end about in the order of their submission."""
-
-    def __init__(self, client: Client, handles: list[JobHandle]) -> None:
-        self._redis = client.redis
-        self._left = deque(handle.id for handle in handles)
-
-    def left(self) -> int:
-        """How many are not done, as far as the first few hundred tell."""
-        window = [self._left.popleft() for _ in range(min(300, len(self._left)))]
-        pipeline = self._redis.pipeline(transaction=False)
-        for each in window:
-            pipeline.hget(job_key(each), "state")
-        rest = [each for each, state in zip(window, pipeline.execute(), strict=True) if state != "done"]
-        self._left.extendleft(reversed(rest))
-        return len(self._left)
+ROUND_S = 0.1
 
 
 def strike(fleet: Fleet, client: Client, chance: random.Random) -> str:
@@ -53,7 +34,7 @@ def strike(fleet: Fleet, client: Client, chance: random.Random) -> str:
 
 def end_leases(client: Client, pids: set[str]) -> None:
     """Have the leases of dead processes end now; that half a minute is row 1's to measure."""
-    for job_id in client.redis.zrange("revalid:running", 0, -1):
+    for job_id in texts(client.redis, "ZRANGE", "revalid:running", 0, -1):
         named = client.job(job_id).status().worker
         if named.rpartition(":")[2] in pids:
             client.redis.zadd("revalid:running", {job_id: 0}, xx=True)
@@ -72,20 +53,17 @@ def test_storm(
     for worker in [fleet.start(wait=False), fleet.start(wait=False)]:
         fleet.await_ready(worker)
     started = time.monotonic()
-    drain, struck = Drain(client, handles), Counter[str]()
-    while (left := drain.left()) and since(started) < 0.13 * jobs + 60:
+    struck = Counter[str]()
+    while (ended := done(client.redis)) < jobs and since(started) < 0.13 * jobs + 60:
         fleet.keep_up()
-        if jobs - left > jobs * (struck.total() + 1) / (kills + 1):
+        if ended > jobs * (struck.total() + 1) / (kills + 1):
             struck[strike(fleet, client, chance)] += 1
         time.sleep(ROUND_S)
     took = since(started)
     ends, attempts = Counter[str](), Counter[int]()
     for handle in handles:
         record = handle.status()
-        effects = sum(
-            fields["type"] == "finished"
-            for _, fields in client.redis.xrange(f"revalid:events:{handle.id}")
-        )
+        effects = types(handle).count("finished")
         ends[f"{record.state}/{record.verdict}, {effects} recorded"] += 1
         attempts[record.attempts] += 1
     assert struck.total() == kills, struck

@@ -98,7 +98,9 @@ def test_poison_job(
     assert submit().result(30).verdict is Verdict.PASSED
     assert worker.alive
     assert poison.id in revalid(client.url, "dead", "list")
-    proved(f"dead after 3 attempts in {ended:.1f} s, listed by `revalid dead list`; 2 others passed")
+    proved(
+        f"dead after 3 attempts in {ended:.1f} s, listed by `revalid dead list`; 2 others passed"
+    )
 
 
 @pytest.mark.row(12)
@@ -122,7 +124,9 @@ def test_zombie_worker(
     before = types(handle)
     assert psutil.pid_exists(stale)
     zombie.thaw()
-    stopped = eventually(lambda: not psutil.pid_exists(stale), 10, what="the zombie's command's end")
+    stopped = eventually(
+        lambda: not psutil.pid_exists(stale), 10, what="the zombie's command's end"
+    )
     eventually(lambda: "lost its lease" in zombie.log.read_text(), 10, what="the refusal")
     assert types(handle) == before, "a stale attempt's events are refused"
     assert_recorded_once(handle)
@@ -160,7 +164,7 @@ def test_clock_skew(
     for handle in handles:
         await_event(handle, "step_started")
     assert {id(owner(handle, fleet)) for handle in handles} == set(map(id, fleet.workers))
-    now = float(client.redis.time()[0])  # type: ignore[index]
+    now = float(client.redis.time()[0])
     left = [score / 1000 - now for _, score in client.redis.zscan_iter("revalid:running")]
     assert len(left) == 2
     assert all(27 < each < 31.5 for each in left), left
@@ -186,7 +190,9 @@ def test_clock_skew(
 
 def log_time(worker: Worker) -> float:
     """The clock of a worker's last log line, as seconds since 1970."""
-    stamp = re.findall(r"^\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),", worker.log.read_text(), re.MULTILINE)
+    stamp = re.findall(
+        r"^\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),", worker.log.read_text(), re.MULTILINE
+    )
     return time.mktime(time.strptime(stamp[-1], "%Y-%m-%d %H:%M:%S"))
 
 
