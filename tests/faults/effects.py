@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 
@@ -46,7 +47,8 @@ def assert_recorded_once(handle: JobHandle, verdict: Verdict = Verdict.PASSED) -
 
 def texts(client: Redis, command: str, *arguments: object) -> list[str]:
     """A Redis command's answer, of which the client knows that it is a list of text."""
-    return list(map(str, client.execute_command(command, *arguments)  # type: ignore[no-untyped-call]))
+    answer: list[Any] = client.execute_command(command, *arguments)  # type: ignore[no-untyped-call]
+    return list(map(str, answer))
 
 
 _DONE = """
