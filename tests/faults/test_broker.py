@@ -11,6 +11,12 @@ from tests.faults.conftest import Proved, Submit
 from tests.faults.effects import assert_recorded_once, await_event, counted, runs, since, types
 from tests.faults.fleet import Broker, Fleet, eventually
 
+DOWN_S = 30
+"""Fifteen times as long as the job, and as long as a lease."""
+
+FROZEN_S = 40
+"""Longer than a lease and than every timeout of a connection."""
+
 
 def usable_again(fleet: Fleet, submit: Submit, within_s: float = 60) -> float:
     """Seconds until a new job has passed, with a supervisor that restarts what ended."""
@@ -33,6 +39,7 @@ def outcome(fleet: Fleet) -> str:
 
 
 @pytest.mark.row(5)
+@pytest.mark.slow
 def test_cut_connections(
     client: Client, fleet: Fleet, submit: Submit, short: Path, proved: Proved
 ) -> None:
@@ -74,17 +81,17 @@ def test_broker_killed_and_restarted(
 
 
 @pytest.mark.row(7)
-@pytest.mark.parametrize("down_s", [6, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_broker_down_longer_than_the_job(
-    broker: Broker, fleet: Fleet, submit: Submit, short: Path, proved: Proved, down_s: float
+    broker: Broker, fleet: Fleet, submit: Submit, short: Path, proved: Proved
 ) -> None:
     fleet.start()
     handle = submit(counted("sleep 2", short / "marks"))
     await_event(handle, "step_started")
     broker.kill()
     down = time.monotonic()
-    while since(down) < down_s:
+    while since(down) < DOWN_S:
         fleet.keep_up()
         time.sleep(0.1)  # the fault itself
     broker.start()
@@ -98,16 +105,16 @@ def test_broker_down_longer_than_the_job(
     assert_recorded_once(handle)
     assert (handle.status().attempts, runs(short / "marks")) == (1, 1)
     proved(
-        f"{down_s} s down: result stored {stored:.1f} s after the return, 1 run, 1 result; "
+        f"{DOWN_S} s down: result stored {stored:.1f} s after the return, 1 run, 1 result; "
         f"next job {again:.1f} s; {outcome(fleet)}"
     )
 
 
 @pytest.mark.row(8)
-@pytest.mark.parametrize("frozen_s", [12, pytest.param(70, marks=pytest.mark.slow)])
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_broker_frozen(
-    broker: Broker, fleet: Fleet, submit: Submit, short: Path, proved: Proved, frozen_s: float
+    broker: Broker, fleet: Fleet, submit: Submit, short: Path, proved: Proved
 ) -> None:
     fleet.start()
     handle = submit(counted("sleep 2", short / "marks"))
@@ -118,7 +125,7 @@ def test_broker_frozen(
         with pytest.raises(BrokerUnavailable) as caught:
             submit()
         erred = since(frozen)
-        while since(frozen) < frozen_s:
+        while since(frozen) < FROZEN_S:
             time.sleep(0.1)  # the fault itself
     finally:
         broker.thaw()
@@ -136,6 +143,6 @@ def test_broker_frozen(
         f"the producer erred after {erred:.1f} s; a new job ended {again:.1f} s after the thaw"
     )
     proved(
-        f"{frozen_s} s frozen: producer erred after {erred:.1f} s, a new job ended {again:.1f} s "
+        f"{FROZEN_S} s frozen: producer erred after {erred:.1f} s, a new job ended {again:.1f} s "
         f"after the thaw, 1 run; {outcome(fleet)}"
     )

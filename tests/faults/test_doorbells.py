@@ -44,6 +44,7 @@ class Waiter(threading.Thread):
 
 
 @pytest.mark.row(9)
+@pytest.mark.slow
 def test_data_wiped(
     client: Client, fleet: Fleet, submit: Submit, short: Path, proved: Proved
 ) -> None:
@@ -128,6 +129,7 @@ def test_lost_doorbells(client: Client, fleet: Fleet, submit: Submit, proved: Pr
 
 
 @pytest.mark.row(11)
+@pytest.mark.slow
 def test_doorbell_twice(
     client: Client, fleet: Fleet, submit: Submit, short: Path, proved: Proved
 ) -> None:

@@ -18,6 +18,7 @@ FREED_S = 5.0
 
 @pytest.mark.row(14)
 @pytest.mark.dagger
+@pytest.mark.slow
 def test_session_killed(fleet: Fleet, submit: Submit, proved: Proved) -> None:
     worker = fleet.start()
     handle = submit("sleep 3", sandbox="dagger")

@@ -20,14 +20,23 @@ from tests.faults.effects import assert_recorded_once, await_event, counted, run
 from tests.faults.fleet import Fleet, eventually
 from tests.jobs.tarballs import END, directory
 from tests.jobs.test_tarball_hostile import REFUSED
+from worker.sandbox import KILL_GRACE_S
 
 CANCELLED_S = 5.0
 
 
 @pytest.mark.row(16)
+@pytest.mark.slow
 def test_cancel(fleet: Fleet, submit: Submit, short: Path, proved: Proved) -> None:
     fleet.start()
     pids = short / "pids"
+    running = submit("sleep 600")
+    await_event(running, "step_started")
+    ordinary = time.monotonic()
+    running.cancel()
+    running.result(30)
+    at_once = since(ordinary)
+    assert at_once <= CANCELLED_S
     running = submit(f"trap '' TERM; echo $$ >> {pids}; while true; do sleep 1; done")
     await_event(running, "step_started")
     eventually(lambda: pids.exists() and pids.read_text().endswith("\n"))
@@ -45,11 +54,16 @@ def test_cancel(fleet: Fleet, submit: Submit, short: Path, proved: Proved) -> No
     assert_recorded_once(queued, Verdict.CANCELLED)
     assert_recorded_once(running, Verdict.CANCELLED)
     assert "started" not in types(queued)
-    proved(f"running, deaf to SIGTERM: ended {ended:.1f} s after; queued: at once, never ran")
+    assert ended <= CANCELLED_S + KILL_GRACE_S
+    proved(
+        f"running: ended {at_once:.1f} s after; deaf to SIGTERM: {ended:.1f} s "
+        f"({KILL_GRACE_S:g} of them its grace); queued: at once, never ran"
+    )
 
 
 @pytest.mark.row(16)
 @pytest.mark.dagger
+@pytest.mark.slow
 def test_cancel_in_a_container(fleet: Fleet, submit: Submit, proved: Proved) -> None:
     fleet.start()
     running = submit("sleep 600", sandbox="dagger")

@@ -36,7 +36,7 @@ def test_store_full(
         client.job(submission.job.id).status()
     eventually(lambda: runs(marks) == 2, what="the running job's end")
     held = handle.status().state
-    while since(full) < 6:  # the fault itself: it lasts longer than the job
+    while since(full) < 4.5:  # the fault itself: it lasts longer than the job
         assert worker.alive
         time.sleep(0.1)
     client.redis.config_set("maxmemory", "0")

@@ -43,7 +43,7 @@ def end_leases(client: Client, pids: set[str]) -> None:
 @pytest.mark.row(2)
 @pytest.mark.parametrize(
     ("jobs", "kills"),
-    [(150, 3), pytest.param(4_000, 25, marks=[pytest.mark.slow, pytest.mark.timeout(600)])],
+    [(80, 2), pytest.param(4_000, 25, marks=[pytest.mark.slow, pytest.mark.timeout(600)])],
 )
 def test_storm(
     client: Client, fleet: Fleet, submit: Submit, proved: Proved, jobs: int, kills: int

@@ -17,9 +17,6 @@ from tests.faults.conftest import Proved, Submit
 from tests.faults.effects import assert_recorded_once, await_event, counted, runs, since, types
 from tests.faults.fleet import Fleet, Worker, eventually
 
-BOTH = [False, pytest.param(True, marks=pytest.mark.slow)]
-"""A lease that the test cuts short, and one that really has to end."""
-
 
 def two(fleet: Fleet) -> None:
     """Two workers, started at once."""
@@ -43,7 +40,11 @@ def end_lease(handle: JobHandle) -> None:
 
 
 @pytest.mark.row(1)
-@pytest.mark.parametrize("real", BOTH, ids=["lease cut short", "whole lease"])
+@pytest.mark.parametrize(
+    "real",
+    [False, pytest.param(True, marks=pytest.mark.slow)],
+    ids=["lease cut short", "whole lease"],
+)
 def test_worker_killed(
     fleet: Fleet, submit: Submit, short: Path, proved: Proved, real: bool
 ) -> None:
@@ -104,10 +105,7 @@ def test_poison_job(
 
 
 @pytest.mark.row(12)
-@pytest.mark.parametrize("real", BOTH, ids=["lease cut short", "whole lease"])
-def test_zombie_worker(
-    fleet: Fleet, submit: Submit, short: Path, proved: Proved, real: bool
-) -> None:
+def test_zombie_worker(fleet: Fleet, submit: Submit, short: Path, proved: Proved) -> None:
     two(fleet)
     pids = short / "pids"
     handle = submit(f"echo $$ >> {pids}; test $(wc -l < {pids}) = 2 || exec sleep 600")
@@ -116,8 +114,7 @@ def test_zombie_worker(
     zombie, stale = owner(handle, fleet), int(pids.read_text())
     zombie.freeze()
     frozen = time.monotonic()
-    if not real:
-        end_lease(handle)
+    end_lease(handle)
     eventually(lambda: handle.status().attempts == 2, 45, what="the second claim")
     claimed = since(frozen)
     handle.result(20)
@@ -147,6 +144,7 @@ time.time_ns = lambda: _time_ns() + int(_shift * 1e9)
 
 
 @pytest.mark.row(13)
+@pytest.mark.slow
 def test_clock_skew(
     client: Client, fleet: Fleet, submit: Submit, short: Path, proved: Proved
 ) -> None:
@@ -197,6 +195,7 @@ def log_time(worker: Worker) -> float:
 
 
 @pytest.mark.row(17)
+@pytest.mark.slow
 def test_sigterm(fleet: Fleet, submit: Submit, proved: Proved) -> None:
     grace_s = 3
     first = fleet.start(REVALID_CONCURRENCY="2", REVALID_GRACE_S=str(grace_s))
