@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from jobs.connection import connect
 from jobs.settings import load_settings
 from producer.client import Client, JobHandle
 from tests.faults.fleet import Broker, Fleet
@@ -38,13 +39,23 @@ def short() -> Iterator[Path]:
         yield Path(directory)
 
 
+@pytest.fixture(scope="session")
+def steady_broker() -> Iterator[Broker]:
+    """A broker that no test harms; no lease is judged in a broker's first half minute."""
+    with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as directory:
+        made = Broker(Path(directory))
+        made.start()
+        yield made
+        made.kill()
+
+
 @pytest.fixture
-def broker(short: Path) -> Iterator[Broker]:
-    """A broker that answers."""
-    made = Broker(short)
-    made.start()
-    yield made
-    made.kill()
+def broker(steady_broker: Broker) -> Broker:
+    """A broker that answers, and holds nothing."""
+    with connect(steady_broker.url) as redis:
+        redis.config_set("maxmemory", "0")
+        redis.flushall()
+    return steady_broker
 
 
 @pytest.fixture

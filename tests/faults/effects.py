@@ -7,7 +7,7 @@ from typing import Any
 from redis import Redis
 
 from jobs.events import Event, read
-from jobs.ledger import State
+from jobs.record import State
 from jobs.result import Verdict
 from producer.client import JobHandle
 

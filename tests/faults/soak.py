@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 from redis import Redis
 
-from jobs.ledger import State
+from jobs.record import State
 from jobs.settings import load_settings
 from producer.client import Client, JobHandle
 from tests.faults.effects import since, types

@@ -9,7 +9,7 @@ from statistics import quantiles
 import psutil
 import pytest
 
-from jobs.ledger import Record, State
+from jobs.record import Record, State
 from producer.client import Client
 from tests.faults.conftest import Proved, Submit
 from tests.faults.effects import done, since

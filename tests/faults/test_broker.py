@@ -1,6 +1,7 @@
 """Rows 5 to 8: the broker's connections are cut; it dies, stays away, or freezes."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,15 @@ DOWN_S = 30
 
 FROZEN_S = 40
 """Longer than a lease and than every timeout of a connection."""
+
+
+@pytest.fixture
+def broker(short: Path) -> Iterator[Broker]:
+    """A broker of the test's own, to be harmed."""
+    made = Broker(short)
+    made.start()
+    yield made
+    made.kill()
 
 
 def usable_again(fleet: Fleet, submit: Submit, within_s: float = 60) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import JobError, UnknownJob
-from jobs.ledger import State, Submitted
+from jobs.record import State, Submitted
 from producer.client import Client
 from tests.faults.cli import revalid
 from tests.faults.conftest import Proved, Submit

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from jobs.errors import InvalidProject
-from jobs.ledger import State
+from jobs.record import State
 from jobs.result import Verdict
 from jobs.settings import load_settings
 from producer.client import Client

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import BrokerUnavailable, UnknownJob
-from jobs.ledger import Submitted
+from jobs.record import Submitted
 from producer.client import Client
 from producer.submission import prepare
 from tests.faults.conftest import Proved, Submit

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.ledger import State
+from jobs.record import State
 from jobs.result import Verdict
 from producer.client import Client, JobHandle
 from tests.faults.cli import revalid
@@ -84,6 +84,7 @@ def test_child_killed(fleet: Fleet, submit: Submit, short: Path, proved: Proved)
 
 
 @pytest.mark.row(4)
+@pytest.mark.slow
 def test_poison_job(
     client: Client, fleet: Fleet, submit: Submit, short: Path, proved: Proved
 ) -> None:
