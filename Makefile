@@ -1,5 +1,6 @@
 PYTHON ?= python3
 WORKERS ?= 1
+JOBS ?= 10000
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -19,6 +20,14 @@ test: .venv/installed ## run the tests; those marked dagger run where an engine 
 
 .PHONY: check
 check: lint test ## what CI runs: format, lint, types, import directions, tests
+
+.PHONY: faults
+faults: .venv/installed ## kill, freeze, fill and cut: every row of the fault matrix (tests/faults)
+	@$(BIN)/python -m tests.faults
+
+.PHONY: soak
+soak: .venv/installed ## JOBS=10000 short jobs with random kills; memory and descriptors must be level
+	@$(BIN)/python -m tests.faults.soak --jobs $(JOBS)
 
 .PHONY: lint
 lint: .venv/installed

@@ -34,6 +34,20 @@ def _why_no_engine() -> str | None:
     return None if error is None else str(error)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--full``, without which what is marked ``slow`` is left out."""
+    parser.addoption("--full", action="store_true", help="run also what is marked slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is slow; it is not shown as skipped, for nothing is wrong with it."""
+    if config.getoption("--full"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if item not in slow]
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what is marked ``dagger`` where no engine answers, in one line for all.
 

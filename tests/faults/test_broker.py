@@ -1,0 +1,158 @@
+"""Rows 5 to 8: the broker's connections are cut; it dies, stays away, or freezes."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import BrokerUnavailable
+from producer.client import Client
+from tests.faults.conftest import Proved, Submit
+from tests.faults.effects import assert_recorded_once, await_event, counted, runs, since, types
+from tests.faults.fleet import Broker, Fleet, eventually
+
+DOWN_S = 30
+"""Fifteen times as long as the job, and as long as a lease."""
+
+FROZEN_S = 40
+"""Longer than a lease and than every timeout of a connection."""
+
+
+@pytest.fixture
+def broker(short: Path) -> Iterator[Broker]:
+    """A broker of the test's own, to be harmed."""
+    made = Broker(short)
+    made.start()
+    yield made
+    made.kill()
+
+
+def usable_again(fleet: Fleet, submit: Submit, within_s: float = 60) -> float:
+    """Seconds until a new job has passed, with a supervisor that restarts what ended."""
+    after = submit()
+
+    def done() -> bool:
+        fleet.keep_up()
+        return after.status().state == "done"
+
+    took = eventually(done, within_s, what="a new job's end")
+    assert_recorded_once(after)
+    return took
+
+
+def outcome(fleet: Fleet) -> str:
+    """How the worker came through."""
+    noise = fleet.logs().count("Traceback (most recent call last)")
+    alive = f"worker ended with {fleet.exits} and was restarted" if fleet.exits else "worker alive"
+    return f"{alive}, {noise} tracebacks in its log"
+
+
+@pytest.mark.row(5)
+@pytest.mark.slow
+def test_cut_connections(
+    client: Client, fleet: Fleet, submit: Submit, short: Path, proved: Proved
+) -> None:
+    fleet.start()
+    handle = submit(counted("sleep 3", short / "marks"))
+    await_event(handle, "step_started")
+    cut = 0
+    for kind in ("normal", "pubsub"):
+        cut += int(client.redis.client_kill_filter(_type=kind, skipme=True))
+    assert cut > 0
+    handle.result(30)
+    again = usable_again(fleet, submit)
+    assert_recorded_once(handle)
+    assert (handle.status().attempts, types(handle).count("started")) == (1, 1)
+    assert runs(short / "marks") == 1
+    proved(f"{cut} connections cut, 1 run, 1 result; next job {again:.1f} s; {outcome(fleet)}")
+
+
+@pytest.mark.row(6)
+def test_broker_killed_and_restarted(
+    broker: Broker, fleet: Fleet, submit: Submit, short: Path, proved: Proved
+) -> None:
+    fleet.start()
+    handle = submit(counted("sleep 4", short / "marks"))
+    await_event(handle, "step_started")
+    broker.kill()
+    time.sleep(1)  # the fault itself: a second without a broker
+    broker.start()
+
+    def done() -> bool:
+        fleet.keep_up()
+        return handle.status().state == "done"
+
+    eventually(done, 60, what="the job's end")
+    again = usable_again(fleet, submit)
+    assert_recorded_once(handle)
+    assert (handle.status().attempts, runs(short / "marks")) == (1, 1)
+    proved(f"1 s down: 1 run, 1 result; next job {again:.1f} s; {outcome(fleet)}")
+
+
+@pytest.mark.row(7)
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_broker_down_longer_than_the_job(
+    broker: Broker, fleet: Fleet, submit: Submit, short: Path, proved: Proved
+) -> None:
+    fleet.start()
+    handle = submit(counted("sleep 2", short / "marks"))
+    await_event(handle, "step_started")
+    broker.kill()
+    down = time.monotonic()
+    while since(down) < DOWN_S:
+        fleet.keep_up()
+        time.sleep(0.1)  # the fault itself
+    broker.start()
+
+    def done() -> bool:
+        fleet.keep_up()
+        return handle.status().state == "done"
+
+    stored = eventually(done, 60, what="the job's end")
+    again = usable_again(fleet, submit)
+    assert_recorded_once(handle)
+    assert (handle.status().attempts, runs(short / "marks")) == (1, 1)
+    proved(
+        f"{DOWN_S} s down: result stored {stored:.1f} s after the return, 1 run, 1 result; "
+        f"next job {again:.1f} s; {outcome(fleet)}"
+    )
+
+
+@pytest.mark.row(8)
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_broker_frozen(
+    broker: Broker, fleet: Fleet, submit: Submit, short: Path, proved: Proved
+) -> None:
+    fleet.start()
+    handle = submit(counted("sleep 2", short / "marks"))
+    await_event(handle, "step_started")
+    broker.freeze()
+    frozen = time.monotonic()
+    try:
+        with pytest.raises(BrokerUnavailable) as caught:
+            submit()
+        erred = since(frozen)
+        while since(frozen) < FROZEN_S:
+            time.sleep(0.1)  # the fault itself
+    finally:
+        broker.thaw()
+    again = usable_again(fleet, submit)
+
+    def done() -> bool:
+        fleet.keep_up()
+        return handle.status().state == "done"
+
+    eventually(done, 60, what="the job's end")
+    assert_recorded_once(handle)
+    assert "is not reached" in str(caught.value)
+    assert runs(short / "marks") == 1
+    assert erred <= 10, (
+        f"the producer erred after {erred:.1f} s; a new job ended {again:.1f} s after the thaw"
+    )
+    proved(
+        f"{FROZEN_S} s frozen: producer erred after {erred:.1f} s, a new job ended {again:.1f} s "
+        f"after the thaw, 1 run; {outcome(fleet)}"
+    )

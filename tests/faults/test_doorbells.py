@@ -1,0 +1,151 @@
+"""Rows 9 to 11: what the broker holds is wiped, and doorbells get lost or ring twice."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import JobError, UnknownJob
+from jobs.record import State, Submitted
+from producer.client import Client
+from tests.faults.cli import revalid
+from tests.faults.conftest import Proved, Submit
+from tests.faults.effects import (
+    assert_recorded_once,
+    await_event,
+    counted,
+    runs,
+    since,
+    texts,
+    types,
+)
+from tests.faults.fleet import Fleet, eventually
+
+QUEUE = "revalid.interactive"
+
+
+class Waiter(threading.Thread):
+    """Waits in a thread for a call's end, and keeps the error that it raised."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        super().__init__(daemon=True)
+        self._work = work
+        self.error: JobError | None = None
+        self.start()
+
+    def run(self) -> None:
+        """The call."""
+        try:
+            self._work()
+        except JobError as error:
+            self.error = error
+
+
+@pytest.mark.row(9)
+@pytest.mark.slow
+def test_data_wiped(
+    client: Client, fleet: Fleet, submit: Submit, short: Path, proved: Proved
+) -> None:
+    worker = fleet.start(REVALID_CONCURRENCY="2")
+    turn, options = short / "turn", {"fresh": False}
+    command = f"if mkdir {turn} 2>/dev/null; then sleep 5; echo old; else sleep 9; echo new; fi"
+    handle = submit(command, **options)
+    await_event(handle, "step_started")
+    waiters = [Waiter(lambda: handle.result(60)), Waiter(lambda: list(handle.events()))]
+    eventually(turn.exists)
+    client.redis.flushall()
+    wiped = time.monotonic()
+    for waiter in waiters:
+        waiter.join(15)
+        assert not waiter.is_alive(), "a follower hangs"
+        assert isinstance(waiter.error, UnknownJob), waiter.error
+    erred = since(wiped)
+    said = revalid(client.url, "status", handle.id, expect=2)
+    assert said == ""
+    again = submit(command, **options)
+    assert (again.id, again.submitted) == (handle.id, Submitted.NEW)
+    result = again.result(60)
+    assert result.steps[0].stdout == "new\n", "an attempt from before the loss recorded its result"
+    assert_recorded_once(again)
+    assert types(again).count("started") == 1
+    assert submit().result(30).verdict == "passed"
+    assert worker.alive
+    proved(
+        f"followers got UnknownJob within {erred:.1f} s; the same submit ran anew, the old "
+        f"attempt recorded nothing; worker alive"
+    )
+
+
+@pytest.mark.row(9)
+def test_data_wiped_and_submitted_at_once(
+    client: Client, fleet: Fleet, submit: Submit, short: Path, proved: Proved
+) -> None:
+    """The old attempt has had no heartbeat when the new one claims: only fences tell them apart."""
+    fleet.start(REVALID_CONCURRENCY="2")
+    assert submit().result(30).verdict == "passed"
+    turn, options = short / "turn", {"fresh": False}
+    command = f"if mkdir {turn} 2>/dev/null; then sleep 3; echo old; else sleep 6; echo new; fi"
+    handle = submit(command, **options)
+    eventually(turn.exists)
+    client.redis.flushall()
+    again = submit(command, **options)
+    assert again.id == handle.id
+    result = again.result(90)
+    assert result.steps[0].stdout == "new\n", "an attempt from before the loss recorded its result"
+    assert_recorded_once(again)
+    proved("submitted again at once: the new attempt's result is recorded, not the old one's")
+
+
+@pytest.mark.row(10)
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_lost_doorbells(client: Client, fleet: Fleet, submit: Submit, proved: Proved) -> None:
+    """All of an idle queue's, and one of several that wait behind a running job."""
+    first = submit()
+    assert client.redis.delete(QUEUE)
+    lost = time.monotonic()
+    fleet.start()
+    eventually(
+        lambda: first.status().state is State.DONE, 60, what="the job whose doorbell is lost"
+    )
+    alone = since(lost)
+    blocker = submit("sleep 600")
+    await_event(blocker, "step_started")
+    behind = [submit() for _ in range(3)]
+    messages = texts(client.redis, "LRANGE", QUEUE, 0, -1)
+    (message,) = [each for each in messages if behind[1].id in each]
+    assert client.redis.lrem(QUEUE, 0, message) == 1
+    blocker.cancel()
+    lost = time.monotonic()
+    eventually(lambda: all(h.status().state is State.DONE for h in behind), 60, what="the others")
+    among = since(lost)
+    for handle in (first, *behind):
+        assert_recorded_once(handle)
+        assert handle.status().attempts == 1
+    assert max(alone, among) <= 45
+    proved(f"alone: done {alone:.1f} s after its loss; one of three: {among:.1f} s")
+
+
+@pytest.mark.row(11)
+@pytest.mark.slow
+def test_doorbell_twice(
+    client: Client, fleet: Fleet, submit: Submit, short: Path, proved: Proved
+) -> None:
+    handle = submit(counted("sleep 2", short / "marks"))
+    (message,) = texts(client.redis, "LRANGE", QUEUE, 0, -1)
+    client.redis.lpush(QUEUE, message, message)
+    fleet.start(REVALID_CONCURRENCY="2")
+    assert handle.result(30).attempts == 1
+    client.redis.lpush(QUEUE, message)
+
+    def drained() -> bool:
+        left = client.redis.llen(QUEUE), client.redis.hlen("unacked")
+        return left == (0, 0)
+
+    eventually(drained, what="the end of the duplicates")
+    assert submit().result(30).verdict == "passed"
+    assert_recorded_once(handle)
+    assert (types(handle).count("started"), runs(short / "marks")) == (1, 1)
+    proved("rung 3 times at once and once after its end: 1 run, 1 result, nothing left unacked")

@@ -1,0 +1,75 @@
+"""Row 2: workers and their children are killed again and again while they drain a queue."""
+
+import random
+import time
+from collections import Counter
+from contextlib import suppress
+
+import psutil
+import pytest
+
+from producer.client import Client
+from tests.faults.conftest import Proved, Submit
+from tests.faults.effects import done, since, texts, types
+from tests.faults.fleet import Fleet
+
+ROUND_S = 0.1
+
+
+def strike(fleet: Fleet, client: Client, chance: random.Random) -> str:
+    """SIGKILL a whole worker, which is then replaced, or one of a worker's children."""
+    standing = [worker for worker in fleet.workers if worker.alive]
+    worker = chance.choice(standing)
+    children = worker.children()
+    if children and chance.random() < 0.6:
+        with suppress(psutil.NoSuchProcess):
+            chance.choice(children).kill()
+        return "child"
+    pids = {str(worker.process.pid), *(str(child.pid) for child in children)}
+    worker.kill()
+    end_leases(client, pids)
+    fleet.start(wait=False)
+    return "worker"
+
+
+def end_leases(client: Client, pids: set[str]) -> None:
+    """Have the leases of dead processes end now; that half a minute is row 1's to measure."""
+    for job_id in texts(client.redis, "ZRANGE", "revalid:running", 0, -1):
+        named = client.job(job_id).status().worker
+        if named.rpartition(":")[2] in pids:
+            client.redis.zadd("revalid:running", {job_id: 0}, xx=True)
+
+
+@pytest.mark.row(2)
+@pytest.mark.parametrize(
+    ("jobs", "kills"),
+    [(80, 2), pytest.param(4_000, 25, marks=[pytest.mark.slow, pytest.mark.timeout(600)])],
+)
+def test_storm(
+    client: Client, fleet: Fleet, submit: Submit, proved: Proved, jobs: int, kills: int
+) -> None:
+    chance = random.Random(jobs)  # noqa: S311
+    handles = [submit(lane="batch") for _ in range(jobs)]
+    for worker in [fleet.start(wait=False), fleet.start(wait=False)]:
+        fleet.await_ready(worker)
+    started = time.monotonic()
+    struck = Counter[str]()
+    while (ended := done(client.redis)) < jobs and since(started) < 0.13 * jobs + 60:
+        fleet.keep_up()
+        if ended > jobs * (struck.total() + 1) / (kills + 1):
+            struck[strike(fleet, client, chance)] += 1
+        time.sleep(ROUND_S)
+    took = since(started)
+    ends, attempts = Counter[str](), Counter[int]()
+    for handle in handles:
+        record = handle.status()
+        effects = types(handle).count("finished")
+        ends[f"{record.state}/{record.verdict}, {effects} recorded"] += 1
+        attempts[record.attempts] += 1
+    assert struck.total() == kills, struck
+    assert ends == {"done/passed, 1 recorded": jobs}, ends
+    more = sum(number for tries, number in attempts.items() if tries > 1)
+    proved(
+        f"{jobs} jobs, {kills} kills ({struck['worker']} of workers, {struck['child']} of "
+        f"children) in {took:.0f} s: 0 lost, 0 recorded twice, {more} run again"
+    )
