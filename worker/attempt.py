@@ -253,6 +253,7 @@ def _report(
         verdict=verdict,
         error=run.scrubber.text(error) if error else None,
         sandbox=run.sandbox,
+        enforcement=run.enforcement,
         image=run.job.image,
         source=run.source,
         strategy=run.strategy,
