@@ -8,7 +8,7 @@
 ``step_started``      ``index``, ``name``, ``command``
 ``output``            ``index``, ``stream``, ``text``
 ``step_finished``     ``index``, ``name``, ``ok``, ``exit_code``, ``duration_s``, ``timed_out``,
-                      ``cached``, ``skipped_reason``
+                      ``killed_by``, ``killed_at``, ``cached``, ``skipped_reason``
 ``cancelling``        somebody asked for the job to end
 ``requeued``          ``reason``: its worker gave it back, or was lost
 ``finished``          ``verdict``; always the last

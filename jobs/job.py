@@ -50,13 +50,29 @@ class Lane(StrEnum):
     BATCH = "batch"
 
 
+class LimitName(StrEnum):
+    """What a sandbox limits."""
+
+    TIME = "time"
+    OUTPUT = "output"
+    CPU = "cpu"
+    MEMORY = "memory"
+    PROCESSES = "processes"
+    DISK = "disk"
+
+
 class Limits(Frozen):
-    """What a job may use.
+    """What a job may use; where it runs decides which of it is enforced.
 
     Attributes:
         command_timeout_s: Seconds that one command may take.
         job_timeout_s: Seconds that the whole job may take, from claim to result.
         output_bytes: Bytes of each stream kept, half head and half tail.
+        cpu_s: Seconds of processor time that one process may use; None sets no limit.
+        memory_bytes: Bytes of memory that all processes of a command may hold together.
+        processes: Processes that a command may have at a time.
+        disk_bytes: Bytes that one command may write, and that one file may have.
+        demanded: Limits without which the job is rejected rather than run.
         engine_wait_s: Seconds that the job may wait for an engine while none answers; no part of
             the id. By default 15 in the interactive lane and 600 in the batch lane.
     """
@@ -65,6 +81,17 @@ class Limits(Frozen):
     job_timeout_s: float = Field(default=3_600, gt=0, le=86_400)
     output_bytes: int = Field(default=131_072, ge=1_024, le=1_048_576)
     engine_wait_s: float | None = Field(default=None, ge=0, le=86_400)
+    cpu_s: float | None = Field(default=None, ge=1, le=86_400)
+    memory_bytes: int = Field(default=8 * 2**30, ge=16 * 2**20, le=2**50)
+    processes: int = Field(default=4_096, ge=1, le=2**20)
+    disk_bytes: int = Field(default=20 * 2**30, ge=2**20, le=2**50)
+    demanded: tuple[LimitName, ...] = ()
+
+    @model_validator(mode="after")
+    def _demands_what_is_set(self) -> Self:
+        if LimitName.CPU in self.demanded and self.cpu_s is None:
+            raise ValueError("demands cpu, but sets no cpu_s: set one")
+        return self
 
 
 SecretRef = Annotated[

@@ -6,7 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from jobs.job import LimitName
 from jobs.steps import Frozen
+
+Enforcement = Literal["enforced", "not_enforced"]
 
 
 class Verdict(StrEnum):
@@ -41,6 +44,8 @@ class StepResult(Frozen):
         truncated: Either stream was larger than the cap.
         duration_s: Wall seconds.
         timed_out: The command was ended at its limit.
+        killed_by: The other limit at which the command was ended.
+        killed_at: That limit in words, such as ``8 GiB``.
         cached: Replayed from the engine's cache rather than run now.
         allow_failure: The step's outcome does not decide the verdict.
         skipped_reason: Why the step did not run; None where it did.
@@ -57,6 +62,8 @@ class StepResult(Frozen):
     truncated: bool = False
     duration_s: float = 0.0
     timed_out: bool = False
+    killed_by: LimitName | None = None
+    killed_at: str | None = None
     cached: bool = False
     allow_failure: bool = False
     skipped_reason: str | None = None
@@ -65,6 +72,13 @@ class StepResult(Frozen):
     def ok(self) -> bool:
         """Whether the step leaves the job free to pass; a skipped step does."""
         return self.skipped_reason is not None or self.exit_code == 0 or self.allow_failure
+
+    @property
+    def over_limit(self) -> str | None:
+        """The limit besides time that ended the step, in words."""
+        if self.killed_by is None:
+            return None
+        return f"over its {self.killed_by} limit of {self.killed_at}"
 
 
 class SandboxReport(Frozen):
@@ -104,6 +118,8 @@ class JobResult(Frozen):
     """The one result of a job, as ``--json`` prints it.
 
     Attributes:
+        enforcement: What the sandbox that ran the job does for each limit that the job sets; empty
+            where none was opened.
         error: Why the verdict is ``rejected``, ``errored`` or ``cancelled``, with a mend.
         tools: Version of each tool that ran, by name.
         notes: What a reader should know, such as a missing lockfile.
@@ -115,6 +131,7 @@ class JobResult(Frozen):
     verdict: Verdict
     error: str | None = None
     sandbox: SandboxReport = SandboxReport()
+    enforcement: dict[LimitName, Enforcement] = Field(default_factory=dict)
     image: str
     source: SourceReport = SourceReport()
     strategy: StrategyReport | None = None

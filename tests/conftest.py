@@ -73,6 +73,7 @@ async def dagger_engine() -> AsyncIterator[Engine]:
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a second between SIGTERM and SIGKILL where the sandbox reads it at run time."""
     monkeypatch.setattr(sandbox, "KILL_GRACE_S", 0.5)
+    monkeypatch.setattr(sandbox, "CANCEL_GRACE_S", 0.5)
 
 
 @pytest.fixture(scope="session")

@@ -9,15 +9,18 @@ import tempfile
 import uuid
 from asyncio import to_thread
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import dagger
 
 from jobs.errors import InvalidJob, SandboxLost
+from jobs.job import LimitName
 from worker import sandbox as protocol
 from worker.engine import Engine, one_line
 from worker.exec_report import NONCE, REPORT, killed_shell, parse_report, stopped_shell, wrapped
+from worker.limits import DEFAULT_LIMITS, CommandLimits
 from worker.sandbox import WORKDIR, Entry, ExecResult, OnOutput, StepFailed, resolve
 from worker.staging import as_bytes, literal, stage
 
@@ -39,6 +42,7 @@ class DaggerSandbox:
 
     kind: Literal["dagger", "local"] = "dagger"
     host_root = ""
+    enforced = frozenset(LimitName)
 
     def __init__(
         self,
@@ -90,18 +94,20 @@ class DaggerSandbox:
         *,
         timeout_s: float = protocol.COMMAND_TIMEOUT_S,
         output_bytes: int = protocol.OUTPUT_BYTES,
+        limits: CommandLimits = DEFAULT_LIMITS,
         reuse: bool = False,
         on_output: OnOutput | None = None,
     ) -> ExecResult:
-        limit = timeout_s + protocol.KILL_GRACE_S + _OVERDUE_S
+        overdue = timeout_s + protocol.KILL_GRACE_S + _OVERDUE_S
         async with self._lock:
             while self._pending:
                 self._container = self._pending.pop(0)(self._container)
+            args = partial(wrapped, command, timeout_s, output_bytes, limits)
             try:
-                async with asyncio.timeout(limit):
-                    result, after = await self._run(command, timeout_s, output_bytes, reuse)
+                async with asyncio.timeout(overdue):
+                    result, after = await self._run(args, reuse)
                     if result.cached and result.exit_code != 0:  # a failure is never replayed
-                        result, after = await self._run(command, timeout_s, output_bytes, False)
+                        result, after = await self._run(args, False)
             except TimeoutError:
                 return stopped_shell()
             except dagger.ExecError as error:
@@ -121,14 +127,20 @@ class DaggerSandbox:
         return result
 
     async def _run(
-        self, command: str, timeout_s: float, output_bytes: int, reuse: bool
+        self, args: Callable[[str], list[str]], reuse: bool
     ) -> tuple[ExecResult, dagger.Container]:
         nonce = uuid.uuid4().hex
         # The nonce as an argument makes the engine run the command; as a volatile variable it is no
         # part of the cache key, and tells a replay by not coming back.
-        args = wrapped(command, timeout_s, output_bytes, "reuse" if reuse else nonce)
-        after = self._container.with_volatile_variable(NONCE, nonce).with_exec(args)
-        report = await self._engine.guard(after.file(REPORT).contents())
+        ready = self._container.with_volatile_variable(NONCE, nonce)
+        # The wrapper is process 1, which nothing in the container can end.
+        after = ready.with_exec(args("reuse" if reuse else nonce), no_init=True)
+        try:
+            report = await self._engine.guard(after.file(REPORT).contents())
+        except dagger.QueryError as error:
+            if f"{REPORT}: no such file" not in str(error):
+                raise
+            report = ""
         return parse_report(report, nonce), after
 
     async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
@@ -174,7 +186,8 @@ class DaggerSandbox:
         async with self._lock:
             found = self._container.directory(target)
             names = await self._query("list_directory", path, found.entries())
-        return [Entry(n.rstrip("/"), n.endswith("/")) for n in sorted(names, key=_without_slash)]
+        entries = [Entry(name.rstrip("/"), name.endswith("/")) for name in names]
+        return sorted(entries, key=lambda entry: entry.name)
 
     async def set_workdir(self, path: str) -> None:
         target = resolve(self.workdir, path)
@@ -260,7 +273,6 @@ class DaggerSandbox:
 
     async def _check_vacant(self, operation: str, targets: Iterable[str]) -> None:
         """Refuse to write where a directory is: the engine would replace it with the file."""
-
         parents = sorted({posixpath.dirname(target) for target in targets})
         names = await asyncio.gather(*(self._entries(operation, parent) for parent in parents))
         present = dict(zip(parents, map(set, names), strict=True))
@@ -279,12 +291,7 @@ class DaggerSandbox:
             raise StepFailed(f"{operation} {directory}: {one_line(error)}") from None
 
     async def _change(
-        self,
-        operation: str,
-        path: str,
-        change: Change,
-        *,
-        writes: Iterable[str] = (),
+        self, operation: str, path: str, change: Change, *, writes: Iterable[str] = ()
     ) -> None:
         async with self._lock:
             # Side by side the two cost one round trip; where the check fails, nothing is kept.
@@ -306,7 +313,3 @@ class DaggerSandbox:
             raise StepFailed(
                 f"{operation} {path}: {one_line(error)} (image {self.image})"
             ) from None
-
-
-def _without_slash(name: str) -> str:
-    return name.rstrip("/")

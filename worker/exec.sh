@@ -1,66 +1,196 @@
 # Runs one command inside the container and reports on it in /.revalid/report:
-#   exit code, timed out (0/1), centiseconds, bytes of stdout, bytes of stderr, nonce
+#   exit code, timed out (0/1), centiseconds, bytes of stdout, bytes of stderr, nonce, limit that
+#   ended it (- for none)
 # then head and tail of stdout and of stderr, each one line of base64.
-# Arguments: command, limit in seconds, grace in seconds, bytes kept of each stream, cache key.
+# Arguments: command, limit and grace in centiseconds, bytes kept of each stream, cache key, then
+# the limits: KiB of memory, processes, 512-byte blocks written, CPU seconds of a process (0: none).
 command=$1 limit=$2 grace=$3 keep=$4 nonce=$REVALID_NONCE
+memory=$6 processes=$7 blocks=$8 cpu=$9
 unset REVALID_NONCE
 d=/.revalid
-rm -rf $d && mkdir -m 700 $d || exit 1
-
-signal_all() {
-  for p in /proc/[0-9]*; do
-    p=${p#/proc/}
-    case $p in 1 | $$ | "$me" | "$out" | "$err") ;; *) kill -"$1" "$p" 2>/dev/null ;; esac
-  done
-}
+rm -rf $d && mkdir -m 700 $d && mkfifo $d/stdout $d/stderr || exit 1
+exec </dev/null >/dev/null 2>&1
 
 now() { IFS=' .' read -r s c _ </proc/uptime; c=${c#0}; t=$((s * 100 + c)); }
 
-# Pipes, for a command may open /dev/stdout again, which would cut a file short.
-mkfifo $d/stdout $d/stderr
-cat <$d/stdout >$d/out &
-out=$!
-cat <$d/stderr >$d/err &
-err=$!
-trap : TERM # the shell itself outlives the limit, to report
-(
-  read -r me _ </proc/self/stat
-  sleep "$limit"
-  : >$d/timed_out
-  signal_all TERM
-  sleep "$grace"
-  while :; do
-    signal_all KILL
-    sleep 0.2
+# What a stream brings, in files: the first part of it and the last two, so that a flood fills no
+# disk. Pipes before them, for a command may open /dev/stdout again, which would cut a file short.
+reads=65536
+[ $((keep / 2)) -le $reads ] || reads=$((keep / 2)) # a part holds head or tail if it is full
+collect() {
+  exec <&"$2" 3<&- 4<&- 5>&- 6>&-
+  trap '' TERM
+  part=0
+  while
+    dd bs=1k count=$reads >$d/$1.$part 2>$d/$1.said
+    read -r count _ <$d/$1.said && [ $((${count%+*} + ${count#*+})) -ge $reads ]
+  do
+    if [ $part = 2 ]; then
+      wc -c <$d/$1.1 >>$d/$1.cut
+      mv -f $d/$1.2 $d/$1.1
+    else
+      part=$((part + 1))
+    fi
   done
-) >/dev/null 2>&1 &
-watchdog=$!
+}
+exec 5<>$d/stdout 6<>$d/stderr 3<$d/stdout 4<$d/stderr # 5 and 6: no end before ours
+collect out 3 &
+out=$!
+collect err 4 &
+err=$!
+
+# This shell watches, for it is process 1, which nothing in the container can kill or stop. A shell
+# ignores SIGINT in what it starts in the background, and waits for the rest: so the command starts
+# in the foreground, and its runner, orphaned by killing the shell between, is not waited for.
+exec 7>$d/said 8<$d/said # open: the command may remove the files
+trap : TERM USR1
 now
 start=$t
-(exec sh -c "$command" </dev/null >$d/stdout 2>$d/stderr) 2>/dev/null
-code=$?
-now
-signal_all KILL # the watchdog, and what the command left behind
-wait $out $err
+( (
+  read -r me _ _ between _ </proc/self/stat
+  echo "$me" >&7
+  kill -9 "$between"
+  trap : TERM # reports also what ends at the limit
+  (
+    ulimit -c 0
+    ulimit -f "$blocks"
+    [ "$cpu" = 0 ] || { ulimit -S -t "$cpu" && ulimit -H -t $((cpu + 5)); }
+    exec sh -c "$command" >$d/stdout 2>$d/stderr 7>&- 8<&-
+  )
+  echo $? >&7
+  kill -USR1 $$
+) 3<&- 4<&- 5>&- 6>&-; :)
+read -r runner <&8
+runs() { ! read -r code <&8 && kill -0 "$runner"; }
 
-size() { wc -c <"$1" | tr -d ' '; }
-encode() { base64 | tr -d '\n'; echo; }
-ends() {
-  if [ "$(size "$1")" -le "$keep" ]; then
-    encode <"$1"
-    echo
-  else
-    head -c $(((keep + 1) / 2)) "$1" | encode
-    tail -c $((keep / 2)) "$1" | encode
-  fi
+page=
+check_memory() { # Resident pages, which count shared ones often; above the limit the true sum.
+  sum=0
+  for p; do read -r _ n _ <"$p/statm" && sum=$((sum + n)); done
+  : "${page:=$(($(getconf PAGESIZE || echo 4096) / 1024))}"
+  [ $((sum * page)) -gt "$memory" ] || return 0
+  sum=0
+  for p; do
+    read -r _ n _ <"$p/statm" || continue
+    n=$((n * page))
+    while read -r key value _; do
+      if [ "$key" = Pss: ]; then n=$value && break; fi
+    done <"$p/smaps_rollup"
+    sum=$((sum + n))
+  done
+  [ "$sum" -le "$memory" ] || over=memory
 }
 
-timed_out=0
-[ -e $d/timed_out ] && timed_out=1
+written() { # Blocks of files that changed since the start, by ctime, which nobody can set.
+  now
+  n=$(find / -xdev -type f -cmin -$(((t - start) / 6000 + 1)) ! -path "$d/out.[012]" \
+    ! -path "$d/err.[012]" -exec stat -c %b {} + | (
+    sum=0
+    while read -r n; do sum=$((sum + n)); done
+    echo $sum
+  ))
+}
+
+free=
+check_disk() { # What is free fell by the limit: was it this command, or another container?
+  set -- $(stat -f -c '%a %S' /)
+  left=$(($1 * ($2 / 512)))
+  [ "${free:=$left}" ] && [ $((free - left)) -ge "$blocks" ] || return 0
+  written
+  if [ "$n" -ge "$blocks" ]; then over=disk; else free=$((left + n)); fi
+}
+
+code= timed_out=0 over= round=0
+end=$((start + limit))
+while runs; do
+  sleep 0.25 &
+  wait $! # SIGUSR1 ends it at once
+  runs || break
+  now
+  if [ $t -ge $end ]; then
+    [ $timed_out = 0 ] || break
+    timed_out=1 end=$((t + grace))
+    kill -TERM -1
+  fi
+  set -- /proc/[0-9]*
+  if [ $(($# - 7)) -gt "$processes" ]; then # less this shell, runner, sleep, two each to collect
+    over=processes
+  else
+    check_memory "$@"
+    [ "$over" ] || [ $((round % 4)) != 0 ] || check_disk
+  fi
+  [ -z "$over" ] || break
+  round=$((round + 1))
+done
+now
+took=$((t - start))
+trap '' TERM USR1
+
+end_all() { # One by one, so that what the pipes hold is read to its end; a bomb outruns that.
+  known=' '
+  for walk in 1 2 3 4 5; do
+    fresh=
+    for p in /proc/[0-9]*; do
+      read -r stat <"$p/stat" || continue
+      p=${p#/proc/}
+      stat=${stat##*) }
+      case $p in $$ | "$out" | "$err") continue ;; esac
+      case $stat in Z* | ?" $out "* | ?" $err "*) continue ;; esac
+      case $known in *" $p "*) continue ;; esac
+      kill -9 "$p"
+      known="$known$p " fresh=1
+    done
+    [ "$fresh" ] || return
+  done
+  kill -9 -1
+}
+if [ "$over" ]; then kill -9 -1; else end_all; fi
+exec 5>&- 6>&-
+drain() { # What a collector that was killed left in its pipe.
+  part=0
+  while [ -e $d/$1.$((part + 1)) ]; do part=$((part + 1)); done
+  cat >>$d/$1.$part
+}
+wait $out || drain out <&3
+wait $err || drain err <&4
+
+[ "$code" ] || read -r code <&8
+case $code in '' | *[!0-9]*) code=137 ;; esac
+case $over$code in
+  152) [ "$cpu" = 0 ] || over=cpu ;; # SIGXCPU
+  153) written && { [ "$n" -lt "$blocks" ] || over=disk; } ;; # SIGXFSZ
+  0 | *[!0-9]*) ;;
+  *) [ -z "$free" ] || check_disk ;;
+esac
+
+size() { # Of a stream; no process where it is empty.
+  n=0
+  for p in $d/$1.[012]; do [ ! -s "$p" ] || n=$((n + $(wc -c <"$p"))); done
+  [ ! -e $d/$1.cut ] || while read -r p; do n=$((n + p)); done <$d/$1.cut
+}
+encode() { base64 | tr -d '\n'; echo; }
+ends() {
+  if [ "$2" = 0 ]; then
+    echo
+    echo
+  elif [ "$2" -le "$keep" ]; then
+    cat $d/$1.[012] | encode
+    echo
+  else
+    head -c $(((keep + 1) / 2)) $d/$1.0 | encode
+    cat $d/$1.[012] | tail -c $((keep / 2)) | encode
+  fi
+}
+size out
+out=$n
+size err
+err=$n
+rm -rf $d/report
+[ -d $d ] && [ ! -h $d ] || { rm -f $d && mkdir $d; }
 {
-  echo $code $timed_out $((t - start)) "$(size $d/out)" "$(size $d/err)" "$nonce"
-  ends $d/out
-  ends $d/err
+  echo "$code $timed_out $took $out $err $nonce ${over:--}"
+  ends out "$out"
+  ends err "$err"
 } >$d/report
-rm -f $d/out $d/err $d/stdout $d/stderr $d/timed_out
+rm -rf $d/[!r]* # all but the report
 exit 0

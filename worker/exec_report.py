@@ -5,9 +5,12 @@ through its telemetry.
 """
 
 import base64
+import math
 from importlib.resources import files
 
+from jobs.job import LimitName
 from worker import sandbox
+from worker.limits import CommandLimits
 from worker.sandbox import ExecResult, Stream
 
 REPORT = "/.revalid/report"
@@ -15,28 +18,37 @@ NONCE = "REVALID_NONCE"
 _WRAPPER = files("worker").joinpath("exec.sh").read_text()
 
 
-def wrapped(command: str, timeout_s: float, output_bytes: int, key: str) -> list[str]:
+def wrapped(
+    command: str, timeout_s: float, output_bytes: int, limits: CommandLimits, key: str
+) -> list[str]:
     """The argument list that runs ``command``; equal lists on equal files may be replayed."""
-    limits = [f"{timeout_s:g}", f"{sandbox.KILL_GRACE_S:g}", str(output_bytes)]
-    return ["sh", "-c", _WRAPPER, "revalid", command, *limits, key]
+    numbers = [round(timeout_s * 100), round(sandbox.KILL_GRACE_S * 100), output_bytes]
+    bounds = [
+        limits.memory_bytes // 1024,
+        limits.processes,
+        limits.disk_bytes // 512,
+        math.ceil(limits.cpu_s or 0),
+    ]
+    return ["sh", "-c", _WRAPPER, "revalid", command, *map(str, (*numbers, key, *bounds))]
 
 
 def parse_report(report: str, nonce: str) -> ExecResult:
     """What the wrapper reported; another ``nonce`` than this run's tells a replay."""
     try:
         header, *streams = report.split("\n")
-        code, timed_out, centiseconds, out_size, err_size, seen = header.split()
+        code, timed_out, centiseconds, out_size, err_size, seen, over = header.split()
         out_head, out_tail, err_head, err_tail = (base64.b64decode(s) for s in streams[:4])
+        return ExecResult(
+            exit_code=int(code),
+            stdout=Stream(out_head, out_tail, int(out_size)),
+            stderr=Stream(err_head, err_tail, int(err_size)),
+            duration_s=int(centiseconds) / 100,
+            timed_out=timed_out == "1",
+            killed_by=None if over == "-" else LimitName(over),
+            cached=seen != nonce,
+        )
     except ValueError:
         return _unreported("the command overwrote the report of its own run", 1)
-    return ExecResult(
-        exit_code=int(code),
-        stdout=Stream(out_head, out_tail, int(out_size)),
-        stderr=Stream(err_head, err_tail, int(err_size)),
-        duration_s=int(centiseconds) / 100,
-        timed_out=timed_out == "1",
-        cached=seen != nonce,
-    )
 
 
 def stopped_shell() -> ExecResult:

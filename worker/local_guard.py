@@ -15,7 +15,7 @@ from pathlib import Path
 
 from jobs.errors import SandboxLost
 from worker.local_files import remove_tree
-from worker.local_process import end_tree
+from worker.local_tree import Tree
 
 
 class Guard:
@@ -92,7 +92,7 @@ def main() -> None:
         (held.add if line.startswith(b"+") else held.discard)(line[1:].rstrip(b"\n"))
     for each in held:
         with suppress(SandboxLost, OSError):
-            asyncio.run(end_tree(os.fsdecode(each)))
+            asyncio.run(Tree(os.fsdecode(each)).end())
             remove_tree(Path(os.fsdecode(each)))
 
 

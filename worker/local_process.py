@@ -1,118 +1,36 @@
-"""Commands of the local sandbox: run one, keep its output, end every process that it left."""
+"""Commands of the local sandbox: run one within its limits, and keep its output."""
 
 import asyncio
 import errno
-import os
+import math
+import signal
 import subprocess
 import time
 from asyncio.subprocess import Process
-from collections.abc import Awaitable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal, Self, TypeVar
-
-import psutil
 
 from jobs.errors import SandboxLost
+from jobs.job import LimitName
 from worker import sandbox
-from worker.sandbox import ExecResult, OnOutput, StepFailed, Stream
+from worker.limits import CommandLimits
+from worker.local_capture import Capture
+from worker.local_tree import MARKER, Tree
+from worker.local_usage import Usage
+from worker.sandbox import ExecResult, OnOutput, StepFailed
+from worker.unbroken import unbroken
 
 SHELL = "/bin/sh"
-MARKER = "_SANDBOX_OF_REVALID"
 LIVE_S = 0.25
-KILL_BOUND_S = 10.0
-_POLL_S = 0.02
-_CHUNK = 65_536
-_DRAIN_READS = 64
 
-T = TypeVar("T")
-
-
-async def unbroken(work: Awaitable[T]) -> T:
-    """Await ``work`` to its end even when the caller is cancelled; the cancellation comes after."""
-    task = asyncio.ensure_future(work)
-    interrupted: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            interrupted = error
-    if interrupted is not None:
-        if not task.cancelled():
-            task.exception()
-        raise interrupted
-    return task.result()
-
-
-class Capture:
-    """One stream of a command: a pipe, of which the head, the tail and the size are kept.
-
-    A pipe and not a file: ``echo x >/dev/stderr`` would truncate a file, and a command that prints
-    without end would fill the disk.
-    """
-
-    def __init__(
-        self, name: Literal["stdout", "stderr"], limit: int, on_output: OnOutput | None
-    ) -> None:
-        self._name, self._limit, self._on_output = name, limit, on_output
-        self._head, self._tail, self._live = bytearray(), bytearray(), bytearray()
-        self._size = 0
-        self._loop = asyncio.get_running_loop()
-        self._reader, self.writer = os.pipe()
-
-    def __enter__(self) -> Self:
-        os.set_blocking(self._reader, False)
-        self._loop.add_reader(self._reader, self._read)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.remove_reader(self._reader)
-        os.close(self._reader)
-        self.close_writer()
-
-    def close_writer(self) -> None:
-        """Leave the write end to the command."""
-        if self.writer >= 0:
-            os.close(self.writer)
-            self.writer = -1
-
-    def _read(self) -> bool:
-        try:
-            chunk = os.read(self._reader, _CHUNK)
-        except BlockingIOError:
-            return False
-        if not chunk:
-            self._loop.remove_reader(self._reader)
-            return False
-        if self._on_output is not None and self._size < self._limit:
-            self._live += chunk[: self._limit - self._size]
-        self._size += len(chunk)
-        room = self._limit // 2 - len(self._head)
-        self._head += chunk[:room]
-        self._tail += chunk[room:]
-        if len(self._tail) > 2 * self._limit:
-            self._cut_tail()
-        return True
-
-    def _cut_tail(self) -> None:
-        del self._tail[: max(0, len(self._tail) - (self._limit - self._limit // 2))]
-
-    def flush(self) -> None:
-        """Hand what came since the last call to the listener."""
-        if self._live and self._on_output is not None:
-            fresh, self._live = bytes(self._live), bytearray()
-            self._on_output(self._name, fresh)
-
-    def finish(self) -> Stream:
-        """What was kept, once no process of the command is left to write."""
-        for _ in range(_DRAIN_READS):
-            if not self._read():
-                break
-        self.flush()
-        if self._size <= self._limit:
-            return Stream(bytes(self._head + self._tail), b"", self._size)
-        self._cut_tail()
-        return Stream(bytes(self._head), bytes(self._tail), self._size)
+# Blocks of 512 bytes of a file, then seconds of processor time or nothing.
+_LIMITED = """
+ulimit -c 0
+ulimit -f "$2"
+[ -z "$3" ] || { ulimit -S -t "$3" && ulimit -H -t $(($3 + 5)); }
+exec "$0" -c "$1"
+"""
 
 
 async def run(
@@ -122,20 +40,26 @@ async def run(
     env: Mapping[str, str],
     timeout_s: float,
     output_bytes: int,
+    limits: CommandLimits,
     on_output: OnOutput | None,
     stop: asyncio.Event,
+    jail: tuple[str, ...] = (),
 ) -> ExecResult:
     """Run ``command`` and end its whole process tree, however this call itself ends.
 
     Args:
-        env: The whole environment; its :data:`MARKER` value is the sandbox's own.
+        env: The whole environment; its :data:`MARKER` value is the sandbox's directory.
         stop: Ends the command as its timeout does.
+        jail: What the command is started by, such as bubblewrap with its arguments.
 
     Raises:
         StepFailed: The command or its environment is too large to start.
         SandboxLost: It could not be started or ended.
     """
     process: Process | None = None
+    tree = Tree(env[MARKER], jailed=bool(jail))
+    cpu = str(math.ceil(limits.cpu_s)) if limits.cpu_s else ""
+    limited = (SHELL, "-c", _LIMITED, SHELL, command, str(limits.disk_bytes // 512), cpu)
     with ExitStack() as stack:
         try:
             out = stack.enter_context(Capture("stdout", output_bytes, on_output))
@@ -143,10 +67,13 @@ async def run(
         except OSError as error:
             raise _not_started(command, cwd, error) from error
         started = time.monotonic()
+        usage = Usage(Path(env[MARKER]), limits, tree.members, 2 * tree.jailed)
+        ended, grace_s = None, sandbox.CANCEL_GRACE_S
         try:
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *(SHELL, "-c", command),
+                    *jail,
+                    *limited,
                     cwd=cwd,
                     env=dict(env),
                     stdin=subprocess.DEVNULL,
@@ -157,23 +84,35 @@ async def run(
                 )
             except (OSError, ValueError) as error:
                 raise _not_started(command, cwd, error) from error
+            tree.shell = process.pid
             out.close_writer()
             err.close_writer()
-            timed_out = not await _watch(process, (out, err), started + timeout_s, stop)
+            ended = await _watch(process, (out, err), started + timeout_s, stop, usage)
+            grace_s = sandbox.KILL_GRACE_S if ended is LimitName.TIME else 0.0
             duration_s = time.monotonic() - started
         finally:
-            running = process is None or process.returncode is None
-            grace_s = sandbox.KILL_GRACE_S if running else 0.0
-            shell = process.pid if process is not None else None
-            await unbroken(end_tree(env[MARKER], shell, grace_s))
+            await unbroken(tree.end(grace_s))
         code = await unbroken(process.wait())
+        code = code if code >= 0 else 128 - code
+        if ended is None and code:
+            ended = await asyncio.to_thread(_signalled, code, limits, usage)
         return ExecResult(
-            exit_code=code if code >= 0 else 128 - code,
+            exit_code=code,
             stdout=out.finish(),
             stderr=err.finish(),
             duration_s=duration_s,
-            timed_out=timed_out,
+            timed_out=ended is LimitName.TIME,
+            killed_by=ended if ended is not LimitName.TIME else None,
         )
+
+
+def _signalled(code: int, limits: CommandLimits, usage: Usage) -> LimitName | None:
+    """The limit that the kernel's signal tells of, or that was passed just before the end."""
+    if code == 128 + signal.SIGXCPU and limits.cpu_s:
+        return LimitName.CPU
+    if code == 128 + signal.SIGXFSZ and usage.filled_a_file():
+        return LimitName.DISK
+    return LimitName.DISK if usage.wrote_too_much() else None
 
 
 def _not_started(command: str, cwd: Path, error: OSError | ValueError) -> Exception:
@@ -189,91 +128,24 @@ def _not_started(command: str, cwd: Path, error: OSError | ValueError) -> Except
 
 
 async def _watch(
-    process: Process, captures: tuple[Capture, ...], deadline: float, stop: asyncio.Event
-) -> bool:
-    """Wait for the command; whether it ended before the deadline and the stop."""
+    process: Process,
+    captures: tuple[Capture, ...],
+    deadline: float,
+    stop: asyncio.Event,
+    usage: Usage,
+) -> LimitName | None:
+    """Wait for the command; the limit that it reached, which a stop counts as its time."""
     ends = [asyncio.ensure_future(process.wait()), asyncio.ensure_future(stop.wait())]
     try:
-        while not any(end.done() for end in ends) and (left := deadline - time.monotonic()) > 0:
+        while (left := deadline - time.monotonic()) > 0:
             await asyncio.wait(ends, timeout=min(left, LIVE_S), return_when=asyncio.FIRST_COMPLETED)
             for capture in captures:
                 capture.flush()
-        return ends[0].done()
+            if any(end.done() for end in ends):
+                break
+            if (over := await asyncio.to_thread(usage.over)) and not ends[0].done():
+                return over
+        return None if ends[0].done() else LimitName.TIME
     finally:
         for end in ends:
             end.cancel()
-
-
-async def end_tree(marker: str, shell: int | None = None, grace_s: float = 0.0) -> None:
-    """End every process of a sandbox: SIGTERM for ``grace_s`` seconds, then SIGKILL.
-
-    Found are processes that carry the marker, wherever they moved, and those of the shell's
-    session and descent.
-
-    Raises:
-        SandboxLost: Some were still there :data:`KILL_BOUND_S` seconds after the first SIGKILL.
-    """
-    descent: set[psutil.Process] = set()
-    if shell is not None and grace_s > 0:
-        descent = await asyncio.to_thread(_descent, shell)
-    told: set[psutil.Process] = set()
-    forced = time.monotonic() + grace_s
-    doubts = 0
-    while True:
-        found, doubtful = await asyncio.to_thread(_survivors, marker, shell, descent)
-        doubts += doubtful
-        if not found and (not doubtful or doubts > 5):
-            return
-        now = time.monotonic()
-        if now > forced + KILL_BOUND_S:
-            raise SandboxLost(
-                f"exec: processes {sorted(each.pid for each in found)} outlived SIGKILL; "
-                "end them by hand, or restart this worker"
-            )
-        for each in found if now >= forced else found - told:
-            with suppress(psutil.Error):
-                each.kill() if now >= forced else each.terminate()
-        told |= found
-        await asyncio.sleep(_POLL_S)
-
-
-def _descent(shell: int) -> set[psutil.Process]:
-    try:
-        parent = psutil.Process(shell)
-        return {parent, *parent.children(recursive=True)}
-    except psutil.Error:
-        return set()
-
-
-def _survivors(
-    marker: str, shell: int | None, descent: set[psutil.Process]
-) -> tuple[set[psutil.Process], bool]:
-    """The living processes of a sandbox, and whether one more may be hidden in mid-``execve``."""
-    found = {each for each in descent if _alive(each)}
-    doubtful = False
-    for pid in psutil.pids():
-        try:
-            process = psutil.Process(pid)
-            if shell is not None and os.getsid(pid) == shell:
-                ours = _alive(process)
-            else:
-                environ = process.environ()
-                ours = environ.get(MARKER) == marker
-                # A process shows no environment for a moment while it executes its program.
-                doubtful |= not environ and _newborn(process)
-        except (psutil.Error, OSError):
-            continue
-        if ours:
-            found.add(process)
-    return found, doubtful
-
-
-def _newborn(process: psutil.Process) -> bool:
-    # A kernel thread has no program; creation times are whole seconds off at worst.
-    return bool(process.exe()) and time.time() - process.create_time() < 2 and _alive(process)
-
-
-def _alive(process: psutil.Process) -> bool:
-    with suppress(psutil.Error):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False

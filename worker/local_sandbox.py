@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Literal, ParamSpec, TypeVar
 
 from jobs.errors import SandboxLost
+from jobs.job import LimitName
 from worker import local_process, sandbox
+from worker.limits import DEFAULT_LIMITS, CommandLimits
 from worker.local_files import Files, clone, remove_tree
 from worker.local_guard import guard
-from worker.local_process import MARKER, end_tree, run, unbroken
+from worker.local_process import run
+from worker.local_tree import MARKER, Tree
 from worker.sandbox import Entry, ExecResult, OnOutput, resolve
 from worker.staging import as_bytes
+from worker.unbroken import unbroken
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,6 +36,7 @@ class LocalSandbox:
     """
 
     kind: Literal["dagger", "local"] = "local"
+    enforced = frozenset({LimitName.TIME, LimitName.OUTPUT, LimitName.CPU})
 
     def __init__(
         self,
@@ -68,6 +73,7 @@ class LocalSandbox:
         *,
         timeout_s: float = sandbox.COMMAND_TIMEOUT_S,
         output_bytes: int = sandbox.OUTPUT_BYTES,
+        limits: CommandLimits = DEFAULT_LIMITS,
         reuse: bool = False,
         on_output: OnOutput | None = None,
     ) -> ExecResult:
@@ -85,6 +91,7 @@ class LocalSandbox:
                 env=self._environment(),
                 timeout_s=timeout_s,
                 output_bytes=output_bytes,
+                limits=limits,
                 on_output=on_output,
                 stop=self._stop,
             )
@@ -187,7 +194,7 @@ class LocalSandbox:
                 return
             self._removed = True
             try:
-                await end_tree(str(self._directory), grace_s=sandbox.KILL_GRACE_S)
+                await Tree(str(self._directory)).end(sandbox.CANCEL_GRACE_S)
             finally:
                 try:
                     await asyncio.to_thread(remove_tree, self._directory)

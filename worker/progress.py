@@ -7,7 +7,10 @@ from jobs.steps import Exec, Step
 from worker.plan import Plan, PlannedStep
 from worker.steps import describe_step
 
-_SHOWN = {"name", "exit_code", "duration_s", "timed_out", "cached", "skipped_reason"}
+_SHOWN = {
+    *("name", "exit_code", "duration_s", "timed_out", "killed_by", "killed_at", "cached"),
+    "skipped_reason",
+}
 
 
 def plan_event(plan: Plan) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def report(
         verdict=verdict,
         error=run.scrubber.text(error) if error else None,
         sandbox=run.sandbox,
+        enforcement=run.enforcement,
         image=run.job.image,
         source=run.source,
         strategy=run.strategy,

@@ -9,12 +9,21 @@ from time import monotonic
 
 from jobs.blobs import BlobStore
 from jobs.errors import BrokerUnavailable, InvalidProject, SandboxLost
-from jobs.job import Job
-from jobs.result import SandboxReport, SourceReport, StepResult, StrategyReport, Verdict
+from jobs.job import Job, LimitName
+from jobs.result import (
+    Enforcement,
+    SandboxReport,
+    SourceReport,
+    StepResult,
+    StrategyReport,
+    Verdict,
+)
 from jobs.settings import Settings
 from jobs.steps import Exec, RefreshFromHost
 from worker.engine import Engine
+from worker.limits import CommandLimits, enforcement
 from worker.opening import EngineMissing, check_policy, open_sandbox
+from worker.outcome import command_result, file_result
 from worker.output import LIVE_BYTES, Emit, LiveOutput, to_text
 from worker.plan import Plan, PlannedStep, make_plan
 from worker.progress import finished_event, plan_event, skipped_result, started_event
@@ -53,6 +62,7 @@ class Run:
     engine_missing: EngineMissing
 
     sandbox: SandboxReport = field(default_factory=SandboxReport)
+    enforcement: dict[LimitName, Enforcement] = field(default_factory=dict)
     source: SourceReport = field(default_factory=SourceReport)
     strategy: StrategyReport | None = None
     tools: dict[str, str] = field(default_factory=dict)
@@ -64,6 +74,7 @@ class Run:
     _output_left: int = TOTAL_OUTPUT_BYTES
     _deadline: float = 0.0
     _restored: tuple[str, ...] | None = ()
+    _limits: CommandLimits = field(default_factory=CommandLimits)
     _checked: bool = False
 
     async def execute(self) -> Verdict:
@@ -132,6 +143,9 @@ class Run:
             self.job, self.settings, self.environ, self.engine, self.scratch, self.engine_missing
         )
         try:
+            limits, kind = self.job.limits, sandbox.kind
+            self.enforcement = enforcement(limits, kind, sandbox.enforced)
+            self._limits = CommandLimits.of(limits)
             self.emit("sandbox", {**self.sandbox.model_dump(), "image": self.job.image})
             self.emit("plan", plan_event(plan))
             self.scrubber = Scrubber(self._secrets.values(), root=sandbox.host_root)
@@ -220,6 +234,7 @@ class Run:
                 step.command,
                 timeout_s=max(limit, 0.1),
                 output_bytes=self._output_cap(),
+                limits=self._limits,
                 reuse=planned.reuse,
                 on_output=live.feed,
             )
@@ -228,39 +243,15 @@ class Run:
         live.finish()
         for stream in (ran.stdout, ran.stderr):
             self._output_left -= len(stream.head) + len(stream.tail)
-        return StepResult(
-            name=name,
-            command=step.command,
-            exit_code=ran.exit_code,
-            stdout=to_text(ran.stdout, self.scrubber),
-            stderr=to_text(ran.stderr, self.scrubber),
-            stdout_bytes=ran.stdout.size,
-            stderr_bytes=ran.stderr.size,
-            truncated=ran.stdout.truncated or ran.stderr.truncated,
-            duration_s=round(ran.duration_s, 3),
-            timed_out=ran.timed_out,
-            cached=ran.cached,
-            allow_failure=step.allow_failure,
-        )
+        return command_result(name, step, ran, self.scrubber, self._limits)
 
     def _file_result(
         self, name: str, planned: PlannedStep, code: int, said: str, failed: str, started: float
     ) -> StepResult:
         cap = self._output_cap()
-        kept = self.scrubber.text(said)[:cap]
-        self._output_left -= len(kept)
-        return StepResult(
-            name=name,
-            op=planned.step.op,
-            command=getattr(planned.step, "command", None),
-            exit_code=code,
-            stdout=kept,
-            stderr=self.scrubber.text(failed),
-            stdout_bytes=len(said.encode()),
-            stderr_bytes=len(failed.encode()),
-            truncated=len(said) > cap,
-            duration_s=round(monotonic() - started, 3),
-        )
+        said, failed = self.scrubber.text(said), self.scrubber.text(failed)
+        self._output_left -= min(len(said), cap)
+        return file_result(name, planned.step, code, said, failed, cap, started)
 
     def _output_cap(self) -> int:
         """Later steps keep less where earlier ones filled the job's whole allowance."""

@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from jobs.job import LimitName
+from worker.limits import DEFAULT_LIMITS, CommandLimits
+
 WORKDIR = "/workspace"
 COMMAND_TIMEOUT_S = 600.0
 OUTPUT_BYTES = 131_072
 KILL_GRACE_S = 5.0
+CANCEL_GRACE_S = 2.0
 
 OnOutput = Callable[[Literal["stdout", "stderr"], bytes], None]
 """Called from the event loop with output while the command runs, as far as it can be had live."""
@@ -50,6 +54,7 @@ class ExecResult:
         exit_code: 128 + n where signal n ended it.
         duration_s: Wall seconds of the command itself.
         timed_out: It was ended at its limit; output until then is kept.
+        killed_by: The other limit at which it was ended; output until then is kept.
         cached: Replayed from the engine's cache.
     """
 
@@ -58,6 +63,7 @@ class ExecResult:
     stderr: Stream
     duration_s: float
     timed_out: bool = False
+    killed_by: LimitName | None = None
     cached: bool = False
 
 
@@ -76,6 +82,8 @@ class Sandbox(Protocol):
     workdir: str
     host_root: str
     """The worker's directory that is the sandbox's ``/``; empty for a container."""
+    enforced: frozenset[LimitName]
+    """The limits that hold against a command that means to get around them."""
 
     async def exec(
         self,
@@ -83,13 +91,16 @@ class Sandbox(Protocol):
         *,
         timeout_s: float = COMMAND_TIMEOUT_S,
         output_bytes: int = OUTPUT_BYTES,
+        limits: CommandLimits = DEFAULT_LIMITS,
         reuse: bool = False,
         on_output: OnOutput | None = None,
     ) -> ExecResult:
         """Run ``command`` through ``sh -c`` in the workdir, with no standard input.
 
         At ``timeout_s`` seconds the whole process tree gets SIGTERM, then SIGKILL after
-        :data:`KILL_GRACE_S`. Processes left behind when the command ends are ended too.
+        :data:`KILL_GRACE_S`. It gets SIGKILL at once above one of ``limits``, and at the latest
+        :data:`CANCEL_GRACE_S` after this call is cancelled. Processes left behind when the command
+        ends are ended too.
 
         Args:
             output_bytes: Bytes of each stream kept, half head and half tail.

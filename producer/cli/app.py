@@ -51,6 +51,7 @@ def _main(
     "revalid run .\n\n"
     "revalid run app.tar.gz --sandbox dagger --timeout 120\n\n"
     "revalid run . --command 'npm ci' --command 'npm test'\n\n"
+    "revalid run . --limit memory=2G --limit processes=500 --require memory\n\n"
     "revalid run . --secret DATABRICKS_TOKEN=env://DATABRICKS_TOKEN\n\n"
     "revalid run . --json | jq .verdict\n\n"
     "Without REVALID_BROKER_URL a broker and a worker are started for this run and end with it. "
@@ -64,6 +65,8 @@ def run(
     image: options.Image = None,
     timeout: options.Timeout = 600,
     job_timeout: options.JobTimeout = 3_600,
+    limit: options.Limit = None,
+    require: options.Require = None,
     env: options.Env = None,
     secret: options.Secret = None,
     label: options.Label = None,
@@ -74,7 +77,18 @@ def run(
     from producer.cli import run as implementation
 
     asked = JobOptions(
-        strategy, command, sandbox, image, timeout, job_timeout, env, secret, label, fresh
+        strategy=strategy,
+        commands=command,
+        sandbox=sandbox,
+        image=image,
+        timeout=timeout,
+        job_timeout=job_timeout,
+        limits=limit,
+        required=require,
+        env=env,
+        secrets=secret,
+        labels=label,
+        fresh=fresh,
     )
     return implementation.run(path, asked, json=json)
 
@@ -96,6 +110,8 @@ def replay(
     image: options.Image = None,
     timeout: options.Timeout = 600,
     job_timeout: options.JobTimeout = 3_600,
+    limit: options.Limit = None,
+    require: options.Require = None,
     env: options.Env = None,
     secret: options.Secret = None,
     label: options.Label = None,
@@ -105,7 +121,18 @@ def replay(
     """Replay recorded steps in their order, as `run` does."""
     from producer.cli import run as implementation
 
-    asked = JobOptions(None, None, sandbox, image, timeout, job_timeout, env, secret, label, fresh)
+    asked = JobOptions(
+        sandbox=sandbox,
+        image=image,
+        timeout=timeout,
+        job_timeout=job_timeout,
+        limits=limit,
+        required=require,
+        env=env,
+        secrets=secret,
+        labels=label,
+        fresh=fresh,
+    )
     return implementation.replay(trajectory, project, asked, json=json)
 
 
@@ -126,6 +153,8 @@ def submit(
     image: options.Image = None,
     timeout: options.Timeout = 600,
     job_timeout: options.JobTimeout = 3_600,
+    limit: options.Limit = None,
+    require: options.Require = None,
     env: options.Env = None,
     secret: options.Secret = None,
     label: options.Label = None,
@@ -136,7 +165,18 @@ def submit(
     from producer.cli import client_commands
 
     asked = JobOptions(
-        strategy, command, sandbox, image, timeout, job_timeout, env, secret, label, fresh
+        strategy=strategy,
+        commands=command,
+        sandbox=sandbox,
+        image=image,
+        timeout=timeout,
+        job_timeout=job_timeout,
+        limits=limit,
+        required=require,
+        env=env,
+        secrets=secret,
+        labels=label,
+        fresh=fresh,
     )
     return client_commands.submit(path, asked, on_worker=on_worker, json=json)
 

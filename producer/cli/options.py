@@ -1,5 +1,6 @@
 """The options that several commands share, and what they make."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,16 @@ from jobs.errors import InvalidJob
 StrategyWord = Literal["auto", "trpc", "npm", "python", "command"]
 SandboxWord = Literal["local", "auto", "dagger"]
 DAY_S = 86_400
+
+_FIELDS = {
+    "cpu": "cpu_s",
+    "memory": "memory_bytes",
+    "processes": "processes",
+    "disk": "disk_bytes",
+    "output": "output_bytes",
+}
+LIMITS = ("time", *_FIELDS)
+_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?:([KMGT])(?:i?B)?)?", re.IGNORECASE)
 
 Project = Annotated[
     Path, Argument(metavar="PATH", help="Project: a directory, or a tarball of one.")
@@ -52,6 +63,24 @@ JobTimeout = Annotated[
     float,
     Option("--job-timeout", metavar="SECONDS", min=0.1, max=DAY_S, help="Bound of the whole job."),
 ]
+Limit = Annotated[
+    list[str] | None,
+    Option(
+        "--limit",
+        metavar="NAME=VALUE",
+        help="cpu=60 (seconds of one process), memory=2G, processes=500, disk=5G or output=1M (of "
+        "each stream, kept); repeat for more.",
+    ),
+]
+Require = Annotated[
+    list[str] | None,
+    Option(
+        "--require",
+        metavar="NAME",
+        help="Be rejected rather than run where this limit is not enforced: time, output, cpu, "
+        "memory, processes or disk; repeat for more.",
+    ),
+]
 Env = Annotated[
     list[str] | None,
     Option(
@@ -91,6 +120,8 @@ class JobOptions:
     image: str | None = None
     timeout: float = 600
     job_timeout: float = 3_600
+    limits: Sequence[str] | None = None
+    required: Sequence[str] | None = None
     env: Sequence[str] | None = None
     secrets: Sequence[str] | None = None
     labels: Sequence[str] | None = None
@@ -109,12 +140,39 @@ class JobOptions:
             "commands": self.commands or (),
             "sandbox": self.sandbox,
             "image": self.image,
-            "limits": {"command_timeout_s": self.timeout, "job_timeout_s": self.job_timeout},
+            "limits": {
+                "command_timeout_s": self.timeout,
+                "job_timeout_s": self.job_timeout,
+                "demanded": _demanded(self.required),
+                **_limits(self.limits),
+            },
             "env": _pairs("--env", self.env),
             "secrets": _pairs("--secret", self.secrets),
             "labels": _pairs("--label", self.labels),
             "fresh": self.fresh,
         }
+
+
+def _limits(words: Sequence[str] | None) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, text in _pairs("--limit", words).items():
+        if name not in _FIELDS:
+            raise InvalidJob(f"--limit {name}: no such limit; use one of {', '.join(_FIELDS)}")
+        amount = _AMOUNT.fullmatch(text)
+        sized = name in ("memory", "disk", "output")
+        if amount is None or (amount[2] and not sized):
+            example = "2G" if sized else "60"
+            raise InvalidJob(f"--limit {name}={text}: no amount; write it as {name}={example}")
+        value = float(amount[1]) * 1024 ** (" KMGT".index((amount[2] or " ").upper()))
+        found[_FIELDS[name]] = int(value) if value.is_integer() or sized else value
+    return found
+
+
+def _demanded(words: Sequence[str] | None) -> list[str]:
+    for word in words or ():
+        if word not in LIMITS:
+            raise InvalidJob(f"--require {word}: no such limit; use one of {', '.join(LIMITS)}")
+    return sorted(set(words or ()))
 
 
 def _pairs(option: str, words: Sequence[str] | None) -> dict[str, str]:

@@ -64,10 +64,8 @@ def step_line(step: StepResult, width: int) -> Text:
     mark = ("✓", "green") if step.exit_code == 0 else ("✗", "red")
     padding = " " * max(0, width - cell_len(name))
     line = Text.assemble("  ", mark, f" {name}{padding}", (f"  {seconds(step.duration_s)}", "dim"))
-    if step.timed_out:
-        line.append("  timed out", "red")
-    elif step.exit_code != 0:
-        line.append(f"  exit {step.exit_code}", "red")
+    if step.timed_out or step.over_limit or step.exit_code != 0:
+        line.append(f"  {_outcome(step)}", "red")
     if step.allow_failure and step.exit_code != 0:
         line.append(", may fail", "dim")
     if step.cached:
@@ -85,6 +83,8 @@ def print_verdict(console: Console, result: JobResult) -> None:
         print_fact(console, "note", note)
     if result.tools:
         print_fact(console, "tools", ", ".join(map(" ".join, result.tools.items())))
+    if weak := [name for name, how in result.enforcement.items() if how == "not_enforced"]:
+        print_fact(console, "limits", f"not enforced: {', '.join(weak)}")
     console.print(_verdict_line(result, failed))
     if result.reused:
         ended = result.finished_at.astimezone().strftime("%Y-%m-%d %H:%M")
@@ -104,11 +104,14 @@ def _verdict_line(result: JobResult, failed: Sequence[StepResult]) -> Text:
     return line
 
 
+def _outcome(step: StepResult) -> str:
+    return "timed out" if step.timed_out else step.over_limit or f"exit {step.exit_code}"
+
+
 def _print_failure(console: Console, step: StepResult, job_id: str) -> None:
     console.print()
-    outcome = "timed out" if step.timed_out else f"exit {step.exit_code}"
     name = one_line(step.name)
-    console.print(Text.assemble(("✗ ", "red"), (name, "bold"), f"  {outcome}"))
+    console.print(Text.assemble(("✗ ", "red"), (name, "bold"), f"  {_outcome(step)}"))
     command = clean(step.command or "").strip()
     if command and command != name:
         for number, line in enumerate(command.split("\n")):

@@ -2,7 +2,13 @@
 
 import base64
 
+import pytest
+
+from jobs.job import LimitName
 from worker.exec_report import parse_report, wrapped
+from worker.limits import CommandLimits
+
+LIMITS = CommandLimits()
 
 
 def encoded(text: bytes) -> str:
@@ -10,24 +16,31 @@ def encoded(text: bytes) -> str:
 
 
 def test_report_is_read() -> None:
-    report = f"3 1 250 10 4 nonce\n{encoded(b'he')}\n{encoded(b'ta')}\n{encoded(b'err!')}\n\n"
+    report = (
+        f"3 1 250 10 4 nonce memory\n{encoded(b'he')}\n{encoded(b'ta')}\n{encoded(b'err!')}\n\n"
+    )
     result = parse_report(report, "nonce")
     assert (result.exit_code, result.timed_out, result.cached) == (3, True, False)
-    assert result.duration_s == 2.5
+    assert (result.duration_s, result.killed_by) == (2.5, LimitName.MEMORY)
     assert (result.stdout.head, result.stdout.tail, result.stdout.size) == (b"he", b"ta", 10)
     assert (result.stderr.head, result.stderr.truncated) == (b"err!", False)
 
 
 def test_another_nonce_is_a_replay() -> None:
-    assert parse_report("0 0 1 0 0 earlier\n\n\n\n\n", "nonce").cached
+    assert parse_report("0 0 1 0 0 earlier -\n\n\n\n\n", "nonce").cached
 
 
-def test_forged_report_fails_the_command() -> None:
-    result = parse_report("all is well", "nonce")
+@pytest.mark.parametrize(
+    "forged", ["", "all is well", "x 0 1 0 0 nonce -\n\n\n\n\n", "0 0 1 0 0 nonce luck\n\n\n\n\n"]
+)
+def test_forged_report_fails_the_command(forged: str) -> None:
+    result = parse_report(forged, "nonce")
     assert result.exit_code != 0
     assert b"overwrote the report" in result.stderr.head
 
 
 def test_equal_calls_have_equal_arguments() -> None:
-    assert wrapped("true", 600.0, 10, "key") == wrapped("true", 600, 10, "key")
-    assert wrapped("true", 600, 10, "key") != wrapped("true", 600, 10, "other")
+    assert wrapped("true", 600.0, 10, LIMITS, "key") == wrapped("true", 600, 10, LIMITS, "key")
+    assert wrapped("true", 600, 10, LIMITS, "key") != wrapped("true", 600, 10, LIMITS, "other")
+    weaker = CommandLimits(processes=7)
+    assert wrapped("true", 600, 10, LIMITS, "key") != wrapped("true", 600, 10, weaker, "key")

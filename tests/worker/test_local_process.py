@@ -14,7 +14,7 @@ import pytest
 
 from jobs.errors import SandboxLost
 from tests.contract.checks import new_token, sleeping
-from worker import local_guard, local_process
+from worker import local_guard, local_tree
 from worker.local_sandbox import LocalSandbox
 from worker.sandbox import StepFailed
 
@@ -26,7 +26,7 @@ def marked(directory: Path) -> list[str]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(local_process.MARKER) == str(directory):
+            if process.environ().get(local_tree.MARKER) == str(directory):
                 found.append(process.name())
         except psutil.Error:
             continue
@@ -147,7 +147,7 @@ async def test_survivor_of_sigkill_is_reported(
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(psutil.Process, "kill", lambda _: None)
-        patched.setattr(local_process, "KILL_BOUND_S", 0.1)
+        patched.setattr(local_tree, "KILL_BOUND_S", 0.1)
         with pytest.raises(SandboxLost, match="outlived SIGKILL"):
             await local.exec("sleep 1000 &")
 

@@ -10,10 +10,12 @@ import pytest
 from jobs.blobs import BlobStore
 from jobs.connection import connect
 from jobs.errors import EngineUnavailable, InvalidProject, PolicyRefused
+from jobs.job import LimitName
 from jobs.result import Verdict
 from jobs.settings import load_settings
 from producer.submission import prepare
 from worker.engine import Engine
+from worker.local_sandbox import LocalSandbox
 from worker.runner import Run
 
 MakeRun = Callable[..., Run]
@@ -98,6 +100,37 @@ async def test_step_limit_is_a_time_out_with_its_output(make_run: MakeRun) -> No
     assert await run.execute() is Verdict.TIMED_OUT
     (step,) = run.steps
     assert (step.timed_out, step.stdout) == (True, "before\n")
+
+
+async def test_step_over_a_limit_fails_and_says_so(make_run: MakeRun) -> None:
+    run = make_run(
+        "echo kept; printf unfinished >&2; n=0; while [ $n -lt 40 ]; do sleep 60 & n=$((n + 1)); "
+        "done; wait",
+        limits={"processes": 10},
+    )
+    assert await run.execute() is Verdict.FAILED
+    (step,) = run.steps
+    assert (step.killed_by, step.over_limit) == ("processes", "over its processes limit of 10")
+    assert step.stdout == "kept\n"
+    assert step.stderr == "unfinished\n[revalid: ended, over its processes limit of 10]\n"
+
+
+async def test_report_of_limits_names_those_that_are_set(make_run: MakeRun) -> None:
+    run = make_run("true", limits={"cpu_s": 5})
+    assert await run.execute() is Verdict.PASSED
+    assert set(run.enforcement) == set(LimitName)
+    assert run.enforcement[LimitName.TIME] == "enforced"
+
+
+async def test_limit_that_is_demanded_in_vain_rejects_before_any_step(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalSandbox, "enforced", frozenset({LimitName.TIME}))
+    run = make_run("true", limits={"demanded": ["time", "disk"]})
+    with pytest.raises(PolicyRefused, match=r"limit disk: demanded, but the local sandbox"):
+        await run.execute()
+    assert run.steps == []
+    assert list(run.scratch.glob("revalid-*")) == []
 
 
 async def test_failure_outweighs_a_time_out(make_run: MakeRun) -> None:

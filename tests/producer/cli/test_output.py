@@ -9,6 +9,7 @@ from rich.console import Console
 
 from jobs.errors import InvalidJob
 from jobs.events import Event
+from jobs.job import LimitName
 from jobs.result import JobResult, SandboxReport, StepResult, StrategyReport, Verdict
 from jobs.steps import Exec, WriteFile
 from producer.cli import progress as progress_module
@@ -93,6 +94,10 @@ def test_durations_as_people_say_them(value: float, shown: str) -> None:
         ({"exit_code": 0, "duration_s": 1.25}, "  ✓ check   1.2 s"),
         ({"exit_code": 2}, "  ✗ check   0.0 s  exit 2"),
         ({"exit_code": 137, "timed_out": True}, "  ✗ check   0.0 s  timed out"),
+        (
+            {"exit_code": 137, "killed_by": "memory", "killed_at": "8 GiB"},
+            "  ✗ check   0.0 s  over its memory limit of 8 GiB",
+        ),
         ({"exit_code": 1, "allow_failure": True}, "  ✗ check   0.0 s  exit 1, may fail"),
         ({"exit_code": 0, "cached": True}, "  ✓ check   0.0 s  cached"),
         ({"skipped_reason": "no script"}, "  \u2013 check  skipped: no script"),
@@ -162,6 +167,20 @@ def test_notes_tools_errors_and_reuse_are_told() -> None:
     assert "tools     node 20.1, npm 10\n" in shown
     assert "rejected in 2.5 s: secret A is not allowed\n" in shown
     assert "--fresh runs it again" in shown
+
+
+def test_only_limits_that_do_not_hold_are_told() -> None:
+    holds: dict[str, Any] = {"enforcement": {"time": "enforced", "memory": "enforced"}}
+    assert "limits" not in verdict_of(result(Verdict.PASSED, **holds))
+    holds["enforcement"] |= {"memory": "not_enforced", "disk": "not_enforced"}
+    shown = verdict_of(result(Verdict.PASSED, **holds))
+    assert "  limits    not enforced: memory, disk\n" in shown
+
+
+def test_a_limit_that_ended_a_step_is_named_with_its_failure() -> None:
+    step = StepResult(name="test", exit_code=137, killed_by=LimitName.DISK, killed_at="5 GiB")
+    shown = verdict_of(result(Verdict.FAILED, step))
+    assert "✗ test  over its disk limit of 5 GiB\n" in shown
 
 
 def test_every_verdict_has_its_exit_status() -> None:

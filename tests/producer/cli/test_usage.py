@@ -10,9 +10,9 @@ from typing import get_args
 
 import pytest
 
-from jobs.job import SandboxPolicy, StrategyName
+from jobs.job import LimitName, SandboxPolicy, StrategyName
 from producer.cli.app import command
-from producer.cli.options import SandboxWord, StrategyWord
+from producer.cli.options import LIMITS, JobOptions, SandboxWord, StrategyWord
 from tests.producer.cli.conftest import Revalid
 
 
@@ -57,7 +57,25 @@ def test_every_option_is_explained_and_run_has_examples(revalid: Revalid) -> Non
 
 def test_the_words_of_options_are_those_of_jobs() -> None:
     assert {*get_args(SandboxWord)} == {*SandboxPolicy}
+    assert {*LIMITS} == {*LimitName}
     assert {*get_args(StrategyWord)} == {*StrategyName} - {StrategyName.TRAJECTORY}
+
+
+def test_limits_are_written_as_people_write_them() -> None:
+    asked = JobOptions(
+        limits=["cpu=1.5", "memory=2G", "processes=500", "disk=1.5GiB", "output=64k"],
+        required=["memory", "disk", "memory"],
+    )
+    assert asked.arguments()["limits"] == {
+        "command_timeout_s": 600,
+        "job_timeout_s": 3_600,
+        "cpu_s": 1.5,
+        "memory_bytes": 2 * 2**30,
+        "processes": 500,
+        "disk_bytes": 3 * 2**29,
+        "output_bytes": 65_536,
+        "demanded": ["disk", "memory"],
+    }
 
 
 def test_completion_completes(revalid: Revalid) -> None:
@@ -78,6 +96,14 @@ def test_completion_completes(revalid: Revalid) -> None:
         (["run", ".", "--env", "=hunter2"], "--env: a value without a name"),
         (["run", ".", "--env", "A=1", "--env", "A=2"], "--env: A is given twice"),
         (["run", ".", "--env", "A-B=1"], "'A-B' is not a variable name"),
+        (["run", ".", "--limit", "memory"], "--limit: 'memory' is no pair"),
+        (["run", ".", "--limit", "ram=1G"], "--limit ram: no such limit; use one of cpu, memory"),
+        (["run", ".", "--limit", "memory=lots"], "--limit memory=lots: no amount; write it as"),
+        (["run", ".", "--limit", "processes=2G"], "--limit processes=2G: no amount"),
+        (["run", ".", "--limit", "processes=1.5"], "limits.processes"),
+        (["run", ".", "--limit", "memory=1M"], "limits.memory_bytes"),
+        (["run", ".", "--require", "cpu"], "demands cpu, but sets no cpu_s"),
+        (["run", ".", "--require", "luck"], "--require luck: no such limit; use one of time, cpu"),
         (["run", ".", "--label", "x"], "--label: 'x' is no pair"),
         (["run", ".", "--secret", "TOKEN=abc"], "secrets.TOKEN"),
         (["run", ".", "--image", "No:Such:Image"], "image 'No:Such:Image' is not an image"),
