@@ -8,6 +8,7 @@ import typer
 from typer import Argument, Exit, Option, Typer
 
 from producer.cli import options
+from producer.cli.groups import broker, dead
 from producer.cli.options import JobOptions
 
 app = Typer(
@@ -17,11 +18,6 @@ app = Typer(
     "rejected; 3 our side failed, or broker or engine not reached; 130 interrupted.\n\n"
     "Settings are read from REVALID_* variables and from .env in the current directory.",
 )
-dead = Typer(help="Jobs that ended three workers: set aside until somebody has looked at them.")
-broker = Typer(help="The broker on this machine, for those who name no other.")
-
-DeadIds = Annotated[list[str] | None, Argument(metavar="ID...", help="Ids of dead jobs.")]
-Every = Annotated[bool, Option("--all", metavar="", help="All of them.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -257,62 +253,6 @@ def doctor(json: options.Json = False) -> int:
     from producer.cli import doctor as implementation
 
     return implementation.doctor(json=json)
-
-
-@broker.command("start")
-def broker_start() -> int:
-    """Start the broker and keep it running until `revalid broker stop`; print its URL."""
-    from producer.cli import services
-
-    return services.broker_start()
-
-
-@broker.command("stop")
-def broker_stop() -> int:
-    """Stop the broker; what it stored stays."""
-    from producer.cli import services
-
-    return services.broker_stop()
-
-
-@broker.command("status")
-def broker_status(json: options.Json = False) -> int:
-    """Say whether the broker runs, where, and where its data is."""
-    from producer.cli import services
-
-    return services.broker_status(json=json)
-
-
-@dead.command("list")
-def dead_list(json: options.Json = False) -> int:
-    """Name the dead jobs, the oldest first."""
-    from producer.cli import dead as implementation
-
-    return implementation.show_all(json=json)
-
-
-@dead.command("show")
-def dead_show(job_id: options.JobId, json: options.Json = False) -> int:
-    """Say what happened to a dead job, attempt by attempt."""
-    from producer.cli import dead as implementation
-
-    return implementation.show(job_id, json=json)
-
-
-@dead.command("retry")
-def dead_retry(job_ids: DeadIds = None, every: Every = False, json: options.Json = False) -> int:
-    """Run dead jobs again."""
-    from producer.cli import dead as implementation
-
-    return implementation.retry(job_ids or (), every=every, json=json)
-
-
-@dead.command("purge")
-def dead_purge(job_ids: DeadIds = None, every: Every = False, json: options.Json = False) -> int:
-    """Forget dead jobs and their results."""
-    from producer.cli import dead as implementation
-
-    return implementation.purge(job_ids or (), every=every, json=json)
 
 
 app.add_typer(dead, name="dead")
