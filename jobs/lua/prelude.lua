@@ -3,6 +3,7 @@
 -- kept. Their keys are made here: the ledger needs one Redis, no cluster.
 local RINGING = 16 -- doorbells of a queue that ring at a time; the jobs behind them wait their turn
 local CRASHES = 3 -- workers that a job may end
+local ORPHANED_MS = 600000 -- age of a job of which a worker of its own has left
 local call = redis.call
 local clock = call('TIME')
 local micros = clock[1] * 1000000 + clock[2]
@@ -146,11 +147,12 @@ end
 
 -- A new run of a job, with nothing left of an earlier one but its fence.
 local function begin(id, fields)
-  call('ZADD', QUEUED, now, id) -- before DEL: a full Redis refuses this
+  call('ZADD', QUEUED, micros, id) -- before DEL: a full Redis refuses this
   call('ZREM', DEAD, id)
   local fence = raise_fence(id)
   call('DEL', job_key(id), 'revalid:events:' .. id)
-  call('HSET', job_key(id), 'fence', fence, 'attempts', 0, 'queued_at', now, unpack(fields))
+  call('HSET', job_key(id), 'fence', fence, 'attempts', 0, 'queued_at', now,
+    'queued_us', string.format('%.0f', micros), unpack(fields))
   local queue, tenant = unpack(call('HMGET', job_key(id), 'queue', 'tenant'))
   wait_for_turn(id, queue, tenant)
   event(id, 'queued')

@@ -2,6 +2,13 @@
 -- Returns their jobs and workers, doorbells to ring, and doorbells that have rung for long: their
 -- messages may be lost. Those come again after another overdue_ms.
 local lost, bells, overdue = {}, {}, {}
+
+-- A queue of one worker alone, which has left: a run that lives would have sent the job elsewhere.
+local function orphaned(queue, queued_at)
+  return queue:match('^revalid%.%x+%.') and now - queued_at > ORPHANED_MS
+    and call('ZCOUNT', serving_key(queue), now, '+inf') == 0
+end
+
 if ARGV[1] == '1' then
   for _, id in ipairs(call('ZRANGEBYSCORE', RUNNING, '-inf', now, 'LIMIT', 0, 100)) do
     local state, worker = unpack(call('HMGET', job_key(id), 'state', 'worker'))
@@ -17,8 +24,13 @@ end
 for _, queue in ipairs(call('SMEMBERS', QUEUES)) do
   dispatch(queue, bells)
   for _, id in ipairs(call('ZRANGEBYSCORE', ringing_key(queue), '-inf', now - ARGV[2])) do
-    call('ZADD', ringing_key(queue), now, id)
-    bell(overdue, id, queue, call('HGET', job_key(id), 'tenant'))
+    local tenant, queued_at = unpack(call('HMGET', job_key(id), 'tenant', 'queued_at'))
+    if orphaned(queue, queued_at) then
+      finish(id, 'cancelled', 'the run that it was for has ended, and its worker')
+    else
+      call('ZADD', ringing_key(queue), now, id)
+      bell(overdue, id, queue, tenant)
+    end
   end
   if call('EXISTS', ringing_key(queue), tenants_key(queue)) == 0 then
     call('SREM', QUEUES, queue)

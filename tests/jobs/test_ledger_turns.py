@@ -124,7 +124,7 @@ def test_a_released_job_is_the_first_of_its_tenant(open_: Open, redis: Redis) ->
     made = jobs("a", 3)
     for at, job in enumerate(made):
         ledger.submit(job, "q")
-        redis.hset(f"revalid:job:{job.id}", "queued_at", at)
+        redis.hset(f"revalid:job:{job.id}", "queued_us", at)
     attempt = ledger.claim(made[0].id, "host:1")
     assert attempt is not None
     ledger.release(attempt, "why")
@@ -274,6 +274,31 @@ def test_a_job_waits_for_an_engine_only_so_long(open_: Open, redis: Redis) -> No
     record = ledger.record(JOB.id)
     assert (record.verdict, record.error) == (Verdict.ERRORED, "no engine")
     assert ledger.record(patient.id).state is State.QUEUED
+
+
+def test_a_job_whose_own_worker_has_left_is_cancelled_in_the_end(open_: Open, redis: Redis) -> None:
+    ledger, _ = open_()
+    own, shared = "revalid.ab12.interactive", "revalid.interactive"
+    ledger.submit(JOB, own)
+    other = make_job(nonce="1")
+    ledger.submit(other, shared)
+    for job, queue in ((JOB, own), (other, shared)):
+        redis.zadd(f"revalid:ringing:{queue}", {job.id: 1})
+    assert len(reap(ledger)[1]) == 2
+    for job, queue in ((JOB, own), (other, shared)):
+        redis.zadd(f"revalid:ringing:{queue}", {job.id: 1})
+        redis.hset(f"revalid:job:{job.id}", "queued_at", 1)
+    ledger.serve("host:1", [own], slots=1, ttl_s=60)
+    assert len(reap(ledger)[1]) == 2
+    ledger.serve("host:1", [own], slots=0, ttl_s=60)
+    redis.zadd(f"revalid:ringing:{own}", {JOB.id: 1})
+    assert reap(ledger) == ([], [])
+    record = ledger.record(JOB.id)
+    assert (record.verdict, record.error) == (
+        Verdict.CANCELLED,
+        "the run that it was for has ended, and its worker",
+    )
+    assert ledger.record(other.id).state is State.QUEUED
 
 
 def test_a_fence_is_above_all_before_also_when_data_was_lost(open_: Open, redis: Redis) -> None:
