@@ -26,6 +26,9 @@ local function event(id, name, data)
   call('XADD', 'revalid:events:' .. id, '*', 'type', name, 'data', data and cjson.encode(data) or '{}')
 end
 
+-- A script's clock knows milliseconds only, and many jobs come in one.
+local function next_turn() return call('INCR', 'revalid:turn') end
+
 -- Above every fence given before, also before Redis lost its data.
 local function raise_fence(id)
   local last = tonumber(call('HGET', job_key(id), 'fence') or 0)
@@ -55,11 +58,11 @@ end
 
 -- Have a job wait for its tenant's turn; among those of its tenant the one queued first is first.
 local function wait_for_turn(id, queue, tenant)
-  local since = call('HGET', job_key(id), 'queued_at')
-  call('ZADD', QUEUED, since, id)
+  local queued_at, turn = unpack(call('HMGET', job_key(id), 'queued_at', 'turn'))
+  call('ZADD', QUEUED, queued_at, id)
   call('HSET', job_key(id), 'state', 'queued')
-  call('ZADD', waiting_key(queue, tenant), since, id)
-  call('ZADD', tenants_key(queue), 'NX', micros, tenant)
+  call('ZADD', waiting_key(queue, tenant), turn, id)
+  call('ZADD', tenants_key(queue), 'NX', next_turn(), tenant)
   call('SADD', QUEUES, queue)
 end
 
@@ -122,7 +125,7 @@ local function dispatch(queue, bells)
     local free = math.max(1, slots(queue) - kept_slots) - call('SCARD', flight_key(queue))
     room = math.min(room, free)
   end
-  local turn, progress = micros, true
+  local progress = true
   while room > 0 and progress do
     progress = false
     for _, tenant in ipairs(call('ZRANGE', tenants_key(queue), 0, -1)) do
@@ -133,9 +136,9 @@ local function dispatch(queue, bells)
         call('SADD', flight_key(queue), id)
         call('SADD', active_key(tenant), id)
         bell(bells, id, queue, tenant)
-        turn, room, progress = turn + 1, room - 1, true
+        room, progress = room - 1, true
         if call('EXISTS', waiting_key(queue, tenant)) == 1 then
-          call('ZADD', tenants_key(queue), turn, tenant)
+          call('ZADD', tenants_key(queue), next_turn(), tenant)
         else
           call('ZREM', tenants_key(queue), tenant)
         end
@@ -147,12 +150,12 @@ end
 
 -- A new run of a job, with nothing left of an earlier one but its fence.
 local function begin(id, fields)
-  call('ZADD', QUEUED, micros, id) -- before DEL: a full Redis refuses this
+  call('ZADD', QUEUED, now, id) -- before DEL: a full Redis refuses this
   call('ZREM', DEAD, id)
   local fence = raise_fence(id)
   call('DEL', job_key(id), 'revalid:events:' .. id)
   call('HSET', job_key(id), 'fence', fence, 'attempts', 0, 'queued_at', now,
-    'queued_us', string.format('%.0f', micros), unpack(fields))
+    'turn', next_turn(), unpack(fields))
   local queue, tenant = unpack(call('HMGET', job_key(id), 'queue', 'tenant'))
   wait_for_turn(id, queue, tenant)
   event(id, 'queued')

@@ -221,7 +221,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if found.state is State.QUEUED:
             found.cancelled = True
             found.finish(Verdict.CANCELLED)
-        elif found.state is State.RUNNING:
+        elif found.state is State.RUNNING and not found.cancelled:
             found.cancelled = True
             found.events.append("cancelling")
 
