@@ -18,6 +18,10 @@ run: .venv/installed ## validate the three example apps and show their verdicts
 test: .venv/installed ## run the tests; those marked dagger run where an engine answers
 	$(BIN)/python -m pytest
 
+.PHONY: hostile
+hostile: .venv/installed ## run every bad input on both sandboxes; on dagger where an engine answers
+	$(BIN)/python -m pytest tests/hostile -v
+
 .PHONY: check
 check: lint test ## what CI runs: format, lint, types, import directions, tests
 

@@ -76,7 +76,7 @@ def start_worker(valkey_url: str, tmp_path: Path) -> Iterator[StartWorker]:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            stack.callback(_end, process)
+            stack.callback(end_worker, process)
             with connect(environ.get("REVALID_BROKER_URL", valkey_url)) as redis:
                 pid = str(process.pid)
                 keys = "revalid:worker:*"
@@ -86,7 +86,8 @@ def start_worker(valkey_url: str, tmp_path: Path) -> Iterator[StartWorker]:
         yield start
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end_worker(process: subprocess.Popen[bytes]) -> None:
+    """Have a worker end as with its parent; it may leave no process."""
     assert process.stdin is not None
     try:
         tree = psutil.Process(process.pid).children(recursive=True)

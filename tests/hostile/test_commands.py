@@ -1,0 +1,140 @@
+"""Commands that take what they can get: each is ended, says why, and leaves nothing.
+
+Should nothing end one, it stops by itself at four times its limit.
+"""
+
+from typing import Any
+
+import pytest
+
+from jobs.job import LimitName
+from jobs.result import JobResult, StepResult, Verdict
+from tests.hostile.conftest import Site
+from tests.integration.conftest import eventually
+
+LIMITS: dict[str, Any] = {
+    "memory_bytes": 192 * 2**20,
+    "processes": 64,
+    "disk_bytes": 32 * 2**20,
+    "command_timeout_s": 60,
+}
+
+BOMB = """
+echo before
+bomb() { [ "$1" -gt 7 ] || { bomb $(($1 + 1)) & bomb $(($1 + 1)) & }; sleep MARKER; }
+bomb 0
+"""
+"""At most 510 processes."""
+
+HOG = """
+echo before
+node -e '
+  const held = [];
+  setInterval(() => held.length < 48 && held.push(Buffer.alloc(16 << 20, 1)), 40)
+' MARKER
+"""
+
+HOGS = """
+echo before
+for n in 1 2 3 4 5 6 7 8; do
+  node -e 'const held = Buffer.alloc(90 << 20, 1); setInterval(() => held, 1000)' MARKER &
+done
+wait
+"""
+
+FILLER = """
+echo before
+for n in 1 2 3 4 5 6 7 8; do head -c 16000000 /dev/zero >filler$n; sleep 1; done
+sleep MARKER
+"""
+
+LARGE_FILE = "echo before; head -c 128000000 /dev/zero >filler"
+
+SPINNER = "echo before; : MARKER; while :; do :; done"
+
+
+def the_step(result: JobResult) -> StepResult:
+    (step,) = result.steps
+    return step
+
+
+@pytest.mark.parametrize(
+    ("command", "limit"),
+    [
+        (BOMB, LimitName.PROCESSES),
+        (HOG, LimitName.MEMORY),
+        (HOGS, LimitName.MEMORY),
+        (FILLER, LimitName.DISK),
+        (LARGE_FILE, LimitName.DISK),
+        (SPINNER, LimitName.CPU),
+    ],
+    ids=["fork bomb", "memory hog", "memory hogs", "disk filler", "large file", "spinner"],
+)
+def test_what_uses_too_much_fails(site: Site, command: str, limit: LimitName) -> None:
+    cpu = {"cpu_s": 1} if limit is LimitName.CPU else {}
+    result = site.run(command, limits={**LIMITS, **cpu})
+    step = the_step(result)
+    assert (result.verdict, step.killed_by) == (Verdict.FAILED, limit), result
+    assert step.stdout == "before\n"
+    assert step.stderr.endswith(f"[revalid: ended, {step.over_limit}]\n")
+
+
+def test_output_flood_is_cut_and_measured(site: Site) -> None:
+    result = site.run("yes MARKER | head -c 300000000; echo end", limits={"output_bytes": 4_096})
+    step = the_step(result)
+    assert (result.verdict, step.truncated) == (Verdict.PASSED, True)
+    assert step.stdout_bytes == 300_000_004
+    assert step.stdout.endswith("end\n")
+    assert len(step.stdout) < 5_000
+
+
+def test_endless_output_is_ended(site: Site) -> None:
+    limits = {"command_timeout_s": 2, "output_bytes": 4_096}
+    result = site.run("yes MARKER", limits=limits)
+    assert result.verdict is Verdict.TIMED_OUT
+    assert the_step(result).stdout_bytes > 2**20
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "echo before; sleep MARKER",
+        "trap '' TERM HUP INT; echo before; while :; do sleep MARKER; done",
+        "echo before; (trap '' TERM; setsid sleep MARKER &) ; trap '' TERM; sleep MARKER",
+    ],
+    ids=["endless test", "ignores SIGTERM", "daemon that ignores SIGTERM"],
+)
+def test_what_does_not_end_is_ended(site: Site, command: str) -> None:
+    result = site.run(command, limits={"command_timeout_s": 1})
+    assert (result.verdict, the_step(result).timed_out) == (Verdict.TIMED_OUT, True)
+    assert the_step(result).stdout == "before\n"
+
+
+def test_daemon_left_behind_is_ended(site: Site) -> None:
+    result = site.run(
+        "(trap '' TERM HUP; setsid sh -c 'echo up; : >up; sleep MARKER; true' &)\n"
+        "while [ ! -e up ]; do :; done"
+    )
+    assert (result.verdict, the_step(result).stdout) == (Verdict.PASSED, "up\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["sleep MARKER", "trap '' TERM; setsid sleep MARKER & while :; do sleep MARKER; done"],
+    ids=["plain", "ignores SIGTERM"],
+)
+def test_cancelled_job_is_gone_within_five_seconds(site: Site, command: str) -> None:
+    handle = site.start(command)
+    eventually(lambda: any(line.startswith("sleep") for line in site.processes()))
+    handle.cancel()
+    eventually(lambda: not site.processes(), within_s=5)
+    assert handle.result(30).verdict is Verdict.CANCELLED
+
+
+def test_limit_that_does_not_hold_rejects_the_job_that_demands_it(site: Site) -> None:
+    report = site.run("true").enforcement
+    assert set(report) == set(LimitName) - {LimitName.CPU}
+    for name, how in report.items():
+        demanding = site.run("true", limits={"demanded": [name]})
+        assert demanding.verdict is (Verdict.PASSED if how == "enforced" else Verdict.REJECTED)
+        assert bool(demanding.steps) is (how == "enforced")

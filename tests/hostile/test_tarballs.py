@@ -1,0 +1,65 @@
+"""Tarballs that mean harm, sent past the producer's check: the worker rejects each."""
+
+import bz2
+import gzip
+import lzma
+import tarfile
+from random import Random
+
+import pytest
+
+from jobs.result import Verdict
+from tests.hostile.conftest import BYTES, FILES, Site
+from tests.jobs.tarballs import END, FILE, directory, entry, hard_link, header, link, sparse
+
+TARBALLS: dict[str, tuple[bytes, str]] = {
+    "traversal": (entry("../escaped"), "lies outside the project"),
+    "traversal within": (entry("a/../../escaped"), "lies outside the project"),
+    "absolute name": (entry("/escaped"), "lies outside the project"),
+    "duplicate name": (FILE + FILE, "is there twice"),
+    "file over directory": (directory("a") + FILE, "is there twice"),
+    "huge name": (entry("/".join(["abc"] * 257)), "the name is too long"),
+    "huge part of a name": (entry("a" * 256), "the name is too long"),
+    "link out": (link("a", "../../escaped"), "links out of the project"),
+    "absolute link": (link("a", "/etc/passwd"), "links out of the project"),
+    "file below a link": (link("a", "b") + entry("a/c"), "lies below a file or link"),
+    "hard link out": (hard_link("a", "../escaped"), "hard link to what is no file before it"),
+    "character device": (entry("a", type=tarfile.CHRTYPE), "is a device or pipe"),
+    "block device": (entry("a", type=tarfile.BLKTYPE), "is a device or pipe"),
+    "pipe": (entry("a", type=tarfile.FIFOTYPE), "is a device or pipe"),
+    "sparse": (FILE + header(tarfile.GNUTYPE_SPARSE, 0), "a sparse file"),
+    "sparse of petabytes": (sparse(major="1", minor="0", name="a", realsize=str(2**50)), "sparse"),
+    "bomb by count": (b"".join(entry(f"f{n}") for n in range(FILES + 1)), "files"),
+    "bomb by size": (entry("a", bytes(BYTES + 1)), "bytes"),
+    "bomb that lies of its size": (FILE + header(tarfile.REGTYPE, 2**33), ""),
+}
+
+
+def refused(site: Site, tarball: bytes, words: str) -> None:
+    result = site.send(tarball)
+    assert (result.verdict, result.steps) == (Verdict.REJECTED, ())
+    assert words in str(result.error)
+
+
+@pytest.mark.parametrize("kind", TARBALLS)
+def test_tarball_is_rejected(site: Site, kind: str) -> None:
+    data, words = TARBALLS[kind]
+    refused(site, directory("safe") + data + END, words)
+
+
+@pytest.mark.parametrize("packed", [gzip.compress, bz2.compress, lzma.compress])
+def test_bomb_by_ratio_is_rejected(site: Site, packed: type[bytes]) -> None:
+    bomb = packed(entry("a", bytes(8 * BYTES)) + END)
+    assert len(bomb) < BYTES // 50
+    refused(site, bomb, "bytes")
+
+
+@pytest.mark.parametrize("cut", [1, 100, 511, 513, 1_000, 16_000])
+def test_truncated_tarball_is_rejected(site: Site, cut: int) -> None:
+    whole = gzip.compress(entry("a", Random(0).randbytes(16_384)) + END)
+    refused(site, whole[:cut], "")
+
+
+@pytest.mark.parametrize("data", [b"", b"no tarball at all", bytes(10_240), b"\x1f\x8b\x08" * 99])
+def test_what_is_no_tarball_is_rejected(site: Site, data: bytes) -> None:
+    refused(site, data, "")
