@@ -17,13 +17,14 @@ Proved = Callable[[str], None]
 Submit = Callable[..., JobHandle]
 
 
-@pytest.fixture(autouse=True)
-def _row(request: pytest.FixtureRequest) -> None:
-    """Give the reports of a test the number of its row."""
-    mark = request.node.get_closest_marker("row")
-    assert mark is not None, "every fault is a row of the matrix"
-    assert mark.args[0] in ROWS
-    request.node.user_properties.append(("row", mark.args[0]))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the reports of each test the number of its row, also where it is then skipped."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            mark = item.get_closest_marker("row")
+            assert mark is not None, f"{item.name}: every fault is a row of the matrix"
+            assert mark.args[0] in ROWS
+            item.user_properties.append(("row", mark.args[0]))
 
 
 @pytest.fixture

@@ -120,6 +120,33 @@ def test_broker_down_longer_than_the_job(
     )
 
 
+@pytest.mark.row(7)
+@pytest.mark.slow
+def test_result_outlives_broker_and_worker(
+    broker: Broker, fleet: Fleet, submit: Submit, short: Path, proved: Proved
+) -> None:
+    """The job ends while the broker is away, and then its worker is killed too."""
+    worker = fleet.start()
+    marks = short / "marks"
+    handle = submit(counted(f"sleep 2; echo end >> {marks}", marks))
+    await_event(handle, "step_started")
+    broker.kill()
+    kept = worker.home / "unrecorded"
+    eventually(lambda: [f for f in kept.rglob("*") if f.is_file()], what="the result on disk")
+    worker.kill()
+    broker.start()
+    fleet.start(home=worker.home, wait=False)
+    stored = eventually(lambda: handle.status().state == "done", 45, what="the job's end")
+    again = usable_again(fleet, submit)
+    assert_recorded_once(handle)
+    assert (handle.status().attempts, runs(marks)) == (1, 2), "one run, which marks start and end"
+    assert not [f for f in kept.rglob("*") if f.is_file()]
+    proved(
+        f"and the worker killed: one in its home recorded the result {stored:.1f} s after its "
+        f"start, 1 run; next job {again:.1f} s"
+    )
+
+
 @pytest.mark.row(8)
 @pytest.mark.slow
 @pytest.mark.timeout(240)
