@@ -87,7 +87,7 @@ class Soak:
     def __init__(self, client: Client, worker: Worker, *, jobs: int, kills: int, seed: int) -> None:
         self._client, self._worker = client, worker
         self._jobs, self._kills = jobs, kills
-        self._chance = random.Random(seed)  # noqa: S311
+        self._chance = random.Random(seed)
         self._flying: dict[str, tuple[JobHandle, float]] = {}
         self._submitted = self.done = self.killed = self.again = 0
         self.wrong: Counter[str] = Counter()

@@ -48,7 +48,7 @@ def end_leases(client: Client, pids: set[str]) -> None:
 def test_storm(
     client: Client, fleet: Fleet, submit: Submit, proved: Proved, jobs: int, kills: int
 ) -> None:
-    chance = random.Random(jobs)  # noqa: S311
+    chance = random.Random(jobs)
     handles = [submit(lane="batch") for _ in range(jobs)]
     for worker in [fleet.start(wait=False), fleet.start(wait=False)]:
         fleet.await_ready(worker)
