@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import uuid
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable
 from typing import IO, TypeVar
@@ -127,6 +128,20 @@ class Engine:
             made = made.with_user("0").with_workdir(WORKDIR).with_env_variable("CI", "true")
             self._bases[image] = await self.guard(made.sync())
         return self._bases[image]
+
+    async def canary(self, image: str) -> None:
+        """Run a trivial command in a container of the image.
+
+        Raises:
+            JobError: As :meth:`pin`; SandboxLost also where the command does not run.
+        """
+        base = await self.base(image)
+        try:
+            await self.guard(base.with_exec(["true", uuid.uuid4().hex]).sync())
+        except dagger.QueryError as error:
+            raise SandboxLost(
+                f"the Dagger engine does not run commands ({one_line(error)}): see its log"
+            ) from None
 
     async def guard(self, work: Awaitable[T]) -> T:
         """Await an engine call, but not longer than the connection lives.

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import sys
-import uuid
 from time import monotonic
 
 from jobs.errors import JobError
@@ -15,14 +14,13 @@ async def probe() -> dict[str, object]:
     """Connect, resolve the configured image and run a command; every wait is bounded."""
     settings = load_settings()
     engine = Engine(timeout_s=settings.connect_timeout_s)
-    found: dict[str, object] = {"ok": False, "engine": None, "image": None, "error": None}
+    found: dict[str, object] = dict.fromkeys(("engine", "image", "error")) | {"ok": False}
     started = monotonic()
     try:
         client = await engine.client()
         found["engine"] = await engine.guard(client.version())
         found["image"] = await engine.pin(settings.image)
-        base = await engine.base(settings.image)
-        await engine.guard(base.with_exec(["true", uuid.uuid4().hex]).sync())
+        await engine.canary(settings.image)
         found["ok"] = True
     except JobError as error:
         found["error"] = str(error)

@@ -80,7 +80,7 @@ class Quarantine:
             canary.kill()
         out, _ = canary.communicate()
         self._canary = None
-        self.reason = _read(out)
+        self.reason = judge_canary(out)
 
     def _tell(self, *, consume: bool) -> bool:
         """Have Celery's consumer stop or go on; whether it answered for every queue."""
@@ -93,9 +93,12 @@ class Quarantine:
         return all(answers)
 
 
-def _read(out: bytes) -> str | None:
+def judge_canary(out: bytes) -> str | None:
+    """Why the engine is not to be trusted with jobs, from what ``worker.probe`` printed."""
     try:
         found = json.loads(out)
     except ValueError:
         return "its canary did not end"
-    return None if found["ok"] else str(found["error"])
+    # An image that cannot be had is no fault of the engine: other jobs name other images.
+    healthy = found["ok"] or (found["engine"] and not found["image"])
+    return None if healthy else str(found["error"])
