@@ -11,7 +11,7 @@ from typing import Literal, ParamSpec, TypeVar
 
 from jobs.errors import SandboxLost
 from jobs.job import LimitName
-from worker import local_process, sandbox
+from worker import bubblewrap, local_process, sandbox
 from worker.limits import DEFAULT_LIMITS, CommandLimits
 from worker.local_files import Files, clone, remove_tree
 from worker.local_guard import guard
@@ -25,18 +25,19 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+_ENFORCED_BARE = frozenset({LimitName.TIME, LimitName.OUTPUT, LimitName.CPU})
 
 
 class LocalSandbox:
     """A sandbox in a private temporary directory; it isolates files and processes from mistakes.
 
-    It is no security boundary: a command sees the worker's files as the worker's user. The
-    sandbox's ``/`` is a directory, so a command names its files by relative paths. A process that
-    clears its environment, leaves its session and loses its parent outlives the command.
+    The sandbox's ``/`` is a directory, so a command names its files by relative paths. Without
+    bubblewrap it is no security boundary: a command does what the worker's user may, and a process
+    that clears its environment, leaves its session and loses its parent outlives the command and
+    escapes the limits of memory, processes and disk.
     """
 
     kind: Literal["dagger", "local"] = "local"
-    enforced = frozenset({LimitName.TIME, LimitName.OUTPUT, LimitName.CPU})
 
     def __init__(
         self,
@@ -44,6 +45,8 @@ class LocalSandbox:
         passthrough: Mapping[str, str],
         scratch: Path | None = None,
         protected: tuple[str, ...] = (),
+        hidden: tuple[Path, ...] = (),
+        jailed: bool | None = None,
     ) -> None:
         """Make the directory.
 
@@ -52,13 +55,17 @@ class LocalSandbox:
                 environment but ``PATH`` reaches them.
             scratch: Where to make it; the system's temporary directory by default.
             protected: Globs that reject writes and deletes, relative to ``/workspace``.
+            hidden: Files and directories that commands in bubblewrap do not see.
+            jailed: Whether commands run in bubblewrap; by default where it works.
 
         Raises:
             SandboxLost: The directory cannot be made, or there is no shell.
         """
         self.workdir = sandbox.WORKDIR
         self._passthrough, self._protected = dict(passthrough), protected
-        self._scratch = scratch
+        self._scratch, self._hidden = scratch, hidden
+        self._jailed = bubblewrap.works() if jailed is None else jailed
+        self.enforced = frozenset(LimitName) if self._jailed else _ENFORCED_BARE
         self._variables: dict[str, str] = {}
         self._lock, self._stop = asyncio.Lock(), asyncio.Event()
         self._removed = False
@@ -94,6 +101,7 @@ class LocalSandbox:
                 limits=limits,
                 on_output=on_output,
                 stop=self._stop,
+                jail=bubblewrap.jail(self._directory, self._hidden) if self._jailed else (),
             )
             self._check_open("exec")
             return result
@@ -157,7 +165,11 @@ class LocalSandbox:
         """
         async with self._turn("fork"):
             child = LocalSandbox(
-                passthrough=self._passthrough, scratch=self._scratch, protected=self._protected
+                passthrough=self._passthrough,
+                scratch=self._scratch,
+                protected=self._protected,
+                hidden=self._hidden,
+                jailed=self._jailed,
             )
             try:
                 await _blocking(clone, self._copied(), child._copied())

@@ -13,6 +13,7 @@ from worker.dagger_sandbox import DaggerSandbox
 from worker.engine import Engine
 from worker.local_sandbox import LocalSandbox
 from worker.sandbox import Sandbox
+from worker.secrets import private_paths
 
 _LONGEST_PAUSE_S = 5.0
 
@@ -60,6 +61,7 @@ async def open_sandbox(
     local = LocalSandbox(
         scratch=scratch,
         protected=job.protected,
+        hidden=private_paths(settings, environ),
         passthrough={name: environ[name] for name in settings.local_env if name in environ},
     )
     return local, SandboxReport(kind="local", fallback_reason=reason)

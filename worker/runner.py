@@ -1,7 +1,6 @@
 """One attempt at a job, from its project to its steps' results."""
 
 import asyncio
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,20 +23,20 @@ from worker.engine import Engine
 from worker.limits import CommandLimits, enforcement
 from worker.opening import EngineMissing, check_policy, open_sandbox
 from worker.outcome import command_result, file_result
-from worker.output import LIVE_BYTES, Emit, LiveOutput, to_text
+from worker.output import LIVE_BYTES, Emit, LiveOutput
 from worker.plan import Plan, PlannedStep, make_plan
 from worker.progress import finished_event, plan_event, skipped_result, started_event
 from worker.project import Project, allowed_host_path, fetch_project
 from worker.sandbox import Sandbox, StepFailed
 from worker.secrets import Scrubber, resolve_secrets
 from worker.steps import apply_step, describe_step
+from worker.tools import tool_versions
 
 SANDBOX_TRIES = 3
 FETCH_TRIES = 10
 TOTAL_OUTPUT_BYTES = 8 * 2**20
 LIMIT_MARGIN_S = 45.0
 _MIN_OUTPUT_BYTES = 1_024
-_TOOLS_TIMEOUT_S = 30.0
 
 
 @dataclass
@@ -164,14 +163,7 @@ class Run:
     async def _note_tools(self, sandbox: Sandbox, plan: Plan) -> None:
         if self.tools or not plan.tools:
             return
-        script = "; ".join(
-            f"echo {shlex.quote(tool)} $({shlex.quote(tool)} --version 2>/dev/null | head -n 1)"
-            for tool in plan.tools
-        )
-        found = await sandbox.exec(script, timeout_s=_TOOLS_TIMEOUT_S, reuse=True)
-        for line in to_text(found.stdout, self.scrubber).splitlines():
-            tool, _, version = line.partition(" ")
-            self.tools[tool] = version.strip().removeprefix("Python ") or "not found"
+        self.tools.update(await tool_versions(sandbox, plan.tools, self.scrubber))
 
     async def _take(
         self, index: int, planned: PlannedStep, sandbox: Sandbox, project: Project
@@ -221,18 +213,27 @@ class Run:
     ) -> StepResult:
         step = planned.step
         started = monotonic()
+        own = step.timeout_s if isinstance(step, Exec) else None
+        limit = max(0.1, min(own or self.job.limits.command_timeout_s, self._time_left()))
         if not isinstance(step, Exec):
+            artifact = self.artifacts / str(index)
             try:
-                said = await apply_step(step, sandbox, self.settings, self.artifacts / str(index))
+                async with asyncio.timeout(limit) as bound:
+                    said = await apply_step(step, sandbox, self.settings, artifact)
             except StepFailed as error:
                 return self._file_result(name, planned, 1, "", str(error), started)
+            except TimeoutError:
+                if not bound.expired():
+                    raise
+                failed = f"{step.op}: not done within {limit:g} s; name less, or raise the limit"
+                result = self._file_result(name, planned, 1, "", failed, started)
+                return result.model_copy(update={"timed_out": True})
             return self._file_result(name, planned, 0, said, "", started)
-        limit = min(step.timeout_s or self.job.limits.command_timeout_s, self._time_left())
         live = LiveOutput(self.emit, index, self.scrubber, self._live_budget)
         try:
             ran = await sandbox.exec(
                 step.command,
-                timeout_s=max(limit, 0.1),
+                timeout_s=limit,
                 output_bytes=self._output_cap(),
                 limits=self._limits,
                 reuse=planned.reuse,

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from jobs.errors import PolicyRefused
 from jobs.job import Job
@@ -39,6 +39,13 @@ def resolve_secrets(job: Job, settings: Settings, environ: Mapping[str, str]) ->
         else:
             values[variable] = _read_secret(reference, Path(where), settings.secret_files)
     return {name: value for name, value in values.items() if name not in job.env}
+
+
+def private_paths(settings: Settings, environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """What of the worker's no command needs: its home, and where Redis and the engine listen."""
+    urls = (settings.broker_url or "", environ.get("_EXPERIMENTAL_DAGGER_RUNNER_HOST", ""))
+    sockets = [urlsplit(url).path for url in urls if url.startswith("unix://")]
+    return (settings.home, *(Path(unquote(socket)).parent for socket in sockets))
 
 
 def _read_secret(reference: str, path: Path, allowed: tuple[str, ...]) -> str:

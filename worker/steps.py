@@ -1,5 +1,7 @@
 """How each step type is done in a sandbox; ``exec`` is the runner's own."""
 
+import asyncio
+import shutil
 from pathlib import Path
 from typing import assert_never
 
@@ -67,7 +69,11 @@ async def apply_step(step: Step, sandbox: Sandbox, settings: Settings, artifact:
             sandbox.with_env(step.name, step.value)
         case ExportDirectory():
             artifact.parent.mkdir(parents=True, exist_ok=True)
-            await sandbox.export_directory(step.path, artifact)
+            try:
+                await sandbox.export_directory(step.path, artifact)
+            except BaseException:  # no part of it is kept, whatever ended it
+                await asyncio.to_thread(shutil.rmtree, artifact, ignore_errors=True)
+                raise
             return f"kept as artifact {artifact.name}\n"
         case RefreshFromHost():
             source = allowed_host_path(step.host_path, settings.source_roots, "refresh_from_host")

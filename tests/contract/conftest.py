@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from jobs.job import DEFAULT_IMAGE
+from worker import bubblewrap
 from worker.dagger_sandbox import DaggerSandbox
 from worker.engine import Engine
 from worker.local_sandbox import LocalSandbox
@@ -24,10 +25,19 @@ class Opener(Protocol):
 Forker = Callable[[Sandbox], Awaitable[Sandbox]]
 
 
-@pytest.fixture(params=["local", pytest.param("dagger", marks=pytest.mark.dagger)])
-def engine(request: pytest.FixtureRequest) -> Engine | None:
+@pytest.fixture(params=["local", "bubblewrap", pytest.param("dagger", marks=pytest.mark.dagger)])
+def kind(request: pytest.FixtureRequest) -> str:
+    """The sandbox under test; the local one with and without bubblewrap."""
+    kind: str = request.param
+    if kind == "bubblewrap" and not bubblewrap.works():
+        pytest.skip("NO BUBBLEWRAP: install bwrap, and allow it to make namespaces")
+    return kind
+
+
+@pytest.fixture
+def engine(kind: str, request: pytest.FixtureRequest) -> Engine | None:
     """The engine that the sandbox needs; None for the local one."""
-    if request.param == "local":
+    if kind != "dagger":
         return None
     engine: Engine = request.getfixturevalue("dagger_engine")
     return engine
@@ -41,7 +51,9 @@ async def closing() -> AsyncIterator[AsyncExitStack]:
 
 
 @pytest.fixture
-def open_sandbox(engine: Engine | None, closing: AsyncExitStack, tmp_path: Path) -> Opener:
+def open_sandbox(
+    kind: str, engine: Engine | None, closing: AsyncExitStack, tmp_path: Path
+) -> Opener:
     """Opens a sandbox of the kind under test."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -51,7 +63,10 @@ def open_sandbox(engine: Engine | None, closing: AsyncExitStack, tmp_path: Path)
         if engine is not None:
             sandbox = await DaggerSandbox.open(engine, DEFAULT_IMAGE, protected=protected)
         else:
-            sandbox = LocalSandbox(passthrough={}, scratch=scratch, protected=protected)
+            jailed = kind == "bubblewrap"
+            sandbox = LocalSandbox(
+                passthrough={}, scratch=scratch, protected=protected, jailed=jailed
+            )
         closing.push_async_callback(sandbox.close)
         return sandbox
 

@@ -1,0 +1,26 @@
+"""Which version of each tool a sandbox has."""
+
+import shlex
+from collections.abc import Iterable
+
+from worker.output import to_text
+from worker.sandbox import Sandbox
+from worker.secrets import Scrubber
+
+_TIMEOUT_S = 30.0
+
+
+async def tool_versions(
+    sandbox: Sandbox, tools: Iterable[str], scrubber: Scrubber
+) -> dict[str, str]:
+    """What each tool answers to ``--version``, or ``not found``."""
+    script = "; ".join(
+        f"echo {shlex.quote(tool)} $({shlex.quote(tool)} --version 2>/dev/null | head -n 1)"
+        for tool in tools
+    )
+    found = await sandbox.exec(script, timeout_s=_TIMEOUT_S, reuse=True)
+    versions = {}
+    for line in to_text(found.stdout, scrubber).splitlines():
+        tool, _, version = line.partition(" ")
+        versions[tool] = version.strip().removeprefix("Python ") or "not found"
+    return versions
