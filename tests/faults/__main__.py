@@ -1,4 +1,9 @@
-"""``make faults``: every row at full size; the last line counts them."""
+"""``make faults``: every row at full size; the last line counts them.
+
+Rows 14 and 15 need a Dagger engine. To kill and freeze it they find its process by its unix socket,
+or by the command that FAULTS_ENGINE_PID names; FAULTS_ENGINE_RESTART names the one that starts it
+again. An engine that others use is no engine for these rows.
+"""
 
 import sys
 from pathlib import Path
