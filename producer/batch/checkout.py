@@ -29,11 +29,7 @@ def checkout(url: str) -> Iterator[Path]:
         try:
             done = subprocess.run(
                 [*command, str(into)],
-                env={
-                    **os.environ,
-                    "GIT_TERMINAL_PROMPT": "0",
-                    "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
-                },
+                env={**os.environ, **silent},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
