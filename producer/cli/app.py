@@ -47,7 +47,7 @@ def _main(
     "revalid run .\n\n"
     "revalid run app.tar.gz --sandbox dagger --timeout 120\n\n"
     "revalid run . --command 'npm ci' --command 'npm test'\n\n"
-    "revalid run . --limit memory=2G --limit processes=500 --require memory\n\n"
+    "revalid run . --max memory=2G --max processes=500 --require memory\n\n"
     "revalid run . --secret DATABRICKS_TOKEN=env://DATABRICKS_TOKEN\n\n"
     "revalid run . --json | jq .verdict\n\n"
     "Without REVALID_BROKER_URL a broker and a worker are started for this run and end with it. "

@@ -66,7 +66,7 @@ JobTimeout = Annotated[
 Limit = Annotated[
     list[str] | None,
     Option(
-        "--limit",
+        "--max",
         metavar="NAME=VALUE",
         help="cpu=60 (seconds of one process), memory=2G, processes=500, disk=5G or output=1M (of "
         "each stream, kept); repeat for more.",
@@ -155,14 +155,14 @@ class JobOptions:
 
 def _limits(words: Sequence[str] | None) -> dict[str, float]:
     found: dict[str, float] = {}
-    for name, text in _pairs("--limit", words).items():
+    for name, text in _pairs("--max", words).items():
         if name not in _FIELDS:
-            raise InvalidJob(f"--limit {name}: no such limit; use one of {', '.join(_FIELDS)}")
+            raise InvalidJob(f"--max {name}: no such limit; use one of {', '.join(_FIELDS)}")
         amount = _AMOUNT.fullmatch(text)
         sized = name in ("memory", "disk", "output")
         if amount is None or (amount[2] and not sized):
             example = "2G" if sized else "60"
-            raise InvalidJob(f"--limit {name}={text}: no amount; write it as {name}={example}")
+            raise InvalidJob(f"--max {name}={text}: no amount; write it as {name}={example}")
         value = float(amount[1]) * 1024 ** (" KMGT".index((amount[2] or " ").upper()))
         found[_FIELDS[name]] = int(value) if value.is_integer() or sized else value
     return found
