@@ -79,7 +79,7 @@ class Drive:
             self.jobs = store.jobs(plan.id)
             self.errors = store.errors(plan.id)
             self._rounds = store.rounds(plan.id)
-        self._open: dict[int, str] = {}
+        self._open = {i: job_id for i, job_id in self.jobs.items() if i not in self.errors}
 
     def run(self, look: Callable[[Progress], None], check: Callable[[], None]) -> Progress:
         """Submit what is not submitted yet, and return when all jobs are done.
@@ -92,7 +92,6 @@ class Drive:
             JobError: The broker is not reached any more; ``resume`` goes on from here.
         """
         progress = Progress(len(self._plan.entries))
-        self._open = {i: job_id for i, job_id in self.jobs.items() if i not in self.errors}
         waiting = (i for i in range(progress.total) if i not in self.jobs and i not in self.errors)
         with ThreadPoolExecutor(PACKERS, thread_name_prefix="pack") as pool:
             packing: dict[Future[str], int] = {}
@@ -121,6 +120,10 @@ class Drive:
             for job_id in pending:
                 self._client.ledger.cancel(job_id)
         return len(pending)
+
+    def pending(self) -> list[str]:
+        """Ids of the jobs that were submitted and not seen done."""
+        return list(dict.fromkeys(self._open.values()))
 
     def states(self) -> dict[str, State]:
         """The state of each job that the ledger still knows."""

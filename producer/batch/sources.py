@@ -82,7 +82,7 @@ def find_entries(
     ][:limit]
     if not kept:
         raise InvalidProject(
-            f"none of the {len(found)} projects is left: loosen --only, --only-label or --max"
+            f"none of the {len(found)} projects is left: loosen --only, --only-label or --limit"
         )
     return [
         entry.model_copy(update={"repeat": number})

@@ -8,6 +8,7 @@ import typer
 from typer import Argument, Exit, Option, Typer
 
 from producer.cli import options
+from producer.cli.batch_group import batch
 from producer.cli.groups import broker, dead
 from producer.cli.options import JobOptions
 
@@ -255,6 +256,7 @@ def doctor(json: options.Json = False) -> int:
     return implementation.doctor(json=json)
 
 
+app.add_typer(batch, name="batch")
 app.add_typer(dead, name="dead")
 app.add_typer(broker, name="broker")
 command = typer.main.get_command(app)

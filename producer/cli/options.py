@@ -146,16 +146,16 @@ class JobOptions:
                 "demanded": _demanded(self.required),
                 **_limits(self.limits),
             },
-            "env": _pairs("--env", self.env),
-            "secrets": _pairs("--secret", self.secrets),
-            "labels": _pairs("--label", self.labels),
+            "env": pairs("--env", self.env),
+            "secrets": pairs("--secret", self.secrets),
+            "labels": pairs("--label", self.labels),
             "fresh": self.fresh,
         }
 
 
 def _limits(words: Sequence[str] | None) -> dict[str, float]:
     found: dict[str, float] = {}
-    for name, text in _pairs("--max", words).items():
+    for name, text in pairs("--max", words).items():
         if name not in _FIELDS:
             raise InvalidJob(f"--max {name}: no such limit; use one of {', '.join(_FIELDS)}")
         amount = _AMOUNT.fullmatch(text)
@@ -175,7 +175,12 @@ def _demanded(words: Sequence[str] | None) -> list[str]:
     return sorted(set(words or ()))
 
 
-def _pairs(option: str, words: Sequence[str] | None) -> dict[str, str]:
+def pairs(option: str, words: Sequence[str] | None) -> dict[str, str]:
+    """``NAME=VALUE`` words of an option.
+
+    Raises:
+        InvalidJob: A word is no pair, or a name comes twice.
+    """
     pairs: dict[str, str] = {}
     for word in words or ():
         name, equals, value = word.partition("=")
