@@ -12,7 +12,6 @@ ring at a time: the other jobs wait in the ledger, where tenants have their turn
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,11 +19,13 @@ from pydantic import SecretStr
 from redis import Redis
 
 from jobs.errors import BrokerUnavailable, LeaseLost, QueueFull, UnknownJob
+from jobs.figures import Figures, decode_figures
 from jobs.job import Job
 from jobs.record import (
     DEAD_KEY,
     Attempt,
     Bell,
+    Reaped,
     Record,
     State,
     Submitted,
@@ -43,19 +44,6 @@ HARD_LIMIT_MARGIN_S = 120
 """Seconds after the job's own limit at which the worker's parent ends a child that hangs."""
 
 log = logging.getLogger("revalid.ledger")
-
-
-@dataclass(frozen=True, slots=True)
-class Reaped:
-    """What a reaper found.
-
-    Attributes:
-        lost: Job and worker of each lease that had ended.
-        overdue: Doorbells that have rung for long: their messages may be lost.
-    """
-
-    lost: list[tuple[str, str]]
-    overdue: list[Bell]
 
 
 class Ledger:
@@ -264,6 +252,10 @@ class Ledger:
         if not fields:
             raise UnknownJob(f"job {job_id}: no such job, or its result was purged")
         return decode_record(fields)
+
+    def figures(self) -> Figures:
+        """What the metrics show; the client may be one that can only read."""
+        return decode_figures(self._run("figures"))
 
     def _change(self, script: str, *args: Any) -> str:
         answer, *bells = self._run(script, *args)

@@ -58,6 +58,19 @@ class Bell:
 
 
 @dataclass(frozen=True, slots=True)
+class Reaped:
+    """What a reaper found.
+
+    Attributes:
+        lost: Job and worker of each lease that had ended.
+        overdue: Doorbells that have rung for long: their messages may be lost.
+    """
+
+    lost: list[tuple[str, str]]
+    overdue: list[Bell]
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """A job as the ledger holds it; ``job`` and ``result`` are JSON.
 

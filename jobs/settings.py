@@ -141,6 +141,11 @@ class Settings(BaseSettings):
         default=None, description="user:password that Flower asks for. Unset: Flower is loopback."
     )
     flower_port: int = Field(default=5555, ge=0, le=65_535, description="Port of `revalid flower`.")
+    metrics_listen: str = Field(
+        default="127.0.0.1:9555",
+        pattern=r"^([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}$",
+        description="HOST:PORT of `revalid metrics`; it asks for no password.",
+    )
     embedded: bool = Field(
         default=False,
         description="Set by `revalid run` for the worker that it starts; not for people.",

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -20,6 +21,7 @@ from redis import RedisError
 from jobs.blobs import BlobStore
 from jobs.connection import broker_errors, connect
 from jobs.errors import BrokerUnavailable, InvalidJob, LeaseLost, PermanentError
+from jobs.figures import COUNTERS_KEY, ENGINE_LOST
 from jobs.job import Job, parse_job
 from jobs.ledger import BEAT_S
 from jobs.queue import open_ledger, parse_doorbell
@@ -118,6 +120,7 @@ class Attempts:
                 raise InvalidJob(f"the record of job {attempt.job_id} holds another: {job.id}")
         except PermanentError as error:
             return self._record(attempt, refused(attempt, record, error))
+        sessions_lost = self.engine.sessions_lost
         with scratch_directory(self.settings.scratch) as scratch:
             reports: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
             running = self.portal.start_task_soon(
@@ -135,6 +138,10 @@ class Attempts:
                 with broker_errors(self._url):
                     self.ledger.release(attempt, str(reason))
                 return None
+            finally:
+                if lost := self.engine.sessions_lost - sessions_lost:
+                    with suppress(RedisError):
+                        self.redis.hincrby(COUNTERS_KEY, ENGINE_LOST, lost)
         return self._record(attempt, result)
 
     def _pass_on(self, reports: "SimpleQueue[dict[str, Any] | None]", progress: Progress) -> None:

@@ -32,7 +32,7 @@ for _, queue in ipairs(call('SMEMBERS', QUEUES)) do
       bell(overdue, id, queue, tenant)
     end
   end
-  if call('EXISTS', ringing_key(queue), tenants_key(queue)) == 0 then
+  if call('EXISTS', ringing_key(queue), tenants_key(queue), flight_key(queue)) == 0 then
     call('SREM', QUEUES, queue)
   end
 end

@@ -3,8 +3,9 @@ local id = ARGV[1]
 if not call('ZSCORE', DEAD, id) then
   return {'NOT DEAD'}
 end
+local kept = {'queue', 'tenant', 'strategy', 'limit_s', 'engine_wait_s', 'job', 'signature', 'traceparent'}
 local fields = {}
-for _, name in ipairs({'queue', 'tenant', 'strategy', 'limit_s', 'engine_wait_s', 'job', 'signature'}) do
+for _, name in ipairs(kept) do
   local value = call('HGET', job_key(id), name)
   if value then
     fields[#fields + 1] = name

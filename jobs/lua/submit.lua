@@ -13,6 +13,7 @@ if state == 'queued' or state == 'running' then
   if state == 'running' then
     call('SREM', flight_key(old), id)
     call('SADD', flight_key(queue), id)
+    call('SADD', QUEUES, queue)
     call('HSET', job_key(id), 'queue', queue)
     return {'joined'}
   end

@@ -249,6 +249,14 @@ def flower() -> int:
 
 
 @app.command()
+def metrics() -> int:
+    """Serve metrics of all jobs and workers to Prometheus until Ctrl-C."""
+    from producer.cli import services
+
+    return services.metrics()
+
+
+@app.command()
 def doctor(json: options.Json = False) -> int:
     """Check broker, engine, image, disk and versions, and say how to mend each."""
     from producer.cli import doctor as implementation
