@@ -3,6 +3,7 @@
 import json
 import signal
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,16 @@ def apps(tmp_path: Path) -> Path:
         if number not in (1, 4):
             (directory / "own").write_text(str(number))
     return tmp_path / "apps"
+
+
+def own_workers(revalid: Revalid) -> list[psutil.Process]:
+    """Workers that a batch has started."""
+    found = []
+    for process in revalid.left():
+        with suppress(psutil.NoSuchProcess):
+            if "--own-queues" in process.cmdline():
+                found.append(process)
+    return found
 
 
 def by_project(document: dict[str, Any]) -> dict[str, str | None]:
@@ -89,7 +100,7 @@ def test_a_killed_batch_goes_on_where_it_was(
     )
     until(lambda: len(list(marks.iterdir())) >= 4)
     first.kill()
-    until(lambda: not [each for each in revalid.left() if "worker" in each.cmdline()])
+    until(lambda: not own_workers(revalid))
     (batch,) = revalid("batch", "list", "--json").json
     assert 0 < batch["submitted"] <= 12
     ran = revalid("batch", "resume", batch["id"], "--json")
@@ -107,14 +118,11 @@ def test_a_killed_worker_is_replaced(revalid: Revalid, apps: Path, until: Until)
         *("batch", "run", apps, "--command", "sleep 1", *LOCAL, "--concurrency", "2", "--json")
     )
 
-    def workers() -> list[psutil.Process]:
-        return [each for each in revalid.left() if "--own-queues" in each.cmdline()]
-
     def submitted() -> int:
         return sum(batch["submitted"] for batch in revalid("batch", "list", "--json").json)
 
     until(lambda: submitted() > 0)
-    workers()[0].kill()
+    own_workers(revalid)[0].kill()
     out, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
     assert json.loads(out)["counts"]["passed"] == 6
@@ -160,7 +168,7 @@ def test_fail_fast_cancels_the_rest(revalid: Revalid, apps: Path) -> None:
 
 def test_interrupted_a_batch_says_how_to_go_on(revalid: Revalid, apps: Path, until: Until) -> None:
     process = revalid.start("batch", "run", apps, "--command", "sleep 60", *LOCAL)
-    until(lambda: any("--own-queues" in each.cmdline() for each in revalid.left()))
+    until(lambda: bool(own_workers(revalid)))
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
