@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
 from platformdirs import user_data_path
@@ -22,6 +22,8 @@ DATABRICKS = ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "DATABRICKS_WAREHOUSE_ID")
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Words separated by commas."""
+
+LogFormat = Literal["text", "json"]
 
 
 class Settings(BaseSettings):
@@ -136,6 +138,9 @@ class Settings(BaseSettings):
     )
     scratch: Path | None = Field(
         default=None, description="Where workers unpack projects. Unset: the temporary directory."
+    )
+    log_format: LogFormat = Field(
+        default="text", description="What a worker's log is: text, or json, an object a line."
     )
     flower_auth: str | None = Field(
         default=None, description="user:password that Flower asks for. Unset: Flower is loopback."

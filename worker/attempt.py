@@ -17,6 +17,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from celery import Celery
 from celery.exceptions import Ignore
 from redis import RedisError
+from structlog.contextvars import bound_contextvars
 
 from jobs.blobs import BlobStore
 from jobs.connection import broker_errors, connect
@@ -101,7 +102,8 @@ class Attempts:
         if attempt is None:
             log.info("job %s: done or under way elsewhere", job_id)
             raise Ignore  # the other attempt's state stands in the result backend
-        result = self._attempt(attempt, self.ledger.record(job_id), progress)
+        with bound_contextvars(job_id=job_id, attempt=attempt.number):
+            result = self._attempt(attempt, self.ledger.record(job_id), progress)
         if result is None:
             return {"job": job_id, "lost": True}
         failed = result.failed_step
@@ -120,6 +122,12 @@ class Attempts:
                 raise InvalidJob(f"the record of job {attempt.job_id} holds another: {job.id}")
         except PermanentError as error:
             return self._record(attempt, refused(attempt, record, error))
+        with bound_contextvars(tenant=job.tenant):
+            return self._work(job, attempt, record, progress)
+
+    def _work(
+        self, job: Job, attempt: Attempt, record: Record, progress: Progress
+    ) -> JobResult | None:
         sessions_lost = self.engine.sessions_lost
         with scratch_directory(self.settings.scratch) as scratch:
             reports: SimpleQueue[dict[str, Any] | None] = SimpleQueue()

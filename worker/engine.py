@@ -17,6 +17,7 @@ import tempfile
 import uuid
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import IO, TypeVar
 
 import dagger
@@ -89,7 +90,8 @@ class Engine:
             except BaseException:
                 await self._close()
                 raise
-            self._watch = asyncio.create_task(self._watch_session(self._client))
+            watch = self._watch_session(self._client)
+            self._watch = asyncio.create_task(watch, context=Context())  # no job's own
             return self._client
 
     async def pin(self, image: str) -> str:
