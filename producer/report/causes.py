@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 from producer.report.model import Cause, Row
 from producer.report.telling import Telling, telling
 
-_COMPARED = 100
+_COMPARED = 50
 """Groups of one check and code that a message is compared with: bounds the work."""
 _ALIKE, _ALIKE_WITH_CODE = 0.85, 0.6
 

@@ -71,11 +71,11 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Arc:
-    """A state's part of the chart; all of them are 100 long."""
+    """A state's part of the chart, of 100; drawn a little shorter so that parts stay apart."""
 
     state: str
     number: int
-    length: float
+    drawn: float
     offset: float
 
 
@@ -194,7 +194,8 @@ def _arcs(counts: dict[str, int]) -> Iterator[_Arc]:
     for state in STATES:
         length = _TURN * counts.get(state, 0) / total
         if length:
-            yield _Arc(state, counts[state], round(length, 3), round(offset, 3))
+            gap = 0.8 if 2 < length < _TURN else 0
+            yield _Arc(state, counts[state], round(length - gap, 3), round(offset, 3))
         offset += length
 
 

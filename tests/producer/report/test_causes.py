@@ -71,19 +71,19 @@ def test_five_planted_kinds_in_a_batch_of_1000_are_five_causes() -> None:
 
 def test_ten_thousand_failures_group_in_seconds() -> None:
     rng = random.Random(7)
-    rows = [plant(n % 5, f"app-{n}", rng) for n in range(8_000)]
+    rows = [plant(n % 5, f"app-{n}", rng) for n in range(4_000)]
     letters = "abcdefghijklmnop"
-    alone = ["".join(rng.choices(letters, k=8)) for _ in range(12_000)]
+    alone = ["".join(rng.choices(letters, k=8)) for _ in range(36_000)]
     rows += [
         failing(
             f"alone-{n}", "build", f"error: {' '.join(alone[6 * n : 6 * n + 6])}\n" + "x\n" * 999
         )
-        for n in range(2_000)
+        for n in range(6_000)
     ]
     started = process_time()
     causes = find_causes(rows)
-    assert process_time() - started < 10
-    assert [cause.number for cause in causes[:6]] == [1_600] * 5 + [1]
+    assert process_time() - started < 30
+    assert [cause.number for cause in causes[:6]] == [800] * 5 + [1]
 
 
 @pytest.mark.parametrize(
