@@ -31,6 +31,7 @@ from worker.sandbox import Sandbox, StepFailed
 from worker.secrets import Scrubber, resolve_secrets
 from worker.steps import apply_step, describe_step
 from worker.tools import tool_versions
+from worker.tracing import step_span, tell_step
 
 SANDBOX_TRIES = 3
 FETCH_TRIES = 10
@@ -175,12 +176,14 @@ class Run:
             optional = isinstance(step, Exec) and step.allow_failure
             self._checked |= not (planned.install or optional)
             self.emit("step_started", started_event(index, step))
-            try:
-                await self._restore(planned, sandbox, project)
-                result = await self._apply(index, name, planned, sandbox)
-            except asyncio.CancelledError:
-                self.steps.append(skipped_result(planned, "ended while it ran"))
-                raise
+            with step_span(self.scrubber.text(name), step.op) as span:
+                try:
+                    await self._restore(planned, sandbox, project)
+                    result = await self._apply(index, name, planned, sandbox)
+                except asyncio.CancelledError:
+                    self.steps.append(skipped_result(planned, "ended while it ran"))
+                    raise
+                tell_step(span, result)
         else:
             result = skipped_result(planned, skipped)
         self.steps.append(result)
