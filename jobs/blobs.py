@@ -18,6 +18,7 @@ from jobs.errors import BrokerUnavailable, InvalidProject, InvalidSettings
 from jobs.settings import Settings
 
 CHUNK = 1 << 20
+ARTIFACT_REDIS_BYTES = 1 << 20
 MIN_TTL_S = 7 * 86_400
 """A blob outlives the longest backlog, however short results are kept."""
 
@@ -34,13 +35,20 @@ class BlobStore:
     """
 
     def __init__(
-        self, redis: Redis, *, url: str | None, redis_bytes: int, ttl_s: int, broker: str = ""
+        self,
+        redis: Redis,
+        *,
+        url: str | None,
+        redis_bytes: int,
+        ttl_s: int,
+        broker: str = "",
     ) -> None:
         self._redis = redis
         self._broker = broker
         self._redis_bytes = redis_bytes
         self._ttl_s = ttl_s
         self._url = url
+        self._kind = "blob"
 
     @classmethod
     def from_settings(cls, redis: Redis, settings: Settings) -> Self:
@@ -56,6 +64,14 @@ class BlobStore:
             broker=settings.broker_url or "",
         )
 
+    @classmethod
+    def of_artifacts(cls, redis: Redis, settings: Settings) -> Self:
+        """The store of what jobs made, which producers may read; Redis keeps little of each."""
+        store = cls.from_settings(redis, settings)
+        store._kind = "artifact"
+        store._redis_bytes = min(store._redis_bytes, ARTIFACT_REDIS_BYTES)
+        return store
+
     def put(self, file: IO[bytes], digest: str, size: int) -> None:
         """Store the file's bytes, unless they are stored already.
 
@@ -63,7 +79,7 @@ class BlobStore:
             InvalidProject: Too large for Redis, and no object store is set.
             BrokerUnavailable: Redis or the object store refused.
         """
-        key = _key(digest)
+        key = self._key(digest)
         if size <= self._redis_bytes:
             with broker_errors(self._broker):
                 if not self._redis.expire(key, self._ttl_s):
@@ -89,7 +105,7 @@ class BlobStore:
             InvalidProject: The blob is gone, or is not what its digest says.
             BrokerUnavailable: Redis or the object store does not answer.
         """
-        key = _key(digest)
+        key = self._key(digest)
         sha = hashlib.sha256()
         with broker_errors(self._broker):
             data = self._redis.getex(key, ex=self._ttl_s)
@@ -99,12 +115,12 @@ class BlobStore:
                 sha.update(data)
                 out.write(data)
             elif self._url is None:
-                raise InvalidProject(f"project blob {digest[:12]} is gone: submit the job again")
+                raise InvalidProject(f"{self._what} {digest[:12]} is gone: submit the job again")
             else:
                 self._download(key, out, sha)
         if sha.hexdigest() != digest:
             self._forget(key)
-            raise InvalidProject(f"project blob {digest[:12]} is damaged: submit the job again")
+            raise InvalidProject(f"{self._what} {digest[:12]} is damaged: submit the job again")
 
     def _download(self, key: str, out: IO[bytes], sha: "hashlib._Hash") -> None:
         try:
@@ -113,7 +129,7 @@ class BlobStore:
                 out.write(chunk)
         except FileNotFoundError:
             raise InvalidProject(
-                f"project {key} is not in {self._url}: submit the job again"
+                f"{self._what} {key} is not in {self._url}: submit the job again"
             ) from None
         except (obstore.exceptions.BaseError, OSError) as error:
             raise BrokerUnavailable(
@@ -127,10 +143,17 @@ class BlobStore:
             with suppress(obstore.exceptions.BaseError, OSError):
                 obstore.delete(self._object_store(0), key)
 
+    @property
+    def _what(self) -> str:
+        return "the project" if self._kind == "blob" else "archive of artifacts"
+
+    def _key(self, digest: str) -> str:
+        return f"revalid:{self._kind}:{digest}"
+
     def _object_store(self, size: int) -> ObjectStore:
         if self._url is None:
             raise InvalidProject(
-                f"the project has {size} bytes, above REVALID_BLOB_REDIS_BYTES "
+                f"{self._what} has {size} bytes, above REVALID_BLOB_REDIS_BYTES "
                 f"({self._redis_bytes}): set REVALID_BLOB_URL to file:///path or s3://bucket"
             )
         try:
@@ -142,10 +165,6 @@ class BlobStore:
                 f"REVALID_BLOB_URL {self._url!r}: {_first_line(error)}; "
                 "use file:///path or s3://bucket/prefix"
             ) from None
-
-
-def _key(digest: str) -> str:
-    return f"revalid:blob:{digest}"
 
 
 def _first_line(error: BaseException) -> str:

@@ -71,7 +71,9 @@ class Attempts:
         self.redis = connect(url)
         self.ledger = open_ledger(settings, self.redis, app)
         self.outbox = Outbox(settings.home, self.ledger, url)
-        self.blobs = BlobStore.from_settings(connect(url, text=False), settings)
+        raw = connect(url, text=False)
+        self.blobs = BlobStore.from_settings(raw, settings)
+        self.kept = BlobStore.of_artifacts(raw, settings)
         start_tracing()
         self._portal_context = start_blocking_portal("asyncio")
         self.portal: BlockingPortal = self._portal_context.__enter__()
@@ -186,6 +188,7 @@ class Attempts:
             environ=dict(os.environ),
             engine=self.engine,
             blobs=self.blobs,
+            kept=self.kept,
             scratch=scratch,
             artifacts=self.settings.home / "artifacts" / job.id / str(attempt.number),
             emit=emit,

@@ -66,6 +66,7 @@ def run(
     env: options.Env = None,
     secret: options.Secret = None,
     label: options.Label = None,
+    artifact: options.Artifact = None,
     fresh: options.Fresh = False,
     json: options.Json = False,
 ) -> int:
@@ -84,6 +85,7 @@ def run(
         env=env,
         secrets=secret,
         labels=label,
+        artifacts=artifact,
         fresh=fresh,
     )
     return implementation.run(path, asked, json=json)
@@ -111,6 +113,7 @@ def replay(
     env: options.Env = None,
     secret: options.Secret = None,
     label: options.Label = None,
+    artifact: options.Artifact = None,
     fresh: options.Fresh = False,
     json: options.Json = False,
 ) -> int:
@@ -127,6 +130,7 @@ def replay(
         env=env,
         secrets=secret,
         labels=label,
+        artifacts=artifact,
         fresh=fresh,
     )
     return implementation.replay(trajectory, project, asked, json=json)
@@ -154,6 +158,7 @@ def submit(
     env: options.Env = None,
     secret: options.Secret = None,
     label: options.Label = None,
+    artifact: options.Artifact = None,
     fresh: options.Fresh = False,
     json: options.Json = False,
 ) -> int:
@@ -172,6 +177,7 @@ def submit(
         env=env,
         secrets=secret,
         labels=label,
+        artifacts=artifact,
         fresh=fresh,
     )
     return client_commands.submit(path, asked, on_worker=on_worker, json=json)
@@ -210,6 +216,23 @@ def logs(
     from producer.cli import client_commands
 
     return client_commands.logs(job_id, follow=follow)
+
+
+@app.command()
+def artifacts(
+    job_id: options.JobId,
+    output: Annotated[
+        Path | None,
+        Option(
+            "--output", metavar="DIR", help="Unpack them there: a directory that is new or empty."
+        ),
+    ] = None,
+    json: options.Json = False,
+) -> int:
+    """List the files that a job kept (--artifact), or unpack them."""
+    from producer.cli import artifacts as implementation
+
+    return implementation.artifacts(job_id, output, json=json)
 
 
 @app.command()

@@ -88,7 +88,7 @@ def test_json_brings_a_result_back() -> None:
 def test_the_document_has_the_keys_that_were_promised() -> None:
     document = result(PASSED).model_dump(mode="json")
     promised = "id verdict sandbox image source attempts queued_at started_at finished_at steps"
-    ours = "schema_version error strategy tools notes labels reused"
+    ours = "schema_version error enforcement strategy tools notes labels artifacts reused"
     assert document.keys() == {*promised.split(), *ours.split()}
     assert document["sandbox"].keys() == {"kind", "fallback_reason"}
     assert document["source"].keys() == {"digest", "files", "size_bytes"}
