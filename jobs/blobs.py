@@ -4,6 +4,7 @@ The object store is a directory or S3, through ``obstore``.
 """
 
 import hashlib
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
@@ -53,9 +54,7 @@ class BlobStore:
     @classmethod
     def from_settings(cls, redis: Redis, settings: Settings) -> Self:
         """A store as ``REVALID_BLOB_*`` say; the embedded broker's is below ``REVALID_HOME``."""
-        url = settings.blob_url
-        if url is None and settings.embedded:
-            url = (settings.home.absolute() / "blobs").as_uri()
+        url = _url_of(settings)
         return cls(
             redis,
             url=url,
@@ -89,6 +88,7 @@ class BlobStore:
         try:
             try:
                 if obstore.head(store, key)["size"] == size:
+                    self._touch(key)
                     return
             except FileNotFoundError:
                 pass
@@ -122,7 +122,14 @@ class BlobStore:
             self._forget(key)
             raise InvalidProject(f"{self._what} {digest[:12]} is damaged: submit the job again")
 
+    def _touch(self, key: str) -> None:
+        """A file's age is that of its last use; where others may not say so, it stays as it is."""
+        if (path := _path_of(self._url)) is not None:
+            with suppress(OSError):
+                os.utime(path / key)
+
     def _download(self, key: str, out: IO[bytes], sha: "hashlib._Hash") -> None:
+        self._touch(key)
         try:
             for chunk in obstore.get(self._object_store(0), key).stream(min_chunk_size=CHUNK):
                 sha.update(chunk)
@@ -157,14 +164,31 @@ class BlobStore:
                 f"({self._redis_bytes}): set REVALID_BLOB_URL to file:///path or s3://bucket"
             )
         try:
-            if self._url.startswith("file:///"):
-                return LocalStore(unquote(urlsplit(self._url).path), mkdir=True)
+            if (path := _path_of(self._url)) is not None:
+                return LocalStore(path, mkdir=True)
             return from_url(self._url)
         except (obstore.exceptions.BaseError, ValueError, OSError) as error:
             raise InvalidSettings(
                 f"REVALID_BLOB_URL {self._url!r}: {_first_line(error)}; "
                 "use file:///path or s3://bucket/prefix"
             ) from None
+
+
+def directory_of(settings: Settings) -> Path | None:
+    """The directory in which large blobs are; None where that is another object store."""
+    return _path_of(_url_of(settings))
+
+
+def _url_of(settings: Settings) -> str | None:
+    if settings.blob_url is None and settings.embedded:
+        return (settings.home.absolute() / "blobs").as_uri()
+    return settings.blob_url
+
+
+def _path_of(url: str | None) -> Path | None:
+    if url is None or not url.startswith("file:///"):
+        return None
+    return Path(unquote(urlsplit(url).path))
 
 
 def _first_line(error: BaseException) -> str:

@@ -93,7 +93,7 @@ def test_the_document_has_the_keys_that_were_promised() -> None:
     assert document["sandbox"].keys() == {"kind", "fallback_reason"}
     assert document["source"].keys() == {"digest", "files", "size_bytes"}
     promised = "name command exit_code stdout stderr stdout_bytes stderr_bytes truncated"
-    promised += " duration_s timed_out cached skipped_reason"
+    promised += " duration_s timed_out killed_by killed_at cached skipped_reason"
     (step,) = document["steps"]
     assert step.keys() == {*promised.split(), "op", "allow_failure"}
 
