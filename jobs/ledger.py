@@ -35,6 +35,7 @@ from jobs.record import (
 )
 from jobs.result import Verdict
 from jobs.signature import sign
+from jobs.tracing import current_traceparent
 
 LEASE_S = 30.0
 BEAT_S = 1.0
@@ -95,6 +96,8 @@ class Ledger:
             "limit_s": int(job.limits.job_timeout_s) + HARD_LIMIT_MARGIN_S,
             "engine_wait_s": job.engine_wait_s,
         }
+        if (traceparent := current_traceparent()) is not None:
+            fields["traceparent"] = traceparent
         if self._signing_key is not None:
             fields["signature"] = sign(self._signing_key, record)
         words = [word for field in fields.items() for word in field]

@@ -114,6 +114,9 @@ class Settings(BaseSettings):
     project_files: int = Field(
         default=100_000, ge=1, description="Files and directories that a project may have."
     )
+    artifact_bytes: int = Field(
+        default=64 * 2**20, ge=0, description="Bytes of a job's artifacts, unpacked, that are kept."
+    )
     connect_timeout_s: float = Field(
         default=15, gt=0, le=600, description="Seconds to wait for a Dagger engine to answer."
     )

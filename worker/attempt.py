@@ -35,6 +35,7 @@ from worker.outbox import Outbox
 from worker.report import Released, judge, report, unrun
 from worker.runner import Run
 from worker.scratch import scratch_directory
+from worker.tracing import attempt_span, start_tracing, stop_tracing, tell_verdict
 
 PROGRESS_EVERY_S = 1.0
 FINISH_EVERY_S = 1.0
@@ -70,7 +71,10 @@ class Attempts:
         self.redis = connect(url)
         self.ledger = open_ledger(settings, self.redis, app)
         self.outbox = Outbox(settings.home, self.ledger, url)
-        self.blobs = BlobStore.from_settings(connect(url, text=False), settings)
+        raw = connect(url, text=False)
+        self.blobs = BlobStore.from_settings(raw, settings)
+        self.kept = BlobStore.of_artifacts(raw, settings)
+        start_tracing()
         self._portal_context = start_blocking_portal("asyncio")
         self.portal: BlockingPortal = self._portal_context.__enter__()
         self.engine: Engine = self.portal.call(lambda: Engine(timeout_s=settings.connect_timeout_s))
@@ -80,6 +84,7 @@ class Attempts:
         self.portal.call(self.engine.close)
         self._portal_context.__exit__(None, None, None)
         self.redis.close()
+        stop_tracing()
 
     def release(self) -> None:
         """Have the running job return to the queue; for signal handlers."""
@@ -128,8 +133,13 @@ class Attempts:
             job = parse_job(record.job)
             if job.id != attempt.job_id:
                 raise InvalidJob(f"the record of job {attempt.job_id} holds another: {job.id}")
-            with bound_contextvars(tenant=job.tenant):
-                return self._work(job, attempt, record, progress)
+            with (
+                bound_contextvars(tenant=job.tenant),
+                attempt_span(job, attempt, record) as span,
+            ):
+                result = self._work(job, attempt, record, progress)
+                tell_verdict(span, result)
+                return result
         except PermanentError as error:
             return self._record(attempt, unrun(attempt, record, Verdict.REJECTED, str(error)))
         except OSError as error:
@@ -189,6 +199,7 @@ class Attempts:
             environ=dict(os.environ),
             engine=self.engine,
             blobs=self.blobs,
+            kept=self.kept,
             scratch=scratch,
             artifacts=self.settings.home / "artifacts" / job.id / str(attempt.number),
             emit=emit,

@@ -21,6 +21,7 @@ from jobs.queue import open_ledger, ring, ringing
 from jobs.settings import Settings
 from worker.attempt import suspect_key
 from worker.outbox import Outbox
+from worker.purge import purge
 from worker.quarantine import Quarantine
 from worker.scratch import sweep
 
@@ -28,6 +29,7 @@ ROUND_S = 1.0
 SEEN_S = 15
 OVERDUE_S = 30.0
 END_TIMEOUT_S = 10.0
+PURGE_EVERY_S = 3_600.0
 STOP_TIMEOUT_S = 5.0
 CONSUMED_S = 15.0
 """Age of the consumer's last sign of life above which it hangs."""
@@ -65,6 +67,7 @@ class Attendant(threading.Thread):
     def run(self) -> None:
         """One round every second, until :meth:`stop`."""
         sweep(self._settings.scratch)
+        threading.Thread(target=self._purge, name="purge", daemon=True).start()
         suspected = self._quarantine.applies  # the engine is looked at before the first job
         while True:
             try:
@@ -79,6 +82,16 @@ class Attendant(threading.Thread):
             except Exception:  # the next round may do better; without rounds nothing is reaped
                 log.exception("the attendant's round failed")
             if self._stop_asked.wait(ROUND_S):
+                return
+
+    def _purge(self) -> None:
+        """Remove old files, beside the rounds: there may be many."""
+        while True:
+            try:
+                purge(self._settings)
+            except Exception:
+                log.exception("old files were not removed")
+            if self._stop_asked.wait(PURGE_EVERY_S):
                 return
 
     def consumes(self) -> None:

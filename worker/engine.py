@@ -90,8 +90,7 @@ class Engine:
             except BaseException:
                 await self._close()
                 raise
-            watch = self._watch_session(self._client)
-            self._watch = asyncio.create_task(watch, context=Context())  # no job's own
+            self._watch = Context().run(asyncio.create_task, self._watch_session(self._client))
             return self._client
 
     async def pin(self, image: str) -> str:

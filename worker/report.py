@@ -57,6 +57,7 @@ def report(
         tools=run.tools,
         notes=tuple(run.notes),
         labels=run.job.labels,
+        artifacts=run.kept_artifacts,
         attempts=attempt.number,
         queued_at=record.queued_at,
         started_at=record.started_at,

@@ -34,6 +34,7 @@ OTHER: dict[str, Any] = {
     "env": {"B": "1", "A": "3"},
     "secrets": {},
     "protected": ["secrets/*"],
+    "artifacts": ["dist"],
     "limits": {"job_timeout_s": 61, "command_timeout_s": 10},
     "sandbox": "local",
     "nonce": "1",
