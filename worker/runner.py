@@ -173,6 +173,7 @@ class Run:
             scratch=self.scratch,
             protected=self.job.protected,
             hidden=private_paths(self.settings, self.environ),
+            jailed=None if self.settings.bubblewrap else False,
             passthrough={
                 name: self.environ[name] for name in self.settings.local_env if name in self.environ
             },

@@ -82,9 +82,18 @@ def test_the_id_does_not_change_with(field: str) -> None:
 
 
 def test_the_id_changes_with_each_limit() -> None:
-    others = {name: field.default + 1 for name, field in Limits.model_fields.items()}
+    others = {
+        name: ["time"] if name == "demanded" else (field.default or 0) + 1
+        for name, field in Limits.model_fields.items()
+    }
     ids = {make_job(limits={name: value}).id for name, value in others.items()}
     assert len(ids | {make_job().id}) == len(others) + 1
+
+
+def test_a_limit_that_is_demanded_must_be_set() -> None:
+    with pytest.raises(InvalidJob, match="demands cpu, but sets no cpu_s"):
+        make_job(limits={"demanded": ["cpu"]})
+    assert make_job(limits={"demanded": ["cpu"], "cpu_s": 1}).limits.cpu_s == 1
 
 
 def test_json_brings_a_job_back() -> None:
