@@ -95,7 +95,10 @@ class Site:
         return [line for line in lines if str(self.directory) in line]
 
 
-@pytest.fixture(scope="package", params=["local", pytest.param("dagger", marks=pytest.mark.dagger)])
+@pytest.fixture(
+    scope="package",
+    params=["local", "local-bare", pytest.param("dagger", marks=pytest.mark.dagger)],
+)
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """One worker for all bad jobs of a sandbox."""
     # Not below pytest's directory, whose name may be too long for a socket's.
