@@ -108,6 +108,11 @@ class Settings(BaseSettings):
         ),
         description="Worker variables that the local sandbox's commands see besides PATH.",
     )
+    bubblewrap: bool = Field(
+        default=True,
+        description="Run the local sandbox's commands in bubblewrap where it works. Off: they see "
+        "and change what the worker's user may, /tmp too.",
+    )
     project_bytes: int = Field(
         default=2 * 2**30, ge=1, description="Bytes that an unpacked project may have."
     )

@@ -97,6 +97,12 @@ def test_how_long_a_job_waits_for_an_engine_is_its_lanes_unless_told_otherwise()
     assert len({job.id for job in waiting}) == 1
 
 
+def test_a_limit_that_is_demanded_must_be_set() -> None:
+    with pytest.raises(InvalidJob, match="demands cpu, but sets no cpu_s"):
+        make_job(limits={"demanded": ["cpu"]})
+    assert make_job(limits={"demanded": ["cpu"], "cpu_s": 1}).limits.cpu_s == 1
+
+
 def test_json_brings_a_job_back() -> None:
     job = parse_job(FULL | OTHER | NOT_DECIDING)
     copy = parse_job(job.model_dump_json())

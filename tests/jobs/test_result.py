@@ -95,7 +95,7 @@ def test_the_document_has_the_keys_that_were_promised() -> None:
     promised = "name command exit_code stdout stderr stdout_bytes stderr_bytes truncated"
     promised += " duration_s timed_out killed_by killed_at cached skipped_reason"
     (step,) = document["steps"]
-    assert step.keys() == {*promised.split(), "op", "allow_failure"}
+    assert step.keys() == {*promised.split(), "op", "allow_failure", "killed_by", "killed_at"}
 
 
 def test_the_document_holds_words_and_moments_that_other_languages_read() -> None:
