@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, Literal, cast
 
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import LimitExceeded, OperationalError
 from pydantic import Field, ValidationError
 from redis import Redis, RedisError
 
@@ -144,7 +144,7 @@ def ring(app: Celery, bell: Bell) -> None:
                 retry=True,
                 retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_max": 0.5},
             )
-    except (OperationalError, RedisError) as error:
+    except (LimitExceeded, OperationalError, RedisError) as error:
         raise BrokerUnavailable(
             f"job {bell.job_id} is recorded, but its doorbell did not ring ({error}): "
             "a worker rings it again"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 from django.conf import settings
 from django.core.management import execute_from_command_line
+from django.core.servers.basehttp import WSGIServer
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path, reverse
@@ -116,6 +117,7 @@ settings.configure(
     MIDDLEWARE=[f"{__name__}.Errors"],
     ROOT_URLCONF=__name__,
 )
+WSGIServer.request_queue_size = 1024  # runserver's own 10 resets connections of a small crowd
 application = get_wsgi_application()
 
 if __name__ == "__main__":
