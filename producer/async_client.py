@@ -96,6 +96,10 @@ class AsyncClient:
         """A job submitted earlier, perhaps elsewhere."""
         return AsyncJobHandle(job_id, self)
 
+    def events(self, job_id: str, after: str = "0") -> AsyncIterator[events.Event]:
+        """As :meth:`AsyncJobHandle.events`: what happened to a job after an event id."""
+        return self.job(job_id).events(after)
+
     async def ping(self) -> None:
         """Raise :class:`~jobs.errors.BrokerUnavailable` where the broker does not answer."""
         await to_thread.run_sync(self.sync.ping)

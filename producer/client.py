@@ -1,8 +1,9 @@
 """The client for web backends and scripts: submit jobs, follow them, read results, cancel."""
 
+import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic, sleep
 from types import TracebackType
@@ -14,8 +15,8 @@ from pydantic import ValidationError
 from jobs import events
 from jobs.blobs import BlobStore
 from jobs.connection import broker_errors, connect
-from jobs.errors import InvalidJob, InvalidSettings, ResultTimeout
-from jobs.job import parse_job
+from jobs.errors import InvalidJob, InvalidSettings, ResultTimeout, UnknownJob
+from jobs.job import Job, parse_job
 from jobs.queue import make_app, open_ledger, queue_name
 from jobs.record import Record, State, Submitted
 from jobs.result import JobResult
@@ -24,6 +25,8 @@ from jobs.source import TarballSource
 from producer.submission import Submission, prepare
 
 CANCEL_TIMEOUT_S = 15.0
+IDEMPOTENCY_S = 86_400
+"""Seconds for which an idempotency key stands for its first request."""
 _POLL_S = 0.05
 
 
@@ -141,12 +144,22 @@ class Client:
         self.ledger = open_ledger(self.settings, self.redis, self.app)
         self.blobs = BlobStore.from_settings(self._raw, self.settings)
 
-    def submit(self, project: Path | str | bytes | None = None, **options: Any) -> JobHandle:
+    def submit(
+        self,
+        project: Path | str | bytes | None = None,
+        *,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> JobHandle:
         """Submit a project: a directory, a tarball file or a tarball's bytes.
 
         Takes the options of :func:`producer.submission.prepare`. An identical job that is queued or
         running is joined, and one that passed or failed is answered with its verdict, unless
         ``fresh=True``.
+
+        Args:
+            idempotency_key: Makes a repeated request safe. For a day the same key with the same
+                request is the same job however it ended, and with another request it is an error.
 
         Raises:
             PermanentError: The job or the project is wrong; nothing was stored.
@@ -154,8 +167,31 @@ class Client:
             QueueFull: As many jobs wait as may.
         """
         source = Path(project) if isinstance(project, str) else project
+        if idempotency_key is not None and (options.get("fresh") or options.get("on_worker")):
+            # A random nonce would make each repetition another request.
+            nonce = hashlib.sha256(idempotency_key.encode()).hexdigest()
+            options = {"nonce": nonce, **options}
         with prepare(self.settings, source, **options) as submission:
+            if idempotency_key is not None and self._repeats(submission.job, idempotency_key):
+                with suppress(UnknownJob):  # the first try stored the key, and no job
+                    return self._again(submission.job)
             return self.send(submission)
+
+    def _repeats(self, job: Job, key: str) -> bool:
+        """Whether this request came with this key before; of two at once, one is the first."""
+        scope = hashlib.sha256(f"{job.tenant} {key}".encode()).hexdigest()
+        request = hashlib.sha256(job.model_dump_json().encode()).hexdigest()
+        with self.errors():
+            first = self.redis.set(
+                f"revalid:idempotency:{scope}", request, ex=IDEMPOTENCY_S, nx=True, get=True
+            )
+        if first not in (None, request):
+            raise InvalidJob(f"idempotency key {key[:80]!r}: it came with another request before")
+        return first is not None
+
+    def _again(self, job: Job) -> JobHandle:
+        done = (handle := self.job(job.id)).status().state is State.DONE
+        return replace(handle, submitted=Submitted.REUSED if done else Submitted.JOINED)
 
     def send(self, submission: Submission, *, worker: str | None = None) -> JobHandle:
         """Store and queue what :func:`producer.submission.prepare` made.
@@ -184,6 +220,10 @@ class Client:
     def job(self, job_id: str) -> JobHandle:
         """A job submitted earlier, perhaps elsewhere."""
         return JobHandle(job_id, self)
+
+    def events(self, job_id: str, after: str = "0") -> Iterator[events.Event]:
+        """As :meth:`JobHandle.events`: what happened to a job after an event id, until its end."""
+        return self.job(job_id).events(after)
 
     def ping(self) -> None:
         """Raise :class:`~jobs.errors.BrokerUnavailable` where the broker does not answer."""

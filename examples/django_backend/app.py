@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 from django.conf import settings
 from django.core.management import execute_from_command_line
+from django.core.servers.basehttp import WSGIServer
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path, reverse
@@ -21,7 +22,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from jobs.errors import InvalidJob, InvalidProject, QueueFull, TransientError, UnknownJob
 from jobs.record import State
-from producer.client import Client, JobHandle
+from producer.client import Client
 
 MAX_UPLOAD_BYTES = 64 * 2**20
 EVENT_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
@@ -61,8 +62,12 @@ def submit(request: HttpRequest) -> HttpResponse:
     if project is not None and project.size > MAX_UPLOAD_BYTES:
         detail = f"the tarball is larger than {MAX_UPLOAD_BYTES} bytes"
         return JsonResponse({"detail": detail}, status=413)
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 0 < len(key) <= 255:
+        return JsonResponse({"detail": "Idempotency-Key: give 1 to 255 characters"}, status=422)
     job = client.submit(
         project.read() if project else None,
+        idempotency_key=key,
         strategy=request.POST.get("strategy"),
         commands=request.POST.getlist("commands"),
         labels=dict(label.partition("=")[::2] for label in request.POST.getlist("labels")),
@@ -85,17 +90,16 @@ def follow(request: HttpRequest, job_id: str) -> HttpResponse:
     after = request.headers.get("Last-Event-ID", "0")
     if not EVENT_ID.fullmatch(after):
         return JsonResponse({"detail": "Last-Event-ID: not the id of an event"}, status=422)
-    job = client.job(job_id)
-    job.status()  # an unknown id is a 404, not a stream that breaks
+    client.job(job_id).status()  # an unknown id is a 404, not a stream that breaks
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingHttpResponse(
-        stream(job, after), content_type="text/event-stream", headers=headers
+        stream(job_id, after), content_type="text/event-stream", headers=headers
     )
 
 
-def stream(job: JobHandle, after: str) -> Iterator[str]:
+def stream(job_id: str, after: str) -> Iterator[str]:
     """The job's events in the words of Server-Sent Events."""
-    for event in job.events(after):
+    for event in client.events(job_id, after):
         yield f"id: {event.id}\nevent: {event.type}\ndata: {json.dumps(event.data)}\n\n"
 
 
@@ -113,6 +117,7 @@ settings.configure(
     MIDDLEWARE=[f"{__name__}.Errors"],
     ROOT_URLCONF=__name__,
 )
+WSGIServer.request_queue_size = 1024  # runserver's own 10 resets connections of a small crowd
 application = get_wsgi_application()
 
 if __name__ == "__main__":

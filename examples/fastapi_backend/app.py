@@ -8,11 +8,13 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, cast
+from pathlib import Path
+from typing import Annotated, Any, cast
 
 from fastapi import Depends, FastAPI, Form, Header, HTTPException, Request, UploadFile
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from jobs.errors import InvalidJob, InvalidProject, QueueFull, TransientError, UnknownJob
@@ -21,16 +23,81 @@ from jobs.result import JobResult
 from producer.async_client import AsyncClient
 
 MAX_UPLOAD_BYTES = 64 * 2**20
+PAGE = Path(__file__).with_name("index.html")
+JOB_ID = "b13f5985c4c44c919a0c91d9256d4e9a"
 
 log = logging.getLogger(__name__)
+
+
+class Accepted(BaseModel):
+    """A validation that is queued, under way, or was done before."""
+
+    id: str = Field(examples=[JOB_ID])
+    url: str = Field(examples=[f"/validations/{JOB_ID}"])
 
 
 class Validation(BaseModel):
     """How far a validation is, and what it came to."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"id": JOB_ID, "state": "running", "result": None}}
+    )
+
     id: str
     state: State
     result: JobResult | None = None
+
+
+class Cancelled(BaseModel):
+    """The state that the validation was in; one that was done stays as it is."""
+
+    state: State
+
+
+class Problem(BaseModel):
+    """One line that says what is wrong and what to do."""
+
+    detail: str
+
+
+def _problem(description: str, detail: str) -> dict[str, Any]:
+    return {
+        "model": Problem,
+        "description": description,
+        "content": {"application/json": {"example": {"detail": detail}}},
+    }
+
+
+def _later(description: str, detail: str) -> dict[str, Any]:
+    header = {"description": "seconds to wait", "schema": {"type": "integer"}}
+    return _problem(description, detail) | {"headers": {"Retry-After": header}}
+
+
+FULL = "too many validations are queued: try again later"
+AWAY = "validation is not available now: try again later"
+TOO_LARGE = f"the tarball is larger than {MAX_UPLOAD_BYTES} bytes"
+Responses = dict[int | str, dict[str, Any]]
+WRONG: Responses = {
+    422: _problem("The request is wrong", "the job is not valid: strategy: Input should be 'auto'…")
+}
+UNKNOWN: Responses = WRONG | {
+    404: _problem("No such validation", f"job {JOB_ID}: no such job, or its result was purged")
+}
+SUBMIT: Responses = WRONG | {
+    413: _problem("The tarball is too large", TOO_LARGE),
+    429: _later("Too much is queued", FULL),
+}
+FOLLOW: Responses = UNKNOWN | {
+    200: {
+        "description": "Server-Sent Events; `jobs/events.py` lists their types",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": 'id: 1760000000000-0\nevent: finished\ndata: {"verdict": "passed"}\n\n',
+            }
+        },
+    }
+}
 
 
 @asynccontextmanager
@@ -41,7 +108,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-app = FastAPI(lifespan=lifespan)
+app = FastAPI(title="Validations", lifespan=lifespan, responses={503: _later("No broker", AWAY)})
 
 
 @app.exception_handler(InvalidJob)
@@ -52,14 +119,18 @@ async def refuse(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, 404 if isinstance(error, UnknownJob) else 422)
 
 
+@app.exception_handler(RequestValidationError)
+async def refuse_request(_: Request, error: RequestValidationError) -> JSONResponse:
+    """The same one line where FastAPI finds what is wrong."""
+    lines = (f"{found['loc'][-1]}: {found['msg']}" for found in error.errors())
+    return JSONResponse({"detail": "; ".join(lines)}, 422)
+
+
 @app.exception_handler(TransientError)
 async def put_off(_: Request, error: Exception) -> JSONResponse:
     """Keep the line for operators, since it names the broker; who asked may try again."""
     log.error("%s", error)
-    if isinstance(error, QueueFull):
-        detail, status = "too many validations are queued: try again later", 429
-    else:
-        detail, status = "validation is not available now: try again later", 503
+    detail, status = (FULL, 429) if isinstance(error, QueueFull) else (AWAY, 503)
     return JSONResponse({"detail": detail}, status, {"Retry-After": "10"})
 
 
@@ -68,30 +139,47 @@ def _client(request: Request) -> AsyncClient:
 
 
 Client = Annotated[AsyncClient, Depends(_client)]
+Key = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        description="Makes a retry safe: for a day, the same key with the same request is the "
+        "same validation, and with another request a 422",
+    ),
+]
 EventId = Annotated[str, Header(pattern=r"^[0-9]{1,19}(-[0-9]{1,19})?$")]
 
 
-@app.post("/validations", status_code=202)
+@app.get("/", include_in_schema=False)
+async def page() -> FileResponse:
+    """A page that submits a tarball and shows what becomes of it."""
+    return FileResponse(PAGE)
+
+
+@app.post("/validations", status_code=202, responses=SUBMIT)
 async def submit(
     client: Client,
     project: UploadFile,
     commands: Annotated[list[str], Form(default_factory=list)],
     labels: Annotated[list[str], Form(default_factory=list, description="key=value")],
     strategy: Annotated[str | None, Form()] = None,
-) -> dict[str, str]:
+    idempotency_key: Key = None,
+) -> Accepted:
     """Queue the validation of a tarball."""
     if (project.size or 0) > MAX_UPLOAD_BYTES:
-        raise HTTPException(413, f"the tarball is larger than {MAX_UPLOAD_BYTES} bytes")
+        raise HTTPException(413, TOO_LARGE)
     job = await client.submit(
         await project.read(),
+        idempotency_key=idempotency_key,
         strategy=strategy,
         commands=commands,
         labels=dict(label.partition("=")[::2] for label in labels),
     )
-    return {"id": job.id, "url": app.url_path_for("look", job_id=job.id)}
+    return Accepted(id=job.id, url=app.url_path_for("look", job_id=job.id))
 
 
-@app.get("/validations/{job_id}")
+@app.get("/validations/{job_id}", responses=UNKNOWN)
 async def look(client: Client, job_id: str) -> Validation:
     """Show the state of a validation, and its result once it is done."""
     job = client.job(job_id)
@@ -100,23 +188,22 @@ async def look(client: Client, job_id: str) -> Validation:
     return Validation(id=job_id, state=state, result=result)
 
 
-@app.get("/validations/{job_id}/events")
+@app.get("/validations/{job_id}/events", response_class=EventSourceResponse, responses=FOLLOW)
 async def follow(client: Client, job_id: str, last_event_id: EventId = "0") -> EventSourceResponse:
     """Send what happens as Server-Sent Events, after the one that Last-Event-ID names.
 
     The last is ``finished``: close the ``EventSource`` there, or it connects again.
     """
-    job = client.job(job_id)
-    await job.status()  # an unknown id is a 404, not a stream that breaks
+    await client.job(job_id).status()  # an unknown id is a 404, not a stream that breaks
 
     async def stream() -> AsyncIterator[ServerSentEvent]:
-        async for event in job.events(last_event_id):
+        async for event in client.events(job_id, last_event_id):
             yield ServerSentEvent(json.dumps(event.data), event=event.type, id=event.id)
 
     return EventSourceResponse(stream())
 
 
-@app.delete("/validations/{job_id}", status_code=202)
-async def cancel(client: Client, job_id: str) -> dict[str, State]:
+@app.delete("/validations/{job_id}", status_code=202, responses=UNKNOWN)
+async def cancel(client: Client, job_id: str) -> Cancelled:
     """Ask a validation to end; answers the state that it was in."""
-    return {"state": await client.job(job_id).cancel()}
+    return Cancelled(state=await client.job(job_id).cancel())

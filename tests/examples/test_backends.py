@@ -121,8 +121,35 @@ def test_a_bad_project_or_job_is_refused_with_its_line(
     assert "\n" not in detail
 
 
+def test_a_request_may_be_sent_again_with_its_key(backend: httpx.Client) -> None:
+    def send(key: str, project: bytes, command: str) -> httpx.Response:
+        return backend.post(
+            VALIDATIONS,
+            files={"project": project},
+            data={"commands": [command]},
+            headers={"Idempotency-Key": key},
+        )
+
+    key, project = uuid.uuid4().hex, tarball()
+    first = send(key, project, "sleep 60")
+    assert first.status_code == 202
+    backend.delete(first.json()["url"])
+    assert [event.data for event in follow(backend, first.json()["url"])][-1] == {
+        "verdict": "cancelled"
+    }
+    again = send(key, project, "sleep 60")  # without the key it would run once more
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert backend.get(first.json()["url"]).json()["state"] == "done"
+    other = send(key, project, "echo other")
+    assert other.status_code == 422
+    assert "it came with another request before" in other.json()["detail"]
+    assert send("k" * 256, project, "ls").status_code == 422
+
+
 def test_no_project_is_refused(backend: httpx.Client) -> None:
-    assert backend.post(VALIDATIONS, data={"commands": "ls"}).status_code == 422
+    answer = backend.post(VALIDATIONS, data={"commands": "ls"})
+    assert answer.status_code == 422
+    assert "project: " in answer.json()["detail"]
 
 
 def test_an_upload_that_is_too_large_is_refused(backend: httpx.Client) -> None:

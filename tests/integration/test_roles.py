@@ -163,7 +163,7 @@ def test_the_file_as_it_ships_lets_nobody_in() -> None:
 def test_a_job_goes_from_producer_to_worker_and_back(
     producer: Client, worker: Worker, project: Path
 ) -> None:
-    handle = producer.submit(project, commands=["echo hello"], sandbox="local")
+    handle = producer.submit(project, commands=["echo hello"], sandbox="local", idempotency_key="a")
     assert [event.type for event in handle.events()][-1] == "finished"
     assert handle.result(30).verdict is Verdict.PASSED
 

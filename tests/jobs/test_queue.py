@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from celery import Celery
 from celery.app.defaults import SETTING_KEYS
+from kombu.exceptions import LimitExceeded
 from redis import Redis
 
 from jobs.errors import BrokerUnavailable, InvalidJob
@@ -171,6 +172,17 @@ def test_a_broker_that_is_gone_is_told_with_the_job(bell: Bell, tmp_path: Path) 
             ring(app, bell)
     finally:
         app.close()
+
+
+def test_more_rings_at_once_than_connections_are_told_with_the_job(
+    app: Celery, bell: Bell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def acquire(**_: object) -> None:
+        raise LimitExceeded(10)  # as kombu does after its time
+
+    monkeypatch.setattr(app.producer_pool, "acquire", acquire)
+    with pytest.raises(BrokerUnavailable, match="its doorbell did not ring"):
+        ring(app, bell)
 
 
 def test_a_full_broker_is_told_with_the_job(

@@ -1,0 +1,93 @@
+"""A key makes a repeated submit safe, also for jobs that content alone would run again."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import InvalidJob, QueueFull
+from jobs.record import State, Submitted
+from jobs.result import Verdict
+from jobs.settings import Settings
+from producer.async_client import AsyncClient
+from producer.client import IDEMPOTENCY_S, Client
+
+
+def test_the_same_request_is_the_same_job_however_it_ended(client: Client, project: Path) -> None:
+    first = client.submit(project, idempotency_key="a")
+    under_way = client.submit(project, idempotency_key="a")
+    assert (under_way.id, under_way.submitted) == (first.id, Submitted.JOINED)
+    first.cancel()
+    again = client.submit(project, idempotency_key="a")
+    assert (again.id, again.submitted) == (first.id, Submitted.REUSED)
+    assert again.result(1).verdict is Verdict.CANCELLED
+    assert first.status().state is State.DONE
+    assert client.submit(project, idempotency_key="b").submitted is Submitted.NEW
+
+
+def test_a_fresh_request_is_fresh_once_for_each_key(client: Client, project: Path) -> None:
+    plain = client.submit(project)
+    keys = ("a", "a", "b")
+    made = [client.submit(project, fresh=True, idempotency_key=key) for key in keys]
+    assert made[0].id == made[1].id
+    assert len({plain.id, *(handle.id for handle in made)}) == 3
+
+
+def test_another_request_with_the_key_is_refused(client: Client, project: Path) -> None:
+    client.submit(project, idempotency_key="a", labels={"n": "1"})
+    for other in ({"labels": {"n": "2"}}, {"commands": ["ls"]}, {"lane": "batch"}):
+        with pytest.raises(InvalidJob, match="key 'a': it came with another request before"):
+            client.submit(project, idempotency_key="a", **other)
+    assert client.redis.zcard("revalid:queued") == 1
+
+
+def test_tenants_have_keys_of_their_own(client: Client, project: Path) -> None:
+    ids = {client.submit(project, idempotency_key="a", tenant=name).id for name in ("x", "y")}
+    assert len(ids) == 2
+
+
+def test_of_different_requests_at_once_one_has_the_key(client: Client, project: Path) -> None:
+    together = threading.Barrier(8)
+
+    def submit(number: int) -> str | None:
+        together.wait(20)
+        try:
+            return client.submit(project, commands=[f"echo {number % 2}"], idempotency_key="a").id
+        except InvalidJob:
+            return None
+
+    with ThreadPoolExecutor(8) as threads:
+        ids = list(threads.map(submit, range(8), timeout=60))
+    assert ids.count(None) == 4
+    assert len({*ids}) == 2
+    assert client.redis.zcard("revalid:queued") == 1
+
+
+def test_a_try_that_stored_no_job_can_be_repeated(settings: Settings, project: Path) -> None:
+    with Client(settings.model_copy(update={"queued_jobs": 1})) as full:
+        full.submit(project, commands=["ls"])
+        with pytest.raises(QueueFull):
+            full.submit(project, idempotency_key="a")
+    with Client(settings) as client:
+        assert client.submit(project, idempotency_key="a").submitted is Submitted.NEW
+
+
+def test_a_key_is_kept_for_a_day_and_not_in_clear(client: Client, project: Path) -> None:
+    client.submit(project, idempotency_key="a customer's order")
+    (key,) = client.redis.keys("revalid:idempotency:*")
+    assert 0 < client.redis.ttl(key) <= IDEMPOTENCY_S
+    assert "customer" not in key
+
+
+async def test_the_async_client_takes_a_key_and_follows_by_id(
+    settings: Settings, project: Path
+) -> None:
+    async with AsyncClient(settings) as client:
+        first = await client.submit(project, idempotency_key="a")
+        await first.cancel()
+        assert (await client.submit(project, idempotency_key="a")).submitted is Submitted.REUSED
+        found = [event async for event in client.events(first.id)]
+        assert [event.type for event in found] == ["queued", "finished"]
+        assert [event async for event in client.events(first.id, after=found[0].id)] == found[1:]
+        assert list(client.sync.events(first.id, after=found[0].id)) == found[1:]
