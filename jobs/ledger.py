@@ -30,7 +30,6 @@ from jobs.record import (
     State,
     Submitted,
     decode_record,
-    events_key,
     job_key,
     serving_key,
 )
@@ -241,9 +240,8 @@ class Ledger:
         Raises:
             UnknownJob: No dead job has this id.
         """
-        if not self.redis.zrem(DEAD_KEY, job_id):
+        if self._change("purge", job_id) == "NOT DEAD":
             raise _not_dead(job_id)
-        self.redis.delete(job_key(job_id), events_key(job_id))
 
     def record(self, job_id: str) -> Record:
         """Everything that the ledger holds of a job.

@@ -255,14 +255,15 @@ class Crew:
         if self._own is not None:
             self._own.stop(hurried=isinstance(error, BrokerUnavailable))
             with suppress(JobError):
-                self._forget_queues(self._own.name)
+                forget_queues(self._client, self._own.name)
 
-    def _forget_queues(self, name: str) -> None:
-        """Nobody reads the queues of a worker of one's own after it."""
-        self._client.ping()  # where the broker is gone, Celery would look for it for ever
-        with self._client.app.connection_for_write() as connection:
-            for lane in Lane:
-                known = self._client.app.amqp.queues[queue_name(lane, name)]
-                queue = known.bind(connection.default_channel)
-                queue.declare()
-                queue.delete()
+
+def forget_queues(client: Client, worker: str) -> None:
+    """Remove the queues of a worker of one's own, which nobody reads after it."""
+    client.ping()  # where the broker is gone, Celery would look for it for ever
+    with client.app.connection_for_write() as connection:
+        for lane in Lane:
+            known = client.app.amqp.queues[queue_name(lane, worker)]
+            queue = known.bind(connection.default_channel)
+            queue.declare()
+            queue.delete()

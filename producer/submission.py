@@ -49,6 +49,7 @@ def prepare(
     tenant: str | None = None,
     lane: Lane | str = Lane.INTERACTIVE,
     fresh: bool = False,
+    nonce: str | None = None,
 ) -> Iterator[Submission]:
     """Pack and check a project, and make its job.
 
@@ -58,6 +59,7 @@ def prepare(
         strategy: By default ``command`` where ``commands`` are given, ``trajectory`` where
             ``steps`` are, else ``auto``.
         fresh: Run even where an identical job has a verdict.
+        nonce: Part of the job's id; by default a random one where ``fresh``.
 
     Raises:
         InvalidJob: A field is wrong.
@@ -81,7 +83,7 @@ def prepare(
         "labels": dict(labels or {}),
         "lane": lane,
         # Nobody here knows what is at a worker's path: such a job is never joined to another.
-        "nonce": uuid.uuid4().hex if fresh or on_worker else None,
+        "nonce": nonce or (uuid.uuid4().hex if fresh or on_worker else None),
     }
     placeholder = {"kind": "tarball", "digest": "0" * 64, "size_bytes": 0}
     fields["source"] = placeholder if project is not None else None

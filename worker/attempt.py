@@ -27,12 +27,12 @@ from jobs.job import Job, parse_job
 from jobs.ledger import BEAT_S
 from jobs.queue import open_ledger, parse_doorbell
 from jobs.record import Attempt, Record
-from jobs.result import JobResult
+from jobs.result import JobResult, Verdict
 from jobs.settings import Settings
 from jobs.signature import check_signature
 from worker.engine import Engine
 from worker.outbox import Outbox
-from worker.report import Released, judge, refused, report
+from worker.report import Released, judge, report, unrun
 from worker.runner import Run
 from worker.scratch import scratch_directory
 from worker.tracing import attempt_span, start_tracing, stop_tracing, tell_verdict
@@ -108,7 +108,15 @@ class Attempts:
             log.info("job %s: done or under way elsewhere", job_id)
             raise Ignore  # the other attempt's state stands in the result backend
         with bound_contextvars(job_id=job_id, attempt=attempt.number):
-            result = self._attempt(attempt, self.ledger.record(job_id), progress)
+            try:
+                with broker_errors(self._url):
+                    record = self.ledger.record(job_id)
+                result = self._attempt(attempt, record, progress)
+            except BrokerUnavailable as error:
+                log.warning("job %s: %s", job_id, error)
+                with suppress(RedisError):
+                    self.ledger.release(attempt, "its worker lost Redis")
+                result = None
         if result is None:
             return {"job": job_id, "lost": True}
         failed = result.failed_step
@@ -125,15 +133,18 @@ class Attempts:
             job = parse_job(record.job)
             if job.id != attempt.job_id:
                 raise InvalidJob(f"the record of job {attempt.job_id} holds another: {job.id}")
+            with (
+                bound_contextvars(tenant=job.tenant),
+                attempt_span(job, attempt, record) as span,
+            ):
+                result = self._work(job, attempt, record, progress)
+                tell_verdict(span, result)
+                return result
         except PermanentError as error:
-            return self._record(attempt, refused(attempt, record, error))
-        with (
-            bound_contextvars(tenant=job.tenant),
-            attempt_span(job, attempt, record) as span,
-        ):
-            result = self._work(job, attempt, record, progress)
-            tell_verdict(span, result)
-            return result
+            return self._record(attempt, unrun(attempt, record, Verdict.REJECTED, str(error)))
+        except OSError as error:
+            said = f"the worker's own files fail ({error}): free its disk, correct REVALID_SCRATCH"
+            return self._record(attempt, unrun(attempt, record, Verdict.ERRORED, said))
 
     def _work(
         self, job: Job, attempt: Attempt, record: Record, progress: Progress

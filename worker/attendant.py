@@ -11,9 +11,10 @@ from time import monotonic
 
 import psutil
 from celery import Celery
+from redis.exceptions import OutOfMemoryError
 
 from jobs.connection import broker_errors, connect
-from jobs.errors import PermanentError, TransientError
+from jobs.errors import BrokerUnavailable, PermanentError, TransientError
 from jobs.fingerprint import fingerprint, worker_key
 from jobs.ledger import LEASE_S
 from jobs.queue import open_ledger, ring, ringing
@@ -29,6 +30,7 @@ SEEN_S = 15
 OVERDUE_S = 30.0
 END_TIMEOUT_S = 10.0
 PURGE_EVERY_S = 3_600.0
+STOP_TIMEOUT_S = 5.0
 CONSUMED_S = 15.0
 """Age of the consumer's last sign of life above which it hangs."""
 
@@ -104,6 +106,8 @@ class Attendant(threading.Thread):
     def stop(self) -> None:
         """Take no part any more; the worker's keys go at once."""
         self._stop_asked.set()
+        if self.is_alive() and threading.current_thread() is not self:
+            self.join(STOP_TIMEOUT_S)  # or its round would say once more that the worker is here
         self._quarantine.close()
         try:
             with broker_errors(self._url):
@@ -141,7 +145,8 @@ class Attendant(threading.Thread):
         self._ended.set()
 
     def _round(self, *, suspected: bool) -> None:
-        self._redis.set(self._key, os.getpid(), ex=SEEN_S)
+        with suppress(OutOfMemoryError):  # full or not, the rest is to be done
+            self._redis.set(self._key, os.getpid(), ex=SEEN_S)
         self._bury_children()
         self._outbox.flush()
         suspected |= bool(self._redis.getdel(suspect_key(self._name)))
@@ -190,7 +195,11 @@ class Attendant(threading.Thread):
         for bell in reaped.overdue:
             if bell.job_id not in there:
                 log.warning("job %s: its doorbell rings again", bell.job_id)
-                ring(self._app, bell)
+                try:
+                    ring(self._app, bell)
+                except BrokerUnavailable as error:  # it comes again
+                    log.warning("%s", error)
+                    return
 
     def _child_name(self, pid: int) -> str:
         return f"{socket.gethostname()}:{pid}"

@@ -4,6 +4,7 @@
 # then head and tail of stdout and of stderr, each one line of base64.
 # Arguments: command, limit and grace in centiseconds, bytes kept of each stream, cache key, then
 # the limits: KiB of memory, processes, 512-byte blocks written, CPU seconds of a process (0: none).
+[ $$ = 1 ] || exit 1 # in a container of its own: kill -1 would be everybody's elsewhere
 command=$1 limit=$2 grace=$3 keep=$4 nonce=$REVALID_NONCE
 memory=$6 processes=$7 blocks=$8 cpu=$9
 unset REVALID_NONCE

@@ -73,6 +73,8 @@ async def _open_container(
     started, pause = monotonic(), 0.5
     while True:
         try:
+            if engine_missing is not None:
+                await _connect(engine, max(1.0, job.engine_wait_s - (monotonic() - started)))
             return await DaggerSandbox.open(
                 engine, job.image, protected=job.protected, scratch=scratch
             )
@@ -86,3 +88,15 @@ async def _open_container(
                 ) from None
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+async def _connect(engine: Engine, within_s: float) -> None:
+    """Reach the engine before the job's patience ends; pulling its image may take longer."""
+    try:
+        async with asyncio.timeout(within_s):
+            await engine.client()
+    except TimeoutError:
+        raise EngineUnavailable(
+            f"no Dagger engine answered within {within_s:.0f} s: start one, or allow "
+            "--sandbox local; `revalid doctor` checks it"
+        ) from None

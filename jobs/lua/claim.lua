@@ -1,9 +1,14 @@
 -- ARGV id worker lease_ms
 local id, worker = ARGV[1], ARGV[2]
-local state, queue, tenant, queued_at =
-  unpack(call('HMGET', job_key(id), 'state', 'queue', 'tenant', 'queued_at'))
+local state, queue, tenant, queued_at, holder, held, number =
+  unpack(call('HMGET', job_key(id), 'state', 'queue', 'tenant', 'queued_at', 'worker', 'fence',
+    'attempts'))
 if not state then
   return {'UNKNOWN'}
+end
+if state == 'running' and holder == worker and call('HGET', HELD, worker) == id then
+  hold(id, queue, tenant, worker, ARGV[3]) -- asked again, by one whose answer got lost
+  return {held .. ' ' .. number}
 end
 -- A queued job whose doorbell does not ring waits its turn: the message is a duplicate.
 if state ~= 'queued' or call('ZREM', ringing_key(queue), id) == 0 then
@@ -26,4 +31,4 @@ if call('HSETNX', job_key(id), 'started_at', now) == 1 then
 end
 hold(id, queue, tenant, worker, ARGV[3])
 event(id, 'started', {worker = worker, attempt = attempts})
-return {fence .. ' ' .. attempts, unpack(dispatch(queue))}
+return {fence .. ' ' .. attempts, unpack(refill(queue))}

@@ -138,11 +138,15 @@ local function dispatch(queue, bells)
       if room <= 0 then break end
       if tenant_jobs == 0 or call('SCARD', active_key(tenant)) < tenant_jobs then
         local id = call('ZPOPMIN', waiting_key(queue, tenant))[1]
-        call('ZADD', ringing_key(queue), now, id)
-        call('SADD', flight_key(queue), id)
-        call('SADD', active_key(tenant), id)
-        bell(bells, id, queue, tenant)
-        room, progress = room - 1, true
+        if call('EXISTS', job_key(id)) == 1 then
+          call('ZADD', ringing_key(queue), now, id)
+          call('SADD', flight_key(queue), id)
+          call('SADD', active_key(tenant), id)
+          bell(bells, id, queue, tenant)
+          room, progress = room - 1, true
+        else
+          call('ZREM', QUEUED, id)
+        end
         if call('EXISTS', waiting_key(queue, tenant)) == 1 then
           call('ZADD', tenants_key(queue), next_turn(), tenant)
         else
@@ -152,6 +156,23 @@ local function dispatch(queue, bells)
     end
   end
   return bells
+end
+
+-- Room that one lane made may be the other's to fill: a tenant's bound is over both.
+local function refill(queue)
+  local bells = {}
+  if queue:match('%.batch$') then
+    dispatch((queue:gsub('batch$', 'interactive')), bells)
+  end
+  return dispatch(queue, bells)
+end
+
+-- An id whose record is gone must not keep a place, nor stop a script that meets it.
+local function forget(id, queue)
+  call('ZREM', QUEUED, id)
+  call('ZREM', RUNNING, id)
+  call('ZREM', ringing_key(queue), id)
+  call('SREM', flight_key(queue), id)
 end
 
 -- A new run of a job, with nothing left of an earlier one but its fence.
@@ -165,5 +186,5 @@ local function begin(id, fields)
   local queue, tenant = unpack(call('HMGET', job_key(id), 'queue', 'tenant'))
   wait_for_turn(id, queue, tenant)
   event(id, 'queued')
-  return dispatch(queue)
+  return refill(queue)
 end

@@ -8,6 +8,7 @@ import typer
 from typer import Argument, Exit, Option, Typer
 
 from producer.cli import options
+from producer.cli.batch_group import batch
 from producer.cli.groups import broker, dead
 from producer.cli.options import JobOptions
 
@@ -47,7 +48,7 @@ def _main(
     "revalid run .\n\n"
     "revalid run app.tar.gz --sandbox dagger --timeout 120\n\n"
     "revalid run . --command 'npm ci' --command 'npm test'\n\n"
-    "revalid run . --limit memory=2G --limit processes=500 --require memory\n\n"
+    "revalid run . --max memory=2G --max processes=500 --require memory\n\n"
     "revalid run . --secret DATABRICKS_TOKEN=env://DATABRICKS_TOKEN\n\n"
     "revalid run . --json | jq .verdict\n\n"
     "Without REVALID_BROKER_URL a broker and a worker are started for this run and end with it. "
@@ -286,6 +287,7 @@ def doctor(json: options.Json = False) -> int:
     return implementation.doctor(json=json)
 
 
+app.add_typer(batch, name="batch")
 app.add_typer(dead, name="dead")
 app.add_typer(broker, name="broker")
 command = typer.main.get_command(app)

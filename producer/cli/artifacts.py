@@ -9,9 +9,10 @@ from jobs.blobs import BlobStore
 from jobs.connection import connect
 from jobs.errors import InvalidJob
 from jobs.settings import load_settings
-from producer.cli.output import console, one_line, print_json
+from producer.cli.output import console, print_json
 from producer.client import Client
 from producer.embedded import attached
+from producer.text import one_line
 
 
 def artifacts(job_id: str, output: Path | None, *, json: bool) -> int:

@@ -14,13 +14,14 @@ from jobs.record import State, Submitted
 from jobs.result import JobResult
 from jobs.settings import load_settings
 from producer.cli.options import JobOptions
-from producer.cli.output import clean, console, one_line, print_json
+from producer.cli.output import console, print_json
 from producer.cli.progress import Progress
 from producer.cli.run import settings_for
 from producer.cli.verdict import STATUS, print_verdict, step_line
 from producer.client import Client, JobHandle
 from producer.embedded import attached
 from producer.submission import prepare
+from producer.text import clean, one_line
 
 _ORIGIN = {
     Submitted.NEW: "queued",

@@ -10,9 +10,10 @@ from jobs.events import read
 from jobs.job import parse_job
 from jobs.ledger import Ledger
 from jobs.settings import load_settings
-from producer.cli.output import console, one_line, print_json
+from producer.cli.output import console, print_json
 from producer.client import Client
 from producer.embedded import attached
+from producer.text import one_line
 
 
 def show_all(*, json: bool) -> int:

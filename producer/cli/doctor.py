@@ -21,9 +21,10 @@ from jobs.connection import redact
 from jobs.errors import JobError
 from jobs.job import SandboxPolicy
 from jobs.settings import Settings, load_settings
-from producer.cli.output import OUR_SIDE, console, one_line, print_json
+from producer.cli.output import OUR_SIDE, console, print_json
 from producer.client import Client
 from producer.embedded import absolute, attached, worker_environ
+from producer.text import one_line
 
 _PROBE_MARGIN_S = 10.0
 _LOW_BYTES, _FULL_BYTES = 5 * 2**30, 2**29

@@ -66,7 +66,7 @@ JobTimeout = Annotated[
 Limit = Annotated[
     list[str] | None,
     Option(
-        "--limit",
+        "--max",
         metavar="NAME=VALUE",
         help="cpu=60 (seconds of one process), memory=2G, processes=500, disk=5G or output=1M (of "
         "each stream, kept); repeat for more.",
@@ -134,8 +134,8 @@ class JobOptions:
     env: Sequence[str] | None = None
     secrets: Sequence[str] | None = None
     labels: Sequence[str] | None = None
-    artifacts: Sequence[str] | None = None
     fresh: bool = False
+    artifacts: Sequence[str] | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of :func:`producer.submission.prepare`.
@@ -156,9 +156,9 @@ class JobOptions:
                 "demanded": _demanded(self.required),
                 **_limits(self.limits),
             },
-            "env": _pairs("--env", self.env),
-            "secrets": _pairs("--secret", self.secrets),
-            "labels": _pairs("--label", self.labels),
+            "env": pairs("--env", self.env),
+            "secrets": pairs("--secret", self.secrets),
+            "labels": pairs("--label", self.labels),
             "artifacts": self.artifacts or (),
             "fresh": self.fresh,
         }
@@ -166,14 +166,14 @@ class JobOptions:
 
 def _limits(words: Sequence[str] | None) -> dict[str, float]:
     found: dict[str, float] = {}
-    for name, text in _pairs("--limit", words).items():
+    for name, text in pairs("--max", words).items():
         if name not in _FIELDS:
-            raise InvalidJob(f"--limit {name}: no such limit; use one of {', '.join(_FIELDS)}")
+            raise InvalidJob(f"--max {name}: no such limit; use one of {', '.join(_FIELDS)}")
         amount = _AMOUNT.fullmatch(text)
         sized = name in ("memory", "disk", "output")
         if amount is None or (amount[2] and not sized):
             example = "2G" if sized else "60"
-            raise InvalidJob(f"--limit {name}={text}: no amount; write it as {name}={example}")
+            raise InvalidJob(f"--max {name}={text}: no amount; write it as {name}={example}")
         value = float(amount[1]) * 1024 ** (" KMGT".index((amount[2] or " ").upper()))
         found[_FIELDS[name]] = int(value) if value.is_integer() or sized else value
     return found
@@ -186,7 +186,12 @@ def _demanded(words: Sequence[str] | None) -> list[str]:
     return sorted(set(words or ()))
 
 
-def _pairs(option: str, words: Sequence[str] | None) -> dict[str, str]:
+def pairs(option: str, words: Sequence[str] | None) -> dict[str, str]:
+    """``NAME=VALUE`` words of an option.
+
+    Raises:
+        InvalidJob: A word is no pair, or a name comes twice.
+    """
     pairs: dict[str, str] = {}
     for word in words or ():
         name, equals, value = word.partition("=")

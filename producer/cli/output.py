@@ -9,15 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from jobs.errors import JobError, PermanentError
+from producer.text import one_line
 
 FAILED, BAD_INPUT, OUR_SIDE, INTERRUPTED = 1, 2, 3, 130
-
-_ESCAPE = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours and cursor movements
-    r"|(?:\x1b[\]P^_X]|[\x9d\x90])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # titles, links
-    r"|\x1b[ -/]*[0-~]?"
-)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
@@ -25,21 +19,6 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     return Console(
         stderr=stderr, quiet=quiet, highlight=False, markup=False, emoji=False, soft_wrap=True
     )
-
-
-def clean(text: str) -> str:
-    """Text from a project that a terminal cannot mistake for commands.
-
-    Of a line that was drawn over with carriage returns, what was seen last is kept.
-    """
-    lines = _ESCAPE.sub("", text).replace("\r\n", "\n").split("\n")
-    seen = (line.rstrip("\r").rpartition("\r")[2] for line in lines)
-    return "\n".join(_CONTROL.sub("", line) for line in seen)
-
-
-def one_line(text: str) -> str:
-    """Clean text without line breaks."""
-    return " ".join(clean(text).split())
 
 
 def print_json(document: Any) -> None:
@@ -62,13 +41,3 @@ def report_error(
 def status_of(error: JobError) -> int:
     """The exit status of an error: the caller's mistake, or our side."""
     return BAD_INPUT if isinstance(error, PermanentError) else OUR_SIDE
-
-
-def seconds(value: float) -> str:
-    """A duration as people say it: ``0.4 s``, ``12.3 s``, ``2 min 05 s``."""
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"

@@ -17,8 +17,8 @@ from rich.text import Text
 
 from jobs.events import Event
 from jobs.result import JobResult, SandboxReport, StepResult, StrategyReport
-from producer.cli.output import clean, one_line, seconds
 from producer.cli.verdict import name_width, print_fact, sandbox_words, step_line, strategy_words
+from producer.text import clean, one_line, seconds
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _LIVE_LINES = 8

@@ -30,7 +30,7 @@ _NO_WORKER = "no worker has taken the job yet: does one run here? `revalid worke
 def run(project: Path, options: JobOptions, *, json: bool) -> int:
     """Validate a project; the exit status says its verdict."""
     settings = settings_for(project)
-    with _interruptible(), prepare(settings, project, **options.arguments()) as submission:
+    with interruptible(), prepare(settings, project, **options.arguments()) as submission:
         return _validate(settings, submission, json=json)
 
 
@@ -42,7 +42,7 @@ def replay(trajectory: Path, project: Path | None, options: JobOptions, *, json:
     if asks_host and project is not None and not settings.source_roots and project.is_dir():
         settings = settings.model_copy(update={"source_roots": (str(project.resolve()),)})
     arguments = options.arguments() | {"strategy": "trajectory", "steps": steps}
-    with _interruptible(), prepare(settings, project, **arguments) as submission:
+    with interruptible(), prepare(settings, project, **arguments) as submission:
         return _validate(settings, submission, json=json)
 
 
@@ -120,7 +120,7 @@ def _see_that_it_is_known(handle: JobHandle) -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP interrupt once, so that what follows may clean up; again, the
     process ends at once, and what it started ends by itself.
     """

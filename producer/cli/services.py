@@ -14,10 +14,11 @@ from rich.text import Text
 from jobs.errors import InvalidSettings
 from jobs.settings import Settings, load_settings
 from producer.broker import BrokerStatus, EmbeddedBroker
-from producer.cli.output import console, one_line, print_json
+from producer.cli.output import console, print_json
 from producer.client import Client
 from producer.embedded import absolute, attached, lent_stay, worker_environ
 from producer.metrics import LedgerCollector
+from producer.text import one_line
 
 _SECONDS = "1,2,5,10,20,30,60,120,300,600,900"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

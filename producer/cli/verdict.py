@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.result import JobResult, SandboxReport, StepResult, StrategyReport, Verdict
-from producer.cli.output import BAD_INPUT, FAILED, OUR_SIDE, clean, one_line, seconds
+from producer.cli.output import BAD_INPUT, FAILED, OUR_SIDE
+from producer.text import clean, one_line, seconds
 
 STATUS = {
     Verdict.PASSED: 0,

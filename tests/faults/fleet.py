@@ -133,6 +133,7 @@ class Fleet:
         home = home or self.directory / f"home-{number}"
         home.mkdir(parents=True, exist_ok=True)
         settings = {
+            "PATH": os.pathsep.join([str(self._unjailed()), os.environ.get("PATH", os.defpath)]),
             "REVALID_BROKER_URL": self.url,
             "REVALID_CONCURRENCY": "1",
             "REVALID_EMBEDDED": "true",
@@ -156,6 +157,16 @@ class Fleet:
         if wait:
             self.await_ready(worker)
         return worker
+
+    def _unjailed(self) -> Path:
+        """A directory whose bubblewrap does not work: commands shall leave marks that tests see."""
+        programs = self.directory / "programs"
+        programs.mkdir(exist_ok=True)
+        broken = programs / "bwrap"
+        if not broken.exists():
+            broken.write_text("#!/bin/sh\nexit 1\n")
+            broken.chmod(0o755)
+        return programs
 
     def await_ready(self, worker: Worker) -> None:
         """Wait until a worker's first round: it then takes jobs."""

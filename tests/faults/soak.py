@@ -26,6 +26,9 @@ from tests.faults.fleet import Broker, Fleet, Worker, eventually
 AHEAD = 64
 """Jobs that are queued or running at a time."""
 
+JOB_TIMEOUT_S = 5
+"""Celery's parent keeps the timer of a hard limit until it is due, also when the job is done."""
+
 KEPT_S = 60
 SAMPLES = 20
 LOST_S = 180.0
@@ -113,7 +116,14 @@ class Soak:
 
     def _submit(self) -> None:
         steps = [{"op": "exec", "command": "true"}]
-        handle = self._client.submit(None, steps=steps, sandbox="local", lane="batch", fresh=True)
+        handle = self._client.submit(
+            None,
+            steps=steps,
+            sandbox="local",
+            lane="batch",
+            limits={"job_timeout_s": JOB_TIMEOUT_S},
+            fresh=True,
+        )
         self._flying[handle.id] = handle, time.monotonic()
         self._submitted += 1
 

@@ -57,7 +57,7 @@ def test_cancel(fleet: Fleet, submit: Submit, short: Path, proved: Proved) -> No
     assert ended <= CANCELLED_S + KILL_GRACE_S
     proved(
         f"running: ended {at_once:.1f} s after; deaf to SIGTERM: {ended:.1f} s "
-        f"({KILL_GRACE_S:g} of them its grace); queued: at once, never ran"
+        f"(of at most {CANCELLED_S + KILL_GRACE_S:g}, with its grace); queued: at once, never ran"
     )
 
 

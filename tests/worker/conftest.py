@@ -11,10 +11,13 @@ from worker.local_sandbox import LocalSandbox
 
 @pytest_asyncio.fixture
 async def local(tmp_path: Path) -> AsyncIterator[LocalSandbox]:
-    """A sandbox with one protected directory, the only one below ``scratch``."""
+    """A sandbox with one protected directory, the only one below ``scratch``; no bubblewrap."""
     (tmp_path / "scratch").mkdir()
     made = LocalSandbox(
-        passthrough={"PASSED": "on"}, scratch=tmp_path / "scratch", protected=("vault/*",)
+        passthrough={"PASSED": "on"},
+        scratch=tmp_path / "scratch",
+        protected=("vault/*",),
+        jailed=False,
     )
     yield made
     await made.close()

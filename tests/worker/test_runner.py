@@ -14,8 +14,8 @@ from jobs.job import LimitName
 from jobs.result import Verdict
 from jobs.settings import load_settings
 from producer.submission import prepare
+from worker import bubblewrap
 from worker.engine import Engine
-from worker.local_sandbox import LocalSandbox
 from worker.runner import Run
 
 MakeRun = Callable[..., Run]
@@ -126,7 +126,7 @@ async def test_report_of_limits_names_those_that_are_set(make_run: MakeRun) -> N
 async def test_limit_that_is_demanded_in_vain_rejects_before_any_step(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LocalSandbox, "enforced", frozenset({LimitName.TIME}))
+    monkeypatch.setattr(bubblewrap, "works", lambda: False)
     run = make_run("true", limits={"demanded": ["time", "disk"]})
     with pytest.raises(PolicyRefused, match=r"limit disk: demanded, but the local sandbox"):
         await run.execute()

@@ -111,6 +111,15 @@ def until() -> Until:
     return wait
 
 
+def _without_bubblewrap(tmp_path: Path) -> Path:
+    """A directory for PATH where it fails: commands of these tests leave marks outside."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    (directory / "bwrap").write_text("#!/bin/sh\nexit 1\n")
+    (directory / "bwrap").chmod(0o755)
+    return directory
+
+
 @pytest.fixture
 def revalid(tmp_path: Path, until: Until) -> Iterator[Revalid]:
     """The command, with an empty home; nothing may be left running after the test."""
@@ -119,6 +128,7 @@ def revalid(tmp_path: Path, until: Until) -> Iterator[Revalid]:
         environ.pop(name, None)
     home = tmp_path / "home"
     environ |= {"REVALID_HOME": str(home), _MARK: uuid.uuid4().hex, "COLUMNS": "100"}
+    environ["PATH"] = f"{_without_bubblewrap(tmp_path)}{os.pathsep}{environ['PATH']}"
     made = Revalid(home, environ)
     yield made
     for process in made.started:

@@ -13,10 +13,10 @@ from jobs.job import LimitName
 from jobs.result import JobResult, SandboxReport, StepResult, StrategyReport, Verdict
 from jobs.steps import Exec, WriteFile
 from producer.cli import progress as progress_module
-from producer.cli.output import clean, one_line, seconds
 from producer.cli.progress import Progress
 from producer.cli.trajectory import read_trajectory
 from producer.cli.verdict import STATUS, print_verdict, step_line
+from producer.text import clean, one_line, seconds
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -1,0 +1,1 @@
+"""Batches: many projects submitted, followed, resumed, reported and compared as one object."""

@@ -1,0 +1,197 @@
+"""Where a batch's projects come from: directories, globs, tarballs, manifests and Git URLs."""
+
+import csv
+import glob
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from jobs.errors import InvalidJob, InvalidProject
+from jobs.job import describe
+from jobs.steps import Frozen, Text
+from producer.batch.entry import Entry
+
+GIT = re.compile(r"\A(?:(?:https?|ssh|git|file)://\S+|[\w.-]+@[\w.-]+:\S+)\Z")
+"""A Git URL; ``#branch`` at its end names what to check out."""
+_TARBALL = re.compile(r"\.(?:tar|tgz|tbz2|txz|tar\.(?:gz|bz2|xz))\Z")
+_MANIFESTS = ("package.json", "pyproject.toml", "setup.py", "requirements.txt")
+_PARTS = ("client", "server")
+
+
+class Line(Frozen):
+    """One line of a manifest; columns of a CSV file that are none of these are labels."""
+
+    project: str = Field(min_length=1)
+    name: str | None = Field(default=None, min_length=1)
+    strategy: str | None = None
+    commands: tuple[str, ...] = ()
+    image: str | None = None
+    sandbox: str | None = None
+    labels: dict[Text, Text] = Field(default_factory=dict)
+
+    def entry(self, base: Path) -> Entry:
+        """Paths are relative to the manifest's own directory."""
+        remote = GIT.match(self.project) is not None
+        origin = self.project if remote else str(base / self.project)
+        given = {
+            "strategy": self.strategy,
+            "commands": list(self.commands),
+            "image": self.image,
+            "sandbox": self.sandbox,
+        }
+        return Entry(
+            project=self.name or _name(origin),
+            origin=origin,
+            labels=self.labels,
+            options={name: value for name, value in given.items() if value},
+        )
+
+
+def find_entries(
+    sources: Sequence[str],
+    *,
+    only: Sequence[str] = (),
+    labels: dict[str, str] | None = None,
+    limit: int | None = None,
+    repeat: int = 1,
+) -> list[Entry]:
+    """The projects behind ``sources``, in their order, each with a name of its own.
+
+    Args:
+        only: Globs of names; by default all.
+        labels: Labels that a project must have.
+        limit: The first so many.
+        repeat: How often each is run.
+
+    Raises:
+        InvalidProject: A source is not there, or holds no project.
+        InvalidJob: A manifest's line is wrong.
+    """
+    found = [entry for source in sources for entry in _expand(source)]
+    wanted = labels or {}
+    kept = [
+        entry
+        for entry in _named(found)
+        if (not only or any(fnmatchcase(entry.project, pattern) for pattern in only))
+        and wanted.items() <= entry.labels.items()
+    ][:limit]
+    if not kept:
+        raise InvalidProject(
+            f"none of the {len(found)} projects is left: loosen --only, --only-label or --limit"
+        )
+    return [
+        entry.model_copy(update={"repeat": number})
+        for number in range(1, repeat + 1)
+        for entry in kept
+    ]
+
+
+def _expand(source: str) -> Iterator[Entry]:
+    if GIT.match(source):
+        yield Entry(project=_name(source), origin=source)
+        return
+    path = Path(source)
+    if not path.exists() and glob.has_magic(source):
+        matches = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - absolute ones too
+        if not matches:
+            raise InvalidProject(f"{source}: matches nothing; quote it so that the shell leaves it")
+        yield from (_local(Path(match)) for match in matches if _is_project(Path(match)))
+    elif path.suffix in (".jsonl", ".ndjson"):
+        yield from _json_lines(path)
+    elif path.suffix == ".csv":
+        yield from _csv_lines(path)
+    elif path.is_file() and _TARBALL.search(path.name):
+        yield _local(path)
+    elif path.is_dir():
+        if _has_manifest(path):
+            yield _local(path)
+            return
+        inner = [each for each in sorted(path.iterdir()) if _is_project(each)]
+        if not inner:
+            raise InvalidProject(f"{source}: holds no projects, neither directories nor tarballs")
+        yield from map(_local, inner)
+    else:
+        raise InvalidProject(
+            f"{source}: no directory, tarball, .jsonl or .csv manifest, glob or Git URL"
+        )
+
+
+def _is_project(path: Path) -> bool:
+    if path.name.startswith("."):
+        return False
+    return path.is_dir() or (path.is_file() and _TARBALL.search(path.name) is not None)
+
+
+def _has_manifest(path: Path) -> bool:
+    return any((path / part / name).is_file() for part in ("", *_PARTS) for name in _MANIFESTS)
+
+
+def _local(path: Path) -> Entry:
+    return Entry(project=_name(str(path)), origin=str(path.resolve()))
+
+
+def _name(origin: str) -> str:
+    last = re.split(r"[/:]", origin.partition("#")[0].rstrip("/"))[-1]
+    return _TARBALL.sub("", last).removesuffix(".git") or origin
+
+
+def _named(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Names made unique: the second ``app`` is ``app-2``."""
+    taken: dict[str, int] = {}
+    for entry in entries:
+        name, number = entry.project, taken.get(entry.project, 0) + 1
+        while number > 1 and f"{name}-{number}" in taken:
+            number += 1
+        taken[name] = number
+        unique = name if number == 1 else f"{name}-{number}"
+        taken.setdefault(unique, 1)
+        yield entry.model_copy(update={"project": unique})
+
+
+def _json_lines(path: Path) -> Iterator[Entry]:
+    for number, text in enumerate(_read(path).splitlines(), 1):
+        if text.strip():
+            try:
+                data = json.loads(text)
+            except ValueError as error:
+                raise InvalidJob(f"{path}:{number}: not JSON ({error})") from None
+            yield _line(path, number, data)
+
+
+def _csv_lines(path: Path) -> Iterator[Entry]:
+    rows = csv.DictReader(_read(path).splitlines(), strict=True)
+    fields = set(Line.model_fields) | {"command"}
+    try:
+        for number, row in enumerate(rows, 2):
+            if None in row or None in row.values():
+                raise InvalidJob(f"{path}:{number}: not as many columns as the header has")
+            data: dict[str, Any] = {
+                name: value for name, value in row.items() if name in fields and value
+            }
+            if command := data.pop("command", None):
+                data["commands"] = [command]
+            data["labels"] = {
+                name: value for name, value in row.items() if name not in fields and value
+            }
+            yield _line(path, number, data)
+    except csv.Error as error:
+        raise InvalidJob(f"{path}: not CSV ({error})") from None
+
+
+def _line(path: Path, number: int, data: Any) -> Entry:
+    try:
+        return Line.model_validate(data).entry(path.resolve().parent)
+    except ValidationError as error:
+        raise InvalidJob(f"{path}:{number}: {describe(error)}") from None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidProject(f"manifest {path}: {error}") from None

@@ -1,0 +1,166 @@
+"""Batches in Redis: what is to be submitted, and which job each project has become.
+
+A copy of the plan lies on disk too, so that a batch can be resumed where Redis lost its data.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from redis import Redis
+
+from jobs.errors import UnknownJob
+from producer.batch.entry import Entry
+
+BATCHES_KEY = "revalid:batches"
+_CHUNK = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a batch is to do.
+
+    Attributes:
+        options: Arguments of :func:`producer.submission.prepare` for every project.
+        fresh: Run also what has its verdict.
+    """
+
+    id: str
+    source: str
+    created_at: datetime
+    options: dict[str, Any]
+    fresh: bool
+    entries: list[Entry]
+
+
+class BatchStore:
+    """The batches of one broker.
+
+    Args:
+        directory: Where plans are kept on this machine.
+        ttl_s: Seconds that a batch is kept after it was last written.
+    """
+
+    def __init__(self, redis: Redis, directory: Path, *, ttl_s: int) -> None:
+        self._redis = redis
+        self._directory = directory
+        self._ttl_s = ttl_s
+
+    def create(self, plan: Plan) -> None:
+        """Keep a plan, on disk first."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        part = self._file(plan.id).with_suffix(".part")
+        part.write_text(
+            json.dumps({**_head(plan), "entries": [entry.model_dump() for entry in plan.entries]})
+        )
+        part.rename(self._file(plan.id))
+        self._write(plan)
+
+    def plan(self, batch_id: str) -> Plan:
+        """A batch's plan, from this machine's copy where Redis has none any more.
+
+        Raises:
+            UnknownJob: No batch has this id.
+        """
+        head = cast("dict[str, str]", self._redis.hgetall(_key(batch_id)))
+        if head:
+            texts = cast("list[str]", self._redis.lrange(_key(batch_id, "entries"), 0, -1))
+            return _plan(head, [Entry.model_validate_json(text) for text in texts])
+        try:
+            kept = json.loads(self._file(batch_id).read_text())
+        except (OSError, ValueError):
+            raise UnknownJob(
+                f"batch {batch_id}: no batch has this id; `revalid batch list` names them"
+            ) from None
+        plan = _plan(kept, [Entry.model_validate(entry) for entry in kept["entries"]])
+        self._write(plan)
+        return plan
+
+    def jobs(self, batch_id: str) -> dict[int, str]:
+        """Ids of the jobs that projects have become, by position."""
+        found = cast("dict[str, str]", self._redis.hgetall(_key(batch_id, "jobs")))
+        return {int(index): job_id for index, job_id in found.items()}
+
+    def errors(self, batch_id: str) -> dict[int, str]:
+        """Why projects could not be submitted, by position."""
+        found = cast("dict[str, str]", self._redis.hgetall(_key(batch_id, "errors")))
+        return {int(index): error for index, error in found.items()}
+
+    def submitted(self, batch_id: str, jobs: dict[int, str], errors: dict[int, str]) -> None:
+        """Note what submits have come to."""
+        pipe = self._redis.pipeline()
+        for name, other, found in (("jobs", "errors", jobs), ("errors", "jobs", errors)):
+            if found:
+                pipe.hset(_key(batch_id, name), mapping={str(i): text for i, text in found.items()})
+                pipe.hdel(_key(batch_id, other), *map(str, found))
+        self._touch(pipe, batch_id)
+        pipe.execute()
+
+    def rounds(self, batch_id: str) -> dict[int, int]:
+        """How often projects were run again on demand, by position."""
+        found = cast("dict[str, str]", self._redis.hgetall(_key(batch_id, "rounds")))
+        return {int(index): int(number) for index, number in found.items()}
+
+    def again(self, batch_id: str, positions: Iterable[int]) -> None:
+        """Have projects submitted once more."""
+        pipe = self._redis.pipeline()
+        for position in positions:
+            pipe.hincrby(_key(batch_id, "rounds"), str(position), 1)
+            pipe.hdel(_key(batch_id, "jobs"), str(position))
+            pipe.hdel(_key(batch_id, "errors"), str(position))
+        self._touch(pipe, batch_id)
+        pipe.execute()
+
+    def latest(self) -> Sequence[str]:
+        """Ids of the batches, the newest first."""
+        ids = cast("list[str]", self._redis.zrevrange(BATCHES_KEY, 0, -1))
+        gone = [batch_id for batch_id in ids if not self._redis.exists(_key(batch_id))]
+        if gone:
+            self._redis.zrem(BATCHES_KEY, *gone)
+        return [batch_id for batch_id in ids if batch_id not in gone]
+
+    def _write(self, plan: Plan) -> None:
+        pipe = self._redis.pipeline()
+        pipe.delete(_key(plan.id, "entries"))
+        for start in range(0, len(plan.entries), _CHUNK):
+            texts = [entry.model_dump_json() for entry in plan.entries[start : start + _CHUNK]]
+            pipe.rpush(_key(plan.id, "entries"), *texts)
+        pipe.hset(_key(plan.id), mapping=cast("dict[Any, Any]", _head(plan)))
+        pipe.zadd(BATCHES_KEY, {plan.id: plan.created_at.timestamp()})
+        self._touch(pipe, plan.id)
+        pipe.execute()
+
+    def _touch(self, pipe: Any, batch_id: str) -> None:
+        for name in ("", "entries", "jobs", "errors", "rounds"):
+            pipe.expire(_key(batch_id, name), self._ttl_s)
+
+    def _file(self, batch_id: str) -> Path:
+        return self._directory / f"{Path(batch_id).name}.json"
+
+
+def _key(batch_id: str, name: str = "") -> str:
+    return f"revalid:batch:{batch_id}{':' if name else ''}{name}"
+
+
+def _head(plan: Plan) -> dict[str, str]:
+    return {
+        "id": plan.id,
+        "source": plan.source,
+        "created_at": plan.created_at.isoformat(),
+        "options": json.dumps(plan.options),
+        "fresh": str(int(plan.fresh)),
+    }
+
+
+def _plan(head: dict[str, str], entries: list[Entry]) -> Plan:
+    return Plan(
+        id=head["id"],
+        source=head["source"],
+        created_at=datetime.fromisoformat(head["created_at"]).astimezone(UTC),
+        options=json.loads(head["options"]),
+        fresh=head["fresh"] == "1",
+        entries=entries,
+    )

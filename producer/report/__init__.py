@@ -1,0 +1,19 @@
+"""The reports of a batch: what it came to, what its failures have in common, in five formats."""
+
+from producer.report.build import build, compare
+from producer.report.formats import FORMATS, read, render, write
+from producer.report.model import BatchReport, Cause, Change, Comparison, Row
+
+__all__ = [
+    "FORMATS",
+    "BatchReport",
+    "Cause",
+    "Change",
+    "Comparison",
+    "Row",
+    "build",
+    "compare",
+    "read",
+    "render",
+    "write",
+]

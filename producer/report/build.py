@@ -1,0 +1,73 @@
+"""Makes the report of a batch from its rows, and compares it with an earlier one."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from jobs.result import Verdict
+from producer.report.causes import find_causes
+from producer.report.model import BatchReport, Change, Comparison, Row, count, verdicts
+
+
+def build(
+    *,
+    id: str,
+    name: str,
+    created_at: datetime,
+    finished_at: datetime | None,
+    rows: Sequence[Row],
+    previous: BatchReport | None = None,
+) -> BatchReport:
+    """The report of a batch.
+
+    Args:
+        rows: In the order in which they shall be shown.
+        previous: An earlier batch to compare with.
+    """
+    report = BatchReport(
+        id=id,
+        name=name,
+        created_at=created_at,
+        finished_at=finished_at,
+        counts=count(rows),
+        jobs=tuple(rows),
+        causes=find_causes(rows),
+        flaky=tuple(name for name, seen in verdicts(rows).items() if len(set(seen)) > 1),
+    )
+    if previous is None:
+        return report
+    return report.model_copy(update={"comparison": compare(report, previous)})
+
+
+def compare(current: BatchReport, previous: BatchReport) -> Comparison:
+    """What became of each project since an earlier batch; projects are told by their names."""
+    now, was = verdicts(current.jobs), verdicts(previous.jobs)
+    unsteady = {*current.flaky, *previous.flaky}
+    changes: dict[str, list[Change]] = {}
+    unchanged = 0
+    for project in dict.fromkeys((*now, *was)):
+        change = Change(project=project, was=_worst(was, project), now=_worst(now, project))
+        if (kind := _kind(change, flaky=project in unsteady)) is None:
+            unchanged += 1
+        else:
+            changes.setdefault(kind, []).append(change)
+    lists = {kind: tuple(found) for kind, found in changes.items()}
+    return Comparison.model_validate({"previous": previous.id, "unchanged": unchanged, **lists})
+
+
+def _kind(change: Change, *, flaky: bool) -> str | None:
+    if change.was is None:
+        return "new"
+    if change.now is None:
+        return "missing"
+    if flaky:
+        return "flaky"
+    passed, passes = (verdict is Verdict.PASSED for verdict in (change.was, change.now))
+    if passed == passes:
+        return None
+    return "regressed" if passed else "fixed"
+
+
+def _worst(seen: dict[str, list[Verdict]], project: str) -> Verdict | None:
+    """The first verdict that is not passed, else passed; None where there is none."""
+    mine = seen.get(project)
+    return next((v for v in mine if v is not Verdict.PASSED), mine[0]) if mine else None

@@ -1,0 +1,92 @@
+"""Writes a batch's report to a file, and reads one back."""
+
+import json
+import secrets
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from jobs.errors import InvalidJob
+from jobs.job import describe
+from producer.report.junit import to_junit
+from producer.report.markdown import to_markdown
+from producer.report.model import BatchReport
+from producer.report.table import to_csv
+
+FORMATS = ("junit", "html", "json", "csv", "markdown")
+
+
+def write(report: BatchReport, format: str, path: Path) -> None:
+    """Write a report; a reader sees the old file or the new one, never a part.
+
+    Args:
+        format: One of :data:`FORMATS`.
+
+    Raises:
+        InvalidJob: The format is unknown, or the file cannot be written.
+    """
+    data = render(report, format).encode(errors="replace")
+    try:
+        # What is no file, such as /dev/stdout, must not be replaced by one.
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+        else:
+            _replace(path, data)
+    except OSError as error:
+        raise InvalidJob(f"cannot write the report {path}: {error.strerror or error}") from None
+
+
+def render(report: BatchReport, format: str) -> str:
+    """The text of a report.
+
+    Raises:
+        InvalidJob: The format is unknown.
+    """
+    match format:
+        case "json":
+            return report.model_dump_json(indent=1) + "\n"
+        case "junit":
+            return to_junit(report)
+        case "csv":
+            return to_csv(report)
+        case "markdown":
+            return to_markdown(report)
+        case "html":
+            # Jinja2 is needed here alone, and takes its time to import.
+            from producer.report.page import to_html
+
+            return to_html(report)
+        case _:
+            known = ", ".join(FORMATS)
+            raise InvalidJob(f"no report format {format!r}: choose one of {known}")
+
+
+def read(path: Path) -> BatchReport:
+    """A report that was written as JSON earlier.
+
+    Raises:
+        InvalidJob: The file cannot be read, is no report, or is one of another version.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InvalidJob(f"cannot read the report {path}: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        raise InvalidJob(f"{path} is no JSON: give a report written as json") from None
+    if not isinstance(document, dict) or not document.keys() >= {"schema_version", "counts"}:
+        raise InvalidJob(f"{path} is no report of a batch: give one written as json")
+    if (version := document["schema_version"]) != 1:
+        raise InvalidJob(f"{path} is a report of version {version!r}: this revalid reads 1")
+    try:
+        return BatchReport.model_validate(document)
+    except ValidationError as error:
+        raise InvalidJob(f"{path} is no report of a batch: {describe(error)[:500]}") from None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,35 @@
+"""Text that a project or a worker wrote, made harmless, and durations in words."""
+
+import re
+
+_ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours and cursor movements
+    r"|(?:\x1b[\]P^_X]|[\x9d\x90])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # titles, links
+    r"|\x1b[ -/]*[0-~]?"
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def clean(text: str) -> str:
+    """Text from a project that a terminal cannot mistake for commands.
+
+    Of a line that was drawn over with carriage returns, what was seen last is kept.
+    """
+    lines = _ESCAPE.sub("", text).replace("\r\n", "\n").split("\n")
+    seen = (line.rstrip("\r").rpartition("\r")[2] for line in lines)
+    return "\n".join(_CONTROL.sub("", line) for line in seen)
+
+
+def one_line(text: str) -> str:
+    """Clean text without line breaks."""
+    return " ".join(clean(text).split())
+
+
+def seconds(value: float) -> str:
+    """A duration as people say it: ``0.4 s``, ``12.3 s``, ``2 min 05 s``."""
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"

@@ -1,0 +1,102 @@
+"""The wrapper under the shells that images have, as process 1 of a namespace of its own."""
+
+import secrets
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobs.job import LimitName
+from tests.contract.checks import whole
+from worker import bubblewrap
+from worker.exec_report import NONCE, parse_report, wrapped
+from worker.limits import CommandLimits
+from worker.sandbox import ExecResult
+
+Wrapper = Callable[..., ExecResult]
+
+SMALL = CommandLimits(memory_bytes=64 * 2**20, processes=40, disk_bytes=2**20, cpu_s=1)
+
+
+@pytest.fixture(params=["dash", "bash", "busybox sh"])
+def wrapper(request: pytest.FixtureRequest, tmp_path: Path) -> Wrapper:
+    """Runs a command under a shell, in a root directory of its own."""
+    shell = request.param.split()
+    if not bubblewrap.works() or shutil.which(shell[0]) is None:
+        pytest.skip(f"NO {request.param} in bubblewrap: install both")
+    root = tmp_path / "root"
+    root.mkdir()
+    system = [("--ro-bind", f"/{name}", f"/{name}") for name in ("usr", "bin", "lib", "sbin")]
+    if Path("/lib64").exists():
+        system.append(("--ro-bind", "/lib64", "/lib64"))
+    jail = [
+        *("bwrap", "--die-with-parent", "--unshare-pid", "--as-pid-1", "--bind", str(root), "/"),
+        *(word for bind in system for word in bind),
+        *("--proc", "/proc", "--dev", "/dev"),
+    ]
+
+    def run(
+        command: str, timeout_s: float = 20, limits: CommandLimits = SMALL, keep: int = 1_000
+    ) -> ExecResult:
+        nonce = secrets.token_hex(8)
+        _, *arguments = wrapped(command, timeout_s, keep, limits, "key")
+        done = subprocess.run(
+            [*jail, "--setenv", NONCE, nonce, "--", *shell, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        assert [path.name for path in (root / ".revalid").iterdir()] == ["report"]
+        return parse_report((root / ".revalid" / "report").read_text(), nonce)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [("exit 3", 3), ("kill -INT $$", 130), ("kill -9 -1; :", 137)]
+)
+def test_exit_code(wrapper: Wrapper, command: str, code: int) -> None:
+    result = wrapper(f"echo out; echo err >&2; sleep 0.2; {command}")
+    assert (result.exit_code, result.timed_out, result.killed_by) == (code, False, None)
+    assert (whole(result.stdout), whole(result.stderr)) == (b"out\n", b"err\n")
+
+
+def test_time_limit(wrapper: Wrapper) -> None:
+    result = wrapper("trap 'echo cleaned; exit 4' TERM; echo up; while :; do sleep 0.05; done", 1)
+    assert (result.exit_code, result.timed_out) == (4, True)
+    assert whole(result.stdout) == b"up\ncleaned\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "limit", "code"),
+    [
+        ("n=0; while [ $n -lt 160 ]; do sleep 30 & n=$((n + 1)); done; wait", "processes", 137),
+        ("x=$(head -c 250000000 /dev/zero | tr '\\0' x); sleep 30; : $x", "memory", 137),
+        (
+            "for n in 1 2 3 4; do head -c 900000 /dev/zero >/f$n; sleep 1; done; sleep 30",
+            "disk",
+            137,
+        ),
+        ("head -c 4000000 /dev/zero >/file", "disk", 153),
+        ("while :; do :; done", "cpu", 152),
+    ],
+)
+def test_other_limits(wrapper: Wrapper, command: str, limit: str, code: int) -> None:
+    result = wrapper(f"echo before; {command}", limits=SMALL if limit != "memory" else BIG_CPU)
+    assert (result.killed_by, result.exit_code) == (LimitName(limit), code)
+    assert whole(result.stdout) == b"before\n"
+
+
+BIG_CPU = CommandLimits(memory_bytes=64 * 2**20)
+
+
+def test_flood_of_many_parts(wrapper: Wrapper) -> None:
+    result = wrapper("seq 1 30000000; echo end", limits=CommandLimits(), keep=100)
+    assert result.stdout.size == 258_888_897 + 4
+    assert result.stdout.head.startswith(b"1\n2\n3\n")
+    assert result.stdout.tail.endswith(b"29999999\n30000000\nend\n")
+    assert len(result.stdout.head + result.stdout.tail) == 100
