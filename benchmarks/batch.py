@@ -109,13 +109,15 @@ def await_(holds: Callable[[], bool], within_s: float = 1_800) -> None:
         time.sleep(0.1)
 
 
-def revalid(*words: str, environ: dict[str, str]) -> "subprocess.Popen[str]":
+def revalid(
+    *words: str, environ: dict[str, str], stdout: int = subprocess.DEVNULL
+) -> "subprocess.Popen[str]":
     """A command of the producer's."""
     program = Path(sys.executable).with_name("revalid")
     return subprocess.Popen(
         [str(program), *words],
         env=environ,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.DEVNULL,
         text=True,
     )
@@ -182,7 +184,7 @@ def go(
         batch = _only_batch(environ)
         report, page = root / "report.json", root / "report.html"
         second = revalid(
-            *("batch", "resume", batch, "--json"),
+            *("batch", "resume", batch),
             *("--report", f"json={report}", "--report", f"html={page}"),
             environ=environ,
         )
@@ -203,7 +205,8 @@ def go(
 
 
 def _only_batch(environ: dict[str, str]) -> str:
-    out, _ = revalid("batch", "list", "--json", environ=environ).communicate()
+    listing = revalid("batch", "list", "--json", environ=environ, stdout=subprocess.PIPE)
+    out, _ = listing.communicate()
     (batch,) = json.loads(out)
     return str(batch["id"])
 

@@ -134,8 +134,8 @@ class JobOptions:
     env: Sequence[str] | None = None
     secrets: Sequence[str] | None = None
     labels: Sequence[str] | None = None
-    artifacts: Sequence[str] | None = None
     fresh: bool = False
+    artifacts: Sequence[str] | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of :func:`producer.submission.prepare`.
