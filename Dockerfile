@@ -14,7 +14,8 @@ ENV PATH=/opt/revalid/bin:$PATH \
     DO_NOT_TRACK=1
 # A new volume takes its owner from the directory that it covers.
 RUN useradd --uid 10001 --home-dir "$REVALID_HOME" --create-home revalid \
- && install -d -o revalid -g revalid "$REVALID_HOME/artifacts" "$REVALID_HOME/blobs"
+ && install -d -o revalid -g revalid "$REVALID_HOME/artifacts" "$REVALID_HOME/blobs" \
+    "$REVALID_HOME/flower"
 USER revalid
 WORKDIR /var/lib/revalid
 ENTRYPOINT ["tini", "--"]

@@ -44,6 +44,10 @@ lint: .venv/installed
 bench: .venv/installed ## print the ratios of benchmarks/, measured in one run
 	$(BIN)/python -m benchmarks
 
+.PHONY: docs
+docs: .venv/installed ## build the documentation into site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 .PHONY: up
 up: ## start Redis, engine, Flower and WORKERS=n workers with Docker Compose
 	docker compose up --detach --build --wait --scale worker=$(WORKERS)

@@ -1,16 +1,19 @@
 """``worker``, ``flower``, ``metrics`` and ``broker``: processes that live longer than a job."""
 
+import hashlib
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from prometheus_client import CollectorRegistry, start_http_server
 from rich.text import Text
 
+from jobs.connection import redact
 from jobs.errors import InvalidSettings
 from jobs.settings import Settings, load_settings
 from producer.broker import BrokerStatus, EmbeddedBroker
@@ -44,7 +47,12 @@ def flower() -> int:
             "FLOWER_READ_ONLY": "true",
             "FLOWER_ENABLE_EVENTS": "false",  # a command to workers, which send events anyway
             "FLOWER_MAX_TASKS": "10000",
-            "FLOWER_TASKS_COLUMNS": "name,uuid,kwargs,state,result,received,runtime,worker",
+            "FLOWER_PERSISTENT": "true",
+            "FLOWER_DB": str(_flower_state(reached)),
+            "FLOWER_STATE_SAVE_INTERVAL": "60000",
+            "FLOWER_PURGE_OFFLINE_WORKERS": "86400",  # else every one that ever was is shown
+            "FLOWER_NATURAL_TIME": "true",
+            "FLOWER_TASKS_COLUMNS": "name,kwargs,state,received,runtime,worker,uuid,result",
             "FLOWER_TASK_RUNTIME_METRIC_BUCKETS": _SECONDS,
         }
         address = "127.0.0.1"
@@ -58,7 +66,8 @@ def flower() -> int:
         console().print(f"Flower, read only, on http://{shown}:{port}; Ctrl-C ends it")
         sys.stdout.flush()
         options = [f"--address={address}", f"--port={port}"]
-        return _foreground(["celery", "-A", "worker.watching", "flower", *options], environ)
+        command = ["celery", "-A", "worker.watching", "flower", *options]
+        return _foreground(command, environ, umask=0o077)
 
 
 def metrics() -> int:
@@ -134,6 +143,20 @@ def _reached(settings: Settings) -> Iterator[tuple[Settings, Client]]:
         yield reached, client
 
 
+def _flower_state(settings: Settings) -> Path:
+    """Where Flower keeps what it saw of this broker; a pickle, which nobody else may touch."""
+    directory = settings.home / "flower"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o700)
+    except OSError as error:
+        raise InvalidSettings(
+            f"REVALID_HOME {settings.home}: {error.strerror}; name a directory that is yours"
+        ) from None
+    broker = redact(settings.broker_url or "")
+    return directory / hashlib.sha256(broker.encode()).hexdigest()[:12]
+
+
 def _free_port(address: str, port: int) -> int:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -147,7 +170,11 @@ def _free_port(address: str, port: int) -> int:
 
 
 def _foreground(
-    module: Sequence[str], environ: Mapping[str, str], *, pass_fds: tuple[int, ...] = ()
+    module: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    pass_fds: tuple[int, ...] = (),
+    umask: int = -1,
 ) -> int:
     """Run ``python -m module`` until it ends; what signals us goes on to it.
 
@@ -169,6 +196,7 @@ def _foreground(
             cwd="/",
             start_new_session=True,
             pass_fds=pass_fds,
+            umask=umask,
         )
         status = process.wait()
     finally:

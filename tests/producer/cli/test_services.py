@@ -4,6 +4,8 @@ import json
 import re
 import signal
 import socket
+import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,11 @@ def code_of(url: str, auth: tuple[str, str] | None = None) -> int | None:
         return httpx.get(url, auth=auth, timeout=10, trust_env=False).status_code
     except httpx.TransportError:
         return None
+
+
+def page_of(url: str) -> str:
+    """A page's words."""
+    return httpx.get(url, timeout=10, trust_env=False).text
 
 
 @pytest.fixture
@@ -103,6 +110,37 @@ def test_flower_asks_for_the_password_which_no_argument_list_shows(
     assert not any("hunter2" in word for found in revalid.left() for word in found.cmdline())
     flower.send_signal(signal.SIGINT)
     flower.communicate(timeout=60)
+
+
+def test_flower_knows_after_a_restart_what_it_saw_and_keeps_it_to_itself(
+    revalid: Revalid, until: Until, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "file").touch()
+
+    def start() -> tuple["subprocess.Popen[str]", str]:
+        flower = revalid.start("flower", REVALID_FLOWER_PORT="0")
+        assert flower.stdout is not None
+        (port,) = re.findall(r":(\d+);", flower.stdout.readline())
+        until(lambda: code_of(f"http://127.0.0.1:{port}") == 200)
+        return flower, f"http://127.0.0.1:{port}"
+
+    first, url = start()
+    revalid.start("worker", "--concurrency", "1", REVALID_SANDBOX="local")
+    until(lambda: "revalid-" in page_of(f"{url}/workers"))  # it hears events
+    ran = revalid("run", project, "--command", "true", "--json", REVALID_SANDBOX="local")
+    job_id = ran.json["id"]
+    until(lambda: "SUCCESS" in page_of(f"{url}/task/{job_id}"))
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=60)
+    second, url = start()
+    assert "SUCCESS" in page_of(f"{url}/task/{job_id}")
+    second.send_signal(signal.SIGTERM)
+    second.communicate(timeout=60)
+    directory = revalid.home / "flower"
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in directory.iterdir()} == {0o600}
 
 
 def test_a_port_that_is_taken_is_named(revalid: Revalid, port: int) -> None:
