@@ -1,20 +1,25 @@
 """Who takes a batch's jobs: the workers of the user's own broker, or one started for the batch."""
 
+import os
+from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 from uuid import uuid4
 
 from jobs.errors import JobError, WorkerUnavailable
+from jobs.fingerprint import fingerprint
 from jobs.job import parse_job
 from jobs.queue import queue_name
-from jobs.record import State
+from jobs.record import State, job_key
 from jobs.settings import Settings
 from producer.client import Client
 from producer.embedded import OwnWorker, forget_queues
 from producer.submission import Submission
 
 RESTARTS = 5
+MAX_SLOTS = 64
+"""What ``REVALID_CONCURRENCY`` may be at most."""
 
 
 class BatchCrew:
@@ -30,18 +35,37 @@ class BatchCrew:
         self._client = client
         self._settings = settings
         self._own: OwnWorker | None = None
+        self._name: str | None = None
+        self._sent: list[str] = []
         self._left = RESTARTS
         if concurrency is not None:
             self._settings = settings.model_copy(update={"concurrency": concurrency})
-        if settings.embedded:
-            self._start()
+
+    def start(self, jobs: Iterable[str]) -> None:
+        """See that somebody takes jobs, and first those that an earlier process left behind.
+
+        Raises:
+            WorkerUnavailable: No worker could be started.
+        """
+        if not self._settings.embedded:
+            return
+        own = self._settings.model_copy(update={"instance": uuid4().hex, "grace_s": 1.0})
+        # From here on send() uses the new name: what came before it is in `_sent`.
+        self._name = fingerprint(own, os.environ)
+        self._adopt(dict.fromkeys([*jobs, *self._sent]), self._name)
+        self._own = OwnWorker(own)
+        self._own.wait(self._client)
 
     def send(self, submission: Submission) -> str:
         """Submit a job to these workers; its id."""
-        worker = self._own.name if self._own is not None else None
-        return self._client.send(submission, worker=worker).id
+        while True:
+            name = self._name
+            job_id = self._client.send(submission, worker=name).id
+            self._sent.append(job_id)
+            if name == self._name:  # else its worker died meanwhile
+                return job_id
 
-    def check(self, jobs: list[str]) -> None:
+    def check(self, jobs: Iterable[str]) -> None:
         """See that somebody takes ``jobs``.
 
         Raises:
@@ -56,24 +80,18 @@ class BatchCrew:
             if self._left < 0:
                 raise
             self._own.stop(hurried=True)
-            self._start()
-            self.adopt(jobs)
+            dead = self._own.name
+            self.start(jobs)
+            forget_queues(self._client, dead)
 
-    def adopt(self, jobs: list[str]) -> None:
-        """Have jobs that a worker left behind taken by this one."""
-        if self._own is None:
-            return
+    def _adopt(self, ids: Iterable[str], worker: str) -> None:
         with self._client.errors():
-            for job_id in jobs:
-                record = self._client.ledger.record(job_id)
-                if record.state is not State.DONE:
-                    job = parse_job(record.job)
-                    self._client.ledger.submit(job, queue_name(job.lane, self._own.name))
-
-    def _start(self) -> None:
-        own = self._settings.model_copy(update={"instance": uuid4().hex, "grace_s": 1.0})
-        self._own = OwnWorker(own)
-        self._own.wait(self._client)
+            for job_id in ids:
+                found = self._client.redis.hmget(job_key(job_id), ["state", "job"])
+                state, text = cast("list[str | None]", found)
+                if state in (State.QUEUED, State.RUNNING):
+                    job = parse_job(text)
+                    self._client.ledger.submit(job, queue_name(job.lane, worker))
 
     def __enter__(self) -> Self:
         return self

@@ -4,15 +4,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from threading import Event
+from typing import Any
 
-from jobs.errors import BrokerUnavailable, PermanentError, QueueFull
-from jobs.record import State, job_key
+from jobs.errors import BrokerUnavailable, PermanentError, QueueFull, ResultTimeout, UnknownJob
+from jobs.record import State
 from jobs.result import Verdict
-from producer.batch.checkout import checkout
+from producer.batch.checkout import Stopped, checkout
+from producer.batch.records import fields
 from producer.batch.sources import GIT
 from producer.batch.store import BatchStore, Plan
 from producer.client import Client
@@ -20,8 +22,10 @@ from producer.submission import Submission, prepare
 
 PACKERS = 4
 POLL_S = 0.3
-_CHUNK = 500
+_IDLE = 10
+"""A look is followed by a pause of so many times the processor time that it took."""
 _PATIENCE_S = 600.0
+_RETRY_S = 1.0
 
 Send = Callable[[Submission], str]
 """Submits a prepared job; its id."""
@@ -53,7 +57,8 @@ class Drive:
     """One process's work on one batch.
 
     Args:
-        send: How jobs are submitted.
+        send: How jobs are submitted; None where another process does that: nothing is submitted
+            and nothing written then, and what the other one has written is read at each look.
         concurrency: Projects that may be under way at a time; None for any number.
         fail_fast: Submit nothing more once a project did not pass, and cancel the others.
     """
@@ -64,7 +69,7 @@ class Drive:
         store: BatchStore,
         plan: Plan,
         *,
-        send: Send,
+        send: Send | None,
         concurrency: int | None = None,
         fail_fast: bool = False,
     ) -> None:
@@ -74,12 +79,19 @@ class Drive:
         self._send = send
         self._concurrency = concurrency
         self._fail_fast = fail_fast
-        self._stopped = False
+        self._stop = Event()
+        self._cancelled = False
+        self.jobs: dict[int, str] = {}
+        self.errors: dict[int, str] = {}
+        self._ended: dict[int, tuple[str, str]] = {}
+        self._open: dict[int, str] = {}
         with client.errors():
-            self.jobs = store.jobs(plan.id)
-            self.errors = store.errors(plan.id)
             self._rounds = store.rounds(plan.id)
-        self._open = {i: job_id for i, job_id in self.jobs.items() if i not in self.errors}
+        self._read()
+        if send is not None:  # a project whose record is gone is submitted again
+            known = self.states()
+            self.jobs = {at: job_id for at, job_id in self.jobs.items() if job_id in known}
+            self._open = {at: job_id for at, job_id in self._open.items() if job_id in known}
 
     def run(self, look: Callable[[Progress], None], check: Callable[[], None]) -> Progress:
         """Submit what is not submitted yet, and return when all jobs are done.
@@ -93,32 +105,39 @@ class Drive:
         """
         progress = Progress(len(self._plan.entries))
         waiting = (i for i in range(progress.total) if i not in self.jobs and i not in self.errors)
+        due = 0.0
         with ThreadPoolExecutor(PACKERS, thread_name_prefix="pack") as pool:
-            packing: dict[Future[str], int] = {}
+            packing: dict[Future[str | None], int] = {}
             try:
                 while True:
                     self._top_up(pool, packing, waiting)
                     self._collect(packing)
-                    self._look_at_jobs(progress)
-                    progress.submitted, progress.refused = len(self.jobs), len(self.errors)
-                    look(progress)
-                    if not packing and not self._open:
-                        return progress
-                    check()
-                    wait(packing, timeout=POLL_S, return_when=FIRST_COMPLETED)
-                    if not packing:
-                        time.sleep(POLL_S)
+                    if time.monotonic() >= due:
+                        before = time.thread_time()
+                        self._look(progress)
+                        look(progress)
+                        if not packing and self._is_over():
+                            return progress
+                        check()
+                        cost = time.thread_time() - before
+                        due = time.monotonic() + max(POLL_S, _IDLE * cost)
+                    left = max(0.0, due - time.monotonic())
+                    if packing:
+                        wait(packing, timeout=left, return_when=FIRST_COMPLETED)
+                    else:
+                        time.sleep(left)
             finally:
-                self._stopped = True
+                self._stop.set()
                 for future in packing:
                     future.cancel()
+                wait(packing)
+                with suppress(Exception):  # what is under way says more
+                    self._collect(packing)
 
     def cancel(self) -> int:
         """Cancel every job that is not done; how many."""
         pending = [job_id for job_id, state in self.states().items() if state is not State.DONE]
-        with self._client.errors():
-            for job_id in pending:
-                self._client.ledger.cancel(job_id)
+        self._cancel(pending)
         return len(pending)
 
     def pending(self) -> list[str]:
@@ -127,45 +146,96 @@ class Drive:
 
     def states(self) -> dict[str, State]:
         """The state of each job that the ledger still knows."""
-        found = _fields(self._client, sorted(set(self.jobs.values())), "state")
+        found = fields(self._client, self.jobs.values(), "state")
         return {job_id: State(state) for job_id, (state,) in found.items() if state}
 
+    def _read(self) -> None:
+        with self._client.errors():
+            self.jobs = self._store.jobs(self._plan.id)
+            self.errors = self._store.errors(self._plan.id)
+        # A project that is run again has a job of another id.
+        self._ended = {
+            at: ended for at, ended in self._ended.items() if self.jobs.get(at) == ended[0]
+        }
+        self._open = {
+            at: job_id
+            for at, job_id in self.jobs.items()
+            if at not in self.errors and at not in self._ended
+        }
+
+    def _is_over(self) -> bool:
+        if self._open:
+            return False
+        return self._cancelled or len({*self.jobs, *self.errors}) >= len(self._plan.entries)
+
+    def _end_early(self) -> None:
+        self._cancelled = True
+        self._stop.set()
+        if self._send is not None:
+            self.cancel()
+
+    def _cancel(self, ids: list[str]) -> None:
+        with self._client.errors():
+            for job_id in ids:
+                with suppress(UnknownJob):
+                    self._client.ledger.cancel(job_id)
+
     def _top_up(
-        self, pool: ThreadPoolExecutor, packing: dict[Future[str], int], waiting: Iterator[int]
+        self,
+        pool: ThreadPoolExecutor,
+        packing: dict[Future[str | None], int],
+        waiting: Iterator[int],
     ) -> None:
+        if self._send is None:
+            return
         room = PACKERS * 2 - len(packing)
         if self._concurrency is not None:
             room = min(room, self._concurrency - len(self._open) - len(packing))
-        while room > 0 and not self._stopped and (at := next(waiting, None)) is not None:
-            packing[pool.submit(self._submit, at)] = at
+        while room > 0 and not self._stop.is_set() and (at := next(waiting, None)) is not None:
+            packing[pool.submit(self._submit, self._send, at)] = at
             room -= 1
 
-    def _collect(self, packing: dict[Future[str], int]) -> None:
+    def _collect(self, packing: dict[Future[str | None], int]) -> None:
         jobs: dict[int, str] = {}
         errors: dict[int, str] = {}
+        failure: Exception | None = None
         for future in [future for future in packing if future.done()]:
             at = packing.pop(future)
+            if future.cancelled():
+                continue
             try:
-                jobs[at] = future.result()
+                if (job_id := future.result()) is not None:
+                    jobs[at] = job_id
             except PermanentError as error:
                 errors[at] = str(error)
+            except Exception as error:  # raised when what the others came to is noted
+                failure = failure or error
         if jobs or errors:
             with self._client.errors():
                 self._store.submitted(self._plan.id, jobs, errors)
             self.jobs |= jobs
             self.errors |= errors
             self._open |= jobs
+            if self._cancelled:
+                self._cancel(list(jobs.values()))
+        if failure is not None:
+            raise failure
 
-    def _submit(self, at: int) -> str:
+    def _submit(self, send: Send, at: int) -> str | None:
+        """The job's id; None where it was stopped before anything was stored."""
         deadline = time.monotonic() + _PATIENCE_S
-        with self._prepared(at) as submission:
-            while True:
-                try:
-                    return self._send(submission)
-                except (QueueFull, BrokerUnavailable):  # others' jobs make room in time
-                    if self._stopped or time.monotonic() > deadline:
-                        raise
-                    time.sleep(1)
+        try:
+            with self._prepared(at) as submission:
+                while not self._stop.is_set():
+                    try:
+                        return send(submission)
+                    except (QueueFull, BrokerUnavailable, ResultTimeout):  # it passes in time
+                        if time.monotonic() > deadline:
+                            raise
+                        self._stop.wait(_RETRY_S)
+        except Stopped:
+            pass
+        return None
 
     @contextmanager
     def _prepared(self, at: int) -> Iterator[Submission]:
@@ -177,7 +247,7 @@ class Drive:
             options["nonce"] = f"{plan.id}.{entry.repeat}.{again}"
         if GIT.match(entry.origin):
             with (
-                checkout(entry.origin) as path,
+                checkout(entry.origin, self._stop) as path,
                 prepare(self._client.settings, path, **options) as made,
             ):
                 yield made
@@ -186,9 +256,24 @@ class Drive:
             with prepare(self._client.settings, path, **options) as made:
                 yield made
 
+    def _look(self, progress: Progress) -> None:
+        if self._send is None:
+            self._read()
+        if not self._cancelled:
+            with self._client.errors():
+                cancelled = self._store.is_cancelled(self._plan.id)
+            if cancelled:
+                self._end_early()
+        self._look_at_jobs(progress)
+        progress.verdicts = Counter(verdict for _, verdict in self._ended.values())
+        progress.submitted, progress.refused = len(self.jobs), len(self.errors)
+        failed = any(verdict is not Verdict.PASSED for _, verdict in progress.ended)
+        if self._fail_fast and failed and not self._cancelled:
+            self._end_early()
+
     def _look_at_jobs(self, progress: Progress) -> None:
         progress.ended.clear()
-        found = _fields(self._client, sorted(set(self._open.values())), "state", "verdict")
+        found = fields(self._client, self._open.values(), "state", "verdict")
         progress.running = 0
         for at, job_id in list(self._open.items()):
             state, verdict = found.get(job_id, (None, None))
@@ -199,22 +284,5 @@ class Drive:
                 self.errors[at] = f"job {job_id}: its record is gone; `batch resume` runs it again"
             elif state == State.DONE and verdict is not None:
                 del self._open[at]
-                progress.verdicts[verdict] += 1
+                self._ended[at] = (job_id, verdict)
                 progress.ended.append((at, Verdict(verdict)))
-                if self._fail_fast and verdict != Verdict.PASSED and not self._stopped:
-                    self._stopped = True
-                    self.cancel()
-
-
-def _fields(client: Client, ids: list[str], *names: str) -> dict[str, list[str | None]]:
-    """Fields of jobs' records, of those that are still there."""
-    found: dict[str, list[str | None]] = {}
-    for start in range(0, len(ids), _CHUNK):
-        chunk = ids[start : start + _CHUNK]
-        with client.errors():
-            pipe = client.redis.pipeline(transaction=False)
-            for job_id in chunk:
-                pipe.hmget(job_key(job_id), list(names))
-            rows = cast("list[list[str | None]]", pipe.execute())
-        found |= {job_id: row for job_id, row in zip(chunk, rows, strict=True) if row[0]}
-    return found

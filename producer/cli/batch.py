@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from rich.text import Text
 
-from jobs.errors import InvalidJob, JobError, PermanentError
+from jobs.errors import InvalidJob, JobError
 from jobs.job import Lane
 from jobs.record import State
 from jobs.result import Verdict
@@ -153,7 +152,8 @@ def cancel(batch_id: str, *, json: bool) -> int:
     with _opened() as (client, store):
         with client.errors():
             plan = store.plan(batch_id)
-        number = Drive(client, store, plan, send=_nobody).cancel()
+            store.cancel(plan.id)
+        number = Drive(client, store, plan, send=None).cancel()
     if json:
         print_json({"id": batch_id, "cancelled": number})
     else:
@@ -232,6 +232,8 @@ def _follow(
     try:
         with shown:
             if submit:
+                with client.errors():
+                    store.go_on(plan.id)
                 with BatchCrew(client.settings, client, how.concurrency) as crew:
                     slots = None if client.settings.embedded else how.concurrency
                     drive = Drive(
@@ -242,13 +244,13 @@ def _follow(
                         concurrency=slots,
                         fail_fast=how.fail_fast,
                     )
-                    crew.adopt(drive.pending())
+                    crew.start(drive.pending())
                     drive.run(
                         lambda progress: shown.show(client, drive, progress),
                         lambda: crew.check(drive.pending()),
                     )
             else:
-                drive = Drive(client, store, plan, send=_nobody)
+                drive = Drive(client, store, plan, send=None)
                 drive.run(lambda progress: shown.show(client, drive, progress), lambda: None)
         made = _report(client, store, plan, previous)
     except JobError as error:
@@ -272,7 +274,7 @@ def _report(
 ) -> BatchReport:
     with client.errors():
         jobs, errors = store.jobs(plan.id), store.errors(plan.id)
-        states = Drive(client, store, plan, send=_nobody).states()
+        states = Drive(client, store, plan, send=None).states()
     done = len(jobs) + len(errors) >= len(plan.entries) and all(
         state is State.DONE for state in states.values()
     )
@@ -309,10 +311,6 @@ def _verdict(word: str) -> Verdict:
     except ValueError:
         known = ", ".join(Verdict)
         raise InvalidJob(f"--verdict {word}: no such verdict; choose one of {known}") from None
-
-
-def _nobody(_: Any) -> str:
-    raise PermanentError("nothing is submitted here")
 
 
 @contextmanager
