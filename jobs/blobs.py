@@ -4,6 +4,7 @@ The object store is a directory or S3, through ``obstore``.
 """
 
 import hashlib
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
@@ -18,6 +19,7 @@ from jobs.errors import BrokerUnavailable, InvalidProject, InvalidSettings
 from jobs.settings import Settings
 
 CHUNK = 1 << 20
+ARTIFACT_REDIS_BYTES = 1 << 20
 MIN_TTL_S = 7 * 86_400
 """A blob outlives the longest backlog, however short results are kept."""
 
@@ -34,20 +36,25 @@ class BlobStore:
     """
 
     def __init__(
-        self, redis: Redis, *, url: str | None, redis_bytes: int, ttl_s: int, broker: str = ""
+        self,
+        redis: Redis,
+        *,
+        url: str | None,
+        redis_bytes: int,
+        ttl_s: int,
+        broker: str = "",
     ) -> None:
         self._redis = redis
         self._broker = broker
         self._redis_bytes = redis_bytes
         self._ttl_s = ttl_s
         self._url = url
+        self._kind = "blob"
 
     @classmethod
     def from_settings(cls, redis: Redis, settings: Settings) -> Self:
         """A store as ``REVALID_BLOB_*`` say; the embedded broker's is below ``REVALID_HOME``."""
-        url = settings.blob_url
-        if url is None and settings.embedded:
-            url = (settings.home.absolute() / "blobs").as_uri()
+        url = _url_of(settings)
         return cls(
             redis,
             url=url,
@@ -56,6 +63,14 @@ class BlobStore:
             broker=settings.broker_url or "",
         )
 
+    @classmethod
+    def of_artifacts(cls, redis: Redis, settings: Settings) -> Self:
+        """The store of what jobs made, which producers may read; Redis keeps little of each."""
+        store = cls.from_settings(redis, settings)
+        store._kind = "artifact"
+        store._redis_bytes = min(store._redis_bytes, ARTIFACT_REDIS_BYTES)
+        return store
+
     def put(self, file: IO[bytes], digest: str, size: int) -> None:
         """Store the file's bytes, unless they are stored already.
 
@@ -63,7 +78,7 @@ class BlobStore:
             InvalidProject: Too large for Redis, and no object store is set.
             BrokerUnavailable: Redis or the object store refused.
         """
-        key = _key(digest)
+        key = self._key(digest)
         if size <= self._redis_bytes:
             with broker_errors(self._broker):
                 if not self._redis.expire(key, self._ttl_s):
@@ -73,6 +88,7 @@ class BlobStore:
         try:
             try:
                 if obstore.head(store, key)["size"] == size:
+                    self._touch(key)
                     return
             except FileNotFoundError:
                 pass
@@ -89,7 +105,7 @@ class BlobStore:
             InvalidProject: The blob is gone, or is not what its digest says.
             BrokerUnavailable: Redis or the object store does not answer.
         """
-        key = _key(digest)
+        key = self._key(digest)
         sha = hashlib.sha256()
         with broker_errors(self._broker):
             data = self._redis.getex(key, ex=self._ttl_s)
@@ -99,21 +115,28 @@ class BlobStore:
                 sha.update(data)
                 out.write(data)
             elif self._url is None:
-                raise InvalidProject(f"project blob {digest[:12]} is gone: submit the job again")
+                raise InvalidProject(f"{self._what} {digest[:12]} is gone: submit the job again")
             else:
                 self._download(key, out, sha)
         if sha.hexdigest() != digest:
             self._forget(key)
-            raise InvalidProject(f"project blob {digest[:12]} is damaged: submit the job again")
+            raise InvalidProject(f"{self._what} {digest[:12]} is damaged: submit the job again")
+
+    def _touch(self, key: str) -> None:
+        """A file's age is that of its last use; where others may not say so, it stays as it is."""
+        if (path := _path_of(self._url)) is not None:
+            with suppress(OSError):
+                os.utime(path / key)
 
     def _download(self, key: str, out: IO[bytes], sha: "hashlib._Hash") -> None:
+        self._touch(key)
         try:
             for chunk in obstore.get(self._object_store(0), key).stream(min_chunk_size=CHUNK):
                 sha.update(chunk)
                 out.write(chunk)
         except FileNotFoundError:
             raise InvalidProject(
-                f"project {key} is not in {self._url}: submit the job again"
+                f"{self._what} {key} is not in {self._url}: submit the job again"
             ) from None
         except (obstore.exceptions.BaseError, OSError) as error:
             raise BrokerUnavailable(
@@ -127,15 +150,22 @@ class BlobStore:
             with suppress(obstore.exceptions.BaseError, OSError):
                 obstore.delete(self._object_store(0), key)
 
+    @property
+    def _what(self) -> str:
+        return "the project" if self._kind == "blob" else "archive of artifacts"
+
+    def _key(self, digest: str) -> str:
+        return f"revalid:{self._kind}:{digest}"
+
     def _object_store(self, size: int) -> ObjectStore:
         if self._url is None:
             raise InvalidProject(
-                f"the project has {size} bytes, above REVALID_BLOB_REDIS_BYTES "
+                f"{self._what} has {size} bytes, above REVALID_BLOB_REDIS_BYTES "
                 f"({self._redis_bytes}): set REVALID_BLOB_URL to file:///path or s3://bucket"
             )
         try:
-            if self._url.startswith("file:///"):
-                return LocalStore(unquote(urlsplit(self._url).path), mkdir=True)
+            if (path := _path_of(self._url)) is not None:
+                return LocalStore(path, mkdir=True)
             return from_url(self._url)
         except (obstore.exceptions.BaseError, ValueError, OSError) as error:
             raise InvalidSettings(
@@ -144,8 +174,21 @@ class BlobStore:
             ) from None
 
 
-def _key(digest: str) -> str:
-    return f"revalid:blob:{digest}"
+def directory_of(settings: Settings) -> Path | None:
+    """The directory in which large blobs are; None where that is another object store."""
+    return _path_of(_url_of(settings))
+
+
+def _url_of(settings: Settings) -> str | None:
+    if settings.blob_url is None and settings.embedded:
+        return (settings.home.absolute() / "blobs").as_uri()
+    return settings.blob_url
+
+
+def _path_of(url: str | None) -> Path | None:
+    if url is None or not url.startswith("file:///"):
+        return None
+    return Path(unquote(urlsplit(url).path))
 
 
 def _first_line(error: BaseException) -> str:

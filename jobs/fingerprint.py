@@ -17,6 +17,7 @@ _WORKER_FIELDS = (
     "blob_url",
     "blob_redis_bytes",
     "sandbox",
+    "bubblewrap",
     "source_roots",
     "secret_allow",
     "secret_files",

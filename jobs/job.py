@@ -94,6 +94,11 @@ class Limits(Frozen):
         return self
 
 
+ArtifactGlob = Annotated[
+    str, StringConstraints(pattern=r"^[^/!#\s\\][^\x00\r\n\\]*$", max_length=256)
+]
+"""Of paths below the workspace, as ``.dockerignore`` writes them: ``dist``, ``**/junit.xml``."""
+
 SecretRef = Annotated[
     str, StringConstraints(pattern=r"^(env://[A-Za-z_][A-Za-z0-9_]*|file:///[^\x00\r\n]+)$")
 ]
@@ -110,6 +115,7 @@ class Job(Frozen):
         env: Variables of every command. Not for secrets: the ledger stores them.
         secrets: Variable to reference; values never leave the worker.
         protected: Globs of paths that file steps must not write or delete.
+        artifacts: Globs of files to keep when the steps have ended, however they did.
         sandbox: Where it may run; None leaves that to the worker.
         labels: The producer's own words, shown in reports; not part of the id.
         lane: Which queue it waits in; not part of the id.
@@ -127,6 +133,7 @@ class Job(Frozen):
     )
     secrets: dict[str, SecretRef] = Field(default_factory=dict)
     protected: tuple[Text, ...] = ()
+    artifacts: tuple[ArtifactGlob, ...] = Field(default=(), max_length=64)
     limits: Limits = Limits()
     sandbox: SandboxPolicy | None = None
     labels: dict[Text, Text] = Field(default_factory=dict, max_length=64)
@@ -144,6 +151,8 @@ class Job(Frozen):
                 raise ValueError(f"{name!r} is not a variable name: use letters, digits and _")
         if both := sorted(self.env.keys() & self.secrets.keys()):
             raise ValueError(f"{', '.join(both)}: given as a variable and as a secret; keep one")
+        if out := [glob for glob in self.artifacts if ".." in glob.split("/")]:
+            raise ValueError(f"artifacts {out[0]!r}: name paths below the workspace, without '..'")
         carries_steps = self.strategy in (StrategyName.COMMAND, StrategyName.TRAJECTORY)
         if carries_steps != bool(self.steps):
             raise ValueError(

@@ -12,7 +12,6 @@ ring at a time: the other jobs wait in the ledger, where tenants have their turn
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,21 +19,23 @@ from pydantic import SecretStr
 from redis import Redis
 
 from jobs.errors import BrokerUnavailable, LeaseLost, QueueFull, UnknownJob
+from jobs.figures import Figures, decode_figures
 from jobs.job import Job
 from jobs.record import (
     DEAD_KEY,
     Attempt,
     Bell,
+    Reaped,
     Record,
     State,
     Submitted,
     decode_record,
-    events_key,
     job_key,
     serving_key,
 )
 from jobs.result import Verdict
 from jobs.signature import sign
+from jobs.tracing import current_traceparent
 
 LEASE_S = 30.0
 BEAT_S = 1.0
@@ -43,19 +44,6 @@ HARD_LIMIT_MARGIN_S = 120
 """Seconds after the job's own limit at which the worker's parent ends a child that hangs."""
 
 log = logging.getLogger("revalid.ledger")
-
-
-@dataclass(frozen=True, slots=True)
-class Reaped:
-    """What a reaper found.
-
-    Attributes:
-        lost: Job and worker of each lease that had ended.
-        overdue: Doorbells that have rung for long: their messages may be lost.
-    """
-
-    lost: list[tuple[str, str]]
-    overdue: list[Bell]
 
 
 class Ledger:
@@ -108,6 +96,8 @@ class Ledger:
             "limit_s": int(job.limits.job_timeout_s) + HARD_LIMIT_MARGIN_S,
             "engine_wait_s": job.engine_wait_s,
         }
+        if (traceparent := current_traceparent()) is not None:
+            fields["traceparent"] = traceparent
         if self._signing_key is not None:
             fields["signature"] = sign(self._signing_key, record)
         words = [word for field in fields.items() for word in field]
@@ -250,9 +240,8 @@ class Ledger:
         Raises:
             UnknownJob: No dead job has this id.
         """
-        if not self.redis.zrem(DEAD_KEY, job_id):
+        if self._change("purge", job_id) == "NOT DEAD":
             raise _not_dead(job_id)
-        self.redis.delete(job_key(job_id), events_key(job_id))
 
     def record(self, job_id: str) -> Record:
         """Everything that the ledger holds of a job.
@@ -264,6 +253,10 @@ class Ledger:
         if not fields:
             raise UnknownJob(f"job {job_id}: no such job, or its result was purged")
         return decode_record(fields)
+
+    def figures(self) -> Figures:
+        """What the metrics show; the client may be one that can only read."""
+        return decode_figures(self._run("figures"))
 
     def _change(self, script: str, *args: Any) -> str:
         answer, *bells = self._run(script, *args)

@@ -1,6 +1,7 @@
 """The Celery app, and the doorbell: a message that says only which job waits."""
 
 import json
+import logging
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -17,6 +18,7 @@ from jobs.settings import Settings
 from jobs.steps import Frozen
 
 TASK = "revalid.validate"
+log = logging.getLogger("revalid.queue")
 _BATCH_PRIORITY = 9
 """Celery on Redis takes messages of priority 0 first, from whichever queue."""
 
@@ -133,7 +135,10 @@ def ring(app: Celery, bell: Bell) -> None:
         ignore_result=False,
     )
     try:
-        app.backend.forget(bell.job_id)  # Celery never overwrites an earlier success
+        try:
+            app.backend.forget(bell.job_id)  # Celery never overwrites an earlier success
+        except RedisError as error:  # Celery's results are for Flower; the ledger has its own
+            log.warning("job %s: Celery's result stays (%s)", bell.job_id, error)
         with app.producer_pool.acquire(block=True, timeout=5) as publisher:
             app.amqp.send_task_message(
                 publisher,
@@ -144,7 +149,7 @@ def ring(app: Celery, bell: Bell) -> None:
                 retry=True,
                 retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_max": 0.5},
             )
-    except (LimitExceeded, OperationalError, RedisError) as error:
+    except (OperationalError, LimitExceeded, RedisError) as error:
         raise BrokerUnavailable(
             f"job {bell.job_id} is recorded, but its doorbell did not ring ({error}): "
             "a worker rings it again"

@@ -58,12 +58,26 @@ class Bell:
 
 
 @dataclass(frozen=True, slots=True)
+class Reaped:
+    """What a reaper found.
+
+    Attributes:
+        lost: Job and worker of each lease that had ended.
+        overdue: Doorbells that have rung for long: their messages may be lost.
+    """
+
+    lost: list[tuple[str, str]]
+    overdue: list[Bell]
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """A job as the ledger holds it; ``job`` and ``result`` are JSON.
 
     Attributes:
         released: Attempts that gave the job back; the others before the last lost their worker.
         error: Why the job ended without a result.
+        traceparent: The span in which the job was submitted.
     """
 
     job: str
@@ -80,6 +94,7 @@ class Record:
     started_at: datetime | None
     finished_at: datetime | None
     result: str | None
+    traceparent: str | None = None
 
 
 def job_key(job_id: str) -> str:
@@ -122,4 +137,5 @@ def decode_record(fields: dict[str, str]) -> Record:
         started_at=moment("started_at"),
         finished_at=moment("finished_at"),
         result=fields.get("result"),
+        traceparent=fields.get("traceparent"),
     )

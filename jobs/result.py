@@ -114,6 +114,20 @@ class StrategyReport(Frozen):
     reason: str = ""
 
 
+class ArtifactsReport(Frozen):
+    """The files that were kept, as one archive.
+
+    Attributes:
+        digest: ``sha256:`` of the tar.gz in the blob store.
+        files: Files in it.
+        size_bytes: Bytes of them, unpacked.
+    """
+
+    digest: str
+    files: int
+    size_bytes: int
+
+
 class JobResult(Frozen):
     """The one result of a job, as ``--json`` prints it.
 
@@ -138,6 +152,7 @@ class JobResult(Frozen):
     tools: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
     labels: dict[str, str] = Field(default_factory=dict)
+    artifacts: ArtifactsReport | None = None
     attempts: int
     queued_at: datetime
     started_at: datetime | None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
 from platformdirs import user_data_path
@@ -22,6 +22,8 @@ DATABRICKS = ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "DATABRICKS_WAREHOUSE_ID")
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Words separated by commas."""
+
+LogFormat = Literal["text", "json"]
 
 
 class Settings(BaseSettings):
@@ -106,11 +108,19 @@ class Settings(BaseSettings):
         ),
         description="Worker variables that the local sandbox's commands see besides PATH.",
     )
+    bubblewrap: bool = Field(
+        default=True,
+        description="Run the local sandbox's commands in bubblewrap where it works. Off: they see "
+        "and change what the worker's user may, /tmp too.",
+    )
     project_bytes: int = Field(
         default=2 * 2**30, ge=1, description="Bytes that an unpacked project may have."
     )
     project_files: int = Field(
         default=100_000, ge=1, description="Files and directories that a project may have."
+    )
+    artifact_bytes: int = Field(
+        default=64 * 2**20, ge=0, description="Bytes of a job's artifacts, unpacked, that are kept."
     )
     connect_timeout_s: float = Field(
         default=15, gt=0, le=600, description="Seconds to wait for a Dagger engine to answer."
@@ -137,10 +147,18 @@ class Settings(BaseSettings):
     scratch: Path | None = Field(
         default=None, description="Where workers unpack projects. Unset: the temporary directory."
     )
+    log_format: LogFormat = Field(
+        default="text", description="What a worker's log is: text, or json, an object a line."
+    )
     flower_auth: str | None = Field(
         default=None, description="user:password that Flower asks for. Unset: Flower is loopback."
     )
     flower_port: int = Field(default=5555, ge=0, le=65_535, description="Port of `revalid flower`.")
+    metrics_listen: str = Field(
+        default="127.0.0.1:9555",
+        pattern=r"^([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}$",
+        description="HOST:PORT of `revalid metrics`; it asks for no password.",
+    )
     embedded: bool = Field(
         default=False,
         description="Set by `revalid run` for the worker that it starts; not for people.",

@@ -1,6 +1,7 @@
 """``python -m worker``: a Celery worker whose pool, queues and shutdown suit validation jobs."""
 
 import argparse
+import logging
 import os
 import socket
 import sys
@@ -8,13 +9,19 @@ import threading
 from typing import Any
 
 from celery.bootsteps import StartStopStep
-from celery.signals import task_revoked, worker_ready, worker_shutting_down
+from celery.signals import (
+    celeryd_after_setup,
+    task_revoked,
+    worker_ready,
+    worker_shutting_down,
+)
 
 from jobs.errors import JobError
 from jobs.fingerprint import fingerprint
 from jobs.job import Lane
 from jobs.queue import queue_name
 from worker.attendant import Attendant
+from worker.logs import configure_logging
 
 PULSE_S = 2.0
 
@@ -35,12 +42,16 @@ def main() -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     settings, app = application.settings, application.app
+    configure_logging(settings.log_format, logging.INFO)  # Celery warns before it asks for it
+    if settings.log_format == "json":  # Celery's banner and its last words are none
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     own = fingerprint(settings, os.environ)
     queues = [queue_name(lane, own) for lane in Lane]
     if not options.own_queues:
         queues = [*(queue_name(lane) for lane in Lane), *queues]
     hostname = f"revalid-{os.getpid()}@{socket.gethostname()}"
     attendant = Attendant(settings, application.url, app, hostname, queues)
+    celeryd_after_setup.connect(_quiet_children, weak=False)
     worker_ready.connect(lambda **_: attendant.start(), weak=False)
     worker_shutting_down.connect(lambda **_: attendant.drain(settings.grace_s), weak=False)
     task_revoked.connect(lambda request, **_: attendant.revoked(request.id), weak=False)
@@ -73,6 +84,11 @@ def _pulse(attendant: Attendant) -> type[StartStopStep]:
             self._timer.cancel()
 
     return Pulse
+
+
+def _quiet_children(**_: Any) -> None:
+    """Else a child tells of its start before its log is set up, in a format of its own."""
+    os.environ.pop("_MP_FORK_LOGLEVEL_", None)
 
 
 def _stop_at_end_of_input(attendant: Attendant) -> None:

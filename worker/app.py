@@ -7,12 +7,13 @@ from functools import cache
 from typing import Any
 
 from celery import Task
-from celery.signals import worker_process_init, worker_process_shutdown
+from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
 from jobs.errors import InvalidSettings
 from jobs.queue import TASK, make_app
 from jobs.settings import Settings, load_settings
 from worker.attempt import Attempts
+from worker.logs import configure_logging
 
 
 def _settings() -> Settings:
@@ -48,6 +49,11 @@ def validate(self: "Task[Any, Any]", message: Any) -> dict[str, Any]:
         return held.answer(message, progress)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@setup_logging.connect
+def _on_logging(loglevel: int, **_: Any) -> None:
+    configure_logging(settings.log_format, loglevel)
 
 
 @worker_process_init.connect

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,22 +17,25 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from celery import Celery
 from celery.exceptions import Ignore
 from redis import RedisError
+from structlog.contextvars import bound_contextvars
 
 from jobs.blobs import BlobStore
 from jobs.connection import broker_errors, connect
 from jobs.errors import BrokerUnavailable, InvalidJob, LeaseLost, PermanentError
+from jobs.figures import COUNTERS_KEY, ENGINE_LOST
 from jobs.job import Job, parse_job
 from jobs.ledger import BEAT_S
 from jobs.queue import open_ledger, parse_doorbell
 from jobs.record import Attempt, Record
-from jobs.result import JobResult
+from jobs.result import JobResult, Verdict
 from jobs.settings import Settings
 from jobs.signature import check_signature
 from worker.engine import Engine
 from worker.outbox import Outbox
-from worker.report import Released, judge, refused, report
+from worker.report import Released, judge, report, unrun
 from worker.runner import Run
 from worker.scratch import scratch_directory
+from worker.tracing import attempt_span, start_tracing, stop_tracing, tell_verdict
 
 PROGRESS_EVERY_S = 1.0
 FINISH_EVERY_S = 1.0
@@ -67,7 +71,10 @@ class Attempts:
         self.redis = connect(url)
         self.ledger = open_ledger(settings, self.redis, app)
         self.outbox = Outbox(settings.home, self.ledger, url)
-        self.blobs = BlobStore.from_settings(connect(url, text=False), settings)
+        raw = connect(url, text=False)
+        self.blobs = BlobStore.from_settings(raw, settings)
+        self.kept = BlobStore.of_artifacts(raw, settings)
+        start_tracing()
         self._portal_context = start_blocking_portal("asyncio")
         self.portal: BlockingPortal = self._portal_context.__enter__()
         self.engine: Engine = self.portal.call(lambda: Engine(timeout_s=settings.connect_timeout_s))
@@ -77,6 +84,7 @@ class Attempts:
         self.portal.call(self.engine.close)
         self._portal_context.__exit__(None, None, None)
         self.redis.close()
+        stop_tracing()
 
     def release(self) -> None:
         """Have the running job return to the queue; for signal handlers."""
@@ -99,7 +107,16 @@ class Attempts:
         if attempt is None:
             log.info("job %s: done or under way elsewhere", job_id)
             raise Ignore  # the other attempt's state stands in the result backend
-        result = self._attempt(attempt, self.ledger.record(job_id), progress)
+        with bound_contextvars(job_id=job_id, attempt=attempt.number):
+            try:
+                with broker_errors(self._url):
+                    record = self.ledger.record(job_id)
+                result = self._attempt(attempt, record, progress)
+            except BrokerUnavailable as error:
+                log.warning("job %s: %s", job_id, error)
+                with suppress(RedisError):
+                    self.ledger.release(attempt, "its worker lost Redis")
+                result = None
         if result is None:
             return {"job": job_id, "lost": True}
         failed = result.failed_step
@@ -116,8 +133,23 @@ class Attempts:
             job = parse_job(record.job)
             if job.id != attempt.job_id:
                 raise InvalidJob(f"the record of job {attempt.job_id} holds another: {job.id}")
+            with (
+                bound_contextvars(tenant=job.tenant),
+                attempt_span(job, attempt, record) as span,
+            ):
+                result = self._work(job, attempt, record, progress)
+                tell_verdict(span, result)
+                return result
         except PermanentError as error:
-            return self._record(attempt, refused(attempt, record, error))
+            return self._record(attempt, unrun(attempt, record, Verdict.REJECTED, str(error)))
+        except OSError as error:
+            said = f"the worker's own files fail ({error}): free its disk, correct REVALID_SCRATCH"
+            return self._record(attempt, unrun(attempt, record, Verdict.ERRORED, said))
+
+    def _work(
+        self, job: Job, attempt: Attempt, record: Record, progress: Progress
+    ) -> JobResult | None:
+        sessions_lost = self.engine.sessions_lost
         with scratch_directory(self.settings.scratch) as scratch:
             reports: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
             running = self.portal.start_task_soon(
@@ -135,6 +167,10 @@ class Attempts:
                 with broker_errors(self._url):
                     self.ledger.release(attempt, str(reason))
                 return None
+            finally:
+                if lost := self.engine.sessions_lost - sessions_lost:
+                    with suppress(RedisError):
+                        self.redis.hincrby(COUNTERS_KEY, ENGINE_LOST, lost)
         return self._record(attempt, result)
 
     def _pass_on(self, reports: "SimpleQueue[dict[str, Any] | None]", progress: Progress) -> None:
@@ -163,6 +199,7 @@ class Attempts:
             environ=dict(os.environ),
             engine=self.engine,
             blobs=self.blobs,
+            kept=self.kept,
             scratch=scratch,
             artifacts=self.settings.home / "artifacts" / job.id / str(attempt.number),
             emit=emit,

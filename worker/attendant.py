@@ -11,15 +11,17 @@ from time import monotonic
 
 import psutil
 from celery import Celery
+from redis.exceptions import OutOfMemoryError
 
 from jobs.connection import broker_errors, connect
-from jobs.errors import PermanentError, TransientError
+from jobs.errors import BrokerUnavailable, PermanentError, TransientError
 from jobs.fingerprint import fingerprint, worker_key
 from jobs.ledger import LEASE_S
 from jobs.queue import open_ledger, ring, ringing
 from jobs.settings import Settings
 from worker.attempt import suspect_key
 from worker.outbox import Outbox
+from worker.purge import purge
 from worker.quarantine import Quarantine
 from worker.scratch import sweep
 
@@ -27,6 +29,8 @@ ROUND_S = 1.0
 SEEN_S = 15
 OVERDUE_S = 30.0
 END_TIMEOUT_S = 10.0
+PURGE_EVERY_S = 3_600.0
+STOP_TIMEOUT_S = 5.0
 CONSUMED_S = 15.0
 """Age of the consumer's last sign of life above which it hangs."""
 
@@ -63,6 +67,7 @@ class Attendant(threading.Thread):
     def run(self) -> None:
         """One round every second, until :meth:`stop`."""
         sweep(self._settings.scratch)
+        threading.Thread(target=self._purge, name="purge", daemon=True).start()
         suspected = self._quarantine.applies  # the engine is looked at before the first job
         while True:
             try:
@@ -79,6 +84,16 @@ class Attendant(threading.Thread):
             if self._stop_asked.wait(ROUND_S):
                 return
 
+    def _purge(self) -> None:
+        """Remove old files, beside the rounds: there may be many."""
+        while True:
+            try:
+                purge(self._settings)
+            except Exception:
+                log.exception("old files were not removed")
+            if self._stop_asked.wait(PURGE_EVERY_S):
+                return
+
     def consumes(self) -> None:
         """Celery's consumer shows that it does not hang."""
         self._consumed = monotonic()
@@ -91,6 +106,8 @@ class Attendant(threading.Thread):
     def stop(self) -> None:
         """Take no part any more; the worker's keys go at once."""
         self._stop_asked.set()
+        if self.is_alive() and threading.current_thread() is not self:
+            self.join(STOP_TIMEOUT_S)  # or its round would say once more that the worker is here
         self._quarantine.close()
         try:
             with broker_errors(self._url):
@@ -128,7 +145,8 @@ class Attendant(threading.Thread):
         self._ended.set()
 
     def _round(self, *, suspected: bool) -> None:
-        self._redis.set(self._key, os.getpid(), ex=SEEN_S)
+        with suppress(OutOfMemoryError):  # full or not, the rest is to be done
+            self._redis.set(self._key, os.getpid(), ex=SEEN_S)
         self._bury_children()
         self._outbox.flush()
         suspected |= bool(self._redis.getdel(suspect_key(self._name)))
@@ -177,7 +195,11 @@ class Attendant(threading.Thread):
         for bell in reaped.overdue:
             if bell.job_id not in there:
                 log.warning("job %s: its doorbell rings again", bell.job_id)
-                ring(self._app, bell)
+                try:
+                    ring(self._app, bell)
+                except BrokerUnavailable as error:  # it comes again
+                    log.warning("%s", error)
+                    return
 
     def _child_name(self, pid: int) -> str:
         return f"{socket.gethostname()}:{pid}"

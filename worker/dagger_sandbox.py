@@ -205,6 +205,11 @@ class DaggerSandbox:
             found = self._container.directory(target)
             await self._query("export_directory", path, found.export(str(host_path)))
 
+    async def export_matching(self, globs: tuple[str, ...], host_path: Path) -> None:
+        async with self._lock:
+            found = self._container.directory(WORKDIR).filter(include=list(globs))
+            await self._query("export_matching", WORKDIR, found.export(str(host_path)))
+
     async def refresh_from_host(
         self, host_path: Path, path: str = ".", *, only: tuple[str, ...] | None = None
     ) -> None:

@@ -17,6 +17,7 @@ import tempfile
 import uuid
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import IO, TypeVar
 
 import dagger
@@ -58,6 +59,7 @@ class Engine:
         self._watch: asyncio.Task[None] | None = None
         self._pinned: dict[str, str] = {}
         self._bases: dict[str, dagger.Container] = {}
+        self.sessions_lost = 0  # and opened again
 
     async def client(self) -> dagger.Client:
         """The client of a live connection.
@@ -68,6 +70,7 @@ class Engine:
         async with self._lock:
             if self._client is not None and not self._lost.is_set():
                 return self._client
+            self.sessions_lost += self._client is not None
             await self._close()
             try:
                 cli = None if _SESSION[0] in os.environ else await _cli()
@@ -87,7 +90,7 @@ class Engine:
             except BaseException:
                 await self._close()
                 raise
-            self._watch = asyncio.create_task(self._watch_session(self._client))
+            self._watch = Context().run(asyncio.create_task, self._watch_session(self._client))
             return self._client
 
     async def pin(self, image: str) -> str:
@@ -212,8 +215,7 @@ class Engine:
         ended = asyncio.ensure_future(over)
         try:
             while not (await asyncio.wait({ended}, timeout=PING_EVERY_S))[0]:
-                async with asyncio.timeout(PING_TIMEOUT_S):
-                    await client.default_platform()
+                await asyncio.wait_for(client.default_platform(), PING_TIMEOUT_S)
         except Exception:  # noqa: S110
             pass  # whatever it was, the engine does not answer
         finally:

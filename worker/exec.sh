@@ -96,7 +96,8 @@ free=
 check_disk() { # What is free fell by the limit: was it this command, or another container?
   set -- $(stat -f -c '%a %S' /)
   left=$(($1 * ($2 / 512)))
-  [ "${free:=$left}" ] && [ $((free - left)) -ge "$blocks" ] || return 0
+  [ "$free" ] && [ "$free" -gt "$left" ] || free=$left # others may free some meanwhile
+  [ $((free - left)) -ge "$blocks" ] || [ $((round % 240)) = 239 ] || return 0
   written
   if [ "$n" -ge "$blocks" ]; then over=disk; else free=$((left + n)); fi
 }
@@ -118,7 +119,7 @@ while runs; do
     over=processes
   else
     check_memory "$@"
-    [ "$over" ] || [ $((round % 4)) != 0 ] || check_disk
+    if [ -z "$free" ] || [ $((round % 4)) = 3 ]; then check_disk; fi
   fi
   [ -z "$over" ] || break
   round=$((round + 1))

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jobs.errors import SandboxLost
+from worker.artifacts import matching
 from worker.sandbox import WORKDIR, Entry, StepFailed, check_unprotected, resolve
 
 _OURS = {
@@ -102,6 +103,14 @@ class Files:
                 raise NotADirectoryError(errno.ENOTDIR, "is no directory")
             destination.mkdir(parents=True, exist_ok=True)
             copy_tree("export_directory", source, Path(os.path.realpath(destination)), None)
+
+    def export_matching(self, globs: tuple[str, ...], destination: Path) -> None:
+        """Copy files of the workspace out."""
+        with _reported("export_matching", WORKDIR):
+            for relative, path, _ in matching(self.root / WORKDIR.lstrip("/"), globs):
+                target = destination / relative
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, target, follow_symlinks=False)
 
     def refresh(self, host: Path, path: str, only: tuple[str, ...] | None) -> None:
         """Copy a directory of the host in."""

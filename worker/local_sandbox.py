@@ -145,6 +145,11 @@ class LocalSandbox:
         async with self._turn("export_directory"):
             await _blocking(self._files.export, resolve(self.workdir, path), host_path)
 
+    async def export_matching(self, globs: tuple[str, ...], host_path: Path) -> None:
+        """As :meth:`worker.sandbox.Sandbox.export_matching`."""
+        async with self._turn("export_matching"):
+            await _blocking(self._files.export_matching, globs, host_path)
+
     async def refresh_from_host(
         self, host_path: Path, path: str = ".", *, only: tuple[str, ...] | None = None
     ) -> None:

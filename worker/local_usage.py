@@ -12,6 +12,7 @@ from jobs.job import LimitName
 from worker.limits import CommandLimits
 
 _WIDE_EVERY = 4
+_LOOK_EVERY = 240
 _CLOCK_S = 1.0
 
 
@@ -40,6 +41,7 @@ class Usage:
     def over(self) -> LimitName | None:
         """The limit that the command is over now."""
         wide = self._rounds % _WIDE_EVERY == 0
+        looks = self._rounds % _LOOK_EVERY == _LOOK_EVERY - _WIDE_EVERY
         self._rounds += 1
         members = list(self._members(wide))
         if len(members) - self._own > self._limits.processes:
@@ -47,12 +49,17 @@ class Usage:
         # Resident pages count what is shared once for each process: above, they are looked at.
         if all(_memory(members, exact=e) > self._limits.memory_bytes for e in (False, True)):
             return LimitName.MEMORY
-        return LimitName.DISK if wide and self.wrote_too_much() else None
+        return LimitName.DISK if wide and self.wrote_too_much(looks=looks) else None
 
-    def wrote_too_much(self) -> bool:
-        """Whether files that changed since the start hold more than the limit."""
+    def wrote_too_much(self, *, looks: bool = False) -> bool:
+        """Whether files that changed since the start hold more than the limit.
+
+        Args:
+            looks: Also where free space did not fall by as much: others may free some meanwhile.
+        """
         free = _free(self._directory)
-        if self._free - free < self._limits.disk_bytes:
+        self._free = max(self._free, free)
+        if self._free - free < self._limits.disk_bytes and not looks:
             return False
         written = self._written()
         # Others wrote as well: wait until as much again is gone.

@@ -62,6 +62,7 @@ async def open_sandbox(
         scratch=scratch,
         protected=job.protected,
         hidden=private_paths(settings, environ),
+        jailed=None if settings.bubblewrap else False,
         passthrough={name: environ[name] for name in settings.local_env if name in environ},
     )
     return local, SandboxReport(kind="local", fallback_reason=reason)

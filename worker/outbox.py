@@ -27,7 +27,7 @@ class Letter:
     job_id: str
     fence: int
     number: int
-    verdict: str
+    verdict: Verdict
     reusable: bool
     result: str
 
@@ -67,10 +67,11 @@ class Outbox:
             BrokerUnavailable: It is still kept.
         """
         attempt = Attempt(letter.job_id, letter.fence, letter.number)
-        verdict = Verdict(letter.verdict)
         try:
             with broker_errors(self._url):
-                self._ledger.finish(attempt, verdict, letter.result, reusable=letter.reusable)
+                self._ledger.finish(
+                    attempt, letter.verdict, letter.result, reusable=letter.reusable
+                )
             recorded = True
         except LeaseLost as error:
             log.warning("%s", error)
@@ -89,12 +90,17 @@ class Outbox:
             try:
                 if time.time() - path.stat().st_mtime < STALE_S:
                     continue
-                letter = Letter(**json.loads(path.read_text()))
+                fields = json.loads(path.read_text())
+                letter = Letter(**{**fields, "verdict": Verdict(fields["verdict"])})
             except FileNotFoundError:  # delivered meanwhile
                 continue
-            except (ValueError, TypeError) as error:  # the machine crashed; the lease ends
+            except (ValueError, TypeError, KeyError) as error:  # the machine crashed
                 log.error("%s: no result (%s), removed", path, error)
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink()
+                continue
+            except OSError as error:
+                log.error("%s: cannot be read (%s)", path, error)
                 continue
             if self.deliver(letter):
                 log.warning("job %s: recorded what its process left", letter.job_id)

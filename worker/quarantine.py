@@ -69,9 +69,9 @@ class Quarantine:
 
     def close(self) -> None:
         """End a canary that runs."""
-        if self._canary is not None:
-            self._canary.kill()
-            self._canary.communicate()
+        if (canary := self._canary) is not None:
+            canary.kill()
+            canary.communicate()
 
     def _judge(self, canary: subprocess.Popen[bytes]) -> None:
         if canary.poll() is None:

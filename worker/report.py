@@ -24,7 +24,7 @@ def judge(work: "asyncio.Task[Verdict]", beat: "asyncio.Task[None]") -> tuple[Ve
         LeaseLost: Another attempt owns the job.
     """
     if work.cancelled():
-        if (lost := beat.exception()) is not None:
+        if beat.done() and (lost := beat.exception()) is not None:
             raise lost
         return Verdict.CANCELLED, "cancelled while it ran"
     match work.exception():
@@ -57,6 +57,7 @@ def report(
         tools=run.tools,
         notes=tuple(run.notes),
         labels=run.job.labels,
+        artifacts=run.kept_artifacts,
         attempts=attempt.number,
         queued_at=record.queued_at,
         started_at=record.started_at,
@@ -65,12 +66,12 @@ def report(
     )
 
 
-def refused(attempt: Attempt, record: Record, error: PermanentError) -> JobResult:
-    """The result of a job whose record this worker does not accept."""
+def unrun(attempt: Attempt, record: Record, verdict: Verdict, error: str) -> JobResult:
+    """The result of a job that this worker could not begin."""
     return JobResult(
         id=attempt.job_id,
-        verdict=Verdict.REJECTED,
-        error=str(error),
+        verdict=verdict,
+        error=error,
         image="",
         attempts=attempt.number,
         queued_at=record.queued_at,

@@ -10,6 +10,7 @@ from jobs.blobs import BlobStore
 from jobs.errors import BrokerUnavailable, InvalidProject, SandboxLost
 from jobs.job import Job, LimitName
 from jobs.result import (
+    ArtifactsReport,
     Enforcement,
     SandboxReport,
     SourceReport,
@@ -19,6 +20,7 @@ from jobs.result import (
 )
 from jobs.settings import Settings
 from jobs.steps import Exec, RefreshFromHost
+from worker.artifacts import collect
 from worker.engine import Engine
 from worker.limits import CommandLimits, enforcement
 from worker.opening import EngineMissing, check_policy, open_sandbox
@@ -31,6 +33,7 @@ from worker.sandbox import Sandbox, StepFailed
 from worker.secrets import Scrubber, resolve_secrets
 from worker.steps import apply_step, describe_step
 from worker.tools import tool_versions
+from worker.tracing import step_span, tell_step
 
 SANDBOX_TRIES = 3
 FETCH_TRIES = 10
@@ -45,6 +48,7 @@ class Run:
 
     Args:
         scratch: A private directory that the caller removes.
+        kept: Where what the job's artifacts are is stored.
         artifacts: Where ``export_directory`` steps write; made when first used.
         emit: Takes events.
         engine_missing: As :func:`worker.opening.open_sandbox` takes it.
@@ -55,6 +59,7 @@ class Run:
     environ: Mapping[str, str]
     engine: Engine
     blobs: BlobStore
+    kept: BlobStore
     scratch: Path
     artifacts: Path
     emit: Emit
@@ -65,6 +70,7 @@ class Run:
     source: SourceReport = field(default_factory=SourceReport)
     strategy: StrategyReport | None = None
     tools: dict[str, str] = field(default_factory=dict)
+    kept_artifacts: ArtifactsReport | None = None
     notes: list[str] = field(default_factory=list)
     steps: list[StepResult] = field(default_factory=list)
     scrubber: Scrubber = field(default_factory=lambda: Scrubber(()))
@@ -156,9 +162,22 @@ class Run:
                     await self._note_tools(sandbox, plan)
                 await self._take(index, planned, sandbox, project)
             self.notes.extend(note for note in plan.notes if note not in self.notes)
+            await self._collect(sandbox)
             return self._verdict()
         finally:
             await sandbox.close()
+
+    async def _collect(self, sandbox: Sandbox) -> None:
+        kept = await collect(
+            sandbox,
+            self.job.artifacts,
+            self.artifacts,
+            self.kept,
+            self.scratch,
+            self.settings.artifact_bytes,
+        )
+        self.kept_artifacts = kept.report
+        self.notes.extend(kept.notes)
 
     async def _note_tools(self, sandbox: Sandbox, plan: Plan) -> None:
         if self.tools or not plan.tools:
@@ -175,12 +194,14 @@ class Run:
             optional = isinstance(step, Exec) and step.allow_failure
             self._checked |= not (planned.install or optional)
             self.emit("step_started", started_event(index, step))
-            try:
-                await self._restore(planned, sandbox, project)
-                result = await self._apply(index, name, planned, sandbox)
-            except asyncio.CancelledError:
-                self.steps.append(skipped_result(planned, "ended while it ran"))
-                raise
+            with step_span(self.scrubber.text(name), step.op) as span:
+                try:
+                    await self._restore(planned, sandbox, project)
+                    result = await self._apply(index, name, planned, sandbox)
+                except asyncio.CancelledError:
+                    self.steps.append(skipped_result(planned, "ended while it ran"))
+                    raise
+                tell_step(span, result)
         else:
             result = skipped_result(planned, skipped)
         self.steps.append(result)

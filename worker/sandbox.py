@@ -169,6 +169,17 @@ class Sandbox(Protocol):
         """
         ...
 
+    async def export_matching(self, globs: tuple[str, ...], host_path: Path) -> None:
+        """Copy the files below the workspace that match to ``host_path``, which is new.
+
+        A glob is one of ``.dockerignore``; that of a directory is of all below it. Where none
+        matches, ``host_path`` may be missing. Links may be copied as links, and are never followed.
+
+        Raises:
+            StepFailed: The workspace is gone, or a file of it is not to be read.
+        """
+        ...
+
     async def refresh_from_host(
         self, host_path: Path, path: str = ".", *, only: tuple[str, ...] | None = None
     ) -> None:

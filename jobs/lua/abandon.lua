@@ -4,5 +4,9 @@ if not id then
   return {''}
 end
 local queue = call('HGET', job_key(id), 'queue')
+if not queue then -- its record is gone
+  call('HDEL', HELD, ARGV[1])
+  return {''}
+end
 crashed(id)
-return {id, unpack(dispatch(queue))}
+return {id, unpack(refill(queue))}

@@ -7,7 +7,7 @@ end
 if state == 'queued' then
   finish(id, 'cancelled', 'cancelled before it ran')
   call('HSET', job_key(id), 'cancel', 1)
-  return {state, unpack(dispatch(queue))}
+  return {state, unpack(refill(queue))}
 end
 call('ZREM', QUEUED, id) -- a full Redis allows what comes after this
 if state == 'running' and call('HSETNX', job_key(id), 'cancel', 1) == 1 then

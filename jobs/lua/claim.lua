@@ -1,8 +1,14 @@
 -- ARGV id worker lease_ms
 local id, worker = ARGV[1], ARGV[2]
-local state, queue, tenant = unpack(call('HMGET', job_key(id), 'state', 'queue', 'tenant'))
+local state, queue, tenant, queued_at, holder, held, number =
+  unpack(call('HMGET', job_key(id), 'state', 'queue', 'tenant', 'queued_at', 'worker', 'fence',
+    'attempts'))
 if not state then
   return {'UNKNOWN'}
+end
+if state == 'running' and holder == worker and call('HGET', HELD, worker) == id then
+  hold(id, queue, tenant, worker, ARGV[3]) -- asked again, by one whose answer got lost
+  return {held .. ' ' .. number}
 end
 -- A queued job whose doorbell does not ring waits its turn: the message is a duplicate.
 if state ~= 'queued' or call('ZREM', ringing_key(queue), id) == 0 then
@@ -12,7 +18,17 @@ call('ZREM', QUEUED, id)
 local fence = raise_fence(id)
 local attempts = call('HINCRBY', job_key(id), 'attempts', 1)
 call('HSET', job_key(id), 'worker', worker)
-call('HSETNX', job_key(id), 'started_at', now)
+if call('HSETNX', job_key(id), 'started_at', now) == 1 then
+  local waited_ms, most = now - queued_at, '+Inf'
+  for _, bound_s in ipairs({0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400}) do
+    if waited_ms <= bound_s * 1000 then
+      most = tostring(bound_s)
+      break
+    end
+  end
+  count('waited ' .. lane_of(queue) .. ' ' .. most)
+  count('waited_ms ' .. lane_of(queue), waited_ms)
+end
 hold(id, queue, tenant, worker, ARGV[3])
 event(id, 'started', {worker = worker, attempt = attempts})
-return {fence .. ' ' .. attempts, unpack(dispatch(queue))}
+return {fence .. ' ' .. attempts, unpack(refill(queue))}

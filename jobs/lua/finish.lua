@@ -10,4 +10,4 @@ end
 local queue = call('HGET', job_key(id), 'queue')
 finish(id, ARGV[3])
 call('HSET', job_key(id), 'result', ARGV[4], 'reusable', ARGV[5], 'recorded', 1)
-return {'OK', unpack(dispatch(queue))}
+return {'OK', unpack(refill(queue))}

@@ -13,7 +13,7 @@ local kept_slots = tonumber(ARGV[#ARGV - 1])
 local kept_ms = tonumber(ARGV[#ARGV])
 
 local QUEUED, RUNNING, DEAD = 'revalid:queued', 'revalid:running', 'revalid:dead'
-local QUEUES, HELD = 'revalid:queues', 'revalid:held'
+local QUEUES, HELD, COUNTERS = 'revalid:queues', 'revalid:held', 'revalid:counters'
 local function job_key(id) return 'revalid:job:' .. id end
 local function waiting_key(queue, tenant) return 'revalid:waiting:' .. queue .. ':' .. tenant end
 local function tenants_key(queue) return 'revalid:tenants:' .. queue end
@@ -21,6 +21,10 @@ local function ringing_key(queue) return 'revalid:ringing:' .. queue end
 local function flight_key(queue) return 'revalid:flight:' .. queue end
 local function active_key(tenant) return 'revalid:active:' .. tenant end
 local function serving_key(queue) return 'revalid:serving:' .. queue end
+
+-- Add to a counter of the metrics; never as a script's first write, which a full Redis refuses.
+local function count(name, by) call('HINCRBY', COUNTERS, name, by or 1) end
+local function lane_of(queue) return queue:match('[^.]+$') end
 
 local function event(id, name, data)
   call('XADD', 'revalid:events:' .. id, '*', 'type', name, 'data', data and cjson.encode(data) or '{}')
@@ -75,7 +79,8 @@ local function hold(id, queue, tenant, worker, lease_ms)
 end
 
 local function finish(id, verdict, error)
-  leave(id)
+  local queue = leave(id)
+  count('finished ' .. lane_of(queue) .. ' ' .. verdict)
   call('HSET', job_key(id), 'state', 'done', 'verdict', verdict, 'finished_at', now)
   if error then
     call('HSET', job_key(id), 'error', error)
@@ -99,6 +104,7 @@ local function crashed(id)
     wait_for_turn(id, leave(id))
     event(id, 'requeued', {reason = 'worker lost'})
   end
+  count('lost')
 end
 
 local function slots(queue)
@@ -132,11 +138,15 @@ local function dispatch(queue, bells)
       if room <= 0 then break end
       if tenant_jobs == 0 or call('SCARD', active_key(tenant)) < tenant_jobs then
         local id = call('ZPOPMIN', waiting_key(queue, tenant))[1]
-        call('ZADD', ringing_key(queue), now, id)
-        call('SADD', flight_key(queue), id)
-        call('SADD', active_key(tenant), id)
-        bell(bells, id, queue, tenant)
-        room, progress = room - 1, true
+        if call('EXISTS', job_key(id)) == 1 then
+          call('ZADD', ringing_key(queue), now, id)
+          call('SADD', flight_key(queue), id)
+          call('SADD', active_key(tenant), id)
+          bell(bells, id, queue, tenant)
+          room, progress = room - 1, true
+        else
+          call('ZREM', QUEUED, id)
+        end
         if call('EXISTS', waiting_key(queue, tenant)) == 1 then
           call('ZADD', tenants_key(queue), next_turn(), tenant)
         else
@@ -146,6 +156,23 @@ local function dispatch(queue, bells)
     end
   end
   return bells
+end
+
+-- Room that one lane made may be the other's to fill: a tenant's bound is over both.
+local function refill(queue)
+  local bells = {}
+  if queue:match('%.batch$') then
+    dispatch((queue:gsub('batch$', 'interactive')), bells)
+  end
+  return dispatch(queue, bells)
+end
+
+-- An id whose record is gone must not keep a place, nor stop a script that meets it.
+local function forget(id, queue)
+  call('ZREM', QUEUED, id)
+  call('ZREM', RUNNING, id)
+  call('ZREM', ringing_key(queue), id)
+  call('SREM', flight_key(queue), id)
 end
 
 -- A new run of a job, with nothing left of an earlier one but its fence.
@@ -159,5 +186,5 @@ local function begin(id, fields)
   local queue, tenant = unpack(call('HMGET', job_key(id), 'queue', 'tenant'))
   wait_for_turn(id, queue, tenant)
   event(id, 'queued')
-  return dispatch(queue)
+  return refill(queue)
 end

@@ -3,14 +3,17 @@ local id = ARGV[1]
 if not call('ZSCORE', DEAD, id) then
   return {'NOT DEAD'}
 end
+local kept = {'queue', 'tenant', 'strategy', 'limit_s', 'engine_wait_s', 'job', 'signature', 'traceparent'}
 local fields = {}
-for _, name in ipairs({'queue', 'tenant', 'strategy', 'limit_s', 'engine_wait_s', 'job', 'signature'}) do
+for _, name in ipairs(kept) do
   local value = call('HGET', job_key(id), name)
   if value then
     fields[#fields + 1] = name
     fields[#fields + 1] = value
   end
 end
+-- A worker of its own is gone by now: any may have the job.
+fields[2] = fields[2] and fields[2]:gsub('^revalid%.%x+%.', 'revalid.')
 if #fields == 0 then -- its record was purged
   call('ZREM', DEAD, id)
   return {'NOT DEAD'}

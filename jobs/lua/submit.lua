@@ -6,22 +6,26 @@ if state == 'running' and cancel then
   return {'cancelling'}
 end
 if state == 'queued' or state == 'running' then
-  if old == queue then
+  -- Who waits for an interactive job waits on, whoever else asks for it in a batch.
+  if old == queue or old == queue:gsub('batch$', 'interactive') then
     return {'joined'}
   end
   local tenant = call('HGET', job_key(id), 'tenant')
   if state == 'running' then
     call('SREM', flight_key(old), id)
     call('SADD', flight_key(queue), id)
+    call('SADD', QUEUES, queue)
     call('HSET', job_key(id), 'queue', queue)
     return {'joined'}
   end
   leave(id)
   call('HSET', job_key(id), 'queue', queue)
   wait_for_turn(id, queue, tenant)
-  return {'joined', unpack(dispatch(queue))}
+  return {'joined', unpack(refill(queue))}
 end
 if state == 'done' and reusable == '1' then
+  call('PEXPIRE', job_key(id), kept_ms)
+  call('PEXPIRE', 'revalid:events:' .. id, kept_ms)
   return {'reused'}
 end
 if call('ZCARD', QUEUED) >= most then

@@ -1,46 +1,86 @@
 """A project from its Git URL: one commit, without hooks, prompts or helpers that it names."""
 
 import os
+import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 
 from jobs.errors import InvalidProject
 
 CLONE_TIMEOUT_S = 300.0
+_TICK_S = 0.1
+
+
+class Stopped(Exception):
+    """The caller does not want the project any more."""
 
 
 @contextmanager
-def checkout(url: str) -> Iterator[Path]:
+def checkout(url: str, stop: Event | None = None) -> Iterator[Path]:
     """The files at ``url``, or at its ``#branch``, while inside.
+
+    Args:
+        stop: Ends a clone under way when it is set.
 
     Raises:
         InvalidProject: Git is not there, or could not clone.
+        Stopped: ``stop`` was set.
     """
     remote, _, ref = url.partition("#")
     branch = ["--branch", ref] if ref else []
     safe = ["-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never"]
     with tempfile.TemporaryDirectory(prefix="revalid-clone-") as directory:
         into = Path(directory) / "project"
-        silent = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes"}
         command = ["git", *safe, "clone", "--quiet", "--depth", "1", *branch, "--", remote]
         try:
-            done = subprocess.run(
-                [*command, str(into)],
-                env={**os.environ, **silent},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=CLONE_TIMEOUT_S,
-                check=False,
-            )
+            code, said = _run([*command, str(into)], stop or Event())
         except FileNotFoundError:
             raise InvalidProject(f"{url}: git is not installed here") from None
+        except ValueError:
+            raise InvalidProject(f"{url!r}: no URL may hold a NUL") from None
         except subprocess.TimeoutExpired:
             raise InvalidProject(f"{url}: not cloned within {CLONE_TIMEOUT_S:g} s") from None
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["it said nothing"]
-            raise InvalidProject(f"{url}: git clone failed: {lines[-1]}")
+        if code:
+            raise InvalidProject(f"{url}: git clone failed: {_reason(said)}")
         yield into
+
+
+def _run(command: Sequence[str], stop: Event) -> tuple[int, str]:
+    """Exit status of a command and what it said; where it is left early, its helpers end too."""
+    silent = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes", "LC_ALL": "C"}
+    deadline = time.monotonic() + CLONE_TIMEOUT_S
+    with subprocess.Popen(
+        command,
+        env={**os.environ, **silent},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            while True:
+                try:
+                    _, said = process.communicate(timeout=_TICK_S)
+                    return process.returncode, said
+                except subprocess.TimeoutExpired:
+                    if stop.is_set():
+                        raise Stopped from None
+                    if time.monotonic() > deadline:
+                        raise
+        finally:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
+def _reason(said: str) -> str:
+    """Git names the reason first, and gives general advice after it."""
+    lines = said.strip().splitlines() or ["it said nothing"]
+    return next((line for line in lines if line.startswith("fatal:")), lines[-1])

@@ -2,6 +2,7 @@
 
 import csv
 import glob
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ GIT = re.compile(r"\A(?:(?:https?|ssh|git|file)://\S+|[\w.-]+@[\w.-]+:\S+)\Z")
 _TARBALL = re.compile(r"\.(?:tar|tgz|tbz2|txz|tar\.(?:gz|bz2|xz))\Z")
 _MANIFESTS = ("package.json", "pyproject.toml", "setup.py", "requirements.txt")
 _PARTS = ("client", "server")
+_SHOWN = 200
 
 
 class Line(Frozen):
@@ -69,10 +71,10 @@ def find_entries(
         repeat: How often each is run.
 
     Raises:
-        InvalidProject: A source is not there, or holds no project.
+        InvalidProject: A source is not there, is not readable, or holds no project.
         InvalidJob: A manifest's line is wrong.
     """
-    found = [entry for source in sources for entry in _expand(source)]
+    found = [entry for source in sources for entry in _found(source)]
     wanted = labels or {}
     kept = [
         entry
@@ -89,6 +91,26 @@ def find_entries(
         for number in range(1, repeat + 1)
         for entry in kept
     ]
+
+
+def _found(source: str) -> list[Entry]:
+    try:
+        found = list(_expand(source))
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that go in a circle
+        why = getattr(error, "strerror", None) or str(error)
+        raise InvalidProject(f"{_shown(source)}: {why}") from None
+    for name in (source, *(entry.origin for entry in found)):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise InvalidProject(f"{_shown(name)}: the name is not UTF-8: rename it") from None
+    return found
+
+
+def _shown(source: str) -> str:
+    """A name that any terminal can print, in one line."""
+    shown = source if len(source) <= _SHOWN else f"{source[:_SHOWN]}..."
+    return shown.encode(errors="backslashreplace").decode()
 
 
 def _expand(source: str) -> Iterator[Entry]:
@@ -154,20 +176,24 @@ def _named(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def _json_lines(path: Path) -> Iterator[Entry]:
-    for number, text in enumerate(_read(path).splitlines(), 1):
+    # JSON strings may hold U+2028 and others at which splitlines() would break them.
+    for number, text in enumerate(_read(path).split("\n"), 1):
         if text.strip():
             try:
                 data = json.loads(text)
             except ValueError as error:
                 raise InvalidJob(f"{path}:{number}: not JSON ({error})") from None
+            except RecursionError:
+                raise InvalidJob(f"{path}:{number}: nested too deeply") from None
             yield _line(path, number, data)
 
 
 def _csv_lines(path: Path) -> Iterator[Entry]:
-    rows = csv.DictReader(_read(path).splitlines(), strict=True)
+    rows = csv.DictReader(io.StringIO(_read(path), newline=""), strict=True)
     fields = set(Line.model_fields) | {"command"}
     try:
-        for number, row in enumerate(rows, 2):
+        for row in rows:
+            number = rows.line_num
             if None in row or None in row.values():
                 raise InvalidJob(f"{path}:{number}: not as many columns as the header has")
             data: dict[str, Any] = {
@@ -192,6 +218,6 @@ def _line(path: Path, number: int, data: Any) -> Entry:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidProject(f"manifest {path}: {error}") from None

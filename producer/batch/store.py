@@ -4,7 +4,10 @@ A copy of the plan lies on disk too, so that a batch can be resumed where Redis 
 """
 
 import json
+import os
+import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +39,21 @@ class Plan:
     entries: list[Entry]
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a list of batches shows of one.
+
+    Attributes:
+        submitted: Projects that have become jobs.
+    """
+
+    id: str
+    source: str
+    created_at: str
+    projects: int
+    submitted: int
+
+
 class BatchStore:
     """The batches of one broker.
 
@@ -50,8 +68,9 @@ class BatchStore:
         self._ttl_s = ttl_s
 
     def create(self, plan: Plan) -> None:
-        """Keep a plan, on disk first."""
+        """Keep a plan, on disk first, and forget the copies of those that are too old."""
         self._directory.mkdir(parents=True, exist_ok=True)
+        self._forget_old()
         part = self._file(plan.id).with_suffix(".part")
         part.write_text(
             json.dumps({**_head(plan), "entries": [entry.model_dump() for entry in plan.entries]})
@@ -114,6 +133,34 @@ class BatchStore:
         self._touch(pipe, batch_id)
         pipe.execute()
 
+    def cancel(self, batch_id: str) -> None:
+        """Have whoever submits this batch stop."""
+        self._redis.hset(_key(batch_id), "cancelled", "1")
+
+    def is_cancelled(self, batch_id: str) -> bool:
+        """Whether it was cancelled, and nobody went on with it since."""
+        return bool(self._redis.hexists(_key(batch_id), "cancelled"))
+
+    def go_on(self, batch_id: str) -> None:
+        """Have a batch submitted again, and remembered for as long as a new one."""
+        pipe = self._redis.pipeline()
+        pipe.hdel(_key(batch_id), "cancelled")
+        self._touch(pipe, batch_id)
+        pipe.execute()
+        with suppress(OSError):
+            os.utime(self._file(batch_id))
+
+    def head(self, batch_id: str) -> Head | None:
+        """A batch without its projects; None where Redis has none."""
+        pipe = self._redis.pipeline()
+        pipe.hgetall(_key(batch_id))
+        pipe.llen(_key(batch_id, "entries"))
+        pipe.hlen(_key(batch_id, "jobs"))
+        found, projects, submitted = pipe.execute()
+        if not found:
+            return None
+        return Head(batch_id, found["source"], found["created_at"], projects, submitted)
+
     def latest(self) -> Sequence[str]:
         """Ids of the batches, the newest first."""
         ids = cast("list[str]", self._redis.zrevrange(BATCHES_KEY, 0, -1))
@@ -121,6 +168,13 @@ class BatchStore:
         if gone:
             self._redis.zrem(BATCHES_KEY, *gone)
         return [batch_id for batch_id in ids if batch_id not in gone]
+
+    def _forget_old(self) -> None:
+        for file in self._directory.iterdir():
+            with suppress(OSError):  # another process forgets them too
+                old = time.time() - file.stat().st_mtime > self._ttl_s
+                if old and file.suffix in (".json", ".part"):
+                    file.unlink()
 
     def _write(self, plan: Plan) -> None:
         pipe = self._redis.pipeline()

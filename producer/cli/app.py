@@ -67,6 +67,7 @@ def run(
     env: options.Env = None,
     secret: options.Secret = None,
     label: options.Label = None,
+    artifact: options.Artifact = None,
     fresh: options.Fresh = False,
     json: options.Json = False,
 ) -> int:
@@ -85,6 +86,7 @@ def run(
         env=env,
         secrets=secret,
         labels=label,
+        artifacts=artifact,
         fresh=fresh,
     )
     return implementation.run(path, asked, json=json)
@@ -112,6 +114,7 @@ def replay(
     env: options.Env = None,
     secret: options.Secret = None,
     label: options.Label = None,
+    artifact: options.Artifact = None,
     fresh: options.Fresh = False,
     json: options.Json = False,
 ) -> int:
@@ -128,6 +131,7 @@ def replay(
         env=env,
         secrets=secret,
         labels=label,
+        artifacts=artifact,
         fresh=fresh,
     )
     return implementation.replay(trajectory, project, asked, json=json)
@@ -155,6 +159,7 @@ def submit(
     env: options.Env = None,
     secret: options.Secret = None,
     label: options.Label = None,
+    artifact: options.Artifact = None,
     fresh: options.Fresh = False,
     json: options.Json = False,
 ) -> int:
@@ -173,6 +178,7 @@ def submit(
         env=env,
         secrets=secret,
         labels=label,
+        artifacts=artifact,
         fresh=fresh,
     )
     return client_commands.submit(path, asked, on_worker=on_worker, json=json)
@@ -214,6 +220,23 @@ def logs(
 
 
 @app.command()
+def artifacts(
+    job_id: options.JobId,
+    output: Annotated[
+        Path | None,
+        Option(
+            "--output", metavar="DIR", help="Unpack them there: a directory that is new or empty."
+        ),
+    ] = None,
+    json: options.Json = False,
+) -> int:
+    """List the files that a job kept (--artifact), or unpack them."""
+    from producer.cli import artifacts as implementation
+
+    return implementation.artifacts(job_id, output, json=json)
+
+
+@app.command()
 def cancel(job_ids: options.JobIds, json: options.Json = False) -> int:
     """Ask jobs to end: a queued one does at once, a running one within seconds."""
     from producer.cli import client_commands
@@ -246,6 +269,14 @@ def flower() -> int:
     from producer.cli import services
 
     return services.flower()
+
+
+@app.command()
+def metrics() -> int:
+    """Serve metrics of all jobs and workers to Prometheus until Ctrl-C."""
+    from producer.cli import services
+
+    return services.metrics()
 
 
 @app.command()

@@ -102,6 +102,7 @@ def run(
     env: options.Env = None,
     secret: options.Secret = None,
     label: options.Label = None,
+    artifact: options.Artifact = None,
     fresh: options.Fresh = False,
     json: options.Json = False,
 ) -> int:
@@ -109,8 +110,19 @@ def run(
     from producer.cli import batch as implementation
 
     asked = JobOptions(
-        *(strategy, command, sandbox, image, timeout, job_timeout),
-        *(limits, require, env, secret, label, fresh),
+        strategy,
+        command,
+        sandbox,
+        image,
+        timeout,
+        job_timeout,
+        limits=limits,
+        required=require,
+        env=env,
+        secrets=secret,
+        labels=label,
+        artifacts=artifact,
+        fresh=fresh,
     )
     how = implementation.BatchOptions(concurrency, fail_fast, report, compare, json)
     return implementation.run(

@@ -98,6 +98,15 @@ Secret = Annotated[
         "the worker must allow it. Repeat for more.",
     ),
 ]
+Artifact = Annotated[
+    list[str] | None,
+    Option(
+        "--artifact",
+        metavar="GLOB",
+        help="Keep these files of the project's directory for `revalid artifacts`, however the job "
+        "ends: dist, 'coverage/**', '**/junit.xml'; repeat for more.",
+    ),
+]
 Label = Annotated[
     list[str] | None,
     Option("--label", metavar="NAME=VALUE", help="Words of your own for reports; repeat for more."),
@@ -125,6 +134,7 @@ class JobOptions:
     env: Sequence[str] | None = None
     secrets: Sequence[str] | None = None
     labels: Sequence[str] | None = None
+    artifacts: Sequence[str] | None = None
     fresh: bool = False
 
     def arguments(self) -> dict[str, Any]:
@@ -149,6 +159,7 @@ class JobOptions:
             "env": pairs("--env", self.env),
             "secrets": pairs("--secret", self.secrets),
             "labels": pairs("--label", self.labels),
+            "artifacts": self.artifacts or (),
             "fresh": self.fresh,
         }
 

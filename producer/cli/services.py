@@ -1,4 +1,4 @@
-"""``worker``, ``flower`` and ``broker``: processes that live longer than a job."""
+"""``worker``, ``flower``, ``metrics`` and ``broker``: processes that live longer than a job."""
 
 import hashlib
 import signal
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from prometheus_client import CollectorRegistry, start_http_server
 from rich.text import Text
 
 from jobs.connection import redact
@@ -19,6 +20,7 @@ from producer.broker import BrokerStatus, EmbeddedBroker
 from producer.cli.output import console, print_json
 from producer.client import Client
 from producer.embedded import absolute, attached, lent_stay, worker_environ
+from producer.metrics import LedgerCollector
 from producer.text import one_line
 
 _SECONDS = "1,2,5,10,20,30,60,120,300,600,900"
@@ -66,6 +68,29 @@ def flower() -> int:
         options = [f"--address={address}", f"--port={port}"]
         command = ["celery", "-A", "worker.watching", "flower", *options]
         return _foreground(command, environ, umask=0o077)
+
+
+def metrics() -> int:
+    """Serve ``/metrics`` in the foreground; its exit status."""
+    settings = load_settings()
+    host, _, port = settings.metrics_listen.rpartition(":")
+    with _reached(settings) as (_, client):
+        registry = CollectorRegistry()
+        registry.register(LedgerCollector(client.ledger, client.url))
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # for the server's threads too
+        try:
+            server, _thread = start_http_server(int(port), host.strip("[]"), registry)
+        except (OSError, OverflowError) as error:
+            raise InvalidSettings(
+                f"REVALID_METRICS_LISTEN {settings.metrics_listen}: {error}; "
+                "set another, or port 0 for any"
+            ) from None
+        shown = f"http://{host}:{server.server_port}/metrics"
+        console().print(f"Prometheus metrics on {shown}; Ctrl-C ends it")
+        sys.stdout.flush()
+        signal.sigwait(_SIGNALS)
+        server.shutdown()
+    return 0
 
 
 def broker_start() -> int:

@@ -1,19 +1,109 @@
-"""Groups failures by what went wrong."""
+"""Groups failures by what went wrong, so that 300 red projects read as five causes."""
 
+import re
 from collections.abc import Iterable
+from difflib import SequenceMatcher
 
 from producer.report.model import Cause, Row
+from producer.report.telling import Telling, telling
+
+_COMPARED = 50
+"""Groups of one check and code that a message is compared with: bounds the work."""
+_ALIKE, _ALIKE_WITH_CODE = 0.85, 0.6
+
+_OWN = "…"
+_FILE = r"(?:[mc]?[jt]sx?|pyi?|json|s?css|html|vue|svelte|toml|lock)"
+_VARYING = (
+    re.compile(r"^\S+?[(:]\d+(?:[,:]\d+)?\)?:?(?=\s)"),
+    re.compile(r"\b[a-z][a-z+]*://[^\s'\"`<>]+"),
+    re.compile(
+        r"\"[^\"]*\"|`[^`]*`|\u2018[^\u2019]*\u2019|\u201c[^\u201d]*\u201d|(?<!\w)'[^']*'(?!\w)"
+    ),
+    re.compile(r"\{[^{}]*\}|\[[^\[\]]*\]"),
+    re.compile(r"\{[^{}]*\}|\[[^\[\]]*\]"),
+    re.compile(r"(?<!\S)@?[\w./-]+@[^\s,;]+"),
+    re.compile(r"(?<![^\s(])\w[\w.-]*(?:\[\w+\])?(?:[=<>~!]=|[<>])[^\s=,;]+"),
+    re.compile(r"(?:[A-Za-z]:)?[\w.@~+-]*(?:[/\\]+[\w.@~+$-]+)+(?::\d+)*"),
+    re.compile(rf"\b[\w.-]+\.{_FILE}\b(?::\d+)*"),
+    re.compile(r"[\w$.]+(?= is not (?:defined|a function|a constructor|iterable))"),
+    re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{7,}\b"),
+    re.compile(r"[-~^<>=]*\bv?\d[\w.%]*(?: (?:m?s|min|h|bytes|[KMG]i?B)\b)?"),
+    re.compile(r"\b(?:undefined|null|true|false|NaN|None|True|False|Infinity)\b"),
+)
+"""What differs between two failures of one kind, in the order in which it is taken out."""
+_RUN = re.compile(rf"{_OWN}(?:[\s,|&]*{_OWN})+")
+
+
+class _Group:
+    def __init__(self, told: Telling, words: list[str]) -> None:
+        self.check = told.check
+        self.message = told.message
+        self.words = words
+        self.title = told.message.split(" ")
+        self.projects: dict[str, None] = {}
+
+    def add(self, told: Telling, project: str) -> None:
+        self.projects[project] = None
+        if told.message == self.message:
+            return
+        words = told.message.split(" ")
+        if len(words) != len(self.title):
+            # They cannot be laid beside each other: what both surely share is the shape.
+            words = shape(told.message).split(" ")
+            self.title = shape(" ".join(self.title)).split(" ")
+        if len(words) == len(self.title):
+            pairs = zip(self.title, words, strict=True)
+            self.title = [a if a == b else _OWN for a, b in pairs]
+
+    def cause(self) -> Cause:
+        return Cause(
+            title=_RUN.sub(_OWN, " ".join(self.title)),
+            check=self.check,
+            message=self.message,
+            projects=tuple(self.projects),
+            number=len(self.projects),
+        )
 
 
 def find_causes(rows: Iterable[Row]) -> tuple[Cause, ...]:
     """What the red rows have in common, the most frequent first."""
-    groups: dict[tuple[str, str], list[str]] = {}
+    by_shape: dict[tuple[str, str, str], _Group] = {}
+    by_code: dict[tuple[str, str], list[_Group]] = {}
     for row in rows:
-        if row.red:
-            check = (row.failed_step or row.state).split(" ")[0]
-            groups.setdefault((check, row.error or ""), []).append(row.project)
-    causes = [
-        Cause(title=message, check=check, message=message, projects=tuple(p), number=len(p))
-        for (check, message), p in groups.items()
-    ]
-    return tuple(sorted(causes, key=lambda cause: -cause.number))
+        if not row.red:
+            continue
+        told = telling(row)
+        key = (told.check, told.code, shape(told.message))
+        if (group := by_shape.get(key)) is None:
+            words = key[2].lower().replace(_OWN, " ").split()
+            rivals = by_code.setdefault(key[:2], [])
+            group = _nearest(words, rivals[:_COMPARED], told.code)
+            if group is None:
+                group = _Group(told, words)
+                rivals.append(group)
+            by_shape[key] = group
+        group.add(told, row.project)
+    groups = dict.fromkeys(by_shape.values())
+    return tuple(sorted((g.cause() for g in groups), key=lambda cause: -cause.number))
+
+
+def shape(message: str) -> str:
+    """A message without what differs from project to project."""
+    for pattern in _VARYING:
+        message = pattern.sub(_OWN, message)
+    return " ".join(_RUN.sub(_OWN, message).split())
+
+
+def _nearest(words: list[str], groups: Iterable[_Group], code: str) -> _Group | None:
+    """The first group whose message is nearly the same."""
+    # An exception's class says less than a compiler's code.
+    named = code and not code.endswith(("Error", "Exception"))
+    wanted = _ALIKE_WITH_CODE if named else _ALIKE
+    matcher = SequenceMatcher(autojunk=False)
+    matcher.set_seq2(words)
+    for group in groups:
+        matcher.set_seq1(group.words)
+        bounds = (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)
+        if all(bound() >= wanted for bound in bounds):
+            return group
+    return None

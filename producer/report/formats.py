@@ -8,7 +8,10 @@ from pydantic import ValidationError
 
 from jobs.errors import InvalidJob
 from jobs.job import describe
+from producer.report.junit import to_junit
+from producer.report.markdown import to_markdown
 from producer.report.model import BatchReport
+from producer.report.table import to_csv
 
 FORMATS = ("junit", "html", "json", "csv", "markdown")
 
@@ -42,6 +45,17 @@ def render(report: BatchReport, format: str) -> str:
     match format:
         case "json":
             return report.model_dump_json(indent=1) + "\n"
+        case "junit":
+            return to_junit(report)
+        case "csv":
+            return to_csv(report)
+        case "markdown":
+            return to_markdown(report)
+        case "html":
+            # Jinja2 is needed here alone, and takes its time to import.
+            from producer.report.page import to_html
+
+            return to_html(report)
         case _:
             known = ", ".join(FORMATS)
             raise InvalidJob(f"no report format {format!r}: choose one of {known}")

@@ -95,7 +95,10 @@ class Site:
         return [line for line in lines if str(self.directory) in line]
 
 
-@pytest.fixture(scope="package", params=["local", pytest.param("dagger", marks=pytest.mark.dagger)])
+@pytest.fixture(
+    scope="package",
+    params=["local", "local-bare", pytest.param("dagger", marks=pytest.mark.dagger)],
+)
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """One worker for all bad jobs of a sandbox."""
     # Not below pytest's directory, whose name may be too long for a socket's.
@@ -105,10 +108,11 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
             (directory / each).mkdir()
         socket = directory / "broker" / "valkey.sock"
         with ValkeyServer(port=0, unix_socket_path=socket, data_dir=directory / "broker" / "data"):
-            yield from _site(request.param, directory, f"unix://{socket}?db=0")
+            yield from _site(str(request.param), directory, f"unix://{socket}?db=0")
 
 
-def _site(kind: str, directory: Path, url: str) -> Iterator[Site]:
+def _site(param: str, directory: Path, url: str) -> Iterator[Site]:
+    kind, _, bare = param.partition("-")
     own = {name: value for name, value in os.environ.items() if not name.startswith("REVALID_")}
     log = directory / "worker.log"
     with log.open("wb") as out:
@@ -123,6 +127,7 @@ def _site(kind: str, directory: Path, url: str) -> Iterator[Site]:
                 "REVALID_HOME": str(directory / "home"),
                 "REVALID_CONCURRENCY": "1",
                 "REVALID_SCRATCH": str(directory / "scratch"),
+                "REVALID_BUBBLEWRAP": str(not bare),
                 "REVALID_PROJECT_FILES": str(FILES),
                 "REVALID_PROJECT_BYTES": str(BYTES),
                 "TMPDIR": str(directory / "tmp"),

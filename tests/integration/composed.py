@@ -15,7 +15,7 @@ from tests.integration.conftest import eventually
 
 ROOT = Path(__file__).parents[2]
 ACL = ROOT / "deploy/users.acl"
-ROLES = ("producer", "worker", "flower")
+ROLES = ("producer", "worker", "flower", "metrics")
 
 
 @dataclass(frozen=True)

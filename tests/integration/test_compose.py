@@ -25,7 +25,8 @@ COMPOSE = (ROOT / "compose.yaml").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 FILE = yaml.safe_load(COMPOSE)
 SERVICES: dict[str, Any] = FILE["services"]
-REDIS, ENGINE, WORKER, FLOWER = (SERVICES[n] for n in ("redis", "engine", "worker", "flower"))
+REDIS, ENGINE, WORKER = (SERVICES[n] for n in ("redis", "engine", "worker"))
+FLOWER, METRICS = SERVICES["flower"], SERVICES["metrics"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 Config = Callable[[dict[str, str]], subprocess.CompletedProcess[str]]
 PASSWORDS = {f"{role.upper()}_PASSWORD" for role in ROLES}
@@ -126,7 +127,7 @@ def test_redis_takes_nobody_where_the_file_names_none(tmp_path: Path) -> None:
 
 def test_each_service_has_the_password_of_its_role_alone() -> None:
     assert {n for n in REDIS["environment"] if n.endswith("_PASSWORD")} == PASSWORDS
-    for role, service in (("worker", WORKER), ("flower", FLOWER)):
+    for role, service in (("worker", WORKER), ("flower", FLOWER), ("metrics", METRICS)):
         url = service["environment"]["REVALID_BROKER_URL"]
         assert url == f"redis://{role}:${{{role.upper()}_PASSWORD}}@redis:6379/0"
         assert re.findall(r"\w+_PASSWORD", json.dumps(service)) == [f"{role.upper()}_PASSWORD"]
@@ -181,13 +182,19 @@ def test_the_workers_user_may_open_the_engines_socket() -> None:
 
 def test_only_the_engine_is_privileged_and_nobody_holds_dockers_socket() -> None:
     assert [name for name, service in SERVICES.items() if service.get("privileged")] == ["engine"]
-    assert all(service["cap_drop"] == ["ALL"] for service in (WORKER, FLOWER))
+    assert all(service["cap_drop"] == ["ALL"] for service in (WORKER, FLOWER, METRICS))
     assert "docker.sock" not in COMPOSE
 
 
-def test_flower_alone_is_published_on_loopback_with_a_password() -> None:
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["flower"]
-    assert all(port.startswith("127.0.0.1:") for port in FLOWER["ports"])
+def test_flower_and_metrics_alone_are_published_on_loopback() -> None:
+    published = {n: service["ports"] for n, service in SERVICES.items() if "ports" in service}
+    assert {*published} == {"flower", "metrics"}
+    for name, ports in published.items():
+        assert all(port.startswith("127.0.0.1:") for port in ports)
+        assert SERVICES[name]["networks"] == ["queue", name]  # with nobody else who publishes
+
+
+def test_flower_asks_for_a_password() -> None:
     assert FLOWER["command"] == ["revalid", "flower"]  # which makes it read only
     assert FLOWER["environment"]["REVALID_FLOWER_AUTH"].startswith("${FLOWER_BASIC_AUTH:?")
 
@@ -203,10 +210,10 @@ def test_versions_are_those_of_the_project() -> None:
     engine = f"registry.dagger.io/engine:v{pin}"
     assert ENGINE["image"] == engine
     assert f"FROM {engine} AS engine" in DOCKERFILE
-    assert WORKER["image"] == FLOWER["image"] == f"revalid:{PROJECT['version']}"
+    assert WORKER["image"] == FLOWER["image"] == METRICS["image"] == f"revalid:{PROJECT['version']}"
 
 
-@pytest.mark.parametrize("service", [WORKER, FLOWER])
+@pytest.mark.parametrize("service", [WORKER, FLOWER, METRICS])
 def test_settings_are_known(service: dict[str, Any]) -> None:
     load_settings(settings_of(service), env_file=None)
 

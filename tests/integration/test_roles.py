@@ -71,6 +71,13 @@ FOR_NO_FLOWER = [
     "xread streams revalid:events:1 0",
 ]
 
+FOR_NO_METRICS = [
+    *FOR_NO_FLOWER,
+    "get revalid:turn",
+    "del revalid:running",
+    "lrange revalid.batch 0 -1",
+]
+
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposedRedis]:
@@ -108,6 +115,7 @@ def project(tmp_path: Path) -> Path:
         *((role, command) for role in ROLES for command in FOR_NOBODY),
         *(("producer", command) for command in FOR_NO_PRODUCER),
         *(("flower", command) for command in FOR_NO_FLOWER),
+        *(("metrics", command) for command in FOR_NO_METRICS),
     ],
 )
 def test_a_role_is_refused_what_is_not_its_work(

@@ -207,6 +207,15 @@ def test_job_that_kills_its_worker_is_dead_after_three(
     assert client.submit(project, commands=["true"], sandbox="local").result(30).verdict == "passed"
 
 
+def test_worker_whose_own_disk_fails_says_so(
+    client: Client, start_worker: StartWorker, project: Path, tmp_path: Path
+) -> None:
+    start_worker(REVALID_SCRATCH=str(tmp_path / "nowhere"))
+    result = client.submit(project, commands=["true"], sandbox="local").result(30)
+    assert (result.verdict, result.attempts) == (Verdict.ERRORED, 1)
+    assert "the worker's own files fail" in str(result.error)
+
+
 def test_revoked_task_is_a_cancelled_job(
     client: Client, start_worker: StartWorker, project: Path
 ) -> None:

@@ -69,6 +69,7 @@ def test_the_print_does_not_change_with_what_no_job_sees(environ: dict[str, str]
         {"blob_url": "file:///srv/blobs"},
         {"blob_redis_bytes": 1},
         {"sandbox": "local"},
+        {"bubblewrap": False},
         {"source_roots": "/srv"},
         {"secret_allow": "API_KEY"},
         {"secret_files": "/run/secrets"},

@@ -34,6 +34,7 @@ OTHER: dict[str, Any] = {
     "env": {"B": "1", "A": "3"},
     "secrets": {},
     "protected": ["secrets/*"],
+    "artifacts": ["dist"],
     "limits": {"job_timeout_s": 61, "command_timeout_s": 10},
     "sandbox": "local",
     "nonce": "1",
@@ -94,6 +95,12 @@ def test_how_long_a_job_waits_for_an_engine_is_its_lanes_unless_told_otherwise()
     waiting = [make_job(), make_job(lane="batch"), make_job(limits={"engine_wait_s": 3})]
     assert [job.engine_wait_s for job in waiting] == [15, 600, 3]
     assert len({job.id for job in waiting}) == 1
+
+
+def test_a_limit_that_is_demanded_must_be_set() -> None:
+    with pytest.raises(InvalidJob, match="demands cpu, but sets no cpu_s"):
+        make_job(limits={"demanded": ["cpu"]})
+    assert make_job(limits={"demanded": ["cpu"], "cpu_s": 1}).limits.cpu_s == 1
 
 
 def test_json_brings_a_job_back() -> None:

@@ -122,6 +122,11 @@ class LedgerMachine(RuleBasedStateMachine):
             with pytest.raises(UnknownJob):
                 self.ledger.claim(job_id, worker)
             return multiple()
+        if found.state is State.RUNNING and found.worker == worker:
+            again = self.ledger.claim(job_id, worker)
+            assert again == Attempt(job_id, found.fence, found.attempts)
+            found.ended = False
+            return multiple()
         busy = any(j.state is State.RUNNING and j.worker == worker for j in self.jobs.values())
         if busy:  # a process does one job at a time
             return multiple()
@@ -207,8 +212,11 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.ledger.release(attempt, "why") is owned
         if owned:
             found.fence = -1
-            found.released += 1
-            found.requeue()
+            if found.cancelled:
+                found.finish(Verdict.CANCELLED)
+            else:
+                found.released += 1
+                found.requeue()
 
     @rule(job_id=ids)
     def cancel(self, job_id: str) -> None:

@@ -218,7 +218,7 @@ def test_a_dead_job_is_forgotten_on_demand(open_: Open, redis: Redis) -> None:
     kill_three_workers(ledger, redis)
     ledger.purge(JOB.id)
     reap(ledger)
-    assert redis.keys() == ["revalid:turn"]
+    assert {*redis.keys()} == {"revalid:turn", "revalid:counters"}
 
 
 def test_a_submit_of_a_dead_job_runs_it_again(open_: Open, redis: Redis) -> None:
@@ -276,7 +276,7 @@ def test_a_job_waits_for_an_engine_only_so_long(open_: Open, redis: Redis) -> No
 
 def test_a_job_whose_own_worker_has_left_is_cancelled_in_the_end(open_: Open, redis: Redis) -> None:
     ledger, _ = open_()
-    own, shared = "revalid.ab12.interactive", "revalid.interactive"
+    own, shared = "revalid.ab12.interactive", "revalid.ab12.batch"
     ledger.submit(JOB, own)
     other = make_job(nonce="1")
     ledger.submit(other, shared)
@@ -297,6 +297,100 @@ def test_a_job_whose_own_worker_has_left_is_cancelled_in_the_end(open_: Open, re
         "the run that it was for has ended, and its worker",
     )
     assert ledger.record(other.id).state is State.QUEUED
+
+
+def test_a_tenants_interactive_job_does_not_wait_for_its_batch(open_: Open) -> None:
+    ledger, rung = open_(tenant_jobs=1)
+    submit(ledger, jobs("a", 3), BATCH)
+    urgent = make_job(tenant="a", nonce="urgent")
+    submit(ledger, [urgent], "revalid.interactive")
+    attempt = ledger.claim(rung[0].job_id, "host:1")
+    assert attempt is not None
+    finish(ledger, attempt)
+    assert [bell.job_id for bell in rung[1:]] == [urgent.id]
+
+
+def test_a_batch_does_not_move_a_job_that_somebody_waits_for(open_: Open) -> None:
+    ledger, rung = open_()
+    ledger.submit(JOB, "revalid.interactive")
+    assert ledger.submit(JOB, BATCH) is Submitted.JOINED
+    assert [bell.queue for bell in rung] == ["revalid.interactive"]
+
+
+def test_a_claim_whose_answer_got_lost_is_asked_again(open_: Open) -> None:
+    ledger, _ = open_()
+    ledger.submit(JOB, "q")
+    attempt = claim(ledger)
+    assert claim(ledger) == attempt
+    assert ledger.claim(JOB.id, "host:2") is None
+
+
+def test_a_worker_that_has_another_job_by_now_is_not_to_blame(open_: Open, redis: Redis) -> None:
+    ledger, _ = open_()
+    other = make_job(nonce="1")
+    submit(ledger, [JOB, other])
+    claim(ledger)
+    assert ledger.claim(other.id, "host:1")
+    end_lease(redis)
+    assert ledger.reap(judge=True, overdue_s=60).lost == [(JOB.id, "")]
+    assert ledger.record(other.id).state is State.RUNNING
+
+
+def test_a_cancelled_job_that_is_given_back_has_ended(open_: Open) -> None:
+    ledger, _ = open_()
+    ledger.submit(JOB, "q")
+    attempt = claim(ledger)
+    ledger.cancel(JOB.id)
+    assert ledger.release(attempt, "why")
+    assert ledger.record(JOB.id).verdict is Verdict.CANCELLED
+
+
+@pytest.mark.parametrize("queue", ["q", "revalid.ab12.interactive"])
+def test_a_record_that_is_gone_stops_nobody(open_: Open, redis: Redis, queue: str) -> None:
+    ledger, rung = open_()
+    gone = jobs("a", RINGING + 1)
+    submit(ledger, gone, queue)
+    for job in gone:
+        redis.delete(f"revalid:job:{job.id}")
+        redis.zadd(f"revalid:ringing:{queue}", {job.id: 1}, xx=True)
+    assert reap(ledger) == ([], [])
+    ledger.serve("host:1", [queue], slots=0, ttl_s=60)
+    ledger.starve([queue], 0, "no engine")
+    submit(ledger, [JOB], queue)
+    assert rung[-1].job_id == JOB.id
+    redis.hset("revalid:held", "host:9", gone[0].id)
+    assert ledger.abandon("host:9") is None
+
+
+def test_a_job_of_a_worker_of_its_own_is_run_again_by_any(open_: Open, redis: Redis) -> None:
+    ledger, rung = open_()
+    ledger.submit(JOB, "revalid.ab12.interactive")
+    for _ in range(3):
+        claim(ledger)
+        ledger.abandon("host:1")
+    ledger.retry(JOB.id)
+    assert rung[-1].queue == "revalid.interactive"
+
+
+def test_a_reused_result_is_kept_as_long_as_a_new_one(open_: Open, redis: Redis) -> None:
+    ledger, _ = open_()
+    ledger.submit(JOB, "q")
+    finish(ledger, claim(ledger))
+    redis.expire(f"revalid:job:{JOB.id}", 5)
+    assert ledger.submit(JOB, "q") is Submitted.REUSED
+    assert int(redis.ttl(f"revalid:job:{JOB.id}")) > 5
+
+
+def test_in_a_full_broker_lost_doorbells_are_named(
+    open_: Open, redis: Redis, request: pytest.FixtureRequest
+) -> None:
+    ledger, _ = open_()
+    ledger.submit(JOB, "q")
+    redis.zadd("revalid:ringing:q", {JOB.id: 1})
+    request.getfixturevalue("full")
+    assert reap(ledger) == ([], [JOB.id])
+    ledger.serve("host:1", ["q"], slots=1, ttl_s=60)
+    assert ledger.serving("q") == {"host:1"}
 
 
 def test_a_fence_is_above_all_before_also_when_data_was_lost(open_: Open, redis: Redis) -> None:

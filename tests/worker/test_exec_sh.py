@@ -17,7 +17,7 @@ from worker.sandbox import ExecResult
 
 Wrapper = Callable[..., ExecResult]
 
-SMALL = CommandLimits(memory_bytes=64 * 2**20, processes=40, disk_bytes=2**20, cpu_s=1)
+SMALL = CommandLimits(memory_bytes=64 * 2**20, processes=40, disk_bytes=2**25, cpu_s=1)
 
 
 @pytest.fixture(params=["dash", "bash", "busybox sh"])
@@ -77,11 +77,11 @@ def test_time_limit(wrapper: Wrapper) -> None:
         ("n=0; while [ $n -lt 160 ]; do sleep 30 & n=$((n + 1)); done; wait", "processes", 137),
         ("x=$(head -c 250000000 /dev/zero | tr '\\0' x); sleep 30; : $x", "memory", 137),
         (
-            "for n in 1 2 3 4; do head -c 900000 /dev/zero >/f$n; sleep 1; done; sleep 30",
+            "for n in 1 2 3 4; do head -c 30000000 /dev/zero >/f$n; sleep 1; done; sleep 30",
             "disk",
             137,
         ),
-        ("head -c 4000000 /dev/zero >/file", "disk", 153),
+        ("head -c 100000000 /dev/zero >/file", "disk", 153),
         ("while :; do :; done", "cpu", 152),
     ],
 )

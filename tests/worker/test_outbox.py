@@ -103,10 +103,13 @@ def test_half_a_result_is_dropped(ledger: Ledger, valkey_url: str, tmp_path: Pat
     outbox = Outbox(tmp_path, ledger, valkey_url)
     outbox.put(claim(ledger), RESULT)
     (path,) = kept(tmp_path)
-    path.write_text(path.read_text()[:20])
+    full = path.read_text()
+    path.write_text(full[:20])
+    (path.parent / "future.json").write_text(full.replace('"failed"', '"future"'))
+    (path.parent / "odd.json").mkdir()
     age(tmp_path)
     outbox.flush()
-    assert kept(tmp_path) == []
+    assert [each.name for each in kept(tmp_path)] == ["odd.json"]
     assert ledger.record(JOB.id).state is State.RUNNING
 
 

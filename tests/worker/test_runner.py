@@ -65,6 +65,7 @@ def make_run(valkey_url: str, tmp_path: Path) -> MakeRun:
             environ=environ or {},
             engine=NoEngine(timeout_s=1),
             blobs=blobs,
+            kept=BlobStore.of_artifacts(connect(valkey_url, text=False), settings),
             scratch=scratch,
             artifacts=tmp_path / "artifacts",
             emit=lambda type_, data: None,

@@ -1,6 +1,9 @@
 """Where a batch's projects come from, and how they are named, filtered and refused."""
 
+import errno
+import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -114,6 +117,7 @@ def test_filters_and_repeats(apps: Path) -> None:
         ("a.csv", "project,name\nshop\n", InvalidJob, r"a.csv:2: not as many columns"),
         ("a.csv", "name\nshop\n", InvalidJob, r"a.csv:2: project: Field required"),
         ("a.jsonl", b"\xff", InvalidProject, r"manifest .*a.jsonl: .*decode"),
+        ("a.jsonl", "[" * 200_000, InvalidJob, r"a.jsonl:1: nested too deeply"),
     ],
 )
 def test_a_wrong_manifest_is_told_by_its_line(
@@ -151,3 +155,40 @@ def test_a_directory_without_projects_is_refused(tmp_path: Path) -> None:
 def test_filters_that_leave_nothing_are_told(apps: Path) -> None:
     with pytest.raises(InvalidProject, match="none of the 4 projects is left: loosen --only"):
         find_entries([str(apps)], only=["nothing*"])
+
+
+def test_a_quoted_field_keeps_its_newline(apps: Path) -> None:
+    manifest = apps / "list.csv"
+    manifest.write_bytes(b'project,command\r\nshop,"npm ci\nnpm test"\r\ntasks,make\r\n')
+    first, second = find_entries([str(manifest)])
+    assert first.options == {"commands": ["npm ci\nnpm test"]}
+    assert second.options == {"commands": ["make"]}
+
+
+def test_json_lines_end_at_newlines_only(apps: Path) -> None:
+    manifest = apps / "list.jsonl"
+    manifest.write_text('{"project": "shop", "labels": {"note": "a\u2028b\x85c"}}\r\n')
+    (entry,) = find_entries([str(manifest)])
+    assert entry.labels == {"note": "a\u2028b\x85c"}
+
+
+def test_a_name_that_is_not_utf8_is_told(apps: Path) -> None:
+    os.mkdir(os.fsencode(apps) + b"/caf\xe9")  # noqa: PTH102 - bytes
+    with pytest.raises(InvalidProject, match=r"caf\\udce9: the name is not UTF-8: rename it"):
+        find_entries([str(apps)])
+
+
+def test_a_name_that_is_too_long_is_told() -> None:
+    with pytest.raises(InvalidProject, match=r"x{200}\.\.\.: File name too long"):
+        find_entries(["x" * 300])
+
+
+def test_a_directory_that_cannot_be_read_is_told(
+    apps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> Iterator[Path]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)  # root may read what chmod forbids
+    with pytest.raises(InvalidProject, match="apps: Permission denied"):
+        find_entries([str(apps)])

@@ -1,5 +1,7 @@
 """Batches in Redis, and the copy on disk that outlives it."""
 
+import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -73,3 +75,33 @@ def test_all_of_a_batch_expires(store: BatchStore, redis: Redis) -> None:
     redis.delete(*keys)
     assert store.latest() == []
     assert redis.exists("revalid:batches") == 0
+
+
+def test_a_cancelled_batch_goes_on_on_demand(store: BatchStore) -> None:
+    store.create(PLAN)
+    assert not store.is_cancelled("ab12")
+    store.cancel("ab12")
+    assert store.is_cancelled("ab12")
+    assert store.plan("ab12") == PLAN
+    store.go_on("ab12")
+    assert not store.is_cancelled("ab12")
+
+
+def test_a_list_needs_no_projects(store: BatchStore) -> None:
+    store.create(PLAN)
+    store.submitted("ab12", {0: "j0"}, {1: "unreadable"})
+    head = store.head("ab12")
+    assert head is not None
+    assert (head.projects, head.submitted, head.source) == (2_500, 1, "apps")
+    assert store.head("nobody") is None
+
+
+def test_old_copies_leave_the_disk(store: BatchStore, tmp_path: Path) -> None:
+    old = {name: tmp_path / name for name in ("old.json", "old.part", "used.json", "notes.txt")}
+    for file in old.values():
+        file.write_text("{}")
+        os.utime(file, (time.time() - 700,) * 2)
+    store.go_on("used")
+    store.create(PLAN)
+    left = {file.name for file in tmp_path.iterdir()}
+    assert left == {"ab12.json", "used.json", "notes.txt"}

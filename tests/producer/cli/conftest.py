@@ -119,6 +119,7 @@ def revalid(tmp_path: Path, until: Until) -> Iterator[Revalid]:
         environ.pop(name, None)
     home = tmp_path / "home"
     environ |= {"REVALID_HOME": str(home), _MARK: uuid.uuid4().hex, "COLUMNS": "100"}
+    environ["REVALID_BUBBLEWRAP"] = "false"  # the tests' commands wait for files below /tmp
     made = Revalid(home, environ)
     yield made
     for process in made.started:

@@ -149,6 +149,18 @@ def test_a_port_that_is_taken_is_named(revalid: Revalid, port: int) -> None:
     assert f"REVALID_FLOWER_PORT {port}: Address already in use" in ran.error
 
 
+@pytest.mark.parametrize(
+    "listen", ["127.0.0.1:{port}", "127.0.0.1:99999", "no.such.host.invalid:0"]
+)
+def test_an_address_that_metrics_cannot_have_is_named(
+    revalid: Revalid, port: int, listen: str
+) -> None:
+    listen = listen.format(port=port)
+    ran = revalid("metrics", REVALID_METRICS_LISTEN=listen)
+    assert ran.status == 2
+    assert f"REVALID_METRICS_LISTEN {listen}: " in ran.error
+
+
 def test_doctor_names_each_part_and_its_mend(revalid: Revalid) -> None:
     ran = revalid("doctor", REVALID_SANDBOX="local")
     assert ran.status == 0

@@ -37,8 +37,7 @@ def row(project: str, *steps: StepResult, **fields: Any) -> Row:
 
 def failing(project: str, check: str, stdout: str = "", stderr: str = "", **fields: Any) -> Row:
     """The row of a job whose last step failed and printed this."""
-    printed = step(check, fields.pop("exit_code", 1), stdout=stdout, stderr=stderr, **fields)
-    return row(project, step("install"), printed)
+    return row(project, step("install"), step(check, 1, stdout=stdout, stderr=stderr), **fields)
 
 
 def unfinished(project: str) -> Row:

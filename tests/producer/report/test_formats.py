@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InvalidJob
-from producer.report import BatchReport, read, write
+from producer.report import FORMATS, BatchReport, read, write
 from tests.producer.report.samples import failing, report, row, unfinished
 
 
@@ -25,7 +25,7 @@ def test_json_is_read_back(made: BatchReport, tmp_path: Path) -> None:
     assert plain.jobs[1] == made.jobs[1].model_copy(update={"steps": ()})
 
 
-@pytest.mark.parametrize("format", ["json"])
+@pytest.mark.parametrize("format", FORMATS)
 def test_a_file_is_replaced_and_nothing_else_is_left(
     made: BatchReport, tmp_path: Path, format: str
 ) -> None:

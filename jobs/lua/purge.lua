@@ -1,0 +1,7 @@
+-- ARGV id: forget a dead job
+local id = ARGV[1]
+if call('ZREM', DEAD, id) == 0 then
+  return {'NOT DEAD'}
+end
+call('DEL', job_key(id), 'revalid:events:' .. id)
+return {'OK'}

@@ -1,0 +1,93 @@
+"""A batch as JUnit XML, which CI systems show: a suite for each project, a case for each step."""
+
+import re
+from xml.etree import ElementTree as ET
+
+from jobs.result import StepResult, Verdict
+from producer.report.excerpt import excerpt
+from producer.report.model import BatchReport, Row
+from producer.report.telling import telling
+from producer.text import clean
+
+_OUTPUT = 65_536
+"""Characters of a failure's output that are kept; servers refuse files that are too large."""
+_NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def to_junit(report: BatchReport) -> str:
+    """The report as an XML document."""
+    root = ET.Element("testsuites", name=_valid(report.name))
+    totals = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
+    for row in report.jobs:
+        suite = _suite(row)
+        for name in totals:
+            totals[name] += int(suite.get(name, 0))
+        root.append(suite)
+    root.attrib.update({name: str(number) for name, number in totals.items()})
+    root.set("time", _time(sum(row.duration_s or 0 for row in report.jobs)))
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _suite(row: Row) -> ET.Element:
+    suite = ET.Element("testsuite", name=_valid(row.title), time=_time(row.duration_s or 0))
+    properties = ET.SubElement(suite, "properties")
+    for name, value in {"id": row.id or "", **row.labels}.items():
+        ET.SubElement(properties, "property", name=_valid(name), value=_valid(value))
+    for step in row.steps:
+        _step_case(suite, row, step)
+    # What no step shows is shown by the job itself, or a red project would look green.
+    if not row.steps or (row.verdict is not Verdict.PASSED and all(s.ok for s in row.steps)):
+        _job_case(suite, row)
+    for kind, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        suite.set(kind, str(len(suite.findall(f"testcase/{tag}"))))
+    suite.set("tests", str(len(suite.findall("testcase"))))
+    return suite
+
+
+def _step_case(suite: ET.Element, row: Row, step: StepResult) -> None:
+    case = _case(suite, row, step.name, step.duration_s)
+    if step.skipped_reason is not None:
+        ET.SubElement(case, "skipped", message=_valid(step.skipped_reason))
+    elif not step.ok:
+        kind = "timed_out" if step.timed_out else step.killed_by or f"exit {step.exit_code}"
+        first = next(s for s in row.steps if not s.ok)
+        message = telling(row).message if step is first else kind
+        failure = ET.SubElement(case, "failure", type=kind, message=_valid(message))
+        failure.text = _valid(_output(step))
+    elif step.exit_code != 0:
+        ET.SubElement(case, "system-out").text = _valid(f"may fail\n{_output(step)}")
+
+
+def _job_case(suite: ET.Element, row: Row) -> None:
+    case = _case(suite, row, "job", row.duration_s or 0)
+    if not row.red:
+        if row.verdict is None:
+            ET.SubElement(case, "skipped", message="not done")
+        return
+    judged = row.verdict in (Verdict.FAILED, Verdict.TIMED_OUT)
+    message = _valid(telling(row).message)
+    fault = ET.SubElement(case, "failure" if judged else "error", type=row.state, message=message)
+    fault.text = _valid(row.error or message)
+
+
+def _case(suite: ET.Element, row: Row, name: str, took: float) -> ET.Element:
+    return ET.SubElement(
+        suite, "testcase", classname=_valid(row.title), name=_valid(name), time=_time(took)
+    )
+
+
+def _output(step: StepResult) -> str:
+    parts = [f"$ {step.command}"] if step.command else []
+    for stream in (step.stdout, step.stderr):
+        kept, left_out = excerpt(stream, _OUTPUT // 2)
+        parts += [kept, f"[revalid: {left_out} characters left out]" if left_out else ""]
+    return "\n".join(part for part in parts if part)
+
+
+def _valid(text: str) -> str:
+    return _NOT_XML.sub("", clean(text))
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.3f}"

@@ -1,0 +1,126 @@
+"""A batch as Markdown that fits in a comment of a pull request."""
+
+import re
+from collections.abc import Iterator
+
+from producer.report.model import BatchReport, Cause, Change, Comparison, Row
+from producer.text import one_line, seconds
+
+_CAUSES, _ROWS, _CHANGES = 10, 50, 20
+_CELL = 120
+
+MARKS = {
+    "passed": "✅",
+    "failed": "❌",
+    "timed_out": "⏱️",
+    "errored": "⚠️",
+    "rejected": "⛔",
+    "cancelled": "⏹️",
+    "not_submitted": "⛔",
+    "pending": "⏳",
+}
+
+
+def to_markdown(report: BatchReport) -> str:
+    """The report, with no more than the foremost of each list; below 65,536 characters."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def _lines(report: BatchReport) -> Iterator[str]:
+    total, passed = len(report.jobs), report.counts["passed"]
+    yield f"## revalid: {passed} of {total} passed"
+    yield ""
+    counts = [
+        f"{MARKS[state]} {number} {words(state)}"
+        for state, number in report.counts.items()
+        if number
+    ]
+    told = " · ".join(counts) or "no projects"
+    yield f"{told} — batch {_code(report.id)} of {_code(report.name)}"
+    if report.comparison:
+        yield from _comparison(report.comparison)
+    if report.causes:
+        yield from _causes(report.causes)
+    if red := [row for row in report.jobs if row.red]:
+        yield from _red(red)
+    if report.flaky:
+        yield from ("", f"Repeats disagree: {_names(report.flaky, _CHANGES)}")
+
+
+def _causes(causes: tuple[Cause, ...]) -> Iterator[str]:
+    yield from (
+        "",
+        "### Causes",
+        "",
+        "| projects | check | what | for example |",
+        "|--:|---|---|---|",
+    )
+    for cause in causes[:_CAUSES]:
+        cells = (_code(cause.check), _code(cause.title), _names(cause.projects, 3))
+        yield f"| {cause.number} | {' | '.join(cells)} |"
+    yield from _more(len(causes) - _CAUSES, "cause")
+
+
+def _red(rows: list[Row]) -> Iterator[str]:
+    yield from (
+        "",
+        "### Did not pass",
+        "",
+        "| project | verdict | step | time |",
+        "|---|---|---|--:|",
+    )
+    for row in rows[:_ROWS]:
+        step = _code(row.failed_step) if row.failed_step else _code(row.error or "")
+        took = seconds(row.duration_s) if row.duration_s is not None else ""
+        yield f"| {_code(row.title)} | {MARKS[row.state]} {words(row.state)} | {step} | {took} |"
+    yield from _more(len(rows) - _ROWS, "project")
+
+
+def _comparison(comparison: Comparison) -> Iterator[str]:
+    yield from ("", f"### Since {_code(comparison.previous)}", "")
+    lists = {
+        "Regressed": comparison.regressed,
+        "Fixed": comparison.fixed,
+        "Flaky": comparison.flaky,
+        "New": comparison.new,
+        "Missing": comparison.missing,
+    }
+    for title, changes in lists.items():
+        if changes:
+            shown = ", ".join(_change(change) for change in changes[:_CHANGES])
+            more = len(changes) - _CHANGES
+            yield f"- **{title} {len(changes)}**: {shown}{f' and {more} more' if more > 0 else ''}"
+    yield f"- Unchanged {comparison.unchanged}"
+
+
+def _change(change: Change) -> str:
+    was, now = (words(verdict) if verdict else "none" for verdict in (change.was, change.now))
+    return f"{_code(change.project)} ({was} → {now})"
+
+
+def words(state: str) -> str:
+    """A state as people write it."""
+    return state.replace("_", " ")
+
+
+def _names(names: tuple[str, ...], number: int) -> str:
+    more = len(names) - number
+    shown = ", ".join(_code(name) for name in names[:number])
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _more(number: int, what: str) -> Iterator[str]:
+    if number > 0:
+        yield from ("", f"{number} more {what}{'' if number == 1 else 's'}.")
+
+
+def _code(text: str) -> str:
+    """Text in a code span, where it mentions nobody and is no markup; a table keeps its cells."""
+    line = one_line(text)
+    if len(line) > _CELL:
+        line = f"{line[:_CELL]}…"
+    if not line:
+        return ""
+    fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
+    space = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{fence}{space}{line}{space}{fence}".replace("|", "\\|")

@@ -1,0 +1,109 @@
+"""``revalid metrics``, beside real workers."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from producer.client import Client
+from tests.integration.composed import composed_redis
+from tests.integration.conftest import StartWorker, eventually
+
+Samples = dict[tuple[str, ...], float]
+"""By the metric's name and its labels' values."""
+
+
+@contextmanager
+def metrics(broker_url: str) -> Iterator[Callable[[], Samples]]:
+    """Run the server; what is given scrapes it."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("REVALID_")}
+    settings = {"REVALID_BROKER_URL": broker_url, "REVALID_METRICS_LISTEN": "127.0.0.1:0"}
+    with subprocess.Popen(
+        [str(Path(sys.executable).with_name("revalid")), "metrics"],
+        env={**own, **settings},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            (url,) = re.findall(r"on (http\S+);", process.stdout.readline())
+
+            def scrape() -> Samples:
+                answer = httpx.get(url, timeout=10, trust_env=False)
+                assert answer.status_code == 200
+                return {
+                    (sample.name, *sample.labels.values()): sample.value
+                    for family in text_string_to_metric_families(answer.text)
+                    for sample in family.samples
+                }
+
+            yield scrape
+        finally:
+            process.terminate()
+            assert process.wait(10) == 0
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    directory = tmp_path / "project"
+    directory.mkdir()
+    (directory / "file").write_text("content\n")
+    return directory
+
+
+def test_metrics_tell_what_workers_do(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    waiting = client.submit(project, commands=["sleep 600"], sandbox="local", lane="batch")
+    with metrics(client.url) as scrape:
+        before = scrape()
+        assert before["revalid_broker_up",] == 1
+        assert before["revalid_jobs_queued", "batch"] == 1
+        assert before["revalid_jobs_queued", "interactive"] == 0
+        assert before["revalid_oldest_queued_seconds", "batch"] > 0
+        assert before["revalid_slots",] == 0
+        first = start_worker(REVALID_CONCURRENCY="2")
+        for command in ("true", "false", "echo again"):
+            client.submit(project, commands=[command], sandbox="local").result(30)
+        eventually(lambda: scrape()["revalid_jobs_running", "batch"] == 1)
+        first.process.kill()
+        start_worker()
+        waiting.cancel()
+        waiting.result(90)
+        after = scrape()
+    assert after["revalid_jobs_finished_total", "interactive", "passed"] == 2
+    assert after["revalid_jobs_finished_total", "interactive", "failed"] == 1
+    assert after["revalid_jobs_finished_total", "batch", "cancelled"] == 1
+    assert after["revalid_claim_latency_seconds_count", "interactive"] == 3
+    assert after["revalid_claim_latency_seconds_bucket", "interactive", "+Inf"] == 3
+    assert after["revalid_claim_latency_seconds_sum", "batch"] > 0
+    assert after["revalid_jobs_running", "batch"] == after["revalid_jobs_queued", "batch"] == 0
+
+
+@pytest.mark.dagger
+def test_a_lost_engine_session_is_counted(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    worker = start_worker()
+    handle = client.submit(project, commands=["sleep 3"], sandbox="dagger")
+    next(event for event in handle.events() if event.type == "step_started")
+    (session,) = worker.sessions()
+    session.kill()
+    handle.result(60)
+    with metrics(client.url) as scrape:
+        eventually(lambda: scrape()["revalid_engine_sessions_lost_total",] == 1)
+
+
+def test_the_role_metrics_suffices_and_a_broker_that_is_gone_is_told(tmp_path: Path) -> None:
+    with composed_redis(tmp_path) as running, metrics(running.url("metrics")) as scrape:
+        assert scrape()["revalid_jobs_dead",] == 0
+        running.process.terminate()
+        running.process.wait(10)
+        assert scrape() == {("revalid_broker_up",): 0}

@@ -1,0 +1,82 @@
+"""Spans of attempts and steps. While a step's is current, the Dagger SDK hands it to the engine.
+
+Nothing is recorded unless the standard ``OTEL_*`` variables name an exporter.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dagger import telemetry
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import Span, SpanKind, StatusCode
+
+from jobs.job import Job
+from jobs.record import Attempt, Record
+from jobs.result import JobResult, StepResult, Verdict
+from jobs.tracing import context_of
+
+_tracer = trace.get_tracer("revalid")
+
+
+def start_tracing() -> None:
+    """Set up what ``OTEL_*`` ask for, as the Dagger SDK would with its first session."""
+    if telemetry.otel_configured():
+        os.environ.setdefault("OTEL_SERVICE_NAME", "revalid-worker")
+    telemetry.initialize()
+
+
+def stop_tracing() -> None:
+    """Export what is left."""
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, TracerProvider):
+        provider.shutdown()
+
+
+@contextmanager
+def attempt_span(job: Job, attempt: Attempt, record: Record) -> Iterator[Span]:
+    """A span within the trace of the job's submit, current inside."""
+    with _tracer.start_as_current_span(
+        "attempt",
+        context_of(record.traceparent),
+        SpanKind.CONSUMER,
+        {
+            "revalid.job": job.id,
+            "revalid.attempt": attempt.number,
+            "revalid.tenant": job.tenant,
+            "revalid.strategy": job.strategy.value,
+            "revalid.lane": job.lane.value,
+        },
+        record_exception=False,  # its words may hold what is secret
+        set_status_on_exception=False,
+    ) as span:
+        yield span
+
+
+def tell_verdict(span: Span, result: JobResult | None) -> None:
+    """Add how the attempt ended; None: another has the job, or shall have it."""
+    span.set_attribute("revalid.verdict", result.verdict.value if result else "none")
+    if result is None or result.verdict is Verdict.ERRORED:
+        span.set_status(StatusCode.ERROR)
+
+
+@contextmanager
+def step_span(name: str, op: str) -> Iterator[Span]:
+    """A span of one step, current inside; ``name`` is scrubbed of secrets."""
+    with _tracer.start_as_current_span(
+        name,
+        attributes={"revalid.step.op": op},
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        yield span
+
+
+def tell_step(span: Span, result: StepResult) -> None:
+    """Add how the step ended."""
+    if result.exit_code is not None:
+        span.set_attribute("revalid.step.exit_code", result.exit_code)
+    span.set_attribute("revalid.step.cached", result.cached)
+    if not result.ok:
+        span.set_status(StatusCode.ERROR)
