@@ -1,10 +1,11 @@
-"""From a batch's jobs to the rows of its report."""
+"""From a batch's jobs to the rows of its report, one after the other."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import cast
 
 from jobs.record import State, decode_record, job_key
-from jobs.result import JobResult, StepResult
+from jobs.result import JobResult, StepResult, Verdict
 from producer.batch.entry import Entry
 from producer.batch.store import Plan
 from producer.client import Client, decode_result
@@ -12,44 +13,72 @@ from producer.report.model import Row
 
 KEPT = 16_384
 """Characters of each stream of a step that a report keeps: most of them from its end."""
-_HEAD = KEPT // 4
-_CHUNK = 100
+KEPT_PASSED = 2_000
+"""The same for a project that passed; nothing is kept where no report shows it."""
+_CHUNK = 20  # results are large: at most 2 MiB for each step
 
 
 def rows(client: Client, plan: Plan, jobs: dict[int, str], errors: dict[int, str]) -> Iterator[Row]:
     """One row for each project, also where equal projects share a job."""
-    results: dict[str, JobResult | None] = {}
+    uses = Counter(jobs[at] for at in range(len(plan.entries)) if at in jobs)
+    found: dict[str, JobResult | str | None] = {}
     for start in range(0, len(plan.entries), _CHUNK):
         positions = range(start, min(start + _CHUNK, len(plan.entries)))
-        wanted = [jobs[at] for at in positions if at in jobs and jobs[at] not in results]
-        results |= _results(client, list(dict.fromkeys(wanted)))
+        wanted = [jobs[at] for at in positions if at in jobs and jobs[at] not in found]
+        found |= _results(client, list(dict.fromkeys(wanted)))
         for at in positions:
-            entry, job_id = plan.entries[at], jobs.get(at)
-            yield _row(entry, job_id, results.get(job_id or ""), errors.get(at))
+            job_id = jobs.get(at)
+            yield _row(plan.entries[at], job_id, found.get(job_id or ""), errors.get(at))
+            if job_id is not None:
+                uses[job_id] -= 1
+                if not uses[job_id]:
+                    del found[job_id]
 
 
-def _results(client: Client, ids: list[str]) -> dict[str, JobResult | None]:
+def slim(formats: list[str]) -> Callable[[Row], Row]:
+    """Takes from a row what no report in these formats shows."""
+    if not {"html", "json", "junit"} & set(formats):
+        return lambda row: row.model_copy(update={"steps": ()})
+    kept = KEPT_PASSED if {"html", "json"} & set(formats) else 0
+
+    def slimmed(row: Row) -> Row:
+        if row.verdict is not Verdict.PASSED:
+            return row
+        steps = tuple(
+            _short_step(step, kept) if step.exit_code == 0 else step for step in row.steps
+        )
+        return row.model_copy(update={"steps": steps})
+
+    return slimmed
+
+
+def _results(client: Client, ids: list[str]) -> dict[str, JobResult | str | None]:
+    """Results; None where a job is not done, and words where its record is gone."""
     with client.errors():
         pipe = client.redis.pipeline(transaction=False)
         for job_id in ids:
             pipe.hgetall(job_key(job_id))
         found = cast("list[dict[str, str]]", pipe.execute())
-    made: dict[str, JobResult | None] = {}
+    made: dict[str, JobResult | str | None] = {}
     for job_id, fields in zip(ids, found, strict=True):
         record = decode_record(fields) if fields else None
-        if record is None or record.state is not State.DONE:
-            made[job_id] = None
-        else:
+        if record is None:
+            made[job_id] = f"job {job_id}: its record is gone; `batch resume` runs it again"
+        elif record.state is State.DONE:
             made[job_id] = _shortened(decode_result(job_id, record))
+        else:
+            made[job_id] = None
     return made
 
 
-def _row(entry: Entry, job_id: str | None, result: JobResult | None, error: str | None) -> Row:
-    if result is None:
+def _row(
+    entry: Entry, job_id: str | None, result: JobResult | str | None, error: str | None
+) -> Row:
+    if not isinstance(result, JobResult):
         return Row(
             project=entry.project,
             id=job_id,
-            error=error,
+            error=error or result,
             repeat=entry.repeat,
             labels=entry.labels,
         )
@@ -58,17 +87,21 @@ def _row(entry: Entry, job_id: str | None, result: JobResult | None, error: str 
 
 
 def _shortened(result: JobResult) -> JobResult:
-    steps = tuple(_short_step(step) for step in result.steps)
+    steps = tuple(_short_step(step, KEPT) for step in result.steps)
     return result.model_copy(update={"steps": steps})
 
 
-def _short_step(step: StepResult) -> StepResult:
-    short = {name: _short(getattr(step, name)) for name in ("stdout", "stderr")}
+def _short_step(step: StepResult, limit: int) -> StepResult:
+    short = {name: _short(getattr(step, name), limit) for name in ("stdout", "stderr")}
     cut = any(short[name] != getattr(step, name) for name in short)
     return step.model_copy(update={**short, "truncated": step.truncated or cut})
 
 
-def _short(text: str) -> str:
-    if len(text) <= KEPT:
+def _short(text: str, limit: int) -> str:
+    if len(text) <= limit:
         return text
-    return f"{text[:_HEAD]}\n… {len(text) - KEPT} characters left out …\n{text[-(KEPT - _HEAD) :]}"
+    if not limit:
+        return ""
+    head = limit // 4
+    left_out = len(text) - limit
+    return f"{text[:head]}\n… {left_out} characters left out …\n{text[head - limit :]}"

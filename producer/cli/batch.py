@@ -1,64 +1,27 @@
 """``batch``: many projects as one object."""
 
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import uuid4
 
 from rich.text import Text
 
-from jobs.errors import InvalidJob, JobError
+from jobs.errors import InvalidJob
 from jobs.job import Lane
 from jobs.record import State
 from jobs.result import Verdict
-from jobs.settings import Settings, load_settings
-from producer.batch.crew import BatchCrew
 from producer.batch.drive import Drive
-from producer.batch.rows import rows
+from producer.batch.records import fields
 from producer.batch.sources import find_entries
-from producer.batch.store import BatchStore, Plan
+from producer.batch.store import Plan
+from producer.cli.batch_follow import Batches, BatchOptions, opened, write_reports
 from producer.cli.batch_progress import BatchProgress
 from producer.cli.options import JobOptions, pairs
-from producer.cli.output import INTERRUPTED, console, print_json, report_error, status_of
+from producer.cli.output import console, print_json
 from producer.cli.run import interruptible
-from producer.client import Client
-from producer.embedded import attached
-from producer.report.build import build
-from producer.report.formats import FORMATS, read, write
-from producer.report.model import BatchReport
+from producer.report.formats import FORMATS
 
-MIN_TTL_S = 30 * 86_400
-"""A batch is remembered for a month at least; its results as long as results are."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchOptions:
-    """What ``batch run`` and ``batch resume`` say about how to go about it, as it was typed."""
-
-    concurrency: int | None = None
-    fail_fast: bool = False
-    reports: Sequence[str] | None = None
-    compare: str | None = None
-    json: bool = False
-
-    def targets(self) -> list[tuple[str, Path]]:
-        """Format and path of each report.
-
-        Raises:
-            InvalidJob: A pair is not one, or the format is unknown.
-        """
-        found = []
-        for word in self.reports or ():
-            name, equals, path = word.partition("=")
-            name = {"md": "markdown"}.get(name, name)
-            if not equals or not path or name not in FORMATS:
-                known = ", ".join(FORMATS)
-                raise InvalidJob(f"--report {word}: write FORMAT=PATH, FORMAT one of {known}")
-            found.append((name, Path(path)))
-        return found
+__all__ = ["BatchOptions"]
 
 
 def run(
@@ -84,7 +47,8 @@ def run(
     if dry_run:
         from producer.cli.batch_dry_run import dry_run as implementation
 
-        return implementation(entries, asked, json=how.json)
+        with interruptible():
+            return implementation(entries, asked, json=how.json)
     options = asked.arguments() | {"lane": Lane.BATCH.value}
     fresh = bool(options.pop("fresh")) or repeat > 1
     plan = Plan(
@@ -95,65 +59,62 @@ def run(
         fresh=fresh,
         entries=entries,
     )
-    with _opened() as (client, store):
-        with client.errors():
-            store.create(plan)
-        return _drive(client, store, plan, how)
+    with opened() as batches:
+        previous = batches.check(how)
+        with batches.client.errors():
+            batches.store.create(plan)
+        return batches.follow(plan, how, previous, submit=True)
 
 
 def resume(batch_id: str, how: BatchOptions) -> int:
     """Go on where a batch was left: submit what is not submitted, await what has no verdict."""
     how.targets()
-    with _opened() as (client, store):
-        with client.errors():
-            plan = store.plan(batch_id)
-        return _drive(client, store, plan, how)
+    with opened() as batches:
+        plan = batches.plan(batch_id)
+        return batches.follow(plan, how, batches.check(how), submit=True)
 
 
 def retry(batch_id: str, verdicts: Sequence[str], how: BatchOptions) -> int:
     """Run those projects again whose verdict is one of these, and follow the batch."""
+    how.targets()
     wanted = {_verdict(word) for word in verdicts}
-    with _opened() as (client, store):
-        with client.errors():
-            plan = store.plan(batch_id)
-            report = _report(client, store, plan)
-            again = [at for at, row in enumerate(report.jobs) if row.verdict in wanted]
-            if Verdict.ERRORED in wanted:
-                again += [at for at, row in enumerate(report.jobs) if not row.verdict and row.error]
-            if not again:
-                raise InvalidJob(f"batch {batch_id}: no project is {' or '.join(sorted(wanted))}")
-            store.again(batch_id, again)
-        return _drive(client, store, plan, how)
+    with opened() as batches:
+        plan = batches.plan(batch_id)
+        previous = batches.check(how)
+        again = _ended_as(batches, plan, wanted)
+        if not again:
+            raise InvalidJob(f"batch {batch_id}: no project is {' or '.join(sorted(wanted))}")
+        with batches.client.errors():
+            batches.store.again(batch_id, again)
+        return batches.follow(plan, how, previous, submit=True)
 
 
 def status(batch_id: str, *, json: bool) -> int:
     """Print where a batch is."""
-    with _opened() as (client, store):
-        with client.errors():
-            plan = store.plan(batch_id)
-        report = _report(client, store, plan)
+    with opened() as batches:
+        plan = batches.plan(batch_id)
+        made = batches.report(plan)
     if json:
-        print_json(report.document(steps=False))
+        print_json(made.document(steps=False))
         return 0
-    BatchProgress(console(), plan, live=False).summary(report)
+    BatchProgress(console(), plan, live=False).summary(made)
     return 0
 
 
 def watch(batch_id: str, *, json: bool) -> int:
     """Follow a batch that another process submits."""
-    with _opened() as (client, store), interruptible():
-        with client.errors():
-            plan = store.plan(batch_id)
-        return _follow(client, store, plan, BatchOptions(json=json), submit=False)
+    with opened() as batches:
+        plan = batches.plan(batch_id)
+        return batches.follow(plan, BatchOptions(json=json), None, submit=False)
 
 
 def cancel(batch_id: str, *, json: bool) -> int:
-    """Cancel all jobs of a batch that are not done."""
-    with _opened() as (client, store):
-        with client.errors():
-            plan = store.plan(batch_id)
-            store.cancel(plan.id)
-        number = Drive(client, store, plan, send=None).cancel()
+    """Cancel all jobs of a batch that are not done, and have nothing more submitted."""
+    with opened() as batches:
+        plan = batches.plan(batch_id)
+        with batches.client.errors():
+            batches.store.cancel(batch_id)
+        number = Drive(batches.client, batches.store, plan, send=None).cancel()
     if json:
         print_json({"id": batch_id, "cancelled": number})
     else:
@@ -165,20 +126,21 @@ def report(batch_id: str, how: BatchOptions) -> int:
     """Write reports of a batch as it is now."""
     if not how.targets() and not how.json:
         raise InvalidJob(f"name a report: --report FORMAT=PATH, FORMAT one of {', '.join(FORMATS)}")
-    with _opened() as (client, store):
-        with client.errors():
-            plan = store.plan(batch_id)
-        made = _report(client, store, plan, _previous(client, store, how.compare))
-    _write(made, how)
+    with opened() as batches:
+        plan = batches.plan(batch_id)
+        previous = batches.previous(how.compare)
+        made = batches.report(plan, previous, [name for name, _ in how.targets()])
+    write_reports(made, how)
+    if how.json:
+        print_json(made.document(steps=False))
     return 0
 
 
 def compare(batch_id: str, previous: str, *, json: bool) -> int:
     """Say what changed from an earlier batch; 1 where something that passed does not any more."""
-    with _opened() as (client, store):
-        with client.errors():
-            plan = store.plan(batch_id)
-        made = _report(client, store, plan, _previous(client, store, previous))
+    with opened() as batches:
+        plan = batches.plan(batch_id)
+        made = batches.report(plan, batches.previous(previous))
     assert made.comparison is not None  # noqa: S101
     if json:
         print_json(made.comparison.model_dump(mode="json"))
@@ -189,18 +151,19 @@ def compare(batch_id: str, previous: str, *, json: bool) -> int:
 
 def list_(*, json: bool) -> int:
     """Print the batches, the newest first."""
-    with _opened() as (client, store), client.errors():
-        plans = [store.plan(batch_id) for batch_id in store.latest()]
-        found = [
-            {
-                "id": plan.id,
-                "created_at": plan.created_at.isoformat(timespec="seconds"),
-                "projects": len(plan.entries),
-                "submitted": len(store.jobs(plan.id)),
-                "source": plan.source,
-            }
-            for plan in plans
-        ]
+    with opened() as batches, batches.client.errors():
+        heads = [batches.store.head(batch_id) for batch_id in batches.store.latest()]
+    found = [
+        {
+            "id": head.id,
+            "created_at": datetime.fromisoformat(head.created_at).isoformat(timespec="seconds"),
+            "projects": head.projects,
+            "submitted": head.submitted,
+            "source": head.source,
+        }
+        for head in heads
+        if head is not None
+    ]
     if json:
         print_json(found)
         return 0
@@ -217,92 +180,20 @@ def list_(*, json: bool) -> int:
     return 0
 
 
-def _drive(client: Client, store: BatchStore, plan: Plan, how: BatchOptions) -> int:
-    with interruptible():
-        return _follow(client, store, plan, how, submit=True)
-
-
-def _follow(
-    client: Client, store: BatchStore, plan: Plan, how: BatchOptions, *, submit: bool
-) -> int:
-    out = console(stderr=how.json, quiet=how.json and not sys.stderr.isatty())
-    live = (sys.stderr if how.json else sys.stdout).isatty() and not out.is_dumb_terminal
-    previous = _previous(client, store, how.compare)
-    shown = BatchProgress(out, plan, live=live)
-    try:
-        with shown:
-            if submit:
-                with client.errors():
-                    store.go_on(plan.id)
-                with BatchCrew(client.settings, client, how.concurrency) as crew:
-                    slots = None if client.settings.embedded else how.concurrency
-                    drive = Drive(
-                        client,
-                        store,
-                        plan,
-                        send=crew.send,
-                        concurrency=slots,
-                        fail_fast=how.fail_fast,
-                    )
-                    crew.start(drive.pending())
-                    drive.run(
-                        lambda progress: shown.show(client, drive, progress),
-                        lambda: crew.check(drive.pending()),
-                    )
-            else:
-                drive = Drive(client, store, plan, send=None)
-                drive.run(lambda progress: shown.show(client, drive, progress), lambda: None)
-        made = _report(client, store, plan, previous)
-    except JobError as error:
-        report_error(type(error), f"{error}; {_later(plan)}", json=how.json, job_id=plan.id)
-        return status_of(error)
-    except KeyboardInterrupt:
-        report_error("interrupted", f"interrupted; {_later(plan)}", json=how.json, job_id=plan.id)
-        return INTERRUPTED
-    _write(made, how)
-    if not how.json:
-        shown.summary(made)
-    return 0 if made.counts[Verdict.PASSED] == len(made.jobs) else 1
-
-
-def _later(plan: Plan) -> str:
-    return f"`revalid batch resume {plan.id}` goes on, `revalid batch cancel {plan.id}` ends it"
-
-
-def _report(
-    client: Client, store: BatchStore, plan: Plan, previous: BatchReport | None = None
-) -> BatchReport:
-    with client.errors():
-        jobs, errors = store.jobs(plan.id), store.errors(plan.id)
-        states = Drive(client, store, plan, send=None).states()
-    done = len(jobs) + len(errors) >= len(plan.entries) and all(
-        state is State.DONE for state in states.values()
-    )
-    return build(
-        id=plan.id,
-        name=plan.source,
-        created_at=plan.created_at,
-        finished_at=datetime.now(UTC) if done else None,
-        rows=list(rows(client, plan, jobs, errors)),
-        previous=previous,
-    )
-
-
-def _previous(client: Client, store: BatchStore, named: str | None) -> BatchReport | None:
-    if named is None:
-        return None
-    if Path(named).is_file():
-        return read(Path(named))
-    with client.errors():
-        plan = store.plan(named)
-    return _report(client, store, plan)
-
-
-def _write(made: BatchReport, how: BatchOptions) -> None:
-    for name, path in how.targets():
-        write(made, name, path)
-    if how.json:
-        print_json(made.document(steps=False))
+def _ended_as(batches: Batches, plan: Plan, wanted: set[Verdict]) -> list[int]:
+    """Positions of the projects that came to a verdict; what has none for ever is errored."""
+    with batches.client.errors():
+        jobs, errors = batches.store.jobs(plan.id), batches.store.errors(plan.id)
+    known = fields(batches.client, jobs.values(), "state", "verdict")
+    found = []
+    for at in range(len(plan.entries)):
+        job_id = jobs.get(at)
+        state, verdict = known.get(job_id or "", (None, None))
+        lost = at in errors or (job_id is not None and state is None)
+        done = state == State.DONE and verdict in wanted
+        if done or (lost and Verdict.ERRORED in wanted):
+            found.append(at)
+    return found
 
 
 def _verdict(word: str) -> Verdict:
@@ -311,11 +202,3 @@ def _verdict(word: str) -> Verdict:
     except ValueError:
         known = ", ".join(Verdict)
         raise InvalidJob(f"--verdict {word}: no such verdict; choose one of {known}") from None
-
-
-@contextmanager
-def _opened() -> Iterator[tuple[Client, BatchStore]]:
-    settings: Settings = load_settings()
-    with attached(settings) as reached, Client(reached) as client:
-        ttl_s = max(settings.result_ttl_s, MIN_TTL_S)
-        yield client, BatchStore(client.redis, reached.home / "batches", ttl_s=ttl_s)

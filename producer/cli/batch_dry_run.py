@@ -4,10 +4,12 @@ import json as jsonlib
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from rich.text import Text
 
+from jobs.errors import PermanentError, WorkerUnavailable
 from producer.batch.checkout import checkout
 from producer.batch.entry import Entry
 from producer.batch.sources import GIT
@@ -17,7 +19,11 @@ from producer.text import one_line
 
 
 def dry_run(entries: Sequence[Entry], asked: JobOptions, *, json: bool) -> int:
-    """Print each project's plan; 1 where one has none."""
+    """Print each project's plan; 1 where one has none.
+
+    Raises:
+        WorkerUnavailable: The process that looks at projects has ended.
+    """
     found = [
         {"project": entry.project, "origin": entry.origin, "repeat": entry.repeat, **plan}
         for entry, plan in zip(entries, _plans(entries, asked), strict=True)
@@ -45,19 +51,31 @@ def _plans(entries: Sequence[Entry], asked: JobOptions) -> Iterator[dict[str, An
     ) as process:
         for entry in entries:
             job = _fields({**common, **entry.options})
-            if GIT.match(entry.origin):
-                with checkout(entry.origin) as path:
-                    yield _ask(process, str(path), job)
-            else:
-                yield _ask(process, entry.origin, job)
+            try:
+                if GIT.match(entry.origin):
+                    with checkout(entry.origin) as path:
+                        yield _ask(process, str(path), job)
+                else:
+                    yield _ask(process, entry.origin, job)
+            except PermanentError as error:
+                yield {"error": str(error)}
 
 
 def _ask(process: "subprocess.Popen[str]", path: str, job: dict[str, Any]) -> dict[str, Any]:
     assert process.stdin is not None  # noqa: S101
     assert process.stdout is not None  # noqa: S101
-    process.stdin.write(jsonlib.dumps({"path": path, "job": job}) + "\n")
-    process.stdin.flush()
-    answer: dict[str, Any] = jsonlib.loads(process.stdout.readline())
+    with suppress(BrokenPipeError):
+        process.stdin.write(jsonlib.dumps({"path": path, "job": job}) + "\n")
+        process.stdin.flush()
+    line = process.stdout.readline()
+    if not line.endswith("\n"):
+        with suppress(BrokenPipeError):
+            process.stdin.close()  # what it did not take must not be written again
+        raise WorkerUnavailable(
+            f"{path}: the process that looks at projects ended with status {process.wait()}; "
+            "leave the project out, or run `revalid doctor`"
+        )
+    answer: dict[str, Any] = jsonlib.loads(line)
     return answer
 
 

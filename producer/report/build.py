@@ -1,6 +1,6 @@
 """Makes the report of a batch from its rows, and compares it with an earlier one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from jobs.result import Verdict
@@ -14,24 +14,34 @@ def build(
     name: str,
     created_at: datetime,
     finished_at: datetime | None,
-    rows: Sequence[Row],
+    rows: Iterable[Row],
+    keep: Callable[[Row], Row] = lambda row: row,
     previous: BatchReport | None = None,
 ) -> BatchReport:
     """The report of a batch.
 
     Args:
         rows: In the order in which they shall be shown.
+        keep: What the report holds of a row; the causes are found in the whole of it.
         previous: An earlier batch to compare with.
     """
+    kept: list[Row] = []
+
+    def seen() -> Iterator[Row]:
+        for row in rows:
+            kept.append(keep(row))
+            yield row
+
+    causes = find_causes(seen())
     report = BatchReport(
         id=id,
         name=name,
         created_at=created_at,
         finished_at=finished_at,
-        counts=count(rows),
-        jobs=tuple(rows),
-        causes=find_causes(rows),
-        flaky=tuple(name for name, seen in verdicts(rows).items() if len(set(seen)) > 1),
+        counts=count(kept),
+        jobs=tuple(kept),
+        causes=causes,
+        flaky=tuple(name for name, seen in verdicts(kept).items() if len(set(seen)) > 1),
     )
     if previous is None:
         return report

@@ -1,0 +1,190 @@
+"""What the commands of ``batch`` share: to reach a batch, follow it, and report it."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from jobs.errors import InvalidJob, JobError
+from jobs.record import State
+from jobs.result import Verdict
+from jobs.settings import load_settings
+from producer.batch.crew import MAX_SLOTS, BatchCrew
+from producer.batch.drive import Drive
+from producer.batch.rows import rows, slim
+from producer.batch.store import BatchStore, Plan
+from producer.cli.batch_progress import BatchProgress
+from producer.cli.output import INTERRUPTED, console, print_json, report_error, status_of
+from producer.cli.run import interruptible
+from producer.client import Client
+from producer.embedded import attached
+from producer.report.build import build
+from producer.report.formats import FORMATS, read, write
+from producer.report.model import BatchReport
+
+MIN_TTL_S = 30 * 86_400
+"""A batch is remembered for a month at least; its results as long as results are."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What ``batch run`` and ``batch resume`` say about how to go about it, as it was typed."""
+
+    concurrency: int | None = None
+    fail_fast: bool = False
+    reports: Sequence[str] | None = None
+    compare: str | None = None
+    json: bool = False
+
+    def targets(self) -> list[tuple[str, Path]]:
+        """Format and path of each report.
+
+        Raises:
+            InvalidJob: A pair is not one, or the format is unknown.
+        """
+        found = []
+        for word in self.reports or ():
+            name, equals, path = word.partition("=")
+            name = {"md": "markdown"}.get(name, name)
+            if not equals or not path or name not in FORMATS:
+                known = ", ".join(FORMATS)
+                raise InvalidJob(f"--report {word}: write FORMAT=PATH, FORMAT one of {known}")
+            found.append((name, Path(path)))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """The batches of one broker, and what one command does with one of them."""
+
+    client: Client
+    store: BatchStore
+
+    def plan(self, batch_id: str) -> Plan:
+        """A batch's plan. Raises :class:`~jobs.errors.UnknownJob` where there is none."""
+        with self.client.errors():
+            return self.store.plan(batch_id)
+
+    def check(self, how: BatchOptions) -> BatchReport | None:
+        """See that options can be followed, before anything is stored; what to compare with.
+
+        Raises:
+            InvalidJob: More slots than a worker may have.
+            UnknownJob: There is no such batch or file to compare with.
+        """
+        slots = how.concurrency or 1
+        if self.client.settings.embedded and slots > MAX_SLOTS:
+            raise InvalidJob(
+                f"--concurrency {slots}: without REVALID_BROKER_URL one worker runs the batch, "
+                f"and it takes at most {MAX_SLOTS} at a time"
+            )
+        return self.previous(how.compare)
+
+    def previous(self, named: str | None) -> BatchReport | None:
+        """An earlier batch, or a report of one, without its steps."""
+        if named is None:
+            return None
+        try:
+            is_file = Path(named).is_file()
+        except OSError:  # a name that no file can have
+            is_file = False
+        if not is_file:
+            return self.report(self.plan(named))
+        found = read(Path(named))
+        bare = slim([])
+        return found.model_copy(update={"jobs": tuple(map(bare, found.jobs))})
+
+    def report(
+        self, plan: Plan, previous: BatchReport | None = None, formats: Sequence[str] = ()
+    ) -> BatchReport:
+        """A batch as it is now, with what reports in these formats show."""
+        drive = Drive(self.client, self.store, plan, send=None)
+        done = {*drive.jobs, *drive.errors} >= set(range(len(plan.entries))) and all(
+            state is State.DONE for state in drive.states().values()
+        )
+        return build(
+            id=plan.id,
+            name=plan.source,
+            created_at=plan.created_at,
+            finished_at=datetime.now(UTC) if done else None,
+            rows=rows(self.client, plan, drive.jobs, drive.errors),
+            keep=slim(list(formats)),
+            previous=previous,
+        )
+
+    def follow(
+        self, plan: Plan, how: BatchOptions, previous: BatchReport | None, *, submit: bool
+    ) -> int:
+        """Show a batch until it is done, and report it; the exit status says whether all passed.
+
+        Args:
+            submit: False where another process submits it.
+        """
+        out = console(stderr=how.json, quiet=how.json and not sys.stderr.isatty())
+        live = (sys.stderr if how.json else sys.stdout).isatty() and not out.is_dumb_terminal
+        shown = BatchProgress(out, plan, live=live)
+        try:
+            with shown:
+                (self._drive if submit else self._watch)(plan, how, shown)
+            made = self.report(plan, previous, [name for name, _ in how.targets()])
+            write_reports(made, how)
+        except JobError as error:
+            said = f"batch {plan.id}: {error}; {_later(plan)}"
+            report_error(type(error), said, json=how.json, job_id=plan.id)
+            return status_of(error)
+        except KeyboardInterrupt:
+            said = f"batch {plan.id}: interrupted; {_later(plan)}"
+            report_error("interrupted", said, json=how.json, job_id=plan.id)
+            return INTERRUPTED
+        if how.json:
+            print_json(made.document(steps=False))
+        else:
+            shown.summary(made)
+        return 0 if made.counts[Verdict.PASSED] == len(made.jobs) else 1
+
+    def _drive(self, plan: Plan, how: BatchOptions, shown: BatchProgress) -> None:
+        client = self.client
+        with client.errors():
+            self.store.go_on(plan.id)
+        with BatchCrew(client.settings, client, how.concurrency) as crew:
+            slots = None if client.settings.embedded else how.concurrency
+            drive = Drive(
+                client,
+                self.store,
+                plan,
+                send=crew.send,
+                concurrency=slots,
+                fail_fast=how.fail_fast,
+            )
+            crew.start(drive.pending())
+            self._run(drive, shown, lambda: crew.check(drive.pending()))
+
+    def _watch(self, plan: Plan, _: BatchOptions, shown: BatchProgress) -> None:
+        self._run(Drive(self.client, self.store, plan, send=None), shown, lambda: None)
+
+    def _run(self, drive: Drive, shown: BatchProgress, check: Callable[[], None]) -> None:
+        drive.run(lambda progress: shown.show(self.client, drive, progress), check)
+
+
+def write_reports(made: BatchReport, how: BatchOptions) -> None:
+    """Write the reports that were asked for."""
+    for name, path in how.targets():
+        write(made, name, path)
+
+
+@contextmanager
+def opened() -> Iterator[Batches]:
+    """The batches of the broker that the settings name; signals interrupt once while inside."""
+    with (
+        interruptible(),
+        attached(load_settings()) as settings,
+        Client(settings) as client,
+    ):
+        ttl_s = max(settings.result_ttl_s, MIN_TTL_S)
+        yield Batches(client, BatchStore(client.redis, settings.home / "batches", ttl_s=ttl_s))
+
+
+def _later(plan: Plan) -> str:
+    return f"`revalid batch resume {plan.id}` goes on, `revalid batch cancel {plan.id}` ends it"

@@ -1,0 +1,161 @@
+"""``batch`` where something goes wrong: bad words, lost records, two processes on one batch."""
+
+import json
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pytest import MonkeyPatch
+
+from jobs.errors import WorkerUnavailable
+from jobs.record import job_key
+from jobs.result import StepResult, Verdict
+from jobs.settings import load_settings
+from producer.batch.entry import Entry
+from producer.batch.rows import slim
+from producer.cli import batch_dry_run
+from producer.cli.options import JobOptions
+from producer.client import Client
+from producer.embedded import attached
+from producer.report.build import build
+from producer.report.model import Row
+from tests.producer.cli.conftest import Revalid, Until
+
+LOCAL = ("--sandbox", "local")
+
+
+@pytest.fixture
+def apps(tmp_path: Path) -> Path:
+    """Two projects."""
+    for name in ("one", "two"):
+        (tmp_path / "apps" / name).mkdir(parents=True)
+        (tmp_path / "apps" / name / "file").write_text(name)
+    return tmp_path / "apps"
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("--compare", "typo"), "batch typo: no batch has this id"),
+        (("--compare", "x" * 300), "no batch has this id"),
+        (("--concurrency", "65"), "--concurrency 65: without REVALID_BROKER_URL"),
+    ],
+)
+def test_a_wrong_word_leaves_no_batch(
+    revalid: Revalid, apps: Path, words: tuple[str, ...], error: str
+) -> None:
+    ran = revalid("batch", "run", apps, "--command", "true", *LOCAL, *words)
+    assert (ran.status, error in ran.error) == (2, True)
+    assert revalid("batch", "list", "--json").json == []
+
+
+def test_a_lost_record_is_told_and_recovered(revalid: Revalid, apps: Path) -> None:
+    broker = revalid("broker", "start")
+    assert broker.status == 0
+    ran = revalid("batch", "run", apps, "--command", "true", *LOCAL, "--json")
+    batch, lost = ran.json["id"], ran.json["jobs"][0]["id"]
+    settings = load_settings({"REVALID_HOME": str(revalid.home)}, env_file=None)
+
+    def lose() -> None:
+        with attached(settings) as found, Client(found) as client:
+            client.redis.delete(job_key(lost))
+
+    lose()
+    status = revalid("batch", "status", batch, "--json").json
+    assert (status["counts"]["not_submitted"], status["counts"]["pending"]) == (1, 0)
+    assert "its record is gone" in status["jobs"][0]["error"]
+    resumed = revalid("batch", "resume", batch, "--json")
+    assert (resumed.status, resumed.json["counts"]["passed"]) == (0, 2)
+    lose()
+    again = revalid("batch", "retry", batch, "--json")
+    assert (again.status, again.json["counts"]["passed"]) == (0, 2)
+    assert again.json["jobs"][0]["id"] != lost
+    revalid("broker", "stop")
+
+
+def test_interrupted_json_is_one_document(revalid: Revalid, apps: Path, until: Until) -> None:
+    process = revalid.start("batch", "run", apps, "--command", "sleep 60", *LOCAL, "--json")
+
+    def batches() -> list[str]:
+        return [each["id"] for each in revalid("batch", "list", "--json").json if each["submitted"]]
+
+    until(lambda: bool(batches()))
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    document = json.loads(out)
+    assert [document["id"]] == batches()
+    assert document["error"]["kind"] == "interrupted"
+    assert document["id"] in document["error"]["message"]
+
+
+def test_a_cancel_ends_the_process_that_submits(revalid: Revalid, apps: Path, until: Until) -> None:
+    process = revalid.start("batch", "run", apps, "--command", "sleep 60", *LOCAL, "--json")
+
+    def batches() -> list[str]:
+        return [each["id"] for each in revalid("batch", "list", "--json").json if each["submitted"]]
+
+    until(lambda: bool(batches()))
+    (batch,) = batches()
+    watcher = revalid.start("batch", "watch", batch, "--json")
+    assert revalid("batch", "cancel", batch).status == 0
+    for each in (process, watcher):
+        out, err = each.communicate(timeout=60)
+        assert each.returncode == 1, err
+        assert json.loads(out)["counts"]["passed"] == 0
+
+
+def test_a_dry_run_goes_on_after_a_bad_project(revalid: Revalid, apps: Path) -> None:
+    (apps / "one" / "package.json").write_text('{"scripts": {"test": "true"}}')
+    ran = revalid("batch", "run", "file:///nowhere.git", apps / "one", "--dry-run", "--json")
+    assert ran.status == 1
+    bad, good = ran.json
+    assert "git clone failed: fatal:" in bad["error"]
+    assert good["strategy"] == "npm"
+
+
+def test_a_dry_run_says_that_its_process_ended(monkeypatch: MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_dry_run.sys, "executable", "/bin/false")  # type: ignore[attr-defined]
+    with pytest.raises(WorkerUnavailable, match="ended with status 1"):
+        batch_dry_run.dry_run([Entry(project="x", origin="/x")], JobOptions(), json=True)
+
+
+@pytest.mark.parametrize(
+    ("formats", "passed", "failed"),
+    [
+        ([], (), ()),
+        (["csv", "markdown"], (), ()),
+        (["junit"], ("",), ("x" * 9_000,)),
+        (["html", "csv"], (2_000,), ("x" * 9_000,)),
+    ],
+)
+def test_a_report_holds_what_it_shows(
+    formats: list[str], passed: tuple[object, ...], failed: tuple[str, ...]
+) -> None:
+    text = "x" * 9_000
+    rows = [
+        Row(
+            project="a",
+            verdict=Verdict.PASSED,
+            steps=(StepResult(name="s", exit_code=0, stdout=text),),
+        ),
+        Row(
+            project="b",
+            verdict=Verdict.FAILED,
+            steps=(StepResult(name="s", exit_code=1, stdout=text),),
+        ),
+    ]
+    made = build(
+        id="ab",
+        name="apps",
+        created_at=datetime.now(UTC),
+        finished_at=None,
+        rows=iter(rows),
+        keep=slim(formats),
+    )
+    assert made.causes[0].check == "s", "found in what is not kept"
+    first, second = ([step.stdout for step in row.steps] for row in made.jobs)
+    kept = [text.count("x") if text else "" for text in first]
+    assert tuple(kept) == passed
+    assert tuple(second) == failed
