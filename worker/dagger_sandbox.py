@@ -1,9 +1,7 @@
 """The sandbox on a Dagger engine: an immutable container, replaced by each operation."""
 
 import asyncio
-import hashlib
 import posixpath
-import secrets
 import shutil
 import tempfile
 import uuid
@@ -22,7 +20,8 @@ from worker.engine import Engine, one_line
 from worker.exec_report import NONCE, REPORT, killed_shell, parse_report, stopped_shell, wrapped
 from worker.limits import DEFAULT_LIMITS, CommandLimits
 from worker.sandbox import WORKDIR, Entry, ExecResult, OnOutput, StepFailed, resolve
-from worker.staging import as_bytes, literal, stage
+from worker.secrets import engine_name
+from worker.staging import as_bytes, included, stage
 
 T = TypeVar("T")
 Change = Callable[[dagger.Container], dagger.Container]
@@ -30,7 +29,6 @@ Change = Callable[[dagger.Container], dagger.Container]
 _OVERDUE_S = 30.0
 _INLINE = 65_536
 _SETTLE_EVERY = 8
-_SECRET_KEY = secrets.token_bytes(32)
 
 
 class DaggerSandbox:
@@ -214,26 +212,16 @@ class DaggerSandbox:
         self, host_path: Path, path: str = ".", *, only: tuple[str, ...] | None = None
     ) -> None:
         target = resolve(self.workdir, path)
-        if not await to_thread(host_path.is_dir):
-            raise StepFailed(f"refresh_from_host {host_path}: no such directory on the worker")
-        if only == ():
+        include = await to_thread(included, host_path, only)
+        if include == []:
             return
-        if any(".." in name.split("/") for name in only or ()):
-            raise StepFailed(f"refresh_from_host {host_path}: '..' would leave it")
-        include = None if only is None else [literal(name) for name in only]
         source = self._client.host().directory(str(host_path), include=include, no_cache=True)
         await self._change("refresh_from_host", path, lambda c: c.with_directory(target, source))
 
     async def fork(self) -> "DaggerSandbox":
         async with self._lock:
-            twin = DaggerSandbox(
-                self._engine,
-                self._client,
-                self._container,
-                self.image,
-                self._protected,
-                self._scratch_root,
-            )
+            held = (self._engine, self._client, self._container, self.image)
+            twin = DaggerSandbox(*held, self._protected, self._scratch_root)
             twin.workdir, twin._unsettled = self.workdir, self._unsettled
             twin._pending = list(self._pending)
             return twin
@@ -246,9 +234,7 @@ class DaggerSandbox:
             self.with_env(name, value)
 
     def with_secret(self, name: str, value: str) -> None:
-        # The engine takes secrets of one name for equal, and would replay across values.
-        digest = hashlib.blake2b(value.encode(), key=_SECRET_KEY, digest_size=16).hexdigest()
-        secret = self._client.set_secret(f"revalid-{name}-{digest}", value)
+        secret = self._client.set_secret(engine_name(name, value), value)
         self._pending.append(lambda c: c.with_secret_variable(name, secret))
 
     async def close(self) -> None:

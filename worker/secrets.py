@@ -1,7 +1,9 @@
 """Secrets: resolved on the worker against its allow-list, and scrubbed from all that leaves it."""
 
 import base64
+import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,6 +16,7 @@ from jobs.settings import Settings
 MASK = "***"
 _MIN_LENGTH = 4
 _MAX_FILE_BYTES = 65_536
+_NAME_KEY = os.urandom(32)
 
 
 def resolve_secrets(job: Job, settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
@@ -63,6 +66,15 @@ def _read_secret(reference: str, path: Path, allowed: tuple[str, ...]) -> str:
     if not value or "\0" in value:
         raise PolicyRefused(f"secret {reference}: no readable text on this worker")
     return value
+
+
+def engine_name(name: str, value: str) -> str:
+    """What a secret is called on the engine, which takes those of one name for equal.
+
+    The key is this process's own, so the name says nothing of the value.
+    """
+    digest = hashlib.blake2b(value.encode(), key=_NAME_KEY, digest_size=16).hexdigest()
+    return f"revalid-{name}-{digest}"
 
 
 class Scrubber:

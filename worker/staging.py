@@ -4,6 +4,8 @@ import posixpath
 from collections.abc import Mapping
 from pathlib import Path
 
+from worker.sandbox import StepFailed
+
 
 def stage(staged: Path, root: str, targets: Mapping[str, bytes], mode: int) -> None:
     """Write files below ``staged`` as they shall stand below ``root``.
@@ -16,6 +18,19 @@ def stage(staged: Path, root: str, targets: Mapping[str, bytes], mode: int) -> N
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
         file.chmod(mode)
+
+
+def included(host_path: Path, only: tuple[str, ...] | None) -> list[str] | None:
+    """Patterns of what to upload of a directory; None for all of it.
+
+    Raises:
+        StepFailed: It is no directory, or a path would leave it.
+    """
+    if not host_path.is_dir():
+        raise StepFailed(f"refresh_from_host {host_path}: no such directory on the worker")
+    if any(".." in name.split("/") for name in only or ()):
+        raise StepFailed(f"refresh_from_host {host_path}: '..' would leave it")
+    return None if only is None else [literal(name) for name in only]
 
 
 def as_bytes(content: str | bytes) -> bytes:
