@@ -68,7 +68,7 @@ class Attendant(threading.Thread):
         """One round every second, until :meth:`stop`."""
         sweep(self._settings.scratch)
         threading.Thread(target=self._purge, name="purge", daemon=True).start()
-        suspected = self._quarantine.applies  # the engine is looked at before the first job
+        suspected = self._quarantine.applies  # nobody has looked at the engine yet
         while True:
             try:
                 with broker_errors(self._url):
