@@ -136,7 +136,9 @@ def ring(app: Celery, bell: Bell) -> None:
     )
     try:
         try:
-            app.backend.forget(bell.job_id)  # Celery never overwrites an earlier success
+            # Celery never overwrites an earlier success; its own `forget` retries for 10 s.
+            backend: Any = app.backend
+            backend.delete(backend.get_key_for_task(bell.job_id))
         except RedisError as error:  # Celery's results are for Flower; the ledger has its own
             log.warning("job %s: Celery's result stays (%s)", bell.job_id, error)
         with app.producer_pool.acquire(block=True, timeout=5) as publisher:
