@@ -15,12 +15,16 @@ run: .venv/installed ## validate the three example apps and show their verdicts
 	@$(BIN)/python examples/run.py
 
 .PHONY: test
-test: .venv/installed ## run the tests; those marked dagger run where an engine answers
-	$(BIN)/python -m pytest
+test: .venv/installed ## run the tests, two halves at a time; those marked dagger run where an engine answers
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-units test-system
 
-.PHONY: hostile
-hostile: .venv/installed ## run every bad input on both sandboxes; on dagger where an engine answers
-	$(BIN)/python -m pytest tests/hostile -v
+UNITS := tests/jobs tests/producer tests/worker
+
+.PHONY: test-units test-system
+test-units: .venv/installed
+	$(BIN)/python -m pytest $(UNITS)
+test-system: .venv/installed
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(UNITS))
 
 .PHONY: check
 check: lint test ## what CI runs: format, lint, types, import directions, tests
@@ -28,6 +32,10 @@ check: lint test ## what CI runs: format, lint, types, import directions, tests
 .PHONY: faults
 faults: .venv/installed ## kill, freeze, fill and cut: every row of the fault matrix (tests/faults)
 	@$(BIN)/python -m tests.faults
+
+.PHONY: hostile
+hostile: .venv/installed ## run what attackers would submit, on both sandboxes (tests/hostile)
+	$(BIN)/python -m pytest tests/hostile -v
 
 .PHONY: soak
 soak: .venv/installed ## JOBS=10000 short jobs with random kills; memory and descriptors must be level
