@@ -15,16 +15,16 @@ run: .venv/installed ## validate the three example apps and show their verdicts
 	@$(BIN)/python examples/run.py
 
 .PHONY: test
-test: .venv/installed ## run the tests, two halves at a time; those marked dagger run where an engine answers
+test: .venv/installed ## run the tests, two halves at a time; all of them with ARGS=--full; dagger's where an engine answers
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-units test-system
 
 UNITS := tests/jobs tests/producer tests/worker
 
 .PHONY: test-units test-system
 test-units: .venv/installed
-	$(BIN)/python -m pytest $(UNITS)
+	$(BIN)/python -m pytest $(ARGS) $(UNITS)
 test-system: .venv/installed
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(UNITS))
+	$(BIN)/python -m pytest $(ARGS) $(addprefix --ignore=,$(UNITS))
 
 .PHONY: check
 check: lint test ## what CI runs: format, lint, types, import directions, tests

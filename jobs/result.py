@@ -69,9 +69,14 @@ class StepResult(Frozen):
     skipped_reason: str | None = None
 
     @property
+    def clean(self) -> bool:
+        """Whether the step ended well by itself: at a limit some commands exit with 0 as well."""
+        return self.exit_code == 0 and not self.timed_out and self.killed_by is None
+
+    @property
     def ok(self) -> bool:
         """Whether the step leaves the job free to pass; a skipped step does."""
-        return self.skipped_reason is not None or self.exit_code == 0 or self.allow_failure
+        return self.skipped_reason is not None or self.clean or self.allow_failure
 
     @property
     def over_limit(self) -> str | None:

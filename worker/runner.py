@@ -212,7 +212,7 @@ class Run:
             return planned.skipped_reason
         done = {step.name: step for step in self.steps}
         for need in planned.needs:
-            if need in done and not (done[need].exit_code == 0 and done[need].ok):
+            if need in done and not done[need].clean:
                 return f"{need} did not succeed"
         if self._time_left() <= 0:
             return f"the job's limit of {self.job.limits.job_timeout_s:g} s was reached"

@@ -44,9 +44,7 @@ def slim(formats: list[str]) -> Callable[[Row], Row]:
     def slimmed(row: Row) -> Row:
         if row.verdict is not Verdict.PASSED:
             return row
-        steps = tuple(
-            _short_step(step, kept) if step.exit_code == 0 else step for step in row.steps
-        )
+        steps = tuple(_short_step(step, kept) if step.clean else step for step in row.steps)
         return row.model_copy(update={"steps": steps})
 
     return slimmed

@@ -62,12 +62,12 @@ def step_line(step: StepResult, width: int) -> Text:
     if step.skipped_reason is not None:
         reason = one_line(step.skipped_reason)
         return Text.assemble("  ", (_DASH, "dim"), f" {name}  ", (f"skipped: {reason}", "dim"))
-    mark = ("✓", "green") if step.exit_code == 0 else ("✗", "red")
+    mark = ("✓", "green") if step.clean else ("✗", "red")
     padding = " " * max(0, width - cell_len(name))
     line = Text.assemble("  ", mark, f" {name}{padding}", (f"  {seconds(step.duration_s)}", "dim"))
     if step.timed_out or step.over_limit or step.exit_code != 0:
         line.append(f"  {_outcome(step)}", "red")
-    if step.allow_failure and step.exit_code != 0:
+    if step.allow_failure and not step.clean:
         line.append(", may fail", "dim")
     if step.cached:
         line.append("  cached", "dim")

@@ -25,7 +25,6 @@ async def test_timeout_ends_the_whole_tree_and_keeps_the_output(sandbox: Sandbox
         timeout_s=2,
     )
     assert result.timed_out
-    assert result.exit_code != 0
     printed = set(whole(result.stdout).split())
     assert printed == {b"shell", b"child", b"grandchild", b"moved", b"orphan"}
     assert whole(result.stderr).startswith(b"error\n")

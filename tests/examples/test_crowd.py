@@ -10,6 +10,7 @@ from benchmarks.web import broker, measure
 NUMBER = 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 async def test_no_submit_and_no_event_of_a_crowd_is_lost(name: str, tmp_path: Path) -> None:
     with broker(tmp_path) as settings:

@@ -78,6 +78,7 @@ def test_data_wiped(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.row(9)
 def test_data_wiped_and_submitted_at_once(
     client: Client, fleet: Fleet, submit: Submit, short: Path, proved: Proved

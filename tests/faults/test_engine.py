@@ -113,6 +113,7 @@ def test_engine_frozen_for_a_moment(fleet: Fleet, submit: Submit, proved: Proved
     proved(f"frozen for 8 s: passed, attempt 1, step started {again} times")
 
 
+@pytest.mark.slow
 @pytest.mark.row(15)
 def test_session_that_never_answers(
     fleet: Fleet, submit: Submit, short: Path, proved: Proved

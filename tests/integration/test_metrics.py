@@ -58,6 +58,7 @@ def project(tmp_path: Path) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_metrics_tell_what_workers_do(
     client: Client, start_worker: StartWorker, project: Path
 ) -> None:

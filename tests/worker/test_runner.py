@@ -261,7 +261,7 @@ async def test_auto_falls_back_and_says_why(make_run: MakeRun) -> None:
 
 async def test_dagger_never_falls_back(make_run: MakeRun) -> None:
     with pytest.raises(EngineUnavailable):
-        await make_run("true", sandbox="dagger").execute()
+        await make_run("true", sandbox="dagger", limits={"engine_wait_s": 0}).execute()
 
 
 @pytest.mark.parametrize(("worker", "asked"), [("dagger", "local"), ("local", "dagger")])
@@ -273,7 +273,10 @@ async def test_worker_refuses_the_other_sandbox(make_run: MakeRun, worker: str, 
 
 async def test_auto_job_on_a_dagger_worker_never_runs_locally(make_run: MakeRun) -> None:
     with pytest.raises(EngineUnavailable):
-        await make_run("true", sandbox="auto", here={"sandbox": "dagger"}).execute()
+        run = make_run(
+            "true", sandbox="auto", here={"sandbox": "dagger"}, limits={"engine_wait_s": 0}
+        )
+        await run.execute()
 
 
 async def test_cancelled_run_keeps_what_it_has(make_run: MakeRun) -> None:
@@ -312,3 +315,10 @@ async def test_worker_variables_do_not_reach_commands(
     await run.execute()
     assert "CANARY" not in run.steps[0].stdout
     assert "HTTPS_PROXY=http://proxy:1" in run.steps[0].stdout
+
+
+async def test_command_that_ends_well_at_its_limit_has_not_passed(make_run: MakeRun) -> None:
+    run = make_run("trap 'exit 0' TERM; sleep 60 & wait", limits={"command_timeout_s": 0.5})
+    assert await run.execute() is Verdict.TIMED_OUT
+    (step,) = run.steps
+    assert (step.exit_code, step.timed_out, step.ok) == (0, True, False)

@@ -113,6 +113,7 @@ def test_a_killed_batch_goes_on_where_it_was(
     assert len(revalid("batch", "list", "--json").json) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced(revalid: Revalid, apps: Path, until: Until) -> None:
     process = revalid.start(
         *("batch", "run", apps, "--command", "sleep 1", *LOCAL, "--concurrency", "2", "--json")
@@ -128,6 +129,7 @@ def test_a_killed_worker_is_replaced(revalid: Revalid, apps: Path, until: Until)
     assert json.loads(out)["counts"]["passed"] == 6
 
 
+@pytest.mark.slow
 def test_failures_are_run_again_on_demand(revalid: Revalid, apps: Path) -> None:
     ran = revalid("batch", "run", apps, "--command", CODE, *LOCAL, "--json")
     batch = ran.json["id"]
@@ -153,6 +155,7 @@ def test_a_project_that_cannot_be_submitted_is_a_row(revalid: Revalid, tmp_path:
     assert "no such directory" in bad["error"]
 
 
+@pytest.mark.slow
 def test_fail_fast_cancels_the_rest(revalid: Revalid, apps: Path) -> None:
     line = 'test "$(cat code)" = 0 && exit 1; sleep 60'
     # Three jobs sleep: with four slots one that fails runs at once, whichever is packed first.
@@ -167,6 +170,7 @@ def test_fail_fast_cancels_the_rest(revalid: Revalid, apps: Path) -> None:
     assert counts["cancelled"] + counts["pending"] + counts["failed"] == 6
 
 
+@pytest.mark.slow
 def test_interrupted_a_batch_says_how_to_go_on(revalid: Revalid, apps: Path, until: Until) -> None:
     process = revalid.start("batch", "run", apps, "--command", "sleep 60", *LOCAL)
     until(lambda: bool(own_workers(revalid)))

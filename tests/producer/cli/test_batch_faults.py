@@ -50,6 +50,7 @@ def test_a_wrong_word_leaves_no_batch(
     assert revalid("batch", "list", "--json").json == []
 
 
+@pytest.mark.slow
 def test_a_lost_record_is_told_and_recovered(revalid: Revalid, apps: Path) -> None:
     broker = revalid("broker", "start")
     assert broker.status == 0

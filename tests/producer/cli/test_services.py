@@ -112,6 +112,7 @@ def test_flower_asks_for_the_password_which_no_argument_list_shows(
     flower.communicate(timeout=60)
 
 
+@pytest.mark.slow
 def test_flower_knows_after_a_restart_what_it_saw_and_keeps_it_to_itself(
     revalid: Revalid, until: Until, tmp_path: Path
 ) -> None:
