@@ -16,7 +16,7 @@ run: .venv/installed ## validate the three example apps and show their verdicts
 
 .PHONY: test
 test: .venv/installed ## run the tests, two halves at a time; all of them with ARGS=--full; dagger's where an engine answers
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-units test-system
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-units test-system
 
 UNITS := tests/jobs tests/producer tests/worker
 
