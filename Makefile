@@ -18,7 +18,7 @@ run: .venv/installed ## validate the three example apps and show their verdicts
 test: .venv/installed ## run the tests, two halves at a time; all of them with ARGS=--full; dagger's where an engine answers
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-units test-system
 
-UNITS := tests/jobs tests/producer tests/worker
+UNITS := tests/jobs tests/producer
 
 .PHONY: test-units test-system
 test-units: .venv/installed
