@@ -27,6 +27,8 @@ _RUNS_CODE = frozenset({"binding.gyp", ".pnpmfile.cjs"})
 _READS_PROJECT = frozenset({"@prisma/client", "msw", "puppeteer"})
 """Dependencies whose own install script reads or writes project files."""
 
+_OFFERS = frozenset({"exports", "types", "typings", "main", "module", "browser", "bin"})
+
 _LINKED = re.compile(r"(?:file|link|portal):|injectWorkspacePackages")
 _LOCAL = re.compile(
     r"(?:file|link|portal|exec):|\.{1,2}(?:/|\Z)|~?/|(?!https?:).*\.(?:tgz|tar\.gz)\Z"
@@ -56,7 +58,13 @@ def install_inputs(tree: Tree, groups: tuple[Group, ...]) -> tuple[str, ...] | N
 
 def _sees_project(package: Package) -> bool:
     overrides = (package.data.get(field) for field in ("overrides", "resolutions", "pnpm"))
-    versions = (*package.dependencies.values(), *(v for o in overrides for v in leaves(o)))
+    # Generators write a dependency of the project on itself. Where it offers nothing to import, it
+    # does not matter that bun links only those of its files that the install sees.
+    own = None if _OFFERS & package.data.keys() else package.name
+    versions = (
+        *(v for name, v in package.dependencies.items() if (name, v) != (own, ".")),
+        *(v for o in overrides for v in leaves(o)),
+    )
     return (
         bool(HOOKS & package.scripts.keys())
         or bool(_READS_PROJECT & package.dependencies.keys())

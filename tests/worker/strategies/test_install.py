@@ -104,6 +104,8 @@ def test_an_install_sees_manifests_settings_and_patches(make: Make) -> None:
         {"scripts": {"postinstall": "node x.js"}},
         {"scripts": {"prepare": "husky"}},
         {"dependencies": {"self": "."}},
+        {"name": "self", "main": "x.js", "dependencies": {"self": "."}},
+        {"name": "self", "dependencies": {"self": "./"}},
         {"dependencies": {"lib": "file:lib"}},
         {"dependencies": {"lib": "link:../lib"}},
         {"dependencies": {"lib": "./lib"}},
@@ -126,6 +128,7 @@ def test_an_install_that_runs_or_copies_project_files_sees_everything(
         {"dependencies": {"@trpc/client": "npm:@trpc/client@next"}},
         {"dependencies": {"a": "workspace:*", "b": "https://example.com/b.tgz", "c": "catalog:"}},
         {"scripts": {"build": "node install", "test": "x"}},
+        {"name": "self", "dependencies": {"self": "."}},
     ],
 )
 def test_other_manifests_leave_the_sources_out(make: Make, manifest: dict[str, Any]) -> None:
