@@ -41,6 +41,7 @@ class DaggerSandbox:
     kind: Literal["dagger", "local"] = "dagger"
     host_root = ""
     enforced = frozenset(LimitName)
+    forks_freely = True
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ class LocalSandbox:
     """
 
     kind: Literal["dagger", "local"] = "local"
+    forks_freely = False
 
     def __init__(
         self,

@@ -84,6 +84,8 @@ class Sandbox(Protocol):
     """The worker's directory that is the sandbox's ``/``; empty for a container."""
     enforced: frozenset[LimitName]
     """The limits that hold against a command that means to get around them."""
+    forks_freely: bool
+    """Whether a fork copies nothing."""
 
     async def exec(
         self,

@@ -14,7 +14,7 @@ from jobs.job import LimitName
 from jobs.result import Verdict
 from jobs.settings import load_settings
 from producer.submission import prepare
-from worker import bubblewrap
+from worker import bubblewrap, replay
 from worker.engine import Engine
 from worker.runner import Run
 
@@ -130,7 +130,7 @@ async def test_limit_that_is_demanded_in_vain_rejects_before_any_step(
     run = make_run("true", limits={"demanded": ["time", "disk"]})
     with pytest.raises(PolicyRefused, match=r"limit disk: demanded, but the local sandbox"):
         await run.execute()
-    assert run.steps == []
+    assert run.steps == ()
     assert list(run.scratch.glob("revalid-*")) == []
 
 
@@ -237,7 +237,7 @@ async def test_refused_secret_rejects_before_any_step(make_run: MakeRun) -> None
     run = make_run("true", secrets={"X": "env://PATH"}, environ={"PATH": "/bin"})
     with pytest.raises(PolicyRefused):
         await run.execute()
-    assert run.steps == []
+    assert run.steps == ()
 
 
 async def test_host_path_outside_the_roots_rejects_before_any_step(make_run: MakeRun) -> None:
@@ -249,7 +249,7 @@ async def test_host_path_outside_the_roots_rejects_before_any_step(make_run: Mak
     )
     with pytest.raises(PolicyRefused, match="REVALID_SOURCE_ROOTS"):
         await run.execute()
-    assert run.steps == []
+    assert run.steps == ()
 
 
 async def test_auto_falls_back_and_says_why(make_run: MakeRun) -> None:
@@ -300,7 +300,7 @@ async def test_output_of_all_steps_is_bounded(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(*(f"head -c 100000 /dev/zero # {n}" for n in range(6)))
-    run._output_left = 200_000
+    monkeypatch.setattr(replay, "TOTAL_OUTPUT_BYTES", 200_000)
     await run.execute()
     kept = sum(len(step.stdout) for step in run.steps)
     assert kept < 200_000

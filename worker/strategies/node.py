@@ -1,6 +1,7 @@
 """Plans the checks of a Node project: what ``trpc`` and ``npm`` share."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from jobs.job import StrategyName
 from worker.strategies.builds import Builds
@@ -46,14 +47,15 @@ def _builds(project: NodeProject, builds: Builds) -> list[PlannedStep]:
     root = project.root
     if root and (attempt := project.script(root, "build")).runs:
         builds.steps = dict.fromkeys((p.directory for p in project.packages), "build")
-        return [check("build", attempt.command, every)]
+        return [check("build", attempt.command, every, apart=False)]
 
     def needs(package: Package) -> tuple[str, ...]:
         waits = builds.needed_by([package])
         builds.steps[package.directory] = package.step("build")
         return every + waits
 
-    return _each("build", builds.in_order(), lambda p: project.script(p, "build"), needs)
+    packages = builds.in_order()
+    return _each("build", packages, lambda p: project.script(p, "build"), needs, apart=False)
 
 
 def _types(project: NodeProject, scripts: tuple[str, ...], builds: Builds) -> list[PlannedStep]:
@@ -92,6 +94,7 @@ def _each(
     needs: Needs,
     *,
     allow_failure: bool = False,
+    apart: bool = True,
 ) -> list[PlannedStep]:
     """A step for each package, or one skipped step where none can run."""
     attempts = [(package, attempted(package)) for package in packages]
@@ -101,8 +104,9 @@ def _each(
             where.setdefault(attempt.reason, []).append(attempt.place)
         reasons = (f"{reason} {_listed(places)}" for reason, places in where.items())
         return [skipped(verb, attempts[0][1].command, "; ".join(reasons))]
+    kind = partial(check, allow_failure=allow_failure, apart=apart)
     return [
-        check(package.step(verb), attempt.command, needs(package), allow_failure=allow_failure)
+        kind(package.step(verb), attempt.command, needs(package))
         if attempt.runs
         else skipped(package.step(verb), attempt.command, f"{attempt.reason} {attempt.place}")
         for package, attempt in attempts

@@ -16,6 +16,7 @@ class PlannedStep:
         install: A dependency install.
         reuse: An install whose outcome its inputs decide, so that a snapshot may stand for it.
         inputs: Files that the install can see; None for the whole tree.
+        apart: Runs in a fork where a fork is free: nothing waits for what it writes.
     """
 
     step: Step
@@ -24,6 +25,7 @@ class PlannedStep:
     install: bool = False
     reuse: bool = False
     inputs: tuple[str, ...] | None = None
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,16 @@ class Plan:
 
 
 def check(
-    name: str, command: str, needs: tuple[str, ...] = (), *, allow_failure: bool = False
+    name: str,
+    command: str,
+    needs: tuple[str, ...] = (),
+    *,
+    allow_failure: bool = False,
+    apart: bool = True,
 ) -> PlannedStep:
     """A step that judges the project."""
-    return PlannedStep(Exec(name=name, command=command, allow_failure=allow_failure), needs)
+    step = Exec(name=name, command=command, allow_failure=allow_failure)
+    return PlannedStep(step, needs, apart=apart)
 
 
 def skipped(name: str, command: str, reason: str) -> PlannedStep:

@@ -41,7 +41,7 @@ def plan(tree: Tree, image: str) -> Plan:
     install = plan_install(tree, project, wanted)
     needs = ("install",)
     steps = (
-        check("compile", _COMPILE),
+        check("compile", _COMPILE, apart=False),
         PlannedStep(
             Exec(name="install", command=install.command), install=True, reuse=install.reuse
         ),

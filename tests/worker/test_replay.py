@@ -1,0 +1,160 @@
+"""How the steps of a plan are taken, in a real local sandbox whose forks count as free."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from jobs.errors import SandboxLost
+from jobs.job import Job, StrategyName
+from jobs.result import SourceReport
+from jobs.settings import load_settings
+from jobs.steps import Exec
+from worker.limits import DEFAULT_LIMITS
+from worker.local_sandbox import LocalSandbox
+from worker.plan import Plan, PlannedStep
+from worker.project import Project
+from worker.replay import Replay
+from worker.sandbox import ExecResult
+from worker.secrets import Scrubber
+from worker.strategies.planned import check
+
+MakeReplay = Callable[..., Replay]
+
+
+@pytest.fixture
+def events() -> list[tuple[str, Any]]:
+    """What the replay told."""
+    return []
+
+
+@pytest.fixture
+def replay_of(
+    local: LocalSandbox,
+    events: list[tuple[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> MakeReplay:
+    monkeypatch.setattr(LocalSandbox, "forks_freely", True)
+
+    def make(*steps: PlannedStep, **fields: Any) -> Replay:
+        given = (Exec(command="true"),)
+        return Replay(
+            job=Job(strategy=StrategyName.TRAJECTORY, steps=given, **fields),
+            settings=load_settings({}, env_file=None, home=tmp_path / "home"),
+            plan=Plan(StrategyName.NPM, "", steps, ()),
+            project=Project(tmp_path, SourceReport()),
+            sandbox=local,
+            artifacts=tmp_path / "artifacts",
+            scrubber=Scrubber(()),
+            limits=DEFAULT_LIMITS,
+            deadline=monotonic() + 60,
+            emit=lambda type_, data: events.append((type_, data)),
+        )
+
+    return make
+
+
+def build(name: str, command: str, *needs: str) -> PlannedStep:
+    return check(name, command, needs, apart=False)
+
+
+def outcomes(replay: Replay) -> list[tuple[str, int | None]]:
+    return [(step.name, step.exit_code) for step in replay.results]
+
+
+async def test_checks_run_side_by_side_and_keep_their_order(replay_of: MakeReplay) -> None:
+    replay = replay_of(check("slow", "echo kept; sleep 60"), check("quick", "exit 3"))
+    quick = asyncio.Event()
+    replay.emit = lambda type_, data: (
+        quick.set() if type_ == "step_finished" and data["name"] == "quick" else None
+    )
+    work = asyncio.create_task(replay.run())
+    await asyncio.wait_for(quick.wait(), 30)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    slow, done = replay.results
+    assert (slow.name, slow.skipped_reason) == ("slow", "ended while it ran")
+    assert (done.name, done.exit_code) == ("quick", 3)
+
+
+async def test_checks_start_from_what_the_install_left_and_see_nothing_of_each_other(
+    replay_of: MakeReplay,
+) -> None:
+    alone = "test -e installed && ! test -e mark && ! test -e built && touch mark"
+    install = PlannedStep(Exec(name="install", command="touch installed"), install=True)
+    replay = replay_of(
+        install, build("build", "touch built"), check("one", alone), check("two", alone)
+    )
+    await replay.run()
+    assert outcomes(replay) == [("install", 0), ("build", 0), ("one", 0), ("two", 0)]
+    assert replay.notes == []
+
+
+async def test_check_starts_from_the_builds_it_needs(replay_of: MakeReplay) -> None:
+    only = "test -e first && ! test -e second"
+    replay = replay_of(
+        build("first", "touch first"), build("second", "touch second"), check("c", only, ("first",))
+    )
+    await replay.run()
+    assert outcomes(replay) == [("first", 0), ("second", 0), ("c", 0)]
+
+
+async def test_check_whose_build_failed_does_not_run(replay_of: MakeReplay) -> None:
+    replay = replay_of(build("build", "exit 2"), check("test", "true", ("build",)))
+    await replay.run()
+    assert replay.results[1].skipped_reason == "build did not succeed"
+
+
+async def test_failed_check_has_a_second_run_on_what_the_builds_made(
+    replay_of: MakeReplay, events: list[tuple[str, Any]]
+) -> None:
+    replay = replay_of(
+        build("build", "sleep 0.2; touch built"),
+        check("wants it", "test -e built || { echo too early; exit 1; }"),
+        check("fails", "test -e built && echo late; exit 5"),
+    )
+    await replay.run()
+    assert outcomes(replay) == [("build", 0), ("wants it", 0), ("fails", 5)]
+    assert replay.results[2].stdout == "late\n"
+    assert replay.notes == ["wants it passes only after build"]
+    ended = [data["name"] for type_, data in events if type_ == "step_finished"]
+    assert sorted(ended) == ["build", "fails", "wants it"]
+
+
+async def test_failed_check_has_one_run_where_no_build_made_anything(
+    replay_of: MakeReplay, events: list[tuple[str, Any]]
+) -> None:
+    replay = replay_of(build("build", "exit 1"), check("fails", "exit 5"))
+    await replay.run()
+    started = [data["name"] for type_, data in events if type_ == "step_started"]
+    assert sorted(started) == ["build", "fails"]
+    assert outcomes(replay) == [("build", 1), ("fails", 5)]
+
+
+async def test_artifacts_of_all_steps_are_in_one_sandbox(replay_of: MakeReplay) -> None:
+    replay = replay_of(
+        check("one", "touch mark"), check("two", "test -e mark"), artifacts=("mark",)
+    )
+    await replay.run()
+    assert outcomes(replay) == [("one", 0), ("two", 0)]
+
+
+async def test_broken_sandbox_ends_every_step(
+    replay_of: MakeReplay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = LocalSandbox.exec
+
+    async def breaks(self: LocalSandbox, command: str, **options: Any) -> ExecResult:
+        if command == "broken":
+            raise SandboxLost("gone")
+        return await whole(self, command, **options)
+
+    monkeypatch.setattr(LocalSandbox, "exec", breaks)
+    replay = replay_of(check("long", "sleep 60"), check("broken", "broken"))
+    with pytest.raises(SandboxLost, match="gone"):
+        await asyncio.wait_for(replay.run(), 30)

@@ -1,0 +1,239 @@
+"""The steps of one plan, replayed in one sandbox and in forks of it."""
+
+import asyncio
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+from jobs.job import Job
+from jobs.result import StepResult
+from jobs.settings import Settings
+from jobs.steps import Exec
+from worker.limits import CommandLimits
+from worker.outcome import command_result, file_result
+from worker.output import LIVE_BYTES, Emit, LiveOutput
+from worker.plan import Plan, PlannedStep
+from worker.progress import finished_event, skipped_result, started_event
+from worker.project import Project
+from worker.sandbox import Sandbox, StepFailed
+from worker.secrets import Scrubber
+from worker.steps import apply_step, describe_step
+from worker.tools import tool_versions
+from worker.tracing import step_span, tell_step
+
+TOTAL_OUTPUT_BYTES = 8 * 2**20
+SIDE_BY_SIDE = max(2, min(4, os.cpu_count() or 1))
+"""Steps of one job that run at a time."""
+_MIN_OUTPUT_BYTES = 1_024
+
+
+@dataclass
+class Replay:
+    """What the steps came to; filled while they run, so that a cancelled replay still reports.
+
+    Args:
+        artifacts: Where ``export_directory`` steps write; made when first used.
+        deadline: When the job's time is over, by the monotonic clock.
+        emit: Takes events.
+
+    Attributes:
+        done: The results of the steps that ended, by their place in the plan.
+        tools: Version of each tool, by name.
+        notes: What a reader of the result should know.
+        checked: A step ran that decides on the verdict.
+    """
+
+    job: Job
+    settings: Settings
+    plan: Plan
+    project: Project
+    sandbox: Sandbox
+    artifacts: Path
+    scrubber: Scrubber
+    limits: CommandLimits
+    deadline: float
+    emit: Emit
+
+    done: dict[int, StepResult] = field(default_factory=dict)
+    tools: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    checked: bool = False
+    _chain: asyncio.Event = field(default_factory=asyncio.Event)
+    _live_budget: list[int] = field(default_factory=lambda: [LIVE_BYTES])
+    _output_left: int = field(default_factory=lambda: TOTAL_OUTPUT_BYTES)
+    _restored: tuple[str, ...] | None = ()
+    _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SIDE_BY_SIDE))
+
+    @property
+    def results(self) -> tuple[StepResult, ...]:
+        """What the steps that ended came to, in the plan's order."""
+        return tuple(self.done[index] for index in sorted(self.done))
+
+    async def run(self) -> None:
+        """Take every step: one after another, and beside them those that may run apart.
+
+        A step that runs apart starts from what the installs and the steps it needs left. Where it
+        fails there, it runs again on what all the others left: some checks want what a build makes,
+        and nothing in their project says so.
+
+        Raises:
+            JobError: As the sandbox raises it.
+        """
+        steps = list(enumerate(self.plan.steps))
+        # Artifacts are looked for in one sandbox.
+        forks = self.sandbox.forks_freely and not self.job.artifacts
+        chain = [(index, step) for index, step in steps if not (forks and step.apart)]
+        waiting = [(index, step) for index, step in steps if forks and step.apart]
+        try:
+            async with asyncio.TaskGroup() as tasks, self._room:
+                for place in range(len(chain) + 1):
+                    later = chain[place:]
+                    free = [(i, step) for i, step in waiting if _is_free(step, later)]
+                    for index, planned in free:
+                        waiting.remove((index, planned))
+                        await self._restore(planned)
+                        twin = await self.sandbox.fork()
+                        tasks.create_task(self._apart(index, planned, twin, later))
+                    if later:
+                        await self._take(*later[0])
+                await self._note_tools()
+                self._chain.set()
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+
+    async def _apart(
+        self, index: int, planned: PlannedStep, twin: Sandbox, later: list[tuple[int, PlannedStep]]
+    ) -> None:
+        first = self.done[index] = await self._in_fork(index, planned, twin)
+        if not (first.ok or first.timed_out or first.killed_by):
+            await self._chain.wait()
+            if made := [self.done[other].name for other, _ in later if self.done[other].clean]:
+                again = await self._in_fork(index, planned, await self.sandbox.fork())
+                if again.skipped_reason is None:  # there was time
+                    self.done[index] = again
+                if again.clean:
+                    self.notes.append(f"{again.name} passes only after {', '.join(made)}")
+        self._tell(index, self.done[index])
+
+    async def _in_fork(self, index: int, planned: PlannedStep, twin: Sandbox) -> StepResult:
+        try:
+            async with self._room:
+                return await self._result(index, planned, twin)
+        finally:
+            await twin.close()
+
+    async def _take(self, index: int, planned: PlannedStep) -> None:
+        if planned.inputs != ():  # a setup step, which sees no file, may provide some
+            await self._note_tools()
+        self._tell(index, await self._result(index, planned, self.sandbox))
+
+    def _tell(self, index: int, result: StepResult) -> None:
+        self.done[index] = result
+        self.emit("step_finished", finished_event(index, result))
+
+    async def _note_tools(self) -> None:
+        if self.plan.tools and not self.tools:
+            self.tools.update(await tool_versions(self.sandbox, self.plan.tools, self.scrubber))
+
+    async def _result(self, index: int, planned: PlannedStep, sandbox: Sandbox) -> StepResult:
+        step = planned.step
+        name = describe_step(step)
+        if (reason := self._why_not(planned)) is not None:
+            return skipped_result(planned, reason)
+        optional = isinstance(step, Exec) and step.allow_failure
+        self.checked |= not (planned.install or optional)
+        self.emit("step_started", started_event(index, step))
+        with step_span(self.scrubber.text(name), step.op) as span:
+            try:
+                if sandbox is self.sandbox:
+                    await self._restore(planned)
+                result = await self._apply(index, name, planned, sandbox)
+            except asyncio.CancelledError:
+                self.done[index] = skipped_result(planned, "ended while it ran")
+                raise
+            tell_step(span, result)
+        return result
+
+    def _why_not(self, planned: PlannedStep) -> str | None:
+        if planned.skipped_reason is not None:
+            return planned.skipped_reason
+        done = {step.name: step for step in self.done.values()}
+        for need in planned.needs:
+            if need in done and not done[need].clean:
+                return f"{need} did not succeed"
+        if self.time_left() <= 0:
+            return f"the job's limit of {self.job.limits.job_timeout_s:g} s was reached"
+        return None
+
+    async def _restore(self, planned: PlannedStep) -> None:
+        """Upload what the step may see and is not there yet."""
+        if self._restored is None or self.job.source is None:
+            return
+        if planned.inputs is None:
+            await self.sandbox.refresh_from_host(self.project.root, "/workspace")
+            self._restored = None
+        elif missing := tuple(sorted(set(planned.inputs) - set(self._restored))):
+            await self.sandbox.refresh_from_host(self.project.root, "/workspace", only=missing)
+            self._restored = (*self._restored, *missing)
+
+    async def _apply(
+        self, index: int, name: str, planned: PlannedStep, sandbox: Sandbox
+    ) -> StepResult:
+        step = planned.step
+        started = monotonic()
+        own = step.timeout_s if isinstance(step, Exec) else None
+        limit = max(0.1, min(own or self.job.limits.command_timeout_s, self.time_left()))
+        if not isinstance(step, Exec):
+            artifact = self.artifacts / str(index)
+            try:
+                async with asyncio.timeout(limit) as bound:
+                    said = await apply_step(step, sandbox, self.settings, artifact)
+            except StepFailed as error:
+                return self._file_result(name, planned, 1, "", str(error), started)
+            except TimeoutError:
+                if not bound.expired():
+                    raise
+                failed = f"{step.op}: not done within {limit:g} s; name less, or raise the limit"
+                result = self._file_result(name, planned, 1, "", failed, started)
+                return result.model_copy(update={"timed_out": True})
+            return self._file_result(name, planned, 0, said, "", started)
+        live = LiveOutput(self.emit, index, self.scrubber, self._live_budget)
+        try:
+            ran = await sandbox.exec(
+                step.command,
+                timeout_s=limit,
+                output_bytes=self._output_cap(),
+                limits=self.limits,
+                reuse=planned.reuse,
+                on_output=live.feed,
+            )
+        except StepFailed as error:  # the project removed its workdir, or the line is too long
+            return self._file_result(name, planned, 1, "", str(error), started)
+        live.finish()
+        for stream in (ran.stdout, ran.stderr):
+            self._output_left -= len(stream.head) + len(stream.tail)
+        return command_result(name, step, ran, self.scrubber, self.limits)
+
+    def _file_result(
+        self, name: str, planned: PlannedStep, code: int, said: str, failed: str, started: float
+    ) -> StepResult:
+        cap = self._output_cap()
+        said, failed = self.scrubber.text(said), self.scrubber.text(failed)
+        self._output_left -= min(len(said), cap)
+        return file_result(name, planned.step, code, said, failed, cap, started)
+
+    def _output_cap(self) -> int:
+        """Later steps keep less where earlier ones filled the job's whole allowance."""
+        return max(_MIN_OUTPUT_BYTES, min(self.job.limits.output_bytes, self._output_left // 4))
+
+    def time_left(self) -> float:
+        """Seconds until the job's limit."""
+        return self.deadline - monotonic()
+
+
+def _is_free(planned: PlannedStep, later: list[tuple[int, PlannedStep]]) -> bool:
+    """Whether a step needs none of those that have not run, and no install is among them."""
+    return not any(
+        other.install or describe_step(other.step) in planned.needs for _, other in later
+    )
