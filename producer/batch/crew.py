@@ -16,8 +16,6 @@ from producer.embedded import OwnWorker, forget_queues
 from producer.submission import Submission
 
 RESTARTS = 5
-MAX_SLOTS = 64
-"""What ``REVALID_CONCURRENCY`` may be at most."""
 
 
 class BatchCrew:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from jobs.bounds import MAX_SLOTS
 from jobs.errors import InvalidJob, JobError
 from jobs.record import State
 from jobs.result import Verdict
 from jobs.settings import load_settings
-from producer.batch.crew import MAX_SLOTS, BatchCrew
+from producer.batch.crew import BatchCrew
 from producer.batch.drive import Drive
 from producer.batch.rows import rows, slim
 from producer.batch.store import BatchStore, Plan

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 
 from typer import Argument, Option
 
+from jobs.bounds import DAY_S
 from jobs.errors import InvalidJob
 
 StrategyWord = Literal["auto", "trpc", "npm", "python", "command"]
 SandboxWord = Literal["local", "auto", "dagger"]
-DAY_S = 86_400
 
 _FIELDS = {
     "cpu": "cpu_s",
