@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from jobs.bounds import DAY_S
 from jobs.errors import InvalidJob
 from jobs.source import Source
 from jobs.steps import VARIABLE, Frozen, Step, Text
@@ -77,11 +78,11 @@ class Limits(Frozen):
             the id. By default 15 in the interactive lane and 600 in the batch lane.
     """
 
-    command_timeout_s: float = Field(default=600, gt=0, le=86_400)
-    job_timeout_s: float = Field(default=3_600, gt=0, le=86_400)
+    command_timeout_s: float = Field(default=600, gt=0, le=DAY_S)
+    job_timeout_s: float = Field(default=3_600, gt=0, le=DAY_S)
     output_bytes: int = Field(default=131_072, ge=1_024, le=1_048_576)
-    engine_wait_s: float | None = Field(default=None, ge=0, le=86_400)
-    cpu_s: float | None = Field(default=None, ge=1, le=86_400)
+    engine_wait_s: float | None = Field(default=None, ge=0, le=DAY_S)
+    cpu_s: float | None = Field(default=None, ge=1, le=DAY_S)
     memory_bytes: int = Field(default=8 * 2**30, ge=16 * 2**20, le=2**50)
     processes: int = Field(default=4_096, ge=1, le=2**20)
     disk_bytes: int = Field(default=20 * 2**30, ge=2**20, le=2**50)

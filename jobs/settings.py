@@ -13,6 +13,7 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from jobs.bounds import MAX_SLOTS
 from jobs.errors import InvalidSettings
 from jobs.job import DEFAULT_IMAGE, SandboxPolicy
 
@@ -68,7 +69,7 @@ class Settings(BaseSettings):
     concurrency: int = Field(
         default_factory=lambda: max(1, min(8, os.cpu_count() or 1)),
         ge=1,
-        le=64,
+        le=MAX_SLOTS,
         description="Jobs that one worker runs at a time, each in a process of its own.",
     )
     source_roots: Names = Field(

@@ -12,6 +12,8 @@ from pydantic import (
     field_validator,
 )
 
+from jobs.bounds import DAY_S
+
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -47,7 +49,7 @@ class Exec(Frozen):
     op: Literal["exec"] = "exec"
     command: str = Field(min_length=1, max_length=100_000)
     name: str | None = Field(default=None, min_length=1, max_length=200)
-    timeout_s: float | None = Field(default=None, gt=0, le=86_400)
+    timeout_s: float | None = Field(default=None, gt=0, le=DAY_S)
     allow_failure: bool = False
 
     @field_validator("command")

@@ -8,6 +8,8 @@ import posixpath
 import stat
 import tarfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import dropwhile
 from pathlib import Path
@@ -71,6 +73,16 @@ class _Member(tarfile.TarInfo):
         raise tarfile.ReadError("a sparse file")
 
 
+@contextmanager
+def writing(out: BinaryIO) -> Iterator[tarfile.TarFile]:
+    """A gzipped tarball to add members to; equal members in equal order give equal bytes."""
+    with (
+        gzip.GzipFile(filename="", mode="wb", fileobj=out, compresslevel=4, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        yield tar
+
+
 def pack(root: Path, out: BinaryIO, bounds: Bounds) -> Summary:
     """Pack a directory: sorted, without owners or times, so that equal trees give equal bytes.
 
@@ -80,10 +92,7 @@ def pack(root: Path, out: BinaryIO, bounds: Bounds) -> Summary:
     if not root.is_dir():
         raise InvalidProject(f"project {root}: no such directory; give a directory or a tarball")
     files = size = 0
-    with (
-        gzip.GzipFile(filename="", mode="wb", fileobj=out, compresslevel=4, mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
-    ):
+    with writing(out) as tar:
         for relative, path, status in included(root):
             info = tarfile.TarInfo(relative)
             info.mtime = _MTIME

@@ -167,6 +167,12 @@ class OwnWorker:
         self._process.wait()
         self._log.close()
 
+    def end(self, client: Client, *, hurried: bool = False) -> None:
+        """Stop it, and remove its queues unless the broker is gone too."""
+        self.stop(hurried=hurried)
+        with suppress(JobError):
+            forget_queues(client, self.name)
+
     def _last_words(self) -> str:
         self._log.seek(0)
         lines = [line.strip() for line in self._log.read().decode(errors="replace").splitlines()]
@@ -253,9 +259,7 @@ class Crew:
         trace: TracebackType | None,
     ) -> None:
         if self._own is not None:
-            self._own.stop(hurried=isinstance(error, BrokerUnavailable))
-            with suppress(JobError):
-                forget_queues(self._client, self._own.name)
+            self._own.end(self._client, hurried=isinstance(error, BrokerUnavailable))
 
 
 def forget_queues(client: Client, worker: str) -> None:

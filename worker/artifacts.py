@@ -1,7 +1,6 @@
 """What a job's steps made and somebody wants: packed, bounded, and stored under its digest."""
 
 import asyncio
-import gzip
 import os
 import stat
 import tarfile
@@ -125,10 +124,7 @@ def _pack(
 ) -> tuple[int, int, int]:
     """Files, their bytes, and how many files were left out."""
     files = size = left_out = 0
-    with (
-        gzip.GzipFile(filename="", mode="wb", fileobj=out, compresslevel=4, mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
-    ):
+    with tarball.writing(out) as tar:
         for name, path, status in members:
             too_much = files >= FILES_MAX or size + status.st_size > most
             if too_much or len(os.fsencode(name)) > NAME_MAX:

@@ -54,6 +54,11 @@ def suspect_key(worker: str) -> str:
     return f"revalid:suspect:{worker}"
 
 
+def process_name(pid: int) -> str:
+    """What the ledger calls a process of this machine."""
+    return f"{socket.gethostname()}:{pid}"
+
+
 class Attempts:
     """What a child process holds: Redis, a loop in a thread, and one engine connection.
 
@@ -66,8 +71,8 @@ class Attempts:
         self._app = app
         self._releases: Callable[[], object] | None = None
         self._ended: Attempt | None = None
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
-        self._worker = f"{socket.gethostname()}:{os.getppid()}"
+        self.name = process_name(os.getpid())
+        self._worker = process_name(os.getppid())
         self.redis = connect(url)
         self.ledger = open_ledger(settings, self.redis, app)
         self.outbox = Outbox(settings.home, self.ledger, url)

@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import socket
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from jobs.fingerprint import fingerprint, worker_key
 from jobs.ledger import LEASE_S
 from jobs.queue import open_ledger, ring, ringing
 from jobs.settings import Settings
-from worker.attempt import suspect_key
+from worker.attempt import process_name, suspect_key
 from worker.outbox import Outbox
 from worker.purge import purge
 from worker.quarantine import Quarantine
@@ -48,7 +47,7 @@ class Attendant(threading.Thread):
         self._url = url
         self._app = app
         self._queues = queues
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._name = process_name(os.getpid())
         self._redis = connect(url)
         self._ledger = open_ledger(settings, self._redis, app)
         self._outbox = Outbox(settings.home, self._ledger, url)
@@ -174,7 +173,7 @@ class Attendant(threading.Thread):
         """Return the jobs of children that have died to the queue."""
         children = _pool_children()
         for pid in self._children.keys() - children.keys():
-            if job_id := self._ledger.abandon(self._child_name(pid)):
+            if job_id := self._ledger.abandon(process_name(pid)):
                 log.warning("job %s: its process %d died", job_id, pid)
         self._children = children
 
@@ -185,7 +184,7 @@ class Attendant(threading.Thread):
         for job_id, worker in reaped.lost:
             log.warning("job %s: the lease of %s ended", job_id, worker)
             for pid, child in self._children.items():
-                if worker == self._child_name(pid):  # it hangs, or it would have renewed it
+                if worker == process_name(pid):  # it hangs, or it would have renewed it
                     with suppress(psutil.NoSuchProcess):
                         child.kill()
         if not reaped.overdue:
@@ -200,9 +199,6 @@ class Attendant(threading.Thread):
                 except BrokerUnavailable as error:  # it comes again
                     log.warning("%s", error)
                     return
-
-    def _child_name(self, pid: int) -> str:
-        return f"{socket.gethostname()}:{pid}"
 
 
 def _pool_children() -> dict[int, psutil.Process]:

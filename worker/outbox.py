@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from jobs import files
 from jobs.connection import broker_errors
 from jobs.errors import LeaseLost
 from jobs.ledger import Ledger
@@ -50,12 +51,9 @@ class Outbox:
             result.verdict.judges_project and result.sandbox.fallback_reason is None,
             result.model_dump_json(),
         )
-        path = self._path(letter)
-        part = path.with_suffix(".part")
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(asdict(letter)))
-            part.rename(path)
+            files.replace(self._path(letter), json.dumps(asdict(letter)).encode())
         except OSError as error:
             log.warning("job %s: its result is not kept on disk (%s)", letter.job_id, error)
         return letter

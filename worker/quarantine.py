@@ -5,7 +5,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 
 from celery import Celery
@@ -37,7 +37,7 @@ class Quarantine:
     reason: str | None = None
     _canary: subprocess.Popen[bytes] | None = None
     _started: float = 0.0
-    _consuming: bool = field(default=True)
+    _consuming: bool = True
 
     @property
     def applies(self) -> bool:

@@ -2,12 +2,10 @@
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
-from types import TracebackType
 from typing import Self, cast
 from uuid import uuid4
 
-from jobs.errors import JobError, WorkerUnavailable
+from jobs.errors import WorkerUnavailable
 from jobs.fingerprint import fingerprint
 from jobs.job import parse_job
 from jobs.queue import queue_name
@@ -18,8 +16,6 @@ from producer.embedded import OwnWorker, forget_queues
 from producer.submission import Submission
 
 RESTARTS = 5
-MAX_SLOTS = 64
-"""What ``REVALID_CONCURRENCY`` may be at most."""
 
 
 class BatchCrew:
@@ -96,13 +92,6 @@ class BatchCrew:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._own is not None:
-            self._own.stop()
-            with suppress(JobError):
-                forget_queues(self._client, self._own.name)
+            self._own.end(self._client)

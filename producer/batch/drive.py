@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -14,7 +14,7 @@ from jobs.errors import BrokerUnavailable, PermanentError, QueueFull, ResultTime
 from jobs.record import State
 from jobs.result import Verdict
 from producer.batch.checkout import Stopped, checkout
-from producer.batch.records import fields
+from producer.batch.records import fields, gone
 from producer.batch.sources import GIT
 from producer.batch.store import BatchStore, Plan
 from producer.client import Client
@@ -245,16 +245,10 @@ class Drive:
         options["labels"] = {**plan.options.get("labels", {}), **entry.labels}
         if plan.fresh or again:  # equal for the same run: submitted twice, it is one job
             options["nonce"] = f"{plan.id}.{entry.repeat}.{again}"
-        if GIT.match(entry.origin):
-            with (
-                checkout(entry.origin, self._stop) as path,
-                prepare(self._client.settings, path, **options) as made,
-            ):
-                yield made
-        else:
-            path = Path(entry.origin)
-            with prepare(self._client.settings, path, **options) as made:
-                yield made
+        is_git = GIT.match(entry.origin)
+        there = checkout(entry.origin, self._stop) if is_git else nullcontext(Path(entry.origin))
+        with there as path, prepare(self._client.settings, path, **options) as made:
+            yield made
 
     def _look(self, progress: Progress) -> None:
         if self._send is None:
@@ -281,7 +275,7 @@ class Drive:
                 progress.running += 1
             if state is None:
                 del self._open[at]
-                self.errors[at] = f"job {job_id}: its record is gone; `batch resume` runs it again"
+                self.errors[at] = gone(job_id)
             elif state == State.DONE and verdict is not None:
                 del self._open[at]
                 self._ended[at] = (job_id, verdict)

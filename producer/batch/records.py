@@ -9,6 +9,11 @@ from producer.client import Client
 _CHUNK = 500
 
 
+def gone(job_id: str) -> str:
+    """What is said of a job without a record."""
+    return f"job {job_id}: its record is gone; `batch resume` runs it again"
+
+
 def fields(client: Client, ids: Iterable[str], *names: str) -> dict[str, list[str | None]]:
     """Fields of records, of those that are still there; the first one must be one that all have."""
     wanted = sorted(set(ids))

@@ -7,6 +7,7 @@ from typing import cast
 from jobs.record import State, decode_record, job_key
 from jobs.result import JobResult, StepResult, Verdict
 from producer.batch.entry import Entry
+from producer.batch.records import gone
 from producer.batch.store import Plan
 from producer.client import Client, decode_result
 from producer.report.model import Row
@@ -61,7 +62,7 @@ def _results(client: Client, ids: list[str]) -> dict[str, JobResult | str | None
     for job_id, fields in zip(ids, found, strict=True):
         record = decode_record(fields) if fields else None
         if record is None:
-            made[job_id] = f"job {job_id}: its record is gone; `batch resume` runs it again"
+            made[job_id] = gone(job_id)
         elif record.state is State.DONE:
             made[job_id] = _shortened(decode_result(job_id, record))
         else:

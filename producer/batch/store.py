@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from redis import Redis
 
+from jobs import files
 from jobs.errors import UnknownJob
 from producer.batch.entry import Entry
 
@@ -71,11 +72,8 @@ class BatchStore:
         """Keep a plan, on disk first, and forget the copies of those that are too old."""
         self._directory.mkdir(parents=True, exist_ok=True)
         self._forget_old()
-        part = self._file(plan.id).with_suffix(".part")
-        part.write_text(
-            json.dumps({**_head(plan), "entries": [entry.model_dump() for entry in plan.entries]})
-        )
-        part.rename(self._file(plan.id))
+        kept = {**_head(plan), "entries": [entry.model_dump() for entry in plan.entries]}
+        files.replace(self._file(plan.id), json.dumps(kept).encode())
         self._write(plan)
 
     def plan(self, batch_id: str) -> Plan:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Exit, Option, Typer
 
+from jobs.bounds import MAX_SLOTS
 from producer.cli import options
 from producer.cli.batch_group import batch
 from producer.cli.groups import broker, dead
@@ -252,7 +253,7 @@ def worker(
             "--concurrency",
             metavar="JOBS",
             min=1,
-            max=64,
+            max=MAX_SLOTS,
             help="How many at a time, each in a process of its own. Default: REVALID_CONCURRENCY.",
         ),
     ] = None,

@@ -14,14 +14,12 @@ from producer.batch.drive import Drive
 from producer.batch.records import fields
 from producer.batch.sources import find_entries
 from producer.batch.store import Plan
-from producer.cli.batch_follow import Batches, BatchOptions, opened, write_reports
+from producer.cli.batch_follow import Batches, opened, targets, write_reports
 from producer.cli.batch_progress import BatchProgress
-from producer.cli.options import JobOptions, pairs
+from producer.cli.options import BatchOptions, JobOptions, pairs
 from producer.cli.output import console, print_json
 from producer.cli.run import interruptible
 from producer.report.formats import FORMATS
-
-__all__ = ["BatchOptions"]
 
 
 def run(
@@ -36,7 +34,7 @@ def run(
     dry_run: bool,
 ) -> int:
     """Submit projects, follow them, and report; the exit status says whether all passed."""
-    how.targets()
+    targets(how.reports)
     entries = find_entries(
         sources,
         only=only,
@@ -68,7 +66,7 @@ def run(
 
 def resume(batch_id: str, how: BatchOptions) -> int:
     """Go on where a batch was left: submit what is not submitted, await what has no verdict."""
-    how.targets()
+    targets(how.reports)
     with opened() as batches:
         plan = batches.plan(batch_id)
         return batches.follow(plan, how, batches.check(how), submit=True)
@@ -76,7 +74,7 @@ def resume(batch_id: str, how: BatchOptions) -> int:
 
 def retry(batch_id: str, verdicts: Sequence[str], how: BatchOptions) -> int:
     """Run those projects again whose verdict is one of these, and follow the batch."""
-    how.targets()
+    targets(how.reports)
     wanted = {_verdict(word) for word in verdicts}
     with opened() as batches:
         plan = batches.plan(batch_id)
@@ -124,12 +122,12 @@ def cancel(batch_id: str, *, json: bool) -> int:
 
 def report(batch_id: str, how: BatchOptions) -> int:
     """Write reports of a batch as it is now."""
-    if not how.targets() and not how.json:
+    if not targets(how.reports) and not how.json:
         raise InvalidJob(f"name a report: --report FORMAT=PATH, FORMAT one of {', '.join(FORMATS)}")
     with opened() as batches:
         plan = batches.plan(batch_id)
         previous = batches.previous(how.compare)
-        made = batches.report(plan, previous, [name for name, _ in how.targets()])
+        made = batches.report(plan, previous, [name for name, _ in targets(how.reports)])
     write_reports(made, how)
     if how.json:
         print_json(made.document(steps=False))

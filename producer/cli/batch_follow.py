@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from jobs.bounds import MAX_SLOTS
 from jobs.errors import InvalidJob, JobError
 from jobs.record import State
 from jobs.result import Verdict
 from jobs.settings import load_settings
-from producer.batch.crew import MAX_SLOTS, BatchCrew
+from producer.batch.crew import BatchCrew
 from producer.batch.drive import Drive
 from producer.batch.rows import rows, slim
 from producer.batch.store import BatchStore, Plan
 from producer.cli.batch_progress import BatchProgress
+from producer.cli.options import BatchOptions
 from producer.cli.output import INTERRUPTED, console, print_json, report_error, status_of
 from producer.cli.run import interruptible
 from producer.client import Client
@@ -26,33 +28,6 @@ from producer.report.model import BatchReport
 
 MIN_TTL_S = 30 * 86_400
 """A batch is remembered for a month at least; its results as long as results are."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchOptions:
-    """What ``batch run`` and ``batch resume`` say about how to go about it, as it was typed."""
-
-    concurrency: int | None = None
-    fail_fast: bool = False
-    reports: Sequence[str] | None = None
-    compare: str | None = None
-    json: bool = False
-
-    def targets(self) -> list[tuple[str, Path]]:
-        """Format and path of each report.
-
-        Raises:
-            InvalidJob: A pair is not one, or the format is unknown.
-        """
-        found = []
-        for word in self.reports or ():
-            name, equals, path = word.partition("=")
-            name = {"md": "markdown"}.get(name, name)
-            if not equals or not path or name not in FORMATS:
-                known = ", ".join(FORMATS)
-                raise InvalidJob(f"--report {word}: write FORMAT=PATH, FORMAT one of {known}")
-            found.append((name, Path(path)))
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +103,7 @@ class Batches:
         try:
             with shown:
                 (self._drive if submit else self._watch)(plan, how, shown)
-            made = self.report(plan, previous, [name for name, _ in how.targets()])
+            made = self.report(plan, previous, [name for name, _ in targets(how.reports)])
             write_reports(made, how)
         except JobError as error:
             said = f"batch {plan.id}: {error}; {_later(plan)}"
@@ -170,8 +145,25 @@ class Batches:
 
 def write_reports(made: BatchReport, how: BatchOptions) -> None:
     """Write the reports that were asked for."""
-    for name, path in how.targets():
+    for name, path in targets(how.reports):
         write(made, name, path)
+
+
+def targets(reports: Sequence[str] | None) -> list[tuple[str, Path]]:
+    """Format and path of each report.
+
+    Raises:
+        InvalidJob: A pair is not one, or the format is unknown.
+    """
+    found = []
+    for word in reports or ():
+        name, equals, path = word.partition("=")
+        name = {"md": "markdown"}.get(name, name)
+        if not equals or not path or name not in FORMATS:
+            known = ", ".join(FORMATS)
+            raise InvalidJob(f"--report {word}: write FORMAT=PATH, FORMAT one of {known}")
+        found.append((name, Path(path)))
+    return found
 
 
 @contextmanager

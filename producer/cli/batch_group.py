@@ -5,7 +5,7 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from producer.cli import options
-from producer.cli.options import JobOptions
+from producer.cli.options import BatchOptions, JobOptions
 
 batch = Typer(help="Many projects as one object: run, follow, resume, report, compare.")
 
@@ -124,7 +124,7 @@ def run(
         artifacts=artifact,
         fresh=fresh,
     )
-    how = implementation.BatchOptions(concurrency, fail_fast, report, compare, json)
+    how = BatchOptions(concurrency, fail_fast, report, compare, json)
     return implementation.run(
         sources,
         asked,
@@ -149,7 +149,7 @@ def resume(
     """Go on with a batch whose process ended: no project is submitted twice."""
     from producer.cli import batch as implementation
 
-    how = implementation.BatchOptions(concurrency, fail_fast, report, compare, json)
+    how = BatchOptions(concurrency, fail_fast, report, compare, json)
     return implementation.resume(batch_id, how)
 
 
@@ -168,7 +168,7 @@ def retry(
     """Run those projects of a batch again that came to a verdict."""
     from producer.cli import batch as implementation
 
-    how = implementation.BatchOptions(concurrency, False, report, compare, json)
+    how = BatchOptions(concurrency, False, report, compare, json)
     return implementation.retry(batch_id, verdict or ["errored"], how)
 
 
@@ -206,7 +206,7 @@ def report(
     """Write reports of a batch as it is now."""
     from producer.cli import batch as implementation
 
-    how = implementation.BatchOptions(None, False, report, compare, json)
+    how = BatchOptions(None, False, report, compare, json)
     return implementation.report(batch_id, how)
 
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 
 from typer import Argument, Option
 
+from jobs.bounds import DAY_S
 from jobs.errors import InvalidJob
 
 StrategyWord = Literal["auto", "trpc", "npm", "python", "command"]
 SandboxWord = Literal["local", "auto", "dagger"]
-DAY_S = 86_400
 
 _FIELDS = {
     "cpu": "cpu_s",
@@ -202,3 +202,14 @@ def pairs(option: str, words: Sequence[str] | None) -> dict[str, str]:
             raise InvalidJob(f"{option}: {name} is given twice; keep one")
         pairs[name] = value
     return pairs
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What ``batch run`` and ``batch resume`` say about how to go about it, as it was typed."""
+
+    concurrency: int | None = None
+    fail_fast: bool = False
+    reports: Sequence[str] | None = None
+    compare: str | None = None
+    json: bool = False

@@ -1,11 +1,11 @@
 """Writes a batch's report to a file, and reads one back."""
 
 import json
-import secrets
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from jobs import files
 from jobs.errors import InvalidJob
 from jobs.job import describe
 from producer.report.junit import to_junit
@@ -31,7 +31,7 @@ def write(report: BatchReport, format: str, path: Path) -> None:
         if path.exists() and not path.is_file():
             path.write_bytes(data)
         else:
-            _replace(path, data)
+            files.replace(path, data)
     except OSError as error:
         raise InvalidJob(f"cannot write the report {path}: {error.strerror or error}") from None
 
@@ -81,12 +81,3 @@ def read(path: Path) -> BatchReport:
         return BatchReport.model_validate(document)
     except ValidationError as error:
         raise InvalidJob(f"{path} is no report of a batch: {describe(error)[:500]}") from None
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from jobs.bounds import MAX_SLOTS
 from jobs.errors import InvalidSettings
 from jobs.job import DEFAULT_IMAGE, SandboxPolicy
 from jobs.settings import DATABRICKS, PREFIX, Settings, load_settings
@@ -154,6 +155,8 @@ def test_concurrency_follows_the_processors(
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: processors)
     assert load().concurrency == jobs
+    with pytest.raises(InvalidSettings, match="REVALID_CONCURRENCY"):
+        load(CONCURRENCY=str(MAX_SLOTS + 1))
 
 
 @pytest.mark.parametrize("field", Settings.model_fields)

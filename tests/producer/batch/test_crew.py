@@ -9,13 +9,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.errors import InvalidSettings, WorkerUnavailable
+from jobs.errors import WorkerUnavailable
 from jobs.job import Lane
 from jobs.queue import queue_name
 from jobs.record import State, job_key
 from jobs.result import Verdict
-from jobs.settings import Settings, load_settings
-from producer.batch.crew import MAX_SLOTS, BatchCrew
+from jobs.settings import Settings
+from producer.batch.crew import BatchCrew
 from producer.client import Client
 from producer.submission import Submission, prepare
 
@@ -107,9 +107,3 @@ def test_what_is_sent_while_the_worker_changes_is_sent_again(
         monkeypatch.setattr(own_client, "send", late)
         job_id = crew.send(submission)
         assert own_client.job(job_id).result(60).verdict is Verdict.PASSED
-
-
-def test_more_slots_than_a_worker_may_have_are_known() -> None:
-    assert load_settings({}, env_file=None, concurrency=MAX_SLOTS).concurrency == MAX_SLOTS
-    with pytest.raises(InvalidSettings):
-        load_settings({}, env_file=None, concurrency=MAX_SLOTS + 1)
