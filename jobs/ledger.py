@@ -23,6 +23,7 @@ from jobs.figures import Figures, decode_figures
 from jobs.job import Job
 from jobs.record import (
     DEAD_KEY,
+    IMAGE_S,
     Attempt,
     Bell,
     Reaped,
@@ -42,8 +43,6 @@ from jobs.tracing import current_traceparent
 LEASE_S = 30.0
 BEAT_S = 1.0
 EVENTS_MAX = 2_000
-IMAGE_S = 300.0
-"""Seconds for which an image's tag is taken to name what a registry said that it does."""
 HARD_LIMIT_MARGIN_S = 120
 """Seconds after the job's own limit at which the worker's parent ends a child that hangs."""
 
@@ -89,8 +88,7 @@ class Ledger:
     def submit(self, job: Job, queue: str) -> Submitted:
         """Record a job as queued, unless an identical one is under way or has judged the project.
 
-        That verdict is of an image: where nobody has asked of late what the image's tag names, the
-        job is queued with the verdict, for a worker to ask.
+        Where nobody has asked of late what the image's tag names, a worker has to confirm that.
 
         Raises:
             QueueFull: As many jobs are queued as may be; nothing was recorded.
@@ -166,8 +164,8 @@ class Ledger:
         Raises:
             LeaseLost: Another attempt owns the job, or it is done: nothing was recorded.
         """
-        words = (verdict, result, int(reusable), image_digest)
-        answer = self._change("finish", attempt.job_id, attempt.fence, *words)
+        words = (attempt.fence, verdict, result, int(reusable), image_digest)
+        answer = self._change("finish", attempt.job_id, *words)
         if answer == "LOST":
             raise LeaseLost(
                 f"job {attempt.job_id}: attempt {attempt.number} came too late; not recorded"
@@ -176,6 +174,10 @@ class Ledger:
     def resolved(self, image: str, digest: str) -> None:
         """Say that a registry was asked just now which digest an image's tag names."""
         self.redis.set(image_key(image), digest, px=int(IMAGE_S * 1000))
+
+    def image_digest(self, image: str) -> str | None:
+        """What :meth:`resolved` was told of late."""
+        return cast("str | None", self.redis.get(image_key(image)))
 
     def release(self, attempt: Attempt, reason: str) -> bool:
         """Give a job back to the queue before its lease ends; whether it was still held."""

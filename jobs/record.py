@@ -10,6 +10,8 @@ from jobs.result import Verdict
 RUNNING_KEY = "revalid:running"
 QUEUED_KEY = "revalid:queued"
 DEAD_KEY = "revalid:dead"
+IMAGE_S = 300.0
+"""Seconds for which an image's tag is taken to name what a registry said that it does."""
 
 
 class State(StrEnum):

@@ -204,11 +204,12 @@ class Attempts:
             emit=emit,
             engine_missing=lambda: asyncio.to_thread(self._engine_missing, record.queue),
         )
+        settings = self.settings
         confirmed: JobResult | None = None
 
         async def confirm_or_execute() -> Verdict:
             nonlocal confirmed
-            confirmed = await confirm(record.prior, job, self.settings, self.engine)
+            confirmed = await confirm(record.prior, job, settings, self.ledger, self.engine)
             return confirmed.verdict if confirmed else await run.execute()
 
         sender = asyncio.create_task(self._send(attempt, outbox))

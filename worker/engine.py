@@ -22,7 +22,7 @@ import dagger
 from dagger.provisioning._download import Downloader
 
 from jobs.errors import EngineUnavailable, InvalidJob, SandboxLost
-from jobs.ledger import IMAGE_S
+from jobs.record import IMAGE_S
 from worker.sandbox import WORKDIR
 from worker.session_process import CLOSE_TIMEOUT_S, bounded, die_with_parent, end
 
@@ -97,10 +97,13 @@ class Engine:
             self._watch = Context().run(asyncio.create_task, self._watch_session(self._client))
             return self._client
 
-    async def pin(self, image: str) -> str:
+    async def pin(self, image: str, *, again: bool = False) -> str:
         """The image's reference with its digest; a tag's is asked for again after a while.
 
         While the registry does not answer, what it last said stands.
+
+        Args:
+            again: Ask now.
 
         Raises:
             EngineUnavailable: No engine answers.
@@ -109,7 +112,8 @@ class Engine:
         """
         client = await self.client()
         known, asked = self._pinned.get(image, (None, 0.0))
-        if known is not None and ("@" in image or monotonic() - asked < RESOLVE_EVERY_S):
+        bound = 0.0 if again else RESOLVE_EVERY_S
+        if known is not None and ("@" in image or monotonic() - asked < bound):
             return known
         # Asked the same again, a session repeats its answer; the label makes it another question.
         asking = client.container().with_label("revalid", uuid.uuid4().hex).from_(image)
