@@ -23,13 +23,16 @@ from jobs.figures import Figures, decode_figures
 from jobs.job import Job
 from jobs.record import (
     DEAD_KEY,
+    IMAGE_S,
     Attempt,
     Bell,
     Reaped,
     Record,
     State,
     Submitted,
+    decode_bells,
     decode_record,
+    image_key,
     job_key,
     serving_key,
 )
@@ -85,6 +88,8 @@ class Ledger:
     def submit(self, job: Job, queue: str) -> Submitted:
         """Record a job as queued, unless an identical one is under way or has judged the project.
 
+        Where nobody has asked of late what the image's tag names, a worker has to confirm that.
+
         Raises:
             QueueFull: As many jobs are queued as may be; nothing was recorded.
         """
@@ -101,7 +106,7 @@ class Ledger:
         if self._signing_key is not None:
             fields["signature"] = sign(self._signing_key, record)
         words = [word for field in fields.items() for word in field]
-        answer = self._change("submit", job.id, queue, self._queued_jobs, *words)
+        answer = self._change("submit", job.id, queue, self._queued_jobs, job.image, *words)
         if answer == "full":
             raise QueueFull(
                 f"job {job.id}: {self._queued_jobs} jobs are queued, as many as "
@@ -141,22 +146,38 @@ class Ledger:
         """
         self._change("append", attempt.job_id, attempt.fence, type_, data, EVENTS_MAX)
 
-    def finish(self, attempt: Attempt, verdict: Verdict, result: str, *, reusable: bool) -> None:
+    def finish(
+        self,
+        attempt: Attempt,
+        verdict: Verdict,
+        result: str,
+        *,
+        reusable: bool,
+        image_digest: str = "",
+    ) -> None:
         """Record the one result of a job; doing it again changes nothing.
 
         Args:
             reusable: An identical later submit may be given this result.
+            image_digest: Of the image that it is true of; empty where the job ran in none.
 
         Raises:
             LeaseLost: Another attempt owns the job, or it is done: nothing was recorded.
         """
-        answer = self._change(
-            "finish", attempt.job_id, attempt.fence, verdict, result, int(reusable)
-        )
+        words = (attempt.fence, verdict, result, int(reusable), image_digest)
+        answer = self._change("finish", attempt.job_id, *words)
         if answer == "LOST":
             raise LeaseLost(
                 f"job {attempt.job_id}: attempt {attempt.number} came too late; not recorded"
             )
+
+    def resolved(self, image: str, digest: str) -> None:
+        """Say that a registry was asked just now which digest an image's tag names."""
+        self.redis.set(image_key(image), digest, px=int(IMAGE_S * 1000))
+
+    def image_digest(self, image: str) -> str | None:
+        """What :meth:`resolved` was told of late."""
+        return cast("str | None", self.redis.get(image_key(image)))
 
     def release(self, attempt: Attempt, reason: str) -> bool:
         """Give a job back to the queue before its lease ends; whether it was still held."""
@@ -177,7 +198,7 @@ class Ledger:
         """
         lost, bells, overdue = self._run("reap", int(judge), int(overdue_s * 1000))
         self._ring_all(bells)
-        return Reaped(list(zip(lost[::2], lost[1::2], strict=True)), _bells(overdue))
+        return Reaped(list(zip(lost[::2], lost[1::2], strict=True)), decode_bells(overdue))
 
     def cancel(self, job_id: str) -> State:
         """Ask that a job ends: a queued one is done at once, a running one within seconds.
@@ -267,17 +288,12 @@ class Ledger:
         return self._scripts[script](args=[*args, *self._limits])
 
     def _ring_all(self, words: Sequence[str]) -> None:
-        for bell in _bells(words):
+        for bell in decode_bells(words):
             try:
                 self._ring(bell)
             except BrokerUnavailable as error:
                 log.warning("%s", error)
                 return
-
-
-def _bells(words: Sequence[str]) -> list[Bell]:
-    fives = (words[at : at + 5] for at in range(0, len(words), 5))
-    return [Bell(i, queue, tenant, name, int(limit)) for i, queue, tenant, name, limit in fives]
 
 
 def _not_dead(job_id: str) -> UnknownJob:

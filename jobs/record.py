@@ -1,5 +1,6 @@
 """A job as the ledger holds it, and the words of the ledger's scripts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -9,6 +10,8 @@ from jobs.result import Verdict
 RUNNING_KEY = "revalid:running"
 QUEUED_KEY = "revalid:queued"
 DEAD_KEY = "revalid:dead"
+IMAGE_S = 300.0
+"""Seconds for which an image's tag is taken to name what a registry said that it does."""
 
 
 class State(StrEnum):
@@ -78,6 +81,7 @@ class Record:
         released: Attempts that gave the job back; the others before the last lost their worker.
         error: Why the job ended without a result.
         traceparent: The span in which the job was submitted.
+        prior: The result (JSON) of an earlier run, which stands if its image is still the same.
     """
 
     job: str
@@ -95,6 +99,7 @@ class Record:
     finished_at: datetime | None
     result: str | None
     traceparent: str | None = None
+    prior: str | None = None
 
 
 def job_key(job_id: str) -> str:
@@ -107,9 +112,20 @@ def events_key(job_id: str) -> str:
     return f"revalid:events:{job_id}"
 
 
+def image_key(image: str) -> str:
+    """The string that holds the digest to which an image was resolved a short while ago."""
+    return f"revalid:image:{image}"
+
+
 def serving_key(queue: str) -> str:
     """The sorted set of the workers that take jobs from a queue."""
     return f"revalid:serving:{queue}"
+
+
+def decode_bells(words: Sequence[str]) -> list[Bell]:
+    """The doorbells that a script wants rung, from its flat list."""
+    fives = (words[at : at + 5] for at in range(0, len(words), 5))
+    return [Bell(i, queue, tenant, name, int(limit)) for i, queue, tenant, name, limit in fives]
 
 
 def decode_record(fields: dict[str, str]) -> Record:
@@ -138,4 +154,5 @@ def decode_record(fields: dict[str, str]) -> Record:
         finished_at=moment("finished_at"),
         result=fields.get("result"),
         traceparent=fields.get("traceparent"),
+        prior=fields.get("prior"),
     )

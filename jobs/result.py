@@ -92,10 +92,13 @@ class SandboxReport(Frozen):
     Attributes:
         kind: ``dagger`` or ``local``; None where none was opened.
         fallback_reason: Why ``auto`` ran locally.
+        image_digest: ``sha256:`` of the image to which the job's tag was resolved; None where the
+            sandbox is no container.
     """
 
     kind: Literal["dagger", "local"] | None = None
     fallback_reason: str | None = None
+    image_digest: str | None = None
 
 
 class SourceReport(Frozen):

@@ -30,8 +30,10 @@ from jobs.record import Attempt, Record
 from jobs.result import JobResult, Verdict
 from jobs.settings import Settings
 from jobs.signature import check_signature
+from worker.confirm import confirm
 from worker.engine import Engine
 from worker.outbox import Outbox
+from worker.quarantine import suspect_key
 from worker.report import Released, judge, report, unrun
 from worker.runner import Run
 from worker.scratch import scratch_directory
@@ -47,11 +49,6 @@ Progress = Callable[[dict[str, Any]], None]
 """Takes a small, safe description of what the job is doing."""
 
 log = logging.getLogger("revalid.worker")
-
-
-def suspect_key(worker: str) -> str:
-    """The key by which a worker's children say that its engine did not answer."""
-    return f"revalid:suspect:{worker}"
 
 
 def process_name(pid: int) -> str:
@@ -82,7 +79,9 @@ class Attempts:
         start_tracing()
         self._portal_context = start_blocking_portal("asyncio")
         self.portal: BlockingPortal = self._portal_context.__enter__()
-        self.engine: Engine = self.portal.call(lambda: Engine(timeout_s=settings.connect_timeout_s))
+        self.engine: Engine = self.portal.call(
+            lambda: Engine(timeout_s=settings.connect_timeout_s, resolved=self._resolved)
+        )
 
     def close(self) -> None:
         """Close the engine connection and end the loop."""
@@ -210,8 +209,16 @@ class Attempts:
             emit=emit,
             engine_missing=lambda: asyncio.to_thread(self._engine_missing, record.queue),
         )
+        settings = self.settings
+        confirmed: JobResult | None = None
+
+        async def confirm_or_execute() -> Verdict:
+            nonlocal confirmed
+            confirmed = await confirm(record.prior, job, settings, self.ledger, self.engine)
+            return confirmed.verdict if confirmed else await run.execute()
+
         sender = asyncio.create_task(self._send(attempt, outbox))
-        work = asyncio.create_task(run.execute())
+        work = asyncio.create_task(confirm_or_execute())
         beat = asyncio.create_task(self._beat(attempt))
         released = asyncio.Event()
         self._releases = partial(asyncio.get_running_loop().call_soon_threadsafe, released.set)
@@ -230,7 +237,11 @@ class Attempts:
                 end.cancel()
             outbox.put_nowait(("", {}))
             await sender
-        return report(run, attempt, record, verdict, error)
+        return confirmed or report(run, attempt, record, verdict, error)
+
+    def _resolved(self, image: str, digest: str) -> None:
+        with suppress(RedisError):  # then a submit asks for it to be looked up again
+            self.ledger.resolved(image, digest)
 
     def _engine_missing(self, queue: str) -> None:
         """Have the worker's parent look at the engine.

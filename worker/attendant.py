@@ -18,10 +18,10 @@ from jobs.fingerprint import fingerprint, worker_key
 from jobs.ledger import LEASE_S
 from jobs.queue import open_ledger, ring, ringing
 from jobs.settings import Settings
-from worker.attempt import process_name, suspect_key
+from worker.attempt import process_name
 from worker.outbox import Outbox
 from worker.purge import purge
-from worker.quarantine import Quarantine
+from worker.quarantine import Quarantine, suspect_key
 from worker.scratch import sweep
 
 ROUND_S = 1.0

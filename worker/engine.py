@@ -6,34 +6,34 @@ variables. The SDK would wait for ever for an engine that is gone, and leave the
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
 import re
 import shutil
-import signal
-import sys
 import tempfile
 import uuid
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable
 from contextvars import Context
+from time import monotonic
 from typing import IO, TypeVar
 
 import dagger
 from dagger.provisioning._download import Downloader
 
 from jobs.errors import EngineUnavailable, InvalidJob, SandboxLost
+from jobs.record import IMAGE_S
 from worker.sandbox import WORKDIR
+from worker.session_process import CLOSE_TIMEOUT_S, bounded, die_with_parent, end
 
 T = TypeVar("T")
 
-CLOSE_TIMEOUT_S = 5.0
 DOWNLOAD_TIMEOUT_S = 60.0
 PING_EVERY_S = 5.0
 PING_TIMEOUT_S = 15.0
+RESOLVE_EVERY_S = IMAGE_S
+RESOLVE_TIMEOUT_S = 10.0
 _SESSION = ("DAGGER_SESSION_PORT", "DAGGER_SESSION_TOKEN")
-_PR_SET_PDEATHSIG = 1
 _UNKNOWN_IMAGE = (": not found", "pull access denied", "insufficient_scope", "manifest unknown")
 _MEND = (
     "start a Dagger engine, name one by _EXPERIMENTAL_DAGGER_RUNNER_HOST, "
@@ -46,10 +46,14 @@ class Engine:
 
     Args:
         timeout_s: Seconds that connecting may take.
+        resolved: Told, in a thread, which digest an image's tag names; must not raise.
     """
 
-    def __init__(self, *, timeout_s: float) -> None:
+    def __init__(
+        self, *, timeout_s: float, resolved: Callable[[str, str], object] = lambda *_: None
+    ) -> None:
         self._timeout_s = timeout_s
+        self._resolved = resolved
         self._lock = asyncio.Lock()
         self._client: dagger.Client | None = None
         self._stack = contextlib.AsyncExitStack()
@@ -57,7 +61,7 @@ class Engine:
         self._log: IO[bytes] | None = None
         self._lost = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
-        self._pinned: dict[str, str] = {}
+        self._pinned: dict[str, tuple[str, float]] = {}  # and when that was asked
         self._bases: dict[str, dagger.Container] = {}
         self.sessions_lost = 0  # and opened again
 
@@ -93,8 +97,13 @@ class Engine:
             self._watch = Context().run(asyncio.create_task, self._watch_session(self._client))
             return self._client
 
-    async def pin(self, image: str) -> str:
-        """The image's reference with its digest; the registry is asked once per connection.
+    async def pin(self, image: str, *, again: bool = False) -> str:
+        """The image's reference with its digest; a tag's is asked for again after a while.
+
+        While the registry does not answer, what it last said stands.
+
+        Args:
+            again: Ask now.
 
         Raises:
             EngineUnavailable: No engine answers.
@@ -102,20 +111,32 @@ class Engine:
             SandboxLost: The registry or the engine failed.
         """
         client = await self.client()
-        if image not in self._pinned:
-            try:
-                found = await self.guard(client.container().from_(image).image_ref())
-            except dagger.QueryError as error:
-                if any(sign in str(error) for sign in _UNKNOWN_IMAGE):
-                    raise InvalidJob(
-                        f"image {image!r} is not known to its registry: correct --image"
-                    ) from None
+        known, asked = self._pinned.get(image, (None, 0.0))
+        bound = 0.0 if again else RESOLVE_EVERY_S
+        if known is not None and ("@" in image or monotonic() - asked < bound):
+            return known
+        # Asked the same again, a session repeats its answer; the label makes it another question.
+        asking = client.container().with_label("revalid", uuid.uuid4().hex).from_(image)
+        try:
+            async with asyncio.timeout(RESOLVE_TIMEOUT_S if known else None):
+                found = await self.guard(asking.image_ref())
+        except (dagger.QueryError, TimeoutError) as error:
+            if any(sign in str(error) for sign in _UNKNOWN_IMAGE):
+                raise InvalidJob(
+                    f"image {image!r} is not known to its registry: correct --image"
+                ) from None
+            if known is None:
                 raise SandboxLost(
                     f"image {image!r} could not be pulled ({one_line(error)}): "
                     "check the registry and the engine's network"
                 ) from None
-            self._pinned[image] = found
-        return self._pinned[image]
+            self._pinned[image] = (known, monotonic())
+            return known
+        if known not in (None, found):
+            self._bases.pop(known, None)
+        self._pinned[image] = self._pinned[found] = (found, monotonic())
+        await asyncio.to_thread(self._resolved, image, found.partition("@")[2])
+        return found
 
     async def base(self, image: str) -> dagger.Container:
         """A container of the image with an empty workdir, made once per connection.
@@ -124,13 +145,13 @@ class Engine:
             JobError: As :meth:`pin`.
         """
         client = await self.client()
-        if image not in self._bases:
-            pinned = await self.pin(image)
+        pinned = await self.pin(image)
+        if pinned not in self._bases:
             made = client.container().from_(pinned).with_directory(WORKDIR, client.directory())
             # As root: an image's own user may not write to the workdir, nor the wrapper its report.
             made = made.with_user("0").with_workdir(WORKDIR).with_env_variable("CI", "true")
-            self._bases[image] = await self.guard(made.sync())
-        return self._bases[image]
+            self._bases[pinned] = await self.guard(made.sync())
+        return self._bases[pinned]
 
     async def canary(self, image: str) -> None:
         """Run a trivial command in a container of the image.
@@ -193,7 +214,7 @@ class Engine:
             stdin=PIPE,
             stdout=PIPE,
             stderr=self._log,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
         assert self._session.stdout is not None  # noqa: S101
         answer = await self._session.stdout.readline()
@@ -228,10 +249,10 @@ class Engine:
         alive = not self._lost.is_set()
         stack, self._stack = self._stack, contextlib.AsyncExitStack()
         if alive:
-            await _bounded(stack.aclose(), CLOSE_TIMEOUT_S)
+            await bounded(stack.aclose(), CLOSE_TIMEOUT_S)
         session, self._session = self._session, None
         if session is not None:
-            await _end(session, CLOSE_TIMEOUT_S if alive and self._client else 0.0)
+            await end(session, CLOSE_TIMEOUT_S if alive and self._client else 0.0)
         if self._log is not None:
             self._log.close()
         self._log = self._client = self._watch = None
@@ -265,36 +286,3 @@ async def _cli() -> str:
         return await asyncio.wait_for(Downloader(), DOWNLOAD_TIMEOUT_S)
     except TimeoutError:
         raise ValueError(f"its CLI was not downloaded within {DOWNLOAD_TIMEOUT_S:g} s") from None
-
-
-def _load_prctl() -> Callable[..., int] | None:
-    return ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
-
-
-_prctl = _load_prctl()  # loaded before any fork
-
-
-def _die_with_parent() -> None:
-    if _prctl is not None:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-async def _end(session: Process, patience_s: float) -> None:
-    """End the session process: closed standard input lets it flush; then by force."""
-    if session.returncode is None and patience_s:
-        assert session.stdin is not None  # noqa: S101
-        session.stdin.close()
-        await _bounded(session.wait(), patience_s)
-    if session.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            session.kill()
-        await _bounded(session.wait(), CLOSE_TIMEOUT_S)
-
-
-async def _bounded(work: Awaitable[object], timeout_s: float) -> None:
-    task = asyncio.ensure_future(work)
-    await asyncio.wait({task}, timeout=timeout_s)
-    if not task.done():
-        task.cancel()
-    with contextlib.suppress(Exception, asyncio.CancelledError):
-        await asyncio.wait_for(task, 1)

@@ -53,7 +53,8 @@ async def open_sandbox(
             opened = await _open_container(
                 job, engine, scratch, engine_missing if policy is SandboxPolicy.DAGGER else None
             )
-            return opened, SandboxReport(kind="dagger")
+            digest = opened.image.partition("@")[2]
+            return opened, SandboxReport(kind="dagger", image_digest=digest)
         except EngineUnavailable as error:
             if policy is SandboxPolicy.DAGGER:
                 raise
@@ -76,9 +77,8 @@ async def _open_container(
         try:
             if engine_missing is not None:
                 await _connect(engine, max(1.0, job.engine_wait_s - (monotonic() - started)))
-            return await DaggerSandbox.open(
-                engine, job.image, protected=job.protected, scratch=scratch
-            )
+            image = await engine.pin(job.image)
+            return await DaggerSandbox.open(engine, image, protected=job.protected, scratch=scratch)
         except EngineUnavailable as error:
             if engine_missing is None:
                 raise

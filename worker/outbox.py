@@ -31,6 +31,7 @@ class Letter:
     verdict: Verdict
     reusable: bool
     result: str
+    image_digest: str = ""
 
 
 class Outbox:
@@ -50,6 +51,7 @@ class Outbox:
             result.verdict,
             result.verdict.judges_project and result.sandbox.fallback_reason is None,
             result.model_dump_json(),
+            result.sandbox.image_digest or "",
         )
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
@@ -68,7 +70,11 @@ class Outbox:
         try:
             with broker_errors(self._url):
                 self._ledger.finish(
-                    attempt, letter.verdict, letter.result, reusable=letter.reusable
+                    attempt,
+                    letter.verdict,
+                    letter.result,
+                    reusable=letter.reusable,
+                    image_digest=letter.image_digest,
                 )
             recorded = True
         except LeaseLost as error:

@@ -20,6 +20,11 @@ _REPLY_S = 2.0
 log = logging.getLogger("revalid.worker")
 
 
+def suspect_key(worker: str) -> str:
+    """The key by which a worker's children say that its engine did not answer."""
+    return f"revalid:suspect:{worker}"
+
+
 @dataclass
 class Quarantine:
     """The state of one worker's engine; :meth:`look` is to be called every second or so.

@@ -1,4 +1,4 @@
--- ARGV id fence verdict result reusable
+-- ARGV id fence verdict result reusable image_digest
 local id = ARGV[1]
 local state, fence, recorded = unpack(call('HMGET', job_key(id), 'state', 'fence', 'recorded'))
 if fence ~= ARGV[2] then
@@ -9,5 +9,6 @@ if state == 'done' then -- asked again, by one whose answer got lost
 end
 local queue = call('HGET', job_key(id), 'queue')
 finish(id, ARGV[3])
-call('HSET', job_key(id), 'result', ARGV[4], 'reusable', ARGV[5], 'recorded', 1)
+call('HSET', job_key(id), 'result', ARGV[4], 'reusable', ARGV[5], 'image_digest', ARGV[6],
+  'recorded', 1)
 return {'OK', unpack(refill(queue))}

@@ -21,6 +21,7 @@ local function ringing_key(queue) return 'revalid:ringing:' .. queue end
 local function flight_key(queue) return 'revalid:flight:' .. queue end
 local function active_key(tenant) return 'revalid:active:' .. tenant end
 local function serving_key(queue) return 'revalid:serving:' .. queue end
+local function image_key(image) return 'revalid:image:' .. image end
 
 -- Add to a counter of the metrics; never as a script's first write, which a full Redis refuses.
 local function count(name, by) call('HINCRBY', COUNTERS, name, by or 1) end
@@ -85,6 +86,7 @@ local function finish(id, verdict, error)
   if error then
     call('HSET', job_key(id), 'error', error)
   end
+  call('HDEL', job_key(id), 'prior')
   event(id, 'finished', {verdict = verdict})
   call('PEXPIRE', job_key(id), kept_ms)
   call('PEXPIRE', 'revalid:events:' .. id, kept_ms)

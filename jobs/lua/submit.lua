@@ -1,7 +1,14 @@
--- ARGV id queue most fields...: `most` jobs may be queued
-local id, queue, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local state, reusable, cancel, old =
-  unpack(call('HMGET', job_key(id), 'state', 'reusable', 'cancel', 'queue'))
+-- ARGV id queue most image fields...: `most` jobs may be queued
+local id, queue, most, image = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local state, reusable, cancel, old, digest =
+  unpack(call('HMGET', job_key(id), 'state', 'reusable', 'cancel', 'queue', 'image_digest'))
+
+-- Whether the image is known to be the one that the verdict is of; the local sandbox has none.
+local function same_image()
+  return not digest or digest == '' or image:find('@sha256:', 1, true)
+    or call('GET', image_key(image)) == digest
+end
+
 if state == 'running' and cancel then
   return {'cancelling'}
 end
@@ -23,7 +30,7 @@ if state == 'queued' or state == 'running' then
   wait_for_turn(id, queue, tenant)
   return {'joined', unpack(refill(queue))}
 end
-if state == 'done' and reusable == '1' then
+if state == 'done' and reusable == '1' and same_image() then
   call('PEXPIRE', job_key(id), kept_ms)
   call('PEXPIRE', 'revalid:events:' .. id, kept_ms)
   return {'reused'}
@@ -32,7 +39,11 @@ if call('ZCARD', QUEUED) >= most then
   return {'full'}
 end
 local fields = {'queue', queue}
-for at = 4, #ARGV - 3 do
+for at = 5, #ARGV - 3 do
   fields[#fields + 1] = ARGV[at]
+end
+if state == 'done' and reusable == '1' then -- for a worker to ask the registry, and confirm
+  fields[#fields + 1] = 'prior'
+  fields[#fields + 1] = call('HGET', job_key(id), 'result')
 end
 return {'new', unpack(begin(id, fields))}

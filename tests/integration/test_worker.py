@@ -51,6 +51,8 @@ def test_job_runs_and_its_result_is_reused(
         "step_finished",
         "finished",
     ]
+    digest = result.sandbox.image_digest
+    assert digest is None if kind == "local" else str(digest).startswith("sha256:")
     again = client.submit(project, commands=commands, sandbox=kind)
     assert again.submitted is Submitted.REUSED
     assert again.result(5).reused

@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from jobs.errors import LeaseLost, UnknownJob
+from jobs.job import DEFAULT_IMAGE
 from jobs.ledger import Ledger
 from jobs.record import (
     DEAD_KEY,
@@ -27,6 +28,7 @@ from jobs.record import (
     Submitted,
     decode_record,
     events_key,
+    image_key,
     job_key,
 )
 from jobs.result import Verdict
@@ -36,6 +38,7 @@ JOBS = {job.id: job for job in (make_job(nonce=str(number)) for number in range(
 ids = st.sampled_from(list(JOBS))
 queues = st.sampled_from(["q", "r"])
 workers = st.sampled_from(["host:1", "host:2"])
+digests = st.sampled_from(["", "sha256:a", "sha256:b"])  # empty: in no image, or not known
 
 
 COMPARED = ["queue", "state", "attempts", "released", "worker", "cancelled", "verdict", "result"]
@@ -54,6 +57,8 @@ class Model:
     verdict: Verdict | None = None
     result: str | None = None
     reusable: bool = False
+    digest: str = ""
+    prior: str | None = None
     ended: bool = False
     released: int = 0
     recorded: bool = False
@@ -67,7 +72,7 @@ class Model:
         return self.state is State.RUNNING and self.fence == attempt.fence
 
     def finish(self, verdict: Verdict) -> None:
-        self.state, self.verdict = State.DONE, verdict
+        self.state, self.verdict, self.prior = State.DONE, verdict, None
         self.events.append("finished")
 
     def crash(self) -> None:
@@ -98,6 +103,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger = Ledger(self.redis, result_ttl_s=600)
         self.jobs: dict[str, Model] = {}
         self.results = 0
+        self.image = ""
         self.highest = 0
 
     @rule(job_id=ids, queue=queues)
@@ -109,11 +115,20 @@ class LedgerMachine(RuleBasedStateMachine):
         elif found is not None and found.state is not State.DONE:
             assert submitted is Submitted.JOINED
             found.queue = queue
-        elif found is not None and found.reusable:
+        elif found is not None and found.reusable and found.digest in ("", self.image):
             assert submitted is Submitted.REUSED
         else:
             assert submitted is Submitted.NEW
-            self.jobs[job_id] = Model(queue)
+            prior = found.result if found is not None and found.reusable else None
+            self.jobs[job_id] = Model(queue, prior=prior)
+
+    @rule(digest=digests)
+    def image_is_resolved_or_forgotten(self, digest: str) -> None:
+        self.image = digest
+        if digest:
+            self.ledger.resolved(DEFAULT_IMAGE, digest)
+        else:
+            self.redis.delete(image_key(DEFAULT_IMAGE))
 
     @rule(target=attempts, job_id=ids, worker=workers)
     def claim(self, job_id: str, worker: str) -> Any:
@@ -190,20 +205,26 @@ class LedgerMachine(RuleBasedStateMachine):
             with pytest.raises(LeaseLost):
                 self.ledger.beat(attempt)
 
-    @rule(attempt=attempts, verdict=st.sampled_from(Verdict), reusable=st.booleans())
-    def finish(self, attempt: Attempt, verdict: Verdict, reusable: bool) -> None:
+    @rule(
+        attempt=attempts,
+        verdict=st.sampled_from(Verdict),
+        reusable=st.booleans(),
+        digest=digests,
+    )
+    def finish(self, attempt: Attempt, verdict: Verdict, reusable: bool, digest: str) -> None:
         found = self.jobs[attempt.job_id]
         self.results += 1
         result = f'{{"number": {self.results}}}'
         if found.may_go_on(attempt):
-            self.ledger.finish(attempt, verdict, result, reusable=reusable)
+            self.ledger.finish(attempt, verdict, result, reusable=reusable, image_digest=digest)
             found.finish(verdict)
             found.result, found.reusable, found.recorded = result, reusable, True
+            found.digest = digest
         elif found.recorded and found.fence == attempt.fence:
-            self.ledger.finish(attempt, verdict, result, reusable=reusable)
+            self.ledger.finish(attempt, verdict, result, reusable=reusable, image_digest=digest)
         else:
             with pytest.raises(LeaseLost):
-                self.ledger.finish(attempt, verdict, result, reusable=reusable)
+                self.ledger.finish(attempt, verdict, result, reusable=reusable, image_digest=digest)
 
     @rule(attempt=attempts)
     def release(self, attempt: Attempt) -> None:
@@ -270,6 +291,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 "verdict",
                 "result",
                 "released",
+                "prior",
             ):
                 assert getattr(record, name) == getattr(found, name), name
             done = found.state is State.DONE

@@ -77,6 +77,32 @@ async def test_image_is_pinned_to_its_digest(engine: Engine) -> None:
     assert "@sha256:" in await engine.pin(DEFAULT_IMAGE)
 
 
+async def test_a_tag_is_asked_for_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, str]] = []
+    engine = Engine(timeout_s=30, resolved=lambda *words: told.append(words))
+    try:
+        pinned = await engine.pin(DEFAULT_IMAGE)
+        base = await engine.base(DEFAULT_IMAGE)
+        assert await engine.pin(DEFAULT_IMAGE) == await engine.pin(pinned) == pinned
+        assert told == [(DEFAULT_IMAGE, pinned.partition("@")[2])]
+        monkeypatch.setattr("worker.engine.RESOLVE_EVERY_S", 0)
+        assert await engine.base(DEFAULT_IMAGE) is base
+        assert told[1:] == told[:1]
+        assert await engine.pin(pinned) == pinned
+        assert len(told) == 2, "a digest names one image for ever"
+    finally:
+        await engine.close()
+
+
+async def test_what_a_registry_said_stands_while_it_is_away(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await engine.client()
+    away = "127.0.0.1:1/app:1"
+    monkeypatch.setattr(engine, "_pinned", {away: ("known", time.monotonic() - 10_000)})
+    assert await engine.pin(away) == "known"
+
+
 async def test_unknown_image_is_the_jobs_fault(engine: Engine) -> None:
     with pytest.raises(InvalidJob, match="no-such-tag"):
         await engine.pin("node:no-such-tag")

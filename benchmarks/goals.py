@@ -1,0 +1,14 @@
+"""Rows of what is measured against what is wanted."""
+
+Row = dict[str, object]
+
+
+def goal(name: str, ratio: float, bound: float, unit: str = "", *, at_least: bool = False) -> Row:
+    """Print one goal and return its row; it is met below ``bound``, or from it on."""
+    met = ratio >= bound if at_least else ratio < bound
+    words = "at least" if at_least else "under"
+    print(
+        f"  {'met' if met else 'MISSED':6} {name}: {ratio:.2f}{unit} ({words} {bound:g}{unit})",
+        flush=True,
+    )
+    return {"name": name, "ratio": round(ratio, 3), "goal": bound, "met": met}

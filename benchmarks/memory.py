@@ -1,0 +1,180 @@
+"""``python -m benchmarks.memory``: memory that a large project and many jobs take.
+
+Resident memory of the producer, and of a worker with its children and their engine sessions. On the
+Dagger engine where one answers, else in the local sandbox.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+import tarfile
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from statistics import median
+from typing import Any, Self
+
+import psutil
+
+from benchmarks.goals import Row, goal
+from jobs.errors import EngineUnavailable
+from jobs.fingerprint import worker_key
+from jobs.settings import load_settings
+from producer.client import Client
+from producer.embedded import OwnWorker, attached
+from producer.submission import prepare
+from worker.engine import Engine
+
+MB = 1_000_000
+TARBALLS_MB = (60, 500)  # through Redis, and past it
+JOBS = 1_000
+WARM_UP = 50
+_SAMPLE_S = 0.02
+
+
+class Peak(threading.Thread):
+    """The most memory that a process and its descendants held while inside, in bytes.
+
+    Attributes:
+        idle: What they held on entry.
+    """
+
+    def __init__(self, process: psutil.Process, *, alone: bool = False) -> None:
+        super().__init__(daemon=True)
+        self._process = process
+        self._alone = alone
+        self._ended = threading.Event()
+        self.idle = self.most = self.resident()
+
+    def resident(self) -> int:
+        """What they hold now."""
+        held = 0
+        below = [] if self._alone else self._process.children(recursive=True)
+        for process in (self._process, *below):
+            with suppress(psutil.Error):
+                held += process.memory_info().rss
+        return held
+
+    @property
+    def added_mb(self) -> float:
+        """The most above idle, in MB."""
+        return (self.most - self.idle) / MB
+
+    def run(self) -> None:
+        """Look again and again."""
+        while not self._ended.wait(_SAMPLE_S):
+            self.most = max(self.most, self.resident())
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self.join()
+
+
+@contextmanager
+def system(home: Path, sandbox: str) -> Iterator[tuple[Client, str, psutil.Process]]:
+    """A client, and one worker with one slot: its name and its process."""
+    settings = load_settings({}, env_file=None, home=home, concurrency=1, sandbox=sandbox)
+    with attached(settings) as here, Client(here) as client:
+        worker = OwnWorker(here)
+        try:
+            worker.wait(client)
+            pid: Any = client.redis.get(worker_key(worker.name))
+            yield client, worker.name, psutil.Process(int(pid))
+        finally:
+            worker.stop()
+
+
+def run(client: Client, worker: str, project: Path | None, command: str = "true") -> None:
+    """One job that has to pass."""
+    steps = [{"op": "exec", "command": command}]
+    with prepare(client.settings, project, steps=steps, fresh=True) as made:
+        result = client.send(made, worker=worker).result(600)
+    assert result.verdict == "passed", result
+
+
+def incompressible(path: Path, megabytes: int) -> None:
+    """Write a tarball of random files."""
+    content = path.with_suffix(".part")
+    with tarfile.open(path, "w") as tar:
+        for number in range(10):
+            content.write_bytes(random.randbytes(megabytes * MB // 10))  # noqa: S311
+            tar.add(content, f"{number}.bin")
+    content.unlink()
+
+
+def large_project(
+    client: Client, worker: str, process: psutil.Process, tarball: Path, megabytes: int
+) -> list[Row]:
+    """One large tarball, from the producer's file into the sandbox."""
+    incompressible(tarball, megabytes)
+    run(client, worker, None)
+    with Peak(psutil.Process(), alone=True) as producer, Peak(process) as workers:
+        run(client, worker, tarball, "test -s 9.bin")
+    tarball.unlink()
+    what = f"{megabytes} MB tarball, above idle:"
+    return [
+        goal(f"{what} producer", producer.added_mb, 200, " MB"),
+        goal(f"{what} worker", workers.added_mb, 200, " MB"),
+    ]
+
+
+def many_jobs(client: Client, worker: str, process: psutil.Process, jobs: int) -> list[Row]:
+    """No-op jobs one after the other: the last ones need no more memory than the first."""
+    held = []
+    watch = Peak(process)
+    for number in range(WARM_UP + jobs):
+        run(client, worker, None)
+        if number >= WARM_UP:
+            held.append(watch.resident())
+    first, last = median(held[: jobs // 10]), median(held[-jobs // 10 :])
+    print(f"  worker: {first / MB:.0f} MB, after {jobs} jobs {last / MB:.0f} MB")
+    return [goal(f"{jobs} jobs: worker's memory, last over first tenth", last / first, 1.1)]
+
+
+async def cache_bytes() -> tuple[int, int] | None:
+    """What the engine's cache holds and may hold; None where no engine answers."""
+    engine = Engine(timeout_s=30)
+    try:
+        cache = (await engine.client()).engine().local_cache()
+        return await cache.entry_set().disk_space_bytes(), await cache.max_used_space()
+    except EngineUnavailable:
+        return None
+    finally:
+        await engine.close()
+
+
+def measure(jobs: int = JOBS) -> list[Row]:
+    """All rows."""
+    before = asyncio.run(cache_bytes())
+    sandbox = "local" if before is None else "dagger"
+    print(f"\nmemory, {sandbox} sandbox")
+    with tempfile.TemporaryDirectory(prefix="revalid-bench-") as directory:
+        root = Path(directory)
+        with system(root / "home", sandbox) as (client, worker, process):
+            rows = many_jobs(client, worker, process, jobs)
+            for megabytes in TARBALLS_MB:
+                tarball = root / "large.tar"
+                rows += large_project(client, worker, process, tarball, megabytes)
+    if before is not None and (after := asyncio.run(cache_bytes())) is not None:
+        print(f"  engine's cache: {before[0] / MB:.0f} MB before, {after[0] / MB:.0f} MB after")
+        rows.append(goal("engine's cache over its bound", after[0] / after[1], 1))
+    return rows
+
+
+def main() -> int:
+    """Print the rows; 0 also where a goal is missed, for the figures are the product."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=JOBS)
+    measure(parser.parse_args().jobs)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""Verdicts of earlier runs, through a real worker and a real engine."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jobs.job import DEFAULT_IMAGE
+from jobs.record import Submitted, image_key, job_key
+from jobs.result import JobResult
+from producer.client import Client, JobHandle
+from tests.integration.conftest import StartWorker
+
+pytestmark = pytest.mark.dagger
+
+MOVED = "sha256:" + "0" * 64
+
+
+def submit(client: Client, project: Path) -> JobHandle:
+    return client.submit(project, commands=["cat /proc/sys/kernel/random/uuid"], sandbox="dagger")
+
+
+def said(result: JobResult) -> str:
+    return result.steps[0].stdout
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    directory = tmp_path / "project"
+    directory.mkdir()
+    (directory / "file").write_text("content\n")
+    return directory
+
+
+def test_a_verdict_is_of_its_image(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    start_worker()
+    first = submit(client, project).result(60)
+    digest = first.sandbox.image_digest
+    assert digest == client.redis.get(image_key(DEFAULT_IMAGE))
+
+    # Nobody knows any more what the tag names: a worker asks, and the verdict stands.
+    client.redis.delete(image_key(DEFAULT_IMAGE))
+    handle = submit(client, project)
+    assert handle.submitted is Submitted.NEW
+    confirmed = handle.result(60)
+    assert confirmed == first.model_copy(update={"reused": True})
+    assert "sandbox" not in [event.type for event in handle.events()]
+
+    # As if the verdict were of an image that the tag does not name any more.
+    key = job_key(handle.id)
+    held = json.loads(str(client.redis.hget(key, "result")))
+    held["sandbox"]["image_digest"] = MOVED
+    client.redis.hset(key, mapping={"result": json.dumps(held), "image_digest": MOVED})
+    handle = submit(client, project)
+    assert handle.submitted is Submitted.NEW
+    again = handle.result(60)
+    assert (again.reused, again.sandbox.image_digest) == (False, digest)
+    assert said(again) != said(first)
+    assert submit(client, project).submitted is Submitted.REUSED
