@@ -40,3 +40,10 @@ async def in_turn(contenders: Mapping[str, Work], runs: int) -> dict[str, Times]
             await work()
             found[name].append(time.perf_counter() - started)
     return {name: Times(tuple(times)) for name, times in found.items()}
+
+
+def show(title: str, times: Mapping[str, Times]) -> None:
+    """Print a table."""
+    print(f"\n{title}", flush=True)
+    for name, measured in times.items():
+        print(f"  {name:34} {measured}", flush=True)

@@ -1,0 +1,146 @@
+"""The tRPC example on the engine, against the same commands in a plain directory."""
+
+import asyncio
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.goals import Row, goal
+from benchmarks.measure import Times, show
+from benchmarks.system import System, system
+from jobs.job import DEFAULT_IMAGE, Job, StrategyName
+from jobs.source import PathSource
+from jobs.steps import Exec
+from worker.plan import PlannedStep, make_plan
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "trpc-app"
+ROUNDS = 3
+VARIANTS = 50
+IN_PLACE_MARGIN_S = 3.0
+
+
+def copy(to: Path) -> Path:
+    """The example without what an install or a build made."""
+    shutil.copytree(EXAMPLE, to, ignore=shutil.ignore_patterns("node_modules", "dist"))
+    return to
+
+
+def relock(project: Path) -> None:
+    """Another version makes another lockfile, so that nothing of the install is known."""
+    for name in ("package.json", "package-lock.json"):
+        file = project / name
+        document = json.loads(file.read_text())
+        document["version"] = f"0.0.{uuid.uuid4().int % 10**9}"
+        if "packages" in document:
+            document["packages"][""]["version"] = document["version"]
+        file.write_text(json.dumps(document))
+
+
+def change(project: Path) -> None:
+    """Another source, the same lockfile."""
+    text = f"export const run = {uuid.uuid4().int % 10**9};\n"
+    (project / "server" / "src" / "run.ts").write_text(text)
+
+
+def planned(project: Path) -> list[PlannedStep]:
+    """The steps of the job."""
+    source = PathSource(path=str(project))
+    job = Job(source=source, strategy=StrategyName.TRPC, image=DEFAULT_IMAGE)
+    return [step for step in make_plan(job, project).steps if step.skipped_reason is None]
+
+
+async def plainly(project: Path, steps: Iterable[PlannedStep]) -> float:
+    """Seconds that the same commands take in a shell here, with the user's own caches."""
+    started = time.perf_counter()
+    for step in steps:
+        assert isinstance(step.step, Exec)
+        process = await asyncio.create_subprocess_exec(
+            *("sh", "-c", step.step.command),
+            cwd=project,
+            env={**os.environ, "CI": "true"},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        assert await process.wait() == 0, step
+    return time.perf_counter() - started
+
+
+async def in_sandbox(here: System, project: Path) -> float:
+    """Seconds from submit to result."""
+    started = time.perf_counter()
+    await here.run(project, sandbox="dagger")
+    return time.perf_counter() - started
+
+
+async def example(home: Path, scratch: Path) -> tuple[list[Row], float]:
+    """One job at a time: cold, and with another source.
+
+    Returns:
+        The rows, and the seconds of a local run with a clean install.
+    """
+    project, plain = copy(scratch / "project"), scratch / "plain"
+    found: dict[str, list[float]] = {
+        "cold": [],
+        "source changed": [],
+        "local, clean install": [],
+        "local, node_modules in place": [],
+    }
+    async with system(home, slots=1) as here:
+        await in_sandbox(here, project)  # the image is there, the caches are filled
+        await plainly(shutil.copytree(project, plain), planned(project))
+        for _ in range(ROUNDS):
+            relock(project)
+            found["cold"].append(await in_sandbox(here, project))
+            shutil.rmtree(plain)
+            shutil.copytree(project, plain)
+            steps = planned(project)
+            found["local, clean install"].append(await plainly(plain, steps))
+            change(project)
+            change(plain)
+            found["source changed"].append(await in_sandbox(here, project))
+            rest = [step for step in steps if not step.install]
+            found["local, node_modules in place"].append(await plainly(plain, rest))
+    times = {name: Times(tuple(runs)) for name, runs in found.items()}
+    show("tRPC example: install, build, type checks, tests", times)
+    clean = times["local, clean install"].p50
+    changed = times["source changed"].p50
+    in_place = times["local, node_modules in place"].p50
+    return [
+        goal("tRPC example cold, over local", times["cold"].p50 / clean, 2),
+        goal("source changed, over local with a clean install", changed / clean, 0.6),
+        goal(
+            "source changed, over local with node_modules in place + 3 s",
+            changed / (in_place + IN_PLACE_MARGIN_S),
+            1,
+        ),
+    ], clean
+
+
+async def variants(home: Path, scratch: Path, local_s: float) -> list[Row]:
+    """Many variants of one app in the batch lane, on a worker of the default width.
+
+    Args:
+        local_s: Seconds of one local run with a clean install; so many runs are so much longer.
+    """
+    projects = [copy(scratch / f"variant-{number}") for number in range(VARIANTS)]
+    relock(projects[0])
+    for project in projects:
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(projects[0] / name, project / name)
+        change(project)
+    slots = max(1, min(8, os.cpu_count() or 1))
+    async with system(home, slots=slots) as here:
+
+        def work() -> None:
+            handles = [here.submit(p, sandbox="dagger", lane="batch") for p in projects]
+            assert all(handle.result(1_800).verdict == "passed" for handle in handles)
+
+        started = time.perf_counter()
+        await asyncio.to_thread(work)
+        took = time.perf_counter() - started
+    print(f"\n{VARIANTS} variants, {slots} slots: {took:.0f} s, {took / VARIANTS:.1f} s each")
+    return [goal("50 variants, over 50 local runs", took / (VARIANTS * local_s), 0.25)]
