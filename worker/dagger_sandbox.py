@@ -17,8 +17,9 @@ from jobs.errors import InvalidJob, SandboxLost
 from jobs.job import LimitName
 from worker import sandbox as protocol
 from worker.engine import Engine, one_line
-from worker.exec_report import NONCE, REPORT, killed_shell, parse_report, stopped_shell, wrapped
+from worker.exec_report import LIVE, NONCE, REPORT, killed_shell, parse_report, stopped_shell, wrapped
 from worker.limits import DEFAULT_LIMITS, CommandLimits
+from worker.live import Heard
 from worker.sandbox import WORKDIR, Entry, ExecResult, OnOutput, StepFailed, resolve
 from worker.secrets import engine_name
 from worker.staging import as_bytes, included, stage
@@ -34,8 +35,9 @@ _SETTLE_EVERY = 8
 class DaggerSandbox:
     """A container of one image on one engine; the protocol describes each operation.
 
-    Output is not had live: ``on_output`` is called when the command has ended. A fork is a kept
-    reference, which copies nothing, and the engine forgets a closed container by itself.
+    Of a command's output the first 64 KiB are had live, with a delay of about a second, and the rest
+    when it has ended. A fork is a kept reference, which copies nothing, and the engine forgets a
+    closed container by itself.
     """
 
     kind: Literal["dagger", "local"] = "dagger"
@@ -97,15 +99,16 @@ class DaggerSandbox:
         on_output: OnOutput | None = None,
     ) -> ExecResult:
         overdue = timeout_s + protocol.KILL_GRACE_S + _OVERDUE_S
+        heard = Heard(on_output)
         async with self._lock:
             while self._pending:
                 self._container = self._pending.pop(0)(self._container)
             args = partial(wrapped, command, timeout_s, output_bytes, limits)
             try:
                 async with asyncio.timeout(overdue):
-                    result, after = await self._run(args, reuse)
+                    result, after = await self._run(args, reuse, heard)
                     if result.cached and result.exit_code != 0:  # a failure is never replayed
-                        result, after = await self._run(args, False)
+                        result, after = await self._run(args, False, heard)
             except TimeoutError:
                 return stopped_shell()
             except dagger.ExecError as error:
@@ -119,26 +122,26 @@ class DaggerSandbox:
             if self._unsettled >= _SETTLE_EVERY:
                 self._container = await self._engine.guard(after.sync())
                 self._unsettled = 0
-        if on_output is not None:
-            on_output("stdout", result.stdout.head)
-            on_output("stderr", result.stderr.head)
+        heard.finish(result)
         return result
 
     async def _run(
-        self, args: Callable[[str], list[str]], reuse: bool
+        self, args: Callable[[str], list[str]], reuse: bool, heard: Heard
     ) -> tuple[ExecResult, dagger.Container]:
         nonce = uuid.uuid4().hex
         # The nonce as an argument makes the engine run the command; as a volatile variable it is no
         # part of the cache key, and tells a replay by not coming back.
         ready = self._container.with_volatile_variable(NONCE, nonce)
-        # The wrapper is process 1, which nothing in the container can end.
-        after = ready.with_exec(args("reuse" if reuse else nonce), no_init=True)
-        try:
-            report = await self._engine.guard(after.file(REPORT).contents())
-        except dagger.QueryError as error:
-            if f"{REPORT}: no such file" not in str(error):
-                raise
-            report = ""
+        with self._engine.live.hearing(nonce, heard) as live_bytes:
+            ready = ready.with_volatile_variable(LIVE, str(live_bytes))
+            # The wrapper is process 1, which nothing in the container can end.
+            after = ready.with_exec(args("reuse" if reuse else nonce), no_init=True)
+            try:
+                report = await self._engine.guard(after.file(REPORT).contents())
+            except dagger.QueryError as error:
+                if f"{REPORT}: no such file" not in str(error):
+                    raise
+                report = ""
         return parse_report(report, nonce), after
 
     async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:

@@ -24,6 +24,7 @@ import dagger
 from dagger.provisioning._download import Downloader
 
 from jobs.errors import EngineUnavailable, InvalidJob, SandboxLost
+from worker.live import Receiver
 from worker.sandbox import WORKDIR
 
 T = TypeVar("T")
@@ -54,6 +55,7 @@ class Engine:
         self._client: dagger.Client | None = None
         self._stack = contextlib.AsyncExitStack()
         self._session: Process | None = None
+        self.live = Receiver()
         self._log: IO[bytes] | None = None
         self._lost = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
@@ -193,6 +195,7 @@ class Engine:
             stdin=PIPE,
             stdout=PIPE,
             stderr=self._log,
+            env=os.environ | await self.live.open(),
             preexec_fn=_die_with_parent,
         )
         assert self._session.stdout is not None  # noqa: S101
@@ -232,6 +235,7 @@ class Engine:
         session, self._session = self._session, None
         if session is not None:
             await _end(session, CLOSE_TIMEOUT_S if alive and self._client else 0.0)
+        await self.live.close()
         if self._log is not None:
             self._log.close()
         self._log = self._client = self._watch = None

@@ -1,7 +1,7 @@
 """The wrapper that runs each command in a container, and the report that it leaves there.
 
 Output goes to files in the container, for the engine sends every byte of a real standard output
-through its telemetry.
+through its telemetry, which is slow; only a bounded part goes that way too, while the command runs.
 """
 
 import base64
@@ -15,6 +15,7 @@ from worker.sandbox import ExecResult, Stream
 
 REPORT = "/.revalid/report"
 NONCE = "REVALID_NONCE"
+LIVE = "REVALID_LIVE"
 _WRAPPER = files("worker").joinpath("exec.sh").read_text()
 
 
