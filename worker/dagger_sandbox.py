@@ -15,9 +15,10 @@ import dagger
 
 from jobs.errors import InvalidJob, SandboxLost
 from jobs.job import LimitName
+from worker import exec_report
 from worker import sandbox as protocol
 from worker.engine import Engine, one_line
-from worker.exec_report import LIVE, NONCE, REPORT, killed_shell, parse_report, stopped_shell, wrapped
+from worker.exec_report import LIVE, NONCE, REPORT, parse_report, wrapped
 from worker.limits import DEFAULT_LIMITS, CommandLimits
 from worker.live import Heard
 from worker.sandbox import WORKDIR, Entry, ExecResult, OnOutput, StepFailed, resolve
@@ -35,9 +36,8 @@ _SETTLE_EVERY = 8
 class DaggerSandbox:
     """A container of one image on one engine; the protocol describes each operation.
 
-    Of a command's output the first 64 KiB are had live, with a delay of about a second, and the rest
-    when it has ended. A fork is a kept reference, which copies nothing, and the engine forgets a
-    closed container by itself.
+    The start of a command's output is had live, the rest at its end. A fork is a kept reference,
+    which copies nothing, and the engine forgets a closed container by itself.
     """
 
     kind: Literal["dagger", "local"] = "dagger"
@@ -99,7 +99,7 @@ class DaggerSandbox:
         on_output: OnOutput | None = None,
     ) -> ExecResult:
         overdue = timeout_s + protocol.KILL_GRACE_S + _OVERDUE_S
-        heard = Heard(on_output)
+        heard = Heard(on_output, output_bytes)
         async with self._lock:
             while self._pending:
                 self._container = self._pending.pop(0)(self._container)
@@ -110,9 +110,9 @@ class DaggerSandbox:
                     if result.cached and result.exit_code != 0:  # a failure is never replayed
                         result, after = await self._run(args, False, heard)
             except TimeoutError:
-                return stopped_shell()
+                return exec_report.stopped_shell()
             except dagger.ExecError as error:
-                return killed_shell(error.exit_code)
+                return exec_report.killed_shell(error.exit_code)
             except dagger.QueryError as error:
                 if "executable file not found" in str(error):
                     raise InvalidJob(f"image {self.image!r} has no sh: use one that has") from None
@@ -128,11 +128,10 @@ class DaggerSandbox:
     async def _run(
         self, args: Callable[[str], list[str]], reuse: bool, heard: Heard
     ) -> tuple[ExecResult, dagger.Container]:
-        nonce = uuid.uuid4().hex
-        # The nonce as an argument makes the engine run the command; as a volatile variable it is no
-        # part of the cache key, and tells a replay by not coming back.
-        ready = self._container.with_volatile_variable(NONCE, nonce)
-        with self._engine.live.hearing(nonce, heard) as live_bytes:
+        with self._engine.live.hearing(heard) as (nonce, live_bytes):
+            # The nonce as an argument makes the engine run the command; as a volatile variable it
+            # is no part of the cache key, and tells a replay by not coming back.
+            ready = self._container.with_volatile_variable(NONCE, nonce)
             ready = ready.with_volatile_variable(LIVE, str(live_bytes))
             # The wrapper is process 1, which nothing in the container can end.
             after = ready.with_exec(args("reuse" if reuse else nonce), no_init=True)
@@ -149,18 +148,11 @@ class DaggerSandbox:
         if not isinstance(content, str) or len(content) > _INLINE:
             await self._upload("write_file", {target: as_bytes(content)}, mode)
             return
-        await self._change(
-            "write_file",
-            path,
-            lambda c: c.with_new_file(target, content, permissions=mode),
-            writes=[target],
-        )
+        new: Change = lambda c: c.with_new_file(target, content, permissions=mode)  # noqa: E731
+        await self._change("write_file", path, new, writes=[target])
 
     async def write_files(self, files: Mapping[str, str | bytes]) -> None:
-        targets = {
-            self._writable("write_files", path): as_bytes(content)
-            for path, content in files.items()
-        }
+        targets = {self._writable("write_files", name): as_bytes(files[name]) for name in files}
         await self._upload("write_files", targets, 0o644)
 
     async def read_file(self, path: str) -> bytes:
@@ -193,10 +185,9 @@ class DaggerSandbox:
     async def set_workdir(self, path: str) -> None:
         target = resolve(self.workdir, path)
         await self._entries("set_workdir", target)
+        empty = self._client.directory()
         await self._change(
-            "set_workdir",
-            path,
-            lambda c: c.with_directory(target, self._client.directory()).with_workdir(target),
+            "set_workdir", path, lambda c: c.with_directory(target, empty).with_workdir(target)
         )
         self.workdir = target
 
@@ -254,12 +245,8 @@ class DaggerSandbox:
         try:
             await to_thread(stage, staged, root, targets, mode)
             source = self._client.host().directory(str(staged), no_cache=True)
-            await self._change(
-                operation,
-                ", ".join(targets),
-                lambda c: c.with_directory(root, source),
-                writes=targets,
-            )
+            new: Change = lambda c: c.with_directory(root, source)  # noqa: E731
+            await self._change(operation, ", ".join(targets), new, writes=targets)
         except (FileExistsError, NotADirectoryError) as error:
             raise StepFailed(f"{operation}: {error.filename} is a file and a directory") from None
         finally:
@@ -304,6 +291,5 @@ class DaggerSandbox:
         try:
             return await self._engine.guard(work)
         except dagger.QueryError as error:
-            raise StepFailed(
-                f"{operation} {path}: {one_line(error)} (image {self.image})"
-            ) from None
+            said = f"{operation} {path}: {one_line(error)} (image {self.image})"
+            raise StepFailed(said) from None

@@ -6,17 +6,14 @@ variables. The SDK would wait for ever for an engine that is gone, and leave the
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
 import re
 import shutil
-import signal
-import sys
 import tempfile
 import uuid
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextvars import Context
 from typing import IO, TypeVar
 
@@ -26,15 +23,14 @@ from dagger.provisioning._download import Downloader
 from jobs.errors import EngineUnavailable, InvalidJob, SandboxLost
 from worker.live import Receiver
 from worker.sandbox import WORKDIR
+from worker.session import CLOSE_TIMEOUT_S, bounded, die_with_parent, end
 
 T = TypeVar("T")
 
-CLOSE_TIMEOUT_S = 5.0
 DOWNLOAD_TIMEOUT_S = 60.0
 PING_EVERY_S = 5.0
 PING_TIMEOUT_S = 15.0
 _SESSION = ("DAGGER_SESSION_PORT", "DAGGER_SESSION_TOKEN")
-_PR_SET_PDEATHSIG = 1
 _UNKNOWN_IMAGE = (": not found", "pull access denied", "insufficient_scope", "manifest unknown")
 _MEND = (
     "start a Dagger engine, name one by _EXPERIMENTAL_DAGGER_RUNNER_HOST, "
@@ -189,6 +185,7 @@ class Engine:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self._session = await asyncio.create_subprocess_exec(
             cli,
+            "--silent",  # else it keeps all output, and prints it to its log
             "session",
             "--label",
             "dagger.io/sdk.name:python",
@@ -196,7 +193,7 @@ class Engine:
             stdout=PIPE,
             stderr=self._log,
             env=os.environ | await self.live.open(),
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
         assert self._session.stdout is not None  # noqa: S101
         answer = await self._session.stdout.readline()
@@ -231,10 +228,10 @@ class Engine:
         alive = not self._lost.is_set()
         stack, self._stack = self._stack, contextlib.AsyncExitStack()
         if alive:
-            await _bounded(stack.aclose(), CLOSE_TIMEOUT_S)
+            await bounded(stack.aclose(), CLOSE_TIMEOUT_S)
         session, self._session = self._session, None
         if session is not None:
-            await _end(session, CLOSE_TIMEOUT_S if alive and self._client else 0.0)
+            await end(session, CLOSE_TIMEOUT_S if alive and self._client else 0.0)
         await self.live.close()
         if self._log is not None:
             self._log.close()
@@ -269,36 +266,3 @@ async def _cli() -> str:
         return await asyncio.wait_for(Downloader(), DOWNLOAD_TIMEOUT_S)
     except TimeoutError:
         raise ValueError(f"its CLI was not downloaded within {DOWNLOAD_TIMEOUT_S:g} s") from None
-
-
-def _load_prctl() -> Callable[..., int] | None:
-    return ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
-
-
-_prctl = _load_prctl()  # loaded before any fork
-
-
-def _die_with_parent() -> None:
-    if _prctl is not None:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-async def _end(session: Process, patience_s: float) -> None:
-    """End the session process: closed standard input lets it flush; then by force."""
-    if session.returncode is None and patience_s:
-        assert session.stdin is not None  # noqa: S101
-        session.stdin.close()
-        await _bounded(session.wait(), patience_s)
-    if session.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            session.kill()
-        await _bounded(session.wait(), CLOSE_TIMEOUT_S)
-
-
-async def _bounded(work: Awaitable[object], timeout_s: float) -> None:
-    task = asyncio.ensure_future(work)
-    await asyncio.wait({task}, timeout=timeout_s)
-    if not task.done():
-        task.cancel()
-    with contextlib.suppress(Exception, asyncio.CancelledError):
-        await asyncio.wait_for(task, 1)

@@ -7,18 +7,17 @@ all that a container prints, to its session process, which sends them on as Open
 
 import asyncio
 import base64
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from worker.sandbox import ExecResult, OnOutput
-
-LIVE_BYTES = 65_536
-"""What a command's wrapper prints at most: the engine takes seconds for a megabyte."""
+from worker.output import LIVE_BYTES
+from worker.sandbox import ExecResult, OnOutput, Stream
 
 _LINE = 4_096  # of the wrapper, at most
 _REQUEST = 4_194_304
@@ -29,31 +28,30 @@ _STREAMS: dict[str, Literal["stdout", "stderr"]] = {"out": "stdout", "err": "std
 class Heard:
     """What a listener was told of a command's output: at the end it lacks nothing."""
 
-    def __init__(self, on_output: OnOutput | None) -> None:
+    def __init__(self, on_output: OnOutput | None, output_bytes: int) -> None:
         self._on_output = on_output
+        self._most = output_bytes
         self._told = {"stdout": bytearray(), "stderr": bytearray()}
-
-    @property
-    def wanted(self) -> bool:
-        """Whether anybody listens."""
-        return self._on_output is not None
+        self.wanted = min(LIVE_BYTES, 2 * output_bytes) if on_output else 0  # bytes
 
     def take(self, name: Literal["stdout", "stderr"], start: int, piece: bytes) -> None:
         """Tell a piece that begins at ``start``, unless one before it is missing."""
         told = self._told[name]
-        if self._on_output and start == len(told) and start + len(piece) <= LIVE_BYTES:
+        piece = piece[: self._most - start]
+        if self._on_output and start == len(told) and piece:
             told += piece
             self._on_output(name, piece)
 
     def finish(self, result: ExecResult) -> None:
-        """Tell the rest of the head; all of it if it is not what was told, which then was forged."""
-        for name, stream in (("stdout", result.stdout), ("stderr", result.stderr)):
-            told, head = bytes(self._told[name]), stream.head
-            rest = head.removeprefix(told) if len(told) < len(head) else b""
-            if not told.startswith(head[: len(told)]):
-                rest = head
-            if rest and self._on_output:
-                self._on_output(name, rest)  # type: ignore[arg-type]
+        """Tell what is left of both heads."""
+        self._finish("stdout", result.stdout)
+        self._finish("stderr", result.stderr)
+
+    def _finish(self, name: Literal["stdout", "stderr"], stream: Stream) -> None:
+        told, head = bytes(self._told[name]), stream.head
+        if self._on_output and not told.startswith(head):
+            # All of it where it is something else than what was told: that was forged.
+            self._on_output(name, head.removeprefix(told))
 
 
 class Receiver:
@@ -66,8 +64,14 @@ class Receiver:
         self._unended: dict[bytes, str] = {}  # lines, by span
 
     async def open(self) -> dict[str, str]:
-        """Listen; returns the variables that have a session process send its logs here."""
+        """Listen; returns the variables that have a session process send its logs here.
+
+        There are none where it sends them to Dagger Cloud too, for the lines that hold them hide
+        secrets from the engine, which would mask them.
+        """
         await self.close()
+        if os.environ.get("DAGGER_CLOUD_TOKEN"):
+            return {}
         path = f"/{uuid.uuid4().hex}"
         self._path = path.encode()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -86,14 +90,15 @@ class Receiver:
             server.close()
 
     @contextmanager
-    def hearing(self, nonce: str, heard: Heard) -> Iterator[int]:
-        """Tell what the wrapper with this nonce prints; gives the bytes that it may print."""
+    def hearing(self, heard: Heard) -> Iterator[tuple[str, int]]:
+        """Tell what the wrapper of one run prints; gives its nonce, and how many bytes it may."""
+        nonce = uuid.uuid4().hex
         if not heard.wanted or self._server is None:
-            yield 0
+            yield nonce, 0
             return
         self._hearing[nonce] = heard
         try:
-            yield LIVE_BYTES
+            yield nonce, heard.wanted
         finally:
             del self._hearing[nonce]
 
@@ -101,8 +106,10 @@ class Receiver:
         try:
             while True:
                 request, *fields = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
-                lengths = (field.partition(b":") for field in fields)
-                length = next(int(v) for k, _, v in lengths if k.lower() == b"content-length")
+                headers = {
+                    name.lower(): value for name, _, value in (f.partition(b":") for f in fields)
+                }
+                length = int(headers[b"content-length"])
                 if request.split(b" ")[1] != self._path or length > _REQUEST:
                     writer.write(b"HTTP/1.1 413 Refused\r\nContent-Length: 0\r\n\r\n")
                     return
@@ -110,10 +117,8 @@ class Receiver:
                 if self._hearing:
                     self._hear(ExportLogsServiceRequest.FromString(body))
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-        except (EOFError, ValueError, LookupError, OSError, DecodeError):
-            pass  # closed, or not a session process
-        except (StopIteration, asyncio.LimitOverrunError):
-            pass
+        except (EOFError, LookupError, OSError, ValueError, asyncio.LimitOverrunError, DecodeError):
+            pass  # closed, or no session process
         finally:
             writer.close()
 
