@@ -104,7 +104,12 @@ async def wide(home: Path, engine: Engine) -> list[Row]:
         slow, fast = JOBS / max(measured.runs), JOBS / min(measured.runs)
         print(f"  {name:34} {rates[name]:6.1f}/s  ({slow:.1f} to {fast:.1f})")
     rows = [
-        goal("no-op jobs/s over the bare SDK's", rates["jobs"] / rates["bare SDK"], 0.9, at_least=True)
+        goal(
+            "no-op jobs/s over the bare SDK's",
+            rates["jobs"] / rates["bare SDK"],
+            0.9,
+            at_least=True,
+        )
     ]
     if docker:
         ratio = rates["jobs"] / rates["docker run loop"]

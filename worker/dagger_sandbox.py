@@ -15,10 +15,12 @@ import dagger
 
 from jobs.errors import InvalidJob, SandboxLost
 from jobs.job import LimitName
+from worker import exec_report
 from worker import sandbox as protocol
 from worker.engine import Engine, one_line
-from worker.exec_report import NONCE, REPORT, killed_shell, parse_report, stopped_shell, wrapped
+from worker.exec_report import NONCE, REPORT, REUSE, parse_report, wrapped
 from worker.limits import DEFAULT_LIMITS, CommandLimits
+from worker.live import Heard
 from worker.sandbox import WORKDIR, Entry, ExecResult, OnOutput, StepFailed, resolve
 from worker.secrets import engine_name
 from worker.staging import as_bytes, included, stage
@@ -34,8 +36,8 @@ _SETTLE_EVERY = 8
 class DaggerSandbox:
     """A container of one image on one engine; the protocol describes each operation.
 
-    Output is not had live: ``on_output`` is called when the command has ended. A fork is a kept
-    reference, which copies nothing, and the engine forgets a closed container by itself.
+    The start of a command's output is had live, the rest at its end. A fork is a kept reference,
+    which copies nothing, and the engine forgets a closed container by itself.
     """
 
     kind: Literal["dagger", "local"] = "dagger"
@@ -98,19 +100,20 @@ class DaggerSandbox:
         on_output: OnOutput | None = None,
     ) -> ExecResult:
         overdue = timeout_s + protocol.KILL_GRACE_S + _OVERDUE_S
+        heard = Heard(on_output, output_bytes)
         async with self._lock:
             while self._pending:
                 self._container = self._pending.pop(0)(self._container)
             args = partial(wrapped, command, timeout_s, output_bytes, limits)
             try:
                 async with asyncio.timeout(overdue):
-                    result, after = await self._run(args, reuse)
+                    result, after = await self._run(args, reuse, heard)
                     if result.cached and result.exit_code != 0:  # a failure is never replayed
-                        result, after = await self._run(args, False)
+                        result, after = await self._run(args, False, heard)
             except TimeoutError:
-                return stopped_shell()
+                return exec_report.stopped_shell()
             except dagger.ExecError as error:
-                return killed_shell(error.exit_code)
+                return exec_report.killed_shell(error.exit_code)
             except dagger.QueryError as error:
                 if "executable file not found" in str(error):
                     raise InvalidJob(f"image {self.image!r} has no sh: use one that has") from None
@@ -120,26 +123,27 @@ class DaggerSandbox:
             if self._unsettled >= _SETTLE_EVERY:
                 self._container = await self._engine.guard(after.sync())
                 self._unsettled = 0
-        if on_output is not None:
-            on_output("stdout", result.stdout.head)
-            on_output("stderr", result.stderr.head)
+        heard.finish(result)
         return result
 
     async def _run(
-        self, args: Callable[[str], list[str]], reuse: bool
+        self, args: Callable[[str, int], list[str]], reuse: bool, heard: Heard
     ) -> tuple[ExecResult, dagger.Container]:
-        nonce = uuid.uuid4().hex
-        # The nonce as an argument makes the engine run the command; as a volatile variable it is no
-        # part of the cache key, and tells a replay by not coming back.
-        ready = self._container.with_volatile_variable(NONCE, nonce)
-        # The wrapper is process 1, which nothing in the container can end.
-        after = ready.with_exec(args("reuse" if reuse else nonce), no_init=True)
-        try:
-            report = await self._engine.guard(after.file(REPORT).contents())
-        except dagger.QueryError as error:
-            if f"{REPORT}: no such file" not in str(error):
-                raise
-            report = ""
+        with self._engine.live.hearing(heard) as (nonce, live_bytes):
+            # The nonce as an argument makes the engine run the command. As a volatile variable it
+            # is no part of the cache key and tells a replay by not coming back; two forks of one
+            # container would share it.
+            ready, key = self._container, nonce
+            if reuse:
+                ready, key = ready.with_volatile_variable(NONCE, nonce), REUSE
+            # The wrapper is process 1, which nothing in the container can end.
+            after = ready.with_exec(args(key, live_bytes), no_init=True)
+            try:
+                report = await self._engine.guard(after.file(REPORT).contents())
+            except dagger.QueryError as error:
+                if f"{REPORT}: no such file" not in str(error):
+                    raise
+                report = ""
         return parse_report(report, nonce), after
 
     async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
@@ -147,18 +151,11 @@ class DaggerSandbox:
         if not isinstance(content, str) or len(content) > _INLINE:
             await self._upload("write_file", {target: as_bytes(content)}, mode)
             return
-        await self._change(
-            "write_file",
-            path,
-            lambda c: c.with_new_file(target, content, permissions=mode),
-            writes=[target],
-        )
+        new: Change = lambda c: c.with_new_file(target, content, permissions=mode)  # noqa: E731
+        await self._change("write_file", path, new, writes=[target])
 
     async def write_files(self, files: Mapping[str, str | bytes]) -> None:
-        targets = {
-            self._writable("write_files", path): as_bytes(content)
-            for path, content in files.items()
-        }
+        targets = {self._writable("write_files", name): as_bytes(files[name]) for name in files}
         await self._upload("write_files", targets, 0o644)
 
     async def read_file(self, path: str) -> bytes:
@@ -191,10 +188,9 @@ class DaggerSandbox:
     async def set_workdir(self, path: str) -> None:
         target = resolve(self.workdir, path)
         await self._entries("set_workdir", target)
+        empty = self._client.directory()
         await self._change(
-            "set_workdir",
-            path,
-            lambda c: c.with_directory(target, self._client.directory()).with_workdir(target),
+            "set_workdir", path, lambda c: c.with_directory(target, empty).with_workdir(target)
         )
         self.workdir = target
 
@@ -252,12 +248,8 @@ class DaggerSandbox:
         try:
             await to_thread(stage, staged, root, targets, mode)
             source = self._client.host().directory(str(staged), no_cache=True)
-            await self._change(
-                operation,
-                ", ".join(targets),
-                lambda c: c.with_directory(root, source),
-                writes=targets,
-            )
+            new: Change = lambda c: c.with_directory(root, source)  # noqa: E731
+            await self._change(operation, ", ".join(targets), new, writes=targets)
         except (FileExistsError, NotADirectoryError) as error:
             raise StepFailed(f"{operation}: {error.filename} is a file and a directory") from None
         finally:
@@ -302,6 +294,5 @@ class DaggerSandbox:
         try:
             return await self._engine.guard(work)
         except dagger.QueryError as error:
-            raise StepFailed(
-                f"{operation} {path}: {one_line(error)} (image {self.image})"
-            ) from None
+            said = f"{operation} {path}: {one_line(error)} (image {self.image})"
+            raise StepFailed(said) from None

@@ -23,8 +23,9 @@ from dagger.provisioning._download import Downloader
 
 from jobs.errors import EngineUnavailable, InvalidJob, SandboxLost
 from jobs.record import IMAGE_S
+from worker.live import Receiver
 from worker.sandbox import WORKDIR
-from worker.session_process import CLOSE_TIMEOUT_S, bounded, die_with_parent, end
+from worker.session import CLOSE_TIMEOUT_S, bounded, die_with_parent, end
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ class Engine:
         self._client: dagger.Client | None = None
         self._stack = contextlib.AsyncExitStack()
         self._session: Process | None = None
+        self.live = Receiver()
         self._log: IO[bytes] | None = None
         self._lost = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
@@ -208,12 +210,14 @@ class Engine:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self._session = await asyncio.create_subprocess_exec(
             cli,
+            "--silent",  # else it keeps all output, and prints it to its log
             "session",
             "--label",
             "dagger.io/sdk.name:python",
             stdin=PIPE,
             stdout=PIPE,
             stderr=self._log,
+            env=os.environ | await self.live.open(),
             preexec_fn=die_with_parent,
         )
         assert self._session.stdout is not None  # noqa: S101
@@ -253,6 +257,7 @@ class Engine:
         session, self._session = self._session, None
         if session is not None:
             await end(session, CLOSE_TIMEOUT_S if alive and self._client else 0.0)
+        await self.live.close()
         if self._log is not None:
             self._log.close()
         self._log = self._client = self._watch = None

@@ -2,15 +2,18 @@
 #   exit code, timed out (0/1), centiseconds, bytes of stdout, bytes of stderr, nonce, limit that
 #   ended it (- for none)
 # then head and tail of stdout and of stderr, each one line of base64.
-# Arguments: command, limit and grace in centiseconds, bytes kept of each stream, cache key, then
-# the limits: KiB of memory, processes, 512-byte blocks written, CPU seconds of a process (0: none).
+# Arguments: command, limit and grace in centiseconds, bytes kept of each stream, nonce or "reuse" (it
+# is in a variable then), the limits (KiB of memory, processes, 512-byte blocks written, CPU seconds of
+# a process or 0), and how many bytes of both streams it prints meanwhile, in lines that name the
+# nonce, the stream, the place of the first byte in it, and bytes in base64.
 [ $$ = 1 ] || exit 1 # in a container of its own: kill -1 would be everybody's elsewhere
-command=$1 limit=$2 grace=$3 keep=$4 nonce=$REVALID_NONCE
-memory=$6 processes=$7 blocks=$8 cpu=$9
+command=$1 limit=$2 grace=$3 keep=$4 nonce=$5
+memory=$6 processes=$7 blocks=$8 cpu=$9 live=${10}
+[ $nonce != reuse ] || nonce=$REVALID_NONCE
 unset REVALID_NONCE
 d=/.revalid
 rm -rf $d && mkdir -m 700 $d && mkfifo $d/stdout $d/stderr || exit 1
-exec </dev/null >/dev/null 2>&1
+exec 9>&1 </dev/null >/dev/null 2>&1
 
 now() { IFS=' .' read -r s c _ </proc/uptime; c=${c#0}; t=$((s * 100 + c)); }
 
@@ -19,7 +22,7 @@ now() { IFS=' .' read -r s c _ </proc/uptime; c=${c#0}; t=$((s * 100 + c)); }
 reads=65536
 [ $((keep / 2)) -le $reads ] || reads=$((keep / 2)) # a part holds head or tail if it is full
 collect() {
-  exec <&"$2" 3<&- 4<&- 5>&- 6>&-
+  exec <&"$2" 3<&- 4<&- 5>&- 6>&- 9>&-
   trap '' TERM
   part=0
   while
@@ -60,7 +63,7 @@ start=$t
   )
   echo $? >&7
   kill -USR1 $$
-) 3<&- 4<&- 5>&- 6>&-; :)
+) 3<&- 4<&- 5>&- 6>&- 9>&-; :)
 read -r runner <&8
 runs() { ! read -r code <&8 && kill -0 "$runner"; }
 
@@ -102,7 +105,24 @@ check_disk() { # What is free fell by the limit: was it this command, or another
   if [ "$n" -ge "$blocks" ]; then over=disk; else free=$((left + n)); fi
 }
 
-code= timed_out=0 over= round=0
+tell() { # Up to 2,800 bytes of what is new in a stream: a line that a pipe takes whole.
+  n=$(($2 - $3))
+  [ $n -le 2800 ] || n=2800
+  [ $n -le $live ] || n=$live
+  [ $n -gt 0 ] || { n=0 && return; }
+  echo "$nonce" $1 $3 $(tail -c +$(($3 + 1)) $d/$1.0 | head -c $n | base64) >&9
+  live=$((live - n))
+}
+tell_new() {
+  set -- $(stat -c %s $d/out.0 $d/err.0)
+  [ $# = 2 ] || return 0
+  tell out $1 $told_out
+  told_out=$((told_out + n))
+  tell err $2 $told_err
+  told_err=$((told_err + n))
+}
+
+code= timed_out=0 over= round=0 told_out=0 told_err=0
 end=$((start + limit))
 while runs; do
   sleep 0.25 &
@@ -122,6 +142,7 @@ while runs; do
     if [ -z "$free" ] || [ $((round % 4)) = 3 ]; then check_disk; fi
   fi
   [ -z "$over" ] || break
+  [ "$live" = 0 ] || tell_new
   round=$((round + 1))
 done
 now

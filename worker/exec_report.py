@@ -1,7 +1,7 @@
 """The wrapper that runs each command in a container, and the report that it leaves there.
 
 Output goes to files in the container, for the engine sends every byte of a real standard output
-through its telemetry.
+through its telemetry, which is slow; only a bounded part goes that way too, while the command runs.
 """
 
 import base64
@@ -15,19 +15,32 @@ from worker.sandbox import ExecResult, Stream
 
 REPORT = "/.revalid/report"
 NONCE = "REVALID_NONCE"
+REUSE = "reuse"
+"""A key for which runs on equal files are told apart by the variable :data:`NONCE` alone."""
 _WRAPPER = files("worker").joinpath("exec.sh").read_text()
 
 
 def wrapped(
-    command: str, timeout_s: float, output_bytes: int, limits: CommandLimits, key: str
+    command: str,
+    timeout_s: float,
+    output_bytes: int,
+    limits: CommandLimits,
+    key: str,
+    live_bytes: int = 0,
 ) -> list[str]:
-    """The argument list that runs ``command``; equal lists on equal files may be replayed."""
+    """The argument list that runs ``command``; equal lists on equal files may be replayed.
+
+    Args:
+        key: The run's nonce, or :data:`REUSE`.
+        live_bytes: Bytes of output to print while the command runs.
+    """
     numbers = [round(timeout_s * 100), round(sandbox.KILL_GRACE_S * 100), output_bytes]
     bounds = [
         limits.memory_bytes // 1024,
         limits.processes,
         limits.disk_bytes // 512,
         math.ceil(limits.cpu_s or 0),
+        live_bytes,
     ]
     return ["sh", "-c", _WRAPPER, "revalid", command, *map(str, (*numbers, key, *bounds))]
 

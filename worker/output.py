@@ -11,6 +11,7 @@ Emit = Callable[[str, dict[str, Any]], None]
 """Takes an event's type and data; never waits."""
 
 LIVE_BYTES = 262_144
+"""Sent of a job at most while it runs, and had live of a command on Dagger."""
 _CHUNK = 8_192
 
 

@@ -1,5 +1,6 @@
 """Contract: what a command sees, and what is kept of it."""
 
+import asyncio
 from typing import Literal
 
 import pytest
@@ -117,6 +118,34 @@ async def test_listener_gets_a_prefix_within_the_cap(sandbox: Sandbox) -> None:
     await sandbox.exec("seq 1 10000; echo err >&2", output_bytes=1000, on_output=listen)
     assert printed[:1000].startswith(heard["stdout"])
     assert b"err\n".startswith(heard["stderr"])
+
+
+async def test_listener_hears_a_command_while_it_runs(sandbox: Sandbox) -> None:
+    heard: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+    command = "echo out; echo err >&2; sleep 60; echo late"
+    running = asyncio.create_task(
+        sandbox.exec(command, on_output=lambda *piece: heard.put_nowait(piece))
+    )
+    pieces = {await asyncio.wait_for(heard.get(), 30), await asyncio.wait_for(heard.get(), 30)}
+    assert pieces == {("stdout", b"out\n"), ("stderr", b"err\n")}
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert heard.empty()
+
+
+async def test_listener_hears_the_whole_output_once(sandbox: Sandbox) -> None:
+    heard: dict[str, bytes] = {"stdout": b"", "stderr": b""}
+
+    def listen(name: Literal["stdout", "stderr"], data: bytes) -> None:
+        heard[name] += data
+
+    sandbox.with_secret("TOKEN", "4123\n4124")  # the engine looks for it, and cuts what it sends
+    command = (
+        "seq 9000; printf '\\377\\000\\n' >&2; sleep 1; echo $TOKEN; echo err >&2; sleep 1; seq 9"
+    )
+    result = await sandbox.exec(command, on_output=listen)
+    assert heard == {"stdout": whole(result.stdout), "stderr": b"\xff\x00\nerr\n"}
 
 
 async def test_files_that_a_command_makes_stay(sandbox: Sandbox) -> None:

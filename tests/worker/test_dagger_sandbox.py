@@ -1,5 +1,6 @@
 """What only the Dagger sandbox does, on a real engine."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 
@@ -10,6 +11,7 @@ from jobs.job import DEFAULT_IMAGE
 from tests.contract.checks import whole
 from worker.dagger_sandbox import DaggerSandbox
 from worker.engine import Engine
+from worker.sandbox import OnOutput
 
 pytestmark = [pytest.mark.dagger, pytest.mark.asyncio(loop_scope="session")]
 
@@ -40,6 +42,26 @@ async def test_reuse_replays_on_identical_files_and_says_so(sandbox: DaggerSandb
     assert whole(first.stdout) == whole(again.stdout)
     await changed.write_file("other", "x")
     assert not (await changed.exec(command, reuse=True)).cached
+
+
+async def test_forks_that_run_side_by_side_are_not_taken_for_each_other(
+    sandbox: DaggerSandbox,
+) -> None:
+    heard: list[list[bytes]] = [[], [], []]
+    forks = [await sandbox.fork() for _ in heard]
+
+    def listener(n: int) -> OnOutput:
+        return lambda _, piece: heard[n].append(piece)
+
+    ran = await asyncio.gather(
+        *(fork.exec(f"sleep 1; echo {n}", on_output=listener(n)) for n, fork in enumerate(forks))
+    )
+    assert [(result.stdout.head, result.cached) for result in ran] == [
+        (b"0\n", False),
+        (b"1\n", False),
+        (b"2\n", False),
+    ]
+    assert [b"".join(pieces) for pieces in heard] == [b"0\n", b"1\n", b"2\n"]
 
 
 async def test_failure_is_never_replayed(sandbox: DaggerSandbox) -> None:

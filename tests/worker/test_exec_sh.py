@@ -1,5 +1,6 @@
 """The wrapper under the shells that images have, as process 1 of a namespace of its own."""
 
+import base64
 import secrets
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 from jobs.job import LimitName
 from tests.contract.checks import whole
 from worker import bubblewrap
-from worker.exec_report import NONCE, parse_report, wrapped
+from worker.exec_report import parse_report, wrapped
 from worker.limits import CommandLimits
 from worker.sandbox import ExecResult
 
@@ -20,8 +21,14 @@ Wrapper = Callable[..., ExecResult]
 SMALL = CommandLimits(memory_bytes=64 * 2**20, processes=40, disk_bytes=2**25, cpu_s=1)
 
 
+@pytest.fixture
+def told() -> dict[str, bytes]:
+    """What the wrapper printed of each stream while the command ran."""
+    return {"out": b"", "err": b""}
+
+
 @pytest.fixture(params=["dash", "bash", "busybox sh"])
-def wrapper(request: pytest.FixtureRequest, tmp_path: Path) -> Wrapper:
+def wrapper(request: pytest.FixtureRequest, tmp_path: Path, told: dict[str, bytes]) -> Wrapper:
     """Runs a command under a shell, in a root directory of its own."""
     shell = request.param.split()
     if not bubblewrap.works() or shutil.which(shell[0]) is None:
@@ -38,20 +45,31 @@ def wrapper(request: pytest.FixtureRequest, tmp_path: Path) -> Wrapper:
     ]
 
     def run(
-        command: str, timeout_s: float = 20, limits: CommandLimits = SMALL, keep: int = 1_000
+        command: str,
+        timeout_s: float = 20,
+        limits: CommandLimits = SMALL,
+        keep: int = 1_000,
+        live: int = 0,
     ) -> ExecResult:
         nonce = secrets.token_hex(8)
-        _, *arguments = wrapped(command, timeout_s, keep, limits, "key")
+        _, *arguments = wrapped(command, timeout_s, keep, limits, nonce, live)
         done = subprocess.run(
-            [*jail, "--setenv", NONCE, nonce, "--", *shell, *arguments],
+            [*jail, "--", *shell, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=60,
             check=False,
         )
-        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        assert (done.returncode, done.stderr) == (0, b"")
         assert [path.name for path in (root / ".revalid").iterdir()] == ["report"]
-        return parse_report((root / ".revalid" / "report").read_text(), nonce)
+        result = parse_report((root / ".revalid" / "report").read_text(), nonce)
+        for line in done.stdout.decode().splitlines(keepends=True):
+            seen, stream, start, *pieces = line.split()
+            assert (seen, int(start), line[-1]) == (nonce, len(told[stream]), "\n")
+            assert len(line) <= 4096  # what a pipe takes at once
+            told[stream] += base64.b64decode("".join(pieces), validate=True)
+        assert len(told["out"] + told["err"]) <= live
+        return result
 
     return run
 
@@ -100,3 +118,17 @@ def test_flood_of_many_parts(wrapper: Wrapper) -> None:
     assert result.stdout.head.startswith(b"1\n2\n3\n")
     assert result.stdout.tail.endswith(b"29999999\n30000000\nend\n")
     assert len(result.stdout.head + result.stdout.tail) == 100
+
+
+def test_output_is_printed_meanwhile(wrapper: Wrapper, told: dict[str, bytes]) -> None:
+    result = wrapper("seq 2000; printf '\\377\\000' >&2; sleep 3", keep=100_000, live=3_000)
+    assert result.stdout.head.startswith(told["out"])
+    assert told["err"] == b"\xff\x00"
+    assert len(told["out"]) == 3_000 - 2
+
+
+def test_command_that_cuts_or_removes_the_files_of_its_output(
+    wrapper: Wrapper, told: dict[str, bytes]
+) -> None:
+    result = wrapper("echo out; sleep 0.6; : >/.revalid/out.0; sleep 0.6; rm -r /.revalid", live=99)
+    assert (result.exit_code, told) == (0, {"out": b"out\n", "err": b""})

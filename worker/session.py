@@ -1,4 +1,4 @@
-"""The CLI's session process: it dies with the process that started it, and it is ended in time."""
+"""The end of the CLI's session process, with its parent or within a bound."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ _prctl = _load_prctl()  # loaded before any fork
 
 
 def die_with_parent() -> None:
-    """To be called in the child before it runs its program."""
+    """Have the kernel end this new process when the one that started it has ended."""
     if _prctl is not None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -38,7 +38,7 @@ async def end(session: Process, patience_s: float) -> None:
 
 
 async def bounded(work: Awaitable[object], timeout_s: float) -> None:
-    """Await ``work`` for so many seconds at the most, however it ends."""
+    """Await it no longer than this, whatever comes of it."""
     task = asyncio.ensure_future(work)
     await asyncio.wait({task}, timeout=timeout_s)
     if not task.done():
