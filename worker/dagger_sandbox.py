@@ -130,7 +130,8 @@ class DaggerSandbox:
     ) -> tuple[ExecResult, dagger.Container]:
         with self._engine.live.hearing(heard) as (nonce, live_bytes):
             # The nonce as an argument makes the engine run the command; as a volatile variable it
-            # is no part of the cache key, and tells a replay by not coming back.
+            # is no part of the cache key, and tells a replay by not coming back. The engine takes
+            # containers that differ in it alone for one, so what must run has the argument.
             ready = self._container.with_volatile_variable(NONCE, nonce)
             ready = ready.with_volatile_variable(LIVE, str(live_bytes))
             # The wrapper is process 1, which nothing in the container can end.

@@ -2,13 +2,15 @@
 #   exit code, timed out (0/1), centiseconds, bytes of stdout, bytes of stderr, nonce, limit that
 #   ended it (- for none)
 # then head and tail of stdout and of stderr, each one line of base64.
-# Arguments: command, limit and grace in centiseconds, bytes kept of each stream, cache key, then
+# Arguments: command, limit and grace in centiseconds, bytes kept of each stream, nonce (or reuse: then
+# it is REVALID_NONCE, which others that start from the same files at the same moment may share), then
 # the limits: KiB of memory, processes, 512-byte blocks written, CPU seconds of a process (0: none).
 # Meanwhile it prints the first REVALID_LIVE bytes of both streams in lines that name the nonce, the
 # stream, the place of the first byte in it, and bytes in base64.
 [ $$ = 1 ] || exit 1 # in a container of its own: kill -1 would be everybody's elsewhere
-command=$1 limit=$2 grace=$3 keep=$4 nonce=$REVALID_NONCE live=${REVALID_LIVE:-0}
+command=$1 limit=$2 grace=$3 keep=$4 nonce=$5 live=${REVALID_LIVE:-0}
 memory=$6 processes=$7 blocks=$8 cpu=$9
+[ "$nonce" != reuse ] || nonce=$REVALID_NONCE
 unset REVALID_NONCE REVALID_LIVE
 d=/.revalid
 rm -rf $d && mkdir -m 700 $d && mkfifo $d/stdout $d/stderr || exit 1

@@ -1,5 +1,6 @@
 """What only the Dagger sandbox does, on a real engine."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 
@@ -10,6 +11,7 @@ from jobs.job import DEFAULT_IMAGE
 from tests.contract.checks import whole
 from worker.dagger_sandbox import DaggerSandbox
 from worker.engine import Engine
+from worker.sandbox import ExecResult
 
 pytestmark = [pytest.mark.dagger, pytest.mark.asyncio(loop_scope="session")]
 
@@ -40,6 +42,24 @@ async def test_reuse_replays_on_identical_files_and_says_so(sandbox: DaggerSandb
     assert whole(first.stdout) == whole(again.stdout)
     await changed.write_file("other", "x")
     assert not (await changed.exec(command, reuse=True)).cached
+
+
+async def test_forks_side_by_side_hear_their_own_output(sandbox: DaggerSandbox) -> None:
+    forks = [await sandbox.fork() for _ in range(6)]
+    heard = [b""] * len(forks)
+
+    async def run(number: int) -> ExecResult:
+        def listen(_: str, data: bytes) -> None:
+            heard[number] += data
+
+        return await forks[number].exec(
+            f"echo {number}; sleep 1; echo {uuid.uuid4()}; exit {number}", on_output=listen
+        )
+
+    results = await asyncio.gather(*map(run, range(len(forks))))
+    assert [result.exit_code for result in results] == list(range(len(forks)))
+    assert heard == [whole(result.stdout) for result in results]
+    assert not any(result.cached for result in results)
 
 
 async def test_failure_is_never_replayed(sandbox: DaggerSandbox) -> None:

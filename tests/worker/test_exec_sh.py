@@ -52,7 +52,7 @@ def wrapper(request: pytest.FixtureRequest, tmp_path: Path, told: dict[str, byte
         live: int = 0,
     ) -> ExecResult:
         nonce = secrets.token_hex(8)
-        _, *arguments = wrapped(command, timeout_s, keep, limits, "key")
+        _, *arguments = wrapped(command, timeout_s, keep, limits, "reuse")
         done = subprocess.run(
             [
                 *jail,
