@@ -19,6 +19,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from worker.output import LIVE_BYTES
 from worker.sandbox import ExecResult, OnOutput, Stream
 
+_CLOSED = (EOFError, OSError, asyncio.CancelledError)  # the last: the loop ends
 _LINE = 4_096  # of the wrapper, at most
 _REQUEST = 4_194_304
 _SPANS = 256
@@ -117,7 +118,7 @@ class Receiver:
                 if self._hearing:
                     self._hear(ExportLogsServiceRequest.FromString(body))
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-        except (EOFError, LookupError, OSError, ValueError, asyncio.LimitOverrunError, DecodeError):
+        except (*_CLOSED, LookupError, ValueError, asyncio.LimitOverrunError, DecodeError):
             pass  # closed, or no session process
         finally:
             writer.close()

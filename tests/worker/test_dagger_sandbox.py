@@ -11,7 +11,7 @@ from jobs.job import DEFAULT_IMAGE
 from tests.contract.checks import whole
 from worker.dagger_sandbox import DaggerSandbox
 from worker.engine import Engine
-from worker.sandbox import OnOutput
+from worker.sandbox import ExecResult
 
 pytestmark = [pytest.mark.dagger, pytest.mark.asyncio(loop_scope="session")]
 
@@ -44,24 +44,22 @@ async def test_reuse_replays_on_identical_files_and_says_so(sandbox: DaggerSandb
     assert not (await changed.exec(command, reuse=True)).cached
 
 
-async def test_forks_that_run_side_by_side_are_not_taken_for_each_other(
-    sandbox: DaggerSandbox,
-) -> None:
-    heard: list[list[bytes]] = [[], [], []]
-    forks = [await sandbox.fork() for _ in heard]
+async def test_forks_side_by_side_hear_their_own_output(sandbox: DaggerSandbox) -> None:
+    forks = [await sandbox.fork() for _ in range(6)]
+    heard = [b""] * len(forks)
 
-    def listener(n: int) -> OnOutput:
-        return lambda _, piece: heard[n].append(piece)
+    async def run(number: int) -> ExecResult:
+        def listen(_: str, data: bytes) -> None:
+            heard[number] += data
 
-    ran = await asyncio.gather(
-        *(fork.exec(f"sleep 1; echo {n}", on_output=listener(n)) for n, fork in enumerate(forks))
-    )
-    assert [(result.stdout.head, result.cached) for result in ran] == [
-        (b"0\n", False),
-        (b"1\n", False),
-        (b"2\n", False),
-    ]
-    assert [b"".join(pieces) for pieces in heard] == [b"0\n", b"1\n", b"2\n"]
+        return await forks[number].exec(
+            f"echo {number}; sleep 1; echo {uuid.uuid4()}; exit {number}", on_output=listen
+        )
+
+    results = await asyncio.gather(*map(run, range(len(forks))))
+    assert [result.exit_code for result in results] == list(range(len(forks)))
+    assert heard == [whole(result.stdout) for result in results]
+    assert not any(result.cached for result in results)
 
 
 async def test_failure_is_never_replayed(sandbox: DaggerSandbox) -> None:
