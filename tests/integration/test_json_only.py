@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from jobs.job import Lane
 from jobs.queue import TASK, queue_name
 from jobs.result import Verdict
-from producer.client import Client
-from tests.integration.conftest import StartWorker, eventually
+from tests.integration.conftest import Site, eventually
 
 QUEUE = queue_name(Lane.INTERACTIVE)
 
@@ -67,27 +65,20 @@ def test_the_trap_works(tmp_path: Path) -> None:
     ids=["a task", "a task of the old protocol", "remote control"],
 )
 def test_a_pickle_is_refused_and_the_next_job_served(
-    client: Client,
-    redis: Redis,
-    start_worker: StartWorker,
-    tmp_path: Path,
-    place: str,
-    headers: dict[str, Any],
+    site: Site, tmp_path: Path, project: Path, place: str, headers: dict[str, Any]
 ) -> None:
-    worker = start_worker(REVALID_SANDBOX="local")
+    redis, log = site.client.redis, site.worker.log
+    refused = log.read_text().count("Refusing to deserialize")
     sprung = tmp_path / "sprung"
     text = message(Trap(str(sprung)), headers)
     if place == "queue":
         redis.lpush(QUEUE, text)
     else:
         eventually(lambda: redis.publish("/0.celery.pidbox", text))
-    eventually(lambda: "Refusing to deserialize" in worker.log.read_text())
+    eventually(lambda: log.read_text().count("Refusing to deserialize") > refused)
 
-    project = tmp_path / "project"
-    project.mkdir()
-    (project / "file").touch()
-    handle = client.submit(project, commands=["true"], sandbox="local")
+    handle = site.client.submit(project, commands=["true"], sandbox="local")
     assert handle.result(30).verdict is Verdict.PASSED
     eventually(lambda: not redis.exists("unacked", QUEUE))
-    assert worker.process.poll() is None
+    assert site.worker.process.poll() is None
     assert not sprung.exists()

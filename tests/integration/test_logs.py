@@ -4,22 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from producer.client import Client
 from tests.integration.conftest import StartWorker, Worker
 
 
 def lines(worker: Worker) -> list[dict[str, Any]]:
     return [json.loads(line) for line in worker.log.read_text().splitlines()]
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    directory = tmp_path / "project"
-    directory.mkdir()
-    (directory / "file").write_text("content\n")
-    return directory
 
 
 def test_json_lines_name_their_job(

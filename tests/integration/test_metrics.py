@@ -50,14 +50,6 @@ def metrics(broker_url: str) -> Iterator[Callable[[], Samples]]:
             assert process.wait(10) == 0
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    directory = tmp_path / "project"
-    directory.mkdir()
-    (directory / "file").write_text("content\n")
-    return directory
-
-
 @pytest.mark.slow
 def test_metrics_tell_what_workers_do(
     client: Client, start_worker: StartWorker, project: Path
@@ -86,20 +78,6 @@ def test_metrics_tell_what_workers_do(
     assert after["revalid_claim_latency_seconds_bucket", "interactive", "+Inf"] == 3
     assert after["revalid_claim_latency_seconds_sum", "batch"] > 0
     assert after["revalid_jobs_running", "batch"] == after["revalid_jobs_queued", "batch"] == 0
-
-
-@pytest.mark.dagger
-def test_a_lost_engine_session_is_counted(
-    client: Client, start_worker: StartWorker, project: Path
-) -> None:
-    worker = start_worker()
-    handle = client.submit(project, commands=["sleep 3"], sandbox="dagger")
-    next(event for event in handle.events() if event.type == "step_started")
-    (session,) = worker.sessions()
-    session.kill()
-    handle.result(60)
-    with metrics(client.url) as scrape:
-        eventually(lambda: scrape()["revalid_engine_sessions_lost_total",] == 1)
 
 
 def test_the_role_metrics_suffices_and_a_broker_that_is_gone_is_told(tmp_path: Path) -> None:

@@ -17,14 +17,6 @@ KINDS = ["local", pytest.param("dagger", marks=pytest.mark.dagger)]
 tracer = TracerProvider().get_tracer("web")
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    directory = tmp_path / "project"
-    directory.mkdir()
-    (directory / "file").write_text("content\n")
-    return directory
-
-
 def attributes(span: Any) -> dict[str, Any]:
     return {pair.key: pair.value.string_value or pair.value.int_value for pair in span.attributes}
 

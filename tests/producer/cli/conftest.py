@@ -7,7 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,12 @@ import pytest
 
 REVALID = str(Path(sys.executable).with_name("revalid"))
 _MARK = "TEST_OF_REVALID"
+LOCAL = ("--sandbox", "local")
+
+
+def commands(*lines: str) -> list[str]:
+    """The options that run these lines."""
+    return [word for line in lines for word in ("--command", line)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +132,9 @@ def revalid(tmp_path: Path, until: Until) -> Iterator[Revalid]:
         with process:
             process.terminate()
     until(lambda: not made.left())
+
+
+@pytest.fixture
+def served(revalid: Revalid, local_worker: str) -> Revalid:
+    """The command on a broker with a worker that all tests share; it starts neither."""
+    return replace(revalid, environ={**revalid.environ, "REVALID_BROKER_URL": local_worker})

@@ -5,30 +5,28 @@ from pathlib import Path
 from tests.producer.cli.conftest import Revalid
 
 
-def test_artifacts_of_a_failed_job_are_listed_and_unpacked(
-    revalid: Revalid, tmp_path: Path
-) -> None:
+def test_artifacts_of_a_failed_job_are_listed_and_unpacked(served: Revalid, tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (project / "file").write_text("content")
     command = "mkdir -p out/deep && echo kept >out/deep/report && exit 3"
     arguments = ("--sandbox", "local", "--command", command)
-    ran = revalid("run", project, *arguments, "--artifact", "out", "--json")
+    ran = served("run", project, *arguments, "--artifact", "out", "--json")
     assert (ran.status, ran.json["verdict"]) == (1, "failed")
     assert ran.json["artifacts"]["files"] == 1
     job_id = ran.json["id"]
 
-    assert revalid("artifacts", job_id).out.split() == ["5", "out/deep/report"]
-    assert revalid("artifacts", job_id, "--json").json["names"] == ["out/deep/report"]
+    assert served("artifacts", job_id).out.split() == ["5", "out/deep/report"]
+    assert served("artifacts", job_id, "--json").json["names"] == ["out/deep/report"]
     target = tmp_path / "target"
-    assert revalid("artifacts", job_id, "--output", target).status == 0
+    assert served("artifacts", job_id, "--output", target).status == 0
     assert (target / "out/deep/report").read_text() == "kept\n"
-    again = revalid("artifacts", job_id, "--output", target)
+    again = served("artifacts", job_id, "--output", target)
     assert (again.status, "no empty directory" in again.error) == (2, True)
 
-    without = revalid("run", project, *arguments, "--json")
+    without = served("run", project, *arguments, "--json")
     assert without.json["id"] != job_id, "what is kept is part of the job"
-    none = revalid("artifacts", without.json["id"])
+    none = served("artifacts", without.json["id"])
     assert (none.status, "--artifact GLOB" in none.error) == (2, True)
 
 

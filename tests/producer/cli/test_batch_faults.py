@@ -20,9 +20,7 @@ from producer.client import Client
 from producer.embedded import attached
 from producer.report.build import build
 from producer.report.model import Row
-from tests.producer.cli.conftest import Revalid, Until
-
-LOCAL = ("--sandbox", "local")
+from tests.producer.cli.conftest import LOCAL, Revalid, Until
 
 
 @pytest.fixture

@@ -1,0 +1,119 @@
+"""A worker that is stopped, killed, cut off or full, and what becomes of its job."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.record import State
+from jobs.result import JobResult, Verdict
+from producer.client import Client
+from tests.integration.conftest import StartWorker, eventually
+from worker.outbox import Outbox
+
+
+def test_stopped_worker_returns_its_job(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    first = start_worker(REVALID_GRACE_S="1")
+    handle = client.submit(project, commands=["sleep 600"], sandbox="local")
+    next(event for event in handle.events() if event.type == "step_started")
+    first.process.terminate()
+    eventually(lambda: handle.status().state is State.QUEUED)
+    start_worker()
+    eventually(lambda: handle.status().attempts == 2)
+    handle.cancel()
+    assert handle.result(30).verdict is Verdict.CANCELLED
+    assert first.process.wait(30) == 0
+
+
+def test_stopped_worker_finishes_a_short_job(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    worker = start_worker(REVALID_GRACE_S="30")
+    handle = client.submit(project, commands=["sleep 1; echo done"], sandbox="local")
+    next(event for event in handle.events() if event.type == "step_started")
+    worker.process.terminate()
+    assert handle.result(20).verdict is Verdict.PASSED
+    assert worker.process.wait(30) == 0
+
+
+@pytest.mark.dagger
+def test_killed_child_leaves_nothing_and_its_job_is_done_again(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    worker = start_worker()
+    marker = "31415926"
+    handle = client.submit(project, commands=[f"sleep {marker}"], sandbox="dagger")
+    next(event for event in handle.events() if event.type == "step_started")
+    (session,) = worker.sessions()
+    (child,) = worker.children()
+    child.kill()
+    eventually(lambda: not session.is_running())
+    eventually(lambda: handle.status().attempts == 2)
+    handle.cancel()
+    assert handle.result(30).attempts == 2
+
+
+def test_job_that_kills_its_worker_is_dead_after_three(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    worker = start_worker()
+    handle = client.submit(project, commands=["sleep 600"], sandbox="local")
+    for crash in range(1, 4):
+
+        def runs(number: int = crash) -> bool:
+            record = handle.status()
+            return record.state is State.RUNNING and record.attempts == number
+
+        eventually(runs)
+        pid = int(handle.status().worker.rpartition(":")[2])
+        next(child for child in worker.children() if child.pid == pid).kill()
+    result = handle.result(60)
+    assert (result.verdict, result.attempts) == (Verdict.ERRORED, 3)
+    assert "ended its worker 3 times" in str(result.error)
+    assert client.ledger.dead() == [handle.id]
+    assert client.submit(project, commands=["true"], sandbox="local").result(30).verdict == "passed"
+
+
+def test_result_that_its_process_could_not_record_is_recorded_by_the_next(
+    client: Client, start_worker: StartWorker, project: Path, tmp_path: Path
+) -> None:
+    handle = client.submit(project, commands=["true"], sandbox="local")
+    attempt = client.ledger.claim(handle.id, "gone:1")
+    assert attempt is not None
+    result = JobResult(
+        id=handle.id,
+        verdict=Verdict.PASSED,
+        image="",
+        attempts=1,
+        queued_at=handle.status().queued_at,
+        started_at=None,
+        finished_at=handle.status().queued_at,
+    )
+    Outbox(tmp_path / "home", client.ledger, client.url).put(attempt, result)
+    start_worker()
+    assert handle.result(30) == result
+    eventually(lambda: not list(tmp_path.glob("home/unrecorded/*/*")))
+
+
+def test_worker_whose_own_disk_fails_says_so(
+    client: Client, start_worker: StartWorker, project: Path, tmp_path: Path
+) -> None:
+    start_worker(REVALID_SCRATCH=str(tmp_path / "nowhere"))
+    result = client.submit(project, commands=["true"], sandbox="local").result(30)
+    assert (result.verdict, result.attempts) == (Verdict.ERRORED, 1)
+    assert "the worker's own files fail" in str(result.error)
+
+
+def test_cut_connections_do_not_run_a_job_again(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    worker = start_worker()
+    handle = client.submit(project, commands=["sleep 4; echo done"], sandbox="local")
+    next(event for event in handle.events() if event.type == "step_started")
+    client.redis.client_kill_filter(_type="normal", skipme=True)
+    result = handle.result(30)
+    assert (result.verdict, result.attempts) == (Verdict.PASSED, 1)
+    assert [event.type for event in handle.events()].count("started") == 1
+    assert worker.process.poll() is None
+    assert client.submit(project, commands=["true"], sandbox="local").result(30).verdict == "passed"
