@@ -61,6 +61,17 @@ def test_a_small_blob_is_kept_in_redis_for_a_time(
     assert fetch(small, tmp_path) == DATA
 
 
+@pytest.mark.parametrize("piece", [1, 7, len(DATA) - 1, len(DATA), len(DATA) + 1])
+def test_a_blob_is_read_from_redis_in_pieces(
+    small: BlobStore, raw: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    monkeypatch.setattr("jobs.blobs.CHUNK", piece)
+    put(small)
+    raw.expire(KEY, 1)
+    assert fetch(small, tmp_path) == DATA
+    assert raw.ttl(KEY) == TTL_S
+
+
 def test_a_large_blob_is_kept_in_the_directory(
     large: BlobStore, raw: Redis, directory: Path, tmp_path: Path
 ) -> None:
