@@ -7,6 +7,7 @@ import tempfile
 import uuid
 from asyncio import to_thread
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -17,13 +18,14 @@ from jobs.errors import InvalidJob, SandboxLost
 from jobs.job import LimitName
 from worker import exec_report
 from worker import sandbox as protocol
+from worker.downloads import volumes
 from worker.engine import Engine, one_line
 from worker.exec_report import NONCE, REPORT, REUSE, parse_report, wrapped
 from worker.limits import DEFAULT_LIMITS, CommandLimits
 from worker.live import Heard
 from worker.sandbox import WORKDIR, Entry, ExecResult, OnOutput, StepFailed, resolve
 from worker.secrets import engine_name
-from worker.staging import as_bytes, included, stage
+from worker.staging import as_bytes, check_vacant, included, stage
 
 T = TypeVar("T")
 Change = Callable[[dagger.Container], dagger.Container]
@@ -33,6 +35,7 @@ _INLINE = 65_536
 _SETTLE_EVERY = 8
 
 
+@dataclass(eq=False)
 class DaggerSandbox:
     """A container of one image on one engine; the protocol describes each operation.
 
@@ -40,31 +43,25 @@ class DaggerSandbox:
     which copies nothing, and the engine forgets a closed container by itself.
     """
 
-    kind: Literal["dagger", "local"] = "dagger"
+    kind: Literal["dagger", "local"] = field(default="dagger", init=False)
     host_root = ""
     enforced = frozenset(LimitName)
     forks_freely = True
 
-    def __init__(
-        self,
-        engine: Engine,
-        client: dagger.Client,
-        container: dagger.Container,
-        image: str,
-        protected: tuple[str, ...],
-        scratch: Path | None,
-    ) -> None:
-        self.workdir = WORKDIR
-        self.image = image
-        self._engine = engine
-        self._client = client
-        self._container = container
-        self._protected = protected
+    _engine: Engine
+    _client: dagger.Client
+    _container: dagger.Container
+    image: str
+    _protected: tuple[str, ...]
+    _scratch_root: Path | None
+    _downloads: Mapping[str, dagger.CacheVolume]
+    workdir: str = WORKDIR
+    _pending: list[Change] = field(default_factory=list)  # variables, for the next command
+    _unsettled: int = 0  # commands that each query names again, until a sync
+
+    def __post_init__(self) -> None:
         self._lock = asyncio.Lock()
-        self._pending: list[Change] = []  # variables, for the next command
-        self._unsettled = 0  # commands that each query names again, until a sync
-        self._scratch_root = scratch
-        self._scratch = Path(tempfile.mkdtemp(prefix="revalid-dagger-", dir=scratch))
+        self._scratch = Path(tempfile.mkdtemp(prefix="revalid-dagger-", dir=self._scratch_root))
 
     @classmethod
     async def open(
@@ -74,20 +71,24 @@ class DaggerSandbox:
         *,
         protected: tuple[str, ...] = (),
         scratch: Path | None = None,
+        tenant: str = "default",
     ) -> "DaggerSandbox":
         """A fresh container of ``image``; the registry is asked once per connection.
 
         Args:
             protected: Globs that reject writes and deletes, relative to ``/workspace``.
             scratch: Where files on their way lie; the system's temporary directory by default.
+            tenant: Whose installs share what they download.
 
         Raises:
             EngineUnavailable: No engine answers.
             InvalidJob: The registry does not know the image.
             SandboxLost: The registry or the engine failed.
         """
-        container = await engine.base(image)
-        return cls(engine, await engine.client(), container, image, protected, scratch)
+        container, client = await engine.base(image), await engine.client()
+        names = volumes(tenant, await engine.pin(image))
+        downloads = {path: client.cache_volume(name) for path, name in names.items()}
+        return cls(engine, client, container, image, protected, scratch, downloads)
 
     async def exec(
         self,
@@ -97,6 +98,7 @@ class DaggerSandbox:
         output_bytes: int = protocol.OUTPUT_BYTES,
         limits: CommandLimits = DEFAULT_LIMITS,
         reuse: bool = False,
+        downloads: bool = False,
         on_output: OnOutput | None = None,
     ) -> ExecResult:
         overdue = timeout_s + protocol.KILL_GRACE_S + _OVERDUE_S
@@ -105,11 +107,12 @@ class DaggerSandbox:
             while self._pending:
                 self._container = self._pending.pop(0)(self._container)
             args = partial(wrapped, command, timeout_s, output_bytes, limits)
+            run = partial(self._run, args, self._downloads if downloads else {}, heard)
             try:
                 async with asyncio.timeout(overdue):
-                    result, after = await self._run(args, reuse, heard)
+                    result, after = await run(reuse)
                     if result.cached and result.exit_code != 0:  # a failure is never replayed
-                        result, after = await self._run(args, False, heard)
+                        result, after = await run(False)
             except TimeoutError:
                 return exec_report.stopped_shell()
             except dagger.ExecError as error:
@@ -127,7 +130,11 @@ class DaggerSandbox:
         return result
 
     async def _run(
-        self, args: Callable[[str, int], list[str]], reuse: bool, heard: Heard
+        self,
+        args: Callable[[str, int], list[str]],
+        downloads: Mapping[str, dagger.CacheVolume],
+        heard: Heard,
+        reuse: bool,
     ) -> tuple[ExecResult, dagger.Container]:
         with self._engine.live.hearing(heard) as (nonce, live_bytes):
             # The nonce as an argument makes the engine run the command. As a volatile variable it
@@ -136,6 +143,8 @@ class DaggerSandbox:
             ready, key = self._container, nonce
             if reuse:
                 ready, key = ready.with_volatile_variable(NONCE, nonce), REUSE
+            for path, volume in downloads.items():
+                ready = ready.with_mounted_cache(path, volume)
             # The wrapper is process 1, which nothing in the container can end.
             after = ready.with_exec(args(key, live_bytes), no_init=True)
             try:
@@ -144,6 +153,8 @@ class DaggerSandbox:
                 if f"{REPORT}: no such file" not in str(error):
                     raise
                 report = ""
+        for path in downloads:
+            after = after.without_mount(path)
         return parse_report(report, nonce), after
 
     async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
@@ -217,11 +228,7 @@ class DaggerSandbox:
 
     async def fork(self) -> "DaggerSandbox":
         async with self._lock:
-            held = (self._engine, self._client, self._container, self.image)
-            twin = DaggerSandbox(*held, self._protected, self._scratch_root)
-            twin.workdir, twin._unsettled = self.workdir, self._unsettled
-            twin._pending = list(self._pending)
-            return twin
+            return replace(self, _pending=list(self._pending))
 
     def with_env(self, name: str, value: str) -> None:
         self._pending.append(lambda c: c.with_env_variable(name, value))
@@ -259,11 +266,7 @@ class DaggerSandbox:
         """Refuse to write where a directory is: the engine would replace it with the file."""
         parents = sorted({posixpath.dirname(target) for target in targets})
         names = await asyncio.gather(*(self._entries(operation, parent) for parent in parents))
-        present = dict(zip(parents, map(set, names), strict=True))
-        for target in targets:
-            parent, name = posixpath.split(target)
-            if f"{name}/" in present[parent]:
-                raise StepFailed(f"{operation} {target}: is a directory; name a file")
+        check_vacant(operation, targets, dict(zip(parents, names, strict=True)))
 
     async def _entries(self, operation: str, directory: str) -> list[str]:
         """The names in what may be a directory or nothing, but no file."""
@@ -294,5 +297,4 @@ class DaggerSandbox:
         try:
             return await self._engine.guard(work)
         except dagger.QueryError as error:
-            said = f"{operation} {path}: {one_line(error)} (image {self.image})"
-            raise StepFailed(said) from None
+            raise StepFailed(f"{operation} {path}: {one_line(error)} ({self.image})") from None

@@ -83,9 +83,10 @@ class LocalSandbox:
         output_bytes: int = sandbox.OUTPUT_BYTES,
         limits: CommandLimits = DEFAULT_LIMITS,
         reuse: bool = False,
+        downloads: bool = False,
         on_output: OnOutput | None = None,
     ) -> ExecResult:
-        """As :meth:`worker.sandbox.Sandbox.exec`; nothing is ever replayed.
+        """As :meth:`worker.sandbox.Sandbox.exec`; nothing is ever replayed, or kept.
 
         Raises:
             StepFailed: The workdir leads out of the sandbox, or the command is too long.

@@ -78,7 +78,9 @@ async def _open_container(
             if engine_missing is not None:
                 await _connect(engine, max(1.0, job.engine_wait_s - (monotonic() - started)))
             image = await engine.pin(job.image)
-            return await DaggerSandbox.open(engine, image, protected=job.protected, scratch=scratch)
+            return await DaggerSandbox.open(
+                engine, image, protected=job.protected, scratch=scratch, tenant=job.tenant
+            )
         except EngineUnavailable as error:
             if engine_missing is None:
                 raise

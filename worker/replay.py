@@ -206,6 +206,7 @@ class Replay:
                 output_bytes=self._output_cap(),
                 limits=self.limits,
                 reuse=planned.reuse,
+                downloads=planned.install,
                 on_output=live.feed,
             )
         except StepFailed as error:  # the project removed its workdir, or the line is too long

@@ -95,6 +95,7 @@ class Sandbox(Protocol):
         output_bytes: int = OUTPUT_BYTES,
         limits: CommandLimits = DEFAULT_LIMITS,
         reuse: bool = False,
+        downloads: bool = False,
         on_output: OnOutput | None = None,
     ) -> ExecResult:
         """Run ``command`` through ``sh -c`` in the workdir, with no standard input.
@@ -107,6 +108,7 @@ class Sandbox(Protocol):
         Args:
             output_bytes: Bytes of each stream kept, half head and half tail.
             reuse: An identical earlier run on identical files may be replayed.
+            downloads: It may find what installs of the tenant downloaded before, and leave its own.
 
         Raises:
             SandboxLost: The sandbox broke; nothing is known about the command.

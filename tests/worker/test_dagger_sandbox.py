@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 import pytest_asyncio
@@ -114,3 +114,35 @@ async def test_command_that_prevents_the_report_fails(sandbox: DaggerSandbox) ->
 async def test_wrapper_leaves_no_variable_or_file(sandbox: DaggerSandbox) -> None:
     result = await sandbox.exec("env | grep REVALID; ls -A /workspace")
     assert whole(result.stdout) == b""
+
+
+async def test_installs_of_one_tenant_share_what_they_downloaded_and_checks_do_not_see_it(
+    dagger_engine: Engine,
+) -> None:
+    def opened(tenant: str) -> Awaitable[DaggerSandbox]:
+        return DaggerSandbox.open(dagger_engine, DEFAULT_IMAGE, tenant=tenant)
+
+    tenant, path = uuid.uuid4().hex, "/root/.npm/kept"
+    first, second, other = await opened(tenant), await opened(tenant), await opened("x" + tenant)
+    assert (await first.exec(f"echo one > {path}", downloads=True)).exit_code == 0
+    assert (await first.exec(f"test -e {path}")).exit_code == 1
+    assert whole((await second.exec(f"cat {path}", downloads=True)).stdout) == b"one\n"
+    assert (await other.exec(f"test -e {path}", downloads=True)).exit_code == 1
+    for sandbox in (first, second, other):
+        await sandbox.close()
+
+
+async def test_install_is_replayed_where_others_downloaded_meanwhile(
+    dagger_engine: Engine,
+) -> None:
+    command = f"cat /proc/sys/kernel/random/uuid # {uuid.uuid4()}"
+    tenant = uuid.uuid4().hex
+    ran = []
+    for filled in ("true", "touch /root/.npm/more"):
+        sandbox = await DaggerSandbox.open(dagger_engine, DEFAULT_IMAGE, tenant=tenant)
+        fork = await sandbox.fork()
+        await fork.exec(filled, downloads=True)
+        ran.append(await sandbox.exec(command, reuse=True, downloads=True))
+        await fork.close()
+        await sandbox.close()
+    assert [result.cached for result in ran] == [False, True]

@@ -1,0 +1,24 @@
+"""What package managers downloaded, kept on the engine for the next install that needs it.
+
+Jobs of one tenant and one image share it, and no others: an install script can write to it. Only
+directories that hold nothing but downloads are kept so, for no check sees them.
+"""
+
+import hashlib
+
+_DIRECTORIES = (
+    "/root/.npm",
+    "/root/.bun/install/cache",
+    "/root/.cache/pip",
+    "/root/.cache/uv",
+)
+
+
+def volumes(tenant: str, image: str) -> dict[str, str]:
+    """The name on the engine of what is mounted at each directory during an install.
+
+    Args:
+        image: With its digest: what one builds, another may not run.
+    """
+    owner = hashlib.sha256(f"{tenant} {image}".encode()).hexdigest()[:32]
+    return {path: f"revalid-{owner}{path.replace('/', '-')}" for path in _DIRECTORIES}
