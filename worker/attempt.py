@@ -1,7 +1,6 @@
 """One child process of a worker: claims a job, runs it while its lease is kept, and records it."""
 
 import asyncio
-import json
 import logging
 import os
 import socket
@@ -32,11 +31,13 @@ from jobs.settings import Settings
 from jobs.signature import check_signature
 from worker.confirm import confirm
 from worker.engine import Engine
+from worker.event_sender import EventSender
 from worker.outbox import Outbox
 from worker.quarantine import suspect_key
 from worker.report import Released, judge, report, unrun
 from worker.runner import Run
 from worker.scratch import scratch_directory
+from worker.secrets import name_key
 from worker.tracing import attempt_span, start_tracing, stop_tracing, tell_verdict
 
 PROGRESS_EVERY_S = 1.0
@@ -67,7 +68,6 @@ class Attempts:
         self._url = url
         self._app = app
         self._releases: Callable[[], object] | None = None
-        self._ended: Attempt | None = None
         self.name = process_name(os.getpid())
         self._worker = process_name(os.getppid())
         self.redis = connect(url)
@@ -80,7 +80,12 @@ class Attempts:
         self._portal_context = start_blocking_portal("asyncio")
         self.portal: BlockingPortal = self._portal_context.__enter__()
         self.engine: Engine = self.portal.call(
-            lambda: Engine(timeout_s=settings.connect_timeout_s, resolved=self._resolved)
+            partial(
+                Engine,
+                timeout_s=settings.connect_timeout_s,
+                resolved=self._resolved,
+                name_key=name_key(settings.home),
+            )
         )
 
     def close(self) -> None:
@@ -192,11 +197,11 @@ class Attempts:
         self, job: Job, attempt: Attempt, record: Record, scratch: Path, progress: Progress
     ) -> JobResult:
         def emit(type_: str, data: dict[str, Any]) -> None:
-            outbox.put_nowait((type_, data))
+            events.put(type_, data)
             if type_ == "step_started":
                 progress({"step": data["name"], "index": data["index"]})
 
-        outbox: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
+        events = EventSender(self.ledger, attempt)
         run = Run(
             job=job,
             settings=self.settings,
@@ -217,7 +222,6 @@ class Attempts:
             confirmed = await confirm(record.prior, job, settings, self.ledger, self.engine)
             return confirmed.verdict if confirmed else await run.execute()
 
-        sender = asyncio.create_task(self._send(attempt, outbox))
         work = asyncio.create_task(confirm_or_execute())
         beat = asyncio.create_task(self._beat(attempt))
         released = asyncio.Event()
@@ -232,11 +236,10 @@ class Attempts:
                     raise Released("its worker stops")
             verdict, error = judge(work, beat)
         finally:
-            self._releases, self._ended = None, attempt
+            self._releases = None
             for end in ends:
                 end.cancel()
-            outbox.put_nowait(("", {}))
-            await sender
+            await events.finish()
         return confirmed or report(run, attempt, record, verdict, error)
 
     def _resolved(self, image: str, digest: str) -> None:
@@ -269,25 +272,6 @@ class Attempts:
                         return
             except BrokerUnavailable as error:  # the lease decides, not a blip
                 log.warning("job %s: no heartbeat (%s)", attempt.job_id, error)
-
-    async def _send(
-        self, attempt: Attempt, outbox: "asyncio.Queue[tuple[str, dict[str, Any]]]"
-    ) -> None:
-        """Send events in their order; what an outage holds up goes when it is over."""
-        while True:
-            type_, data = await outbox.get()
-            if not type_:
-                return
-            text = json.dumps(data)
-            while True:
-                try:
-                    await asyncio.to_thread(self.ledger.append, attempt, type_, text)
-                    break
-                except RedisError as error:
-                    log.warning("job %s: event %s not sent (%s)", attempt.job_id, type_, error)
-                    if attempt is self._ended:  # the result is what counts, it has all
-                        return
-                    await asyncio.sleep(BEAT_S)
 
     def _record(self, attempt: Attempt, result: JobResult) -> JobResult | None:
         letter = self.outbox.put(attempt, result)

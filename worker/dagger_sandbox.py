@@ -238,7 +238,7 @@ class DaggerSandbox:
             self.with_env(name, value)
 
     def with_secret(self, name: str, value: str) -> None:
-        secret = self._client.set_secret(engine_name(name, value), value)
+        secret = self._client.set_secret(engine_name(name, value, self._engine.name_key), value)
         self._pending.append(lambda c: c.with_secret_variable(name, secret))
 
     async def close(self) -> None:

@@ -48,11 +48,17 @@ class Engine:
     Args:
         timeout_s: Seconds that connecting may take.
         resolved: Told, in a thread, which digest an image's tag names; must not raise.
+        name_key: Of the names that secrets have on the engine; this process's own by default.
     """
 
     def __init__(
-        self, *, timeout_s: float, resolved: Callable[[str, str], object] = lambda *_: None
+        self,
+        *,
+        timeout_s: float,
+        resolved: Callable[[str, str], object] = lambda *_: None,
+        name_key: bytes | None = None,
     ) -> None:
+        self.name_key = name_key or os.urandom(32)
         self._timeout_s = timeout_s
         self._resolved = resolved
         self._lock = asyncio.Lock()

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -16,7 +17,7 @@ from jobs.settings import Settings
 MASK = "***"
 _MIN_LENGTH = 4
 _MAX_FILE_BYTES = 65_536
-_NAME_KEY = os.urandom(32)
+_KEY_BYTES = 32
 
 
 def resolve_secrets(job: Job, settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
@@ -68,13 +69,34 @@ def _read_secret(reference: str, path: Path, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def engine_name(name: str, value: str) -> str:
+def engine_name(name: str, value: str, key: bytes) -> str:
     """What a secret is called on the engine, which takes those of one name for equal.
 
-    The key is this process's own, so the name says nothing of the value.
+    Args:
+        key: The worker's own, so that the name says nothing of the value.
     """
-    digest = hashlib.blake2b(value.encode(), key=_NAME_KEY, digest_size=16).hexdigest()
+    digest = hashlib.blake2b(value.encode(), key=key, digest_size=16).hexdigest()
     return f"revalid-{name}-{digest}"
+
+
+def name_key(home: Path) -> bytes:
+    """The key of :func:`engine_name`: one for all processes of a home, or else this process's own.
+
+    With one key, an install that was given a secret is replayed by every process of the home.
+    """
+    path = home / "secret-names.key"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError), open(path, "xb", opener=_private) as file:
+            file.write(os.urandom(_KEY_BYTES))
+        key = path.read_bytes()
+    except OSError:
+        key = b""
+    return key if len(key) == _KEY_BYTES else os.urandom(_KEY_BYTES)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 class Scrubber:

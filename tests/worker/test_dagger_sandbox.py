@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -12,6 +13,7 @@ from tests.contract.checks import whole
 from worker.dagger_sandbox import DaggerSandbox
 from worker.engine import Engine
 from worker.sandbox import ExecResult
+from worker.secrets import name_key
 
 pytestmark = [pytest.mark.dagger, pytest.mark.asyncio(loop_scope="session")]
 
@@ -146,3 +148,22 @@ async def test_install_is_replayed_where_others_downloaded_meanwhile(
         await fork.close()
         await sandbox.close()
     assert [result.cached for result in ran] == [False, True]
+
+
+async def test_install_with_a_secret_is_replayed_by_all_processes_of_a_home(
+    dagger_engine: Engine, tmp_path: Path
+) -> None:
+    command = f'echo "$TOKEN" # {uuid.uuid4()}'
+    ran = []
+    for value in ("first-value", "first-value", "second-value"):
+        engine = Engine(timeout_s=30, name_key=name_key(tmp_path))
+        sandbox = await DaggerSandbox.open(engine, DEFAULT_IMAGE)
+        sandbox.with_secret("TOKEN", value)
+        ran.append(await sandbox.exec(command, reuse=True))
+        await sandbox.close()
+        await engine.close()
+    assert [(whole(result.stdout), result.cached) for result in ran] == [
+        (b"first-value\n", False),
+        (b"first-value\n", True),
+        (b"second-value\n", False),
+    ]

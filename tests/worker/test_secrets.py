@@ -11,7 +11,7 @@ import pytest
 from jobs.errors import PolicyRefused
 from jobs.job import Job, parse_job
 from jobs.settings import Settings, load_settings
-from worker.secrets import Scrubber, resolve_secrets
+from worker.secrets import Scrubber, name_key, resolve_secrets
 
 TOKEN = "dapi/0123+456 789"
 
@@ -100,3 +100,15 @@ def test_value_cut_at_an_end_is_masked(cut: int) -> None:
     scrubber = Scrubber([TOKEN])
     assert scrubber.before_cut(f"head {TOKEN[:cut]}") == "head ***"
     assert scrubber.after_cut(f"{TOKEN[-cut:]} tail") == "*** tail"
+
+
+def test_key_of_names_is_one_for_a_home_and_private(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert name_key(home) == name_key(home) != name_key(tmp_path / "other")
+    (file,) = home.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_home_that_cannot_be_written_gives_a_key_of_the_process(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file")
+    assert len(name_key(tmp_path / "home")) == 32
