@@ -92,3 +92,13 @@ def test_leases_are_left_alone_after_an_outage(open_: Open, redis: Redis) -> Non
     assert ledger.reap(judge=False, overdue_s=60).lost == []
     assert ledger.record(JOB.id).state is State.RUNNING
     assert ledger.reap(judge=True, overdue_s=60).lost == [(JOB.id, "host:1")]
+
+
+def test_a_job_of_a_worker_of_its_own_is_run_again_by_any(open_: Open, redis: Redis) -> None:
+    ledger, rung = open_()
+    ledger.submit(JOB, "revalid.ab12.interactive")
+    for _ in range(3):
+        claim(ledger)
+        ledger.abandon("host:1")
+    ledger.retry(JOB.id)
+    assert rung[-1].queue == "revalid.interactive"

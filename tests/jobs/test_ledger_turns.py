@@ -251,16 +251,6 @@ def test_a_record_that_is_gone_stops_nobody(open_: Open, redis: Redis, queue: st
     assert ledger.abandon("host:9") is None
 
 
-def test_a_job_of_a_worker_of_its_own_is_run_again_by_any(open_: Open, redis: Redis) -> None:
-    ledger, rung = open_()
-    ledger.submit(JOB, "revalid.ab12.interactive")
-    for _ in range(3):
-        claim(ledger)
-        ledger.abandon("host:1")
-    ledger.retry(JOB.id)
-    assert rung[-1].queue == "revalid.interactive"
-
-
 def test_a_reused_result_is_kept_as_long_as_a_new_one(open_: Open, redis: Redis) -> None:
     ledger, _ = open_()
     ledger.submit(JOB, "q")
