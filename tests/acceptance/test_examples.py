@@ -23,8 +23,17 @@ FAILING = {
 @pytest.mark.network
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm projects need Node and npm")
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("kind", ["local", pytest.param("dagger", marks=pytest.mark.dagger)])
-@pytest.mark.parametrize("example", FAILING)
+@pytest.mark.parametrize(
+    ("example", "kind"),
+    [
+        ("trpc-app", "local"),
+        pytest.param("trpc-app", "dagger", marks=pytest.mark.dagger),
+        ("trpc-type-error", "local"),
+        pytest.param("trpc-type-error", "dagger", marks=[pytest.mark.dagger, pytest.mark.slow]),
+        pytest.param("trpc-failing-test", "local", marks=pytest.mark.slow),
+        pytest.param("trpc-failing-test", "dagger", marks=pytest.mark.dagger),
+    ],
+)
 def test_example_gets_its_verdict_step_by_step(example: str, kind: str, tmp_path: Path) -> None:
     status, result = run(EXAMPLES / example, kind, tmp_path)
     failing = FAILING[example]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import BrokerUnavailable
-from producer.client import Client
+from producer.client import Client, JobHandle
 from tests.faults.conftest import Proved, Submit
 from tests.faults.effects import assert_recorded_once, await_event, counted, runs, since, types
 from tests.faults.fleet import Broker, Fleet, eventually
@@ -28,15 +28,21 @@ def broker(short: Path) -> Iterator[Broker]:
     made.kill()
 
 
-def usable_again(fleet: Fleet, submit: Submit, within_s: float = 60) -> float:
-    """Seconds until a new job has passed, with a supervisor that restarts what ended."""
-    after = submit()
+def until_done(fleet: Fleet, handle: JobHandle) -> float:
+    """Seconds until a job has its verdict, with a supervisor that restarts what ended."""
 
     def done() -> bool:
         fleet.keep_up()
-        return after.status().state == "done"
+        return handle.status().state == "done"
 
-    took = eventually(done, within_s, what="a new job's end")
+    return eventually(done, 60, what=f"the end of job {handle.id}")
+
+
+def usable_again(fleet: Fleet, submit: Submit) -> float:
+    """Seconds until a new job has passed."""
+    after = submit()
+
+    took = until_done(fleet, after)
     assert_recorded_once(after)
     return took
 
@@ -78,12 +84,7 @@ def test_broker_killed_and_restarted(
     broker.kill()
     time.sleep(1)  # the fault itself: a second without a broker
     broker.start()
-
-    def done() -> bool:
-        fleet.keep_up()
-        return handle.status().state == "done"
-
-    eventually(done, 60, what="the job's end")
+    until_done(fleet, handle)
     again = usable_again(fleet, submit)
     assert_recorded_once(handle)
     assert (handle.status().attempts, runs(short / "marks")) == (1, 1)
@@ -105,12 +106,7 @@ def test_broker_down_longer_than_the_job(
         fleet.keep_up()
         time.sleep(0.1)  # the fault itself
     broker.start()
-
-    def done() -> bool:
-        fleet.keep_up()
-        return handle.status().state == "done"
-
-    stored = eventually(done, 60, what="the job's end")
+    stored = until_done(fleet, handle)
     again = usable_again(fleet, submit)
     assert_recorded_once(handle)
     assert (handle.status().attempts, runs(short / "marks")) == (1, 1)
@@ -167,12 +163,7 @@ def test_broker_frozen(
     finally:
         broker.thaw()
     again = usable_again(fleet, submit)
-
-    def done() -> bool:
-        fleet.keep_up()
-        return handle.status().state == "done"
-
-    eventually(done, 60, what="the job's end")
+    until_done(fleet, handle)
     assert_recorded_once(handle)
     assert "is not reached" in str(caught.value)
     assert runs(short / "marks") == 1

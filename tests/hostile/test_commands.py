@@ -99,7 +99,10 @@ def test_endless_output_is_ended(site: Site) -> None:
     "command",
     [
         "echo before; sleep MARKER",
-        "trap '' TERM HUP INT; echo before; while :; do sleep MARKER; done",
+        pytest.param(
+            "trap '' TERM HUP INT; echo before; while :; do sleep MARKER; done",
+            marks=pytest.mark.slow,  # the daemon does it too
+        ),
         "echo before; (trap '' TERM; setsid sleep MARKER &) ; trap '' TERM; sleep MARKER",
     ],
     ids=["endless test", "ignores SIGTERM", "daemon that ignores SIGTERM"],

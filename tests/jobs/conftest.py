@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
 
 from jobs.connection import connect
 from jobs.ledger import Ledger
-from jobs.record import Attempt, Submitted
-from tests.jobs.ledgers import JOB, claim
+from jobs.record import Attempt, Bell, Submitted
+from tests.jobs.ledgers import JOB, Open, claim
 
 
 @pytest.fixture
@@ -51,4 +52,15 @@ def into(tmp_path: Path) -> Path:
     """An empty directory, alone in another."""
     made = tmp_path / "around" / "into"
     made.mkdir(parents=True)
+    return made
+
+
+@pytest.fixture
+def open_(redis: Redis) -> Open:
+    """Opens a ledger with limits, and the list of the doorbells that it rings."""
+
+    def made(**limits: Any) -> tuple[Ledger, list[Bell]]:
+        rung: list[Bell] = []
+        return Ledger(redis, ring=rung.append, result_ttl_s=600, **limits), rung
+
     return made

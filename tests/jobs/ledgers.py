@@ -1,17 +1,22 @@
 """One job in a ledger, and what happens to it."""
 
+from collections.abc import Callable
+
 from redis import Redis
 
 from jobs.events import read
 from jobs.job import Job
 from jobs.ledger import Ledger
-from jobs.record import RUNNING_KEY, Attempt
+from jobs.record import RUNNING_KEY, Attempt, Bell
 from jobs.result import Verdict
 from tests.jobs.samples import make_job
 
 JOB = make_job()
 RESULT = '{"a": "result"}'
 OVERDUE_S = 3_600
+
+Open = Callable[..., tuple[Ledger, list[Bell]]]
+"""Opens a ledger with limits, and the list of the doorbells that it rings."""
 
 
 def claim(ledger: Ledger, job: Job = JOB) -> Attempt:

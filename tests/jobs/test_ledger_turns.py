@@ -1,34 +1,18 @@
 """The ledger: whose turn it is, how many may wait, and who serves them."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 from redis import Redis
 
-from jobs.errors import QueueFull, UnknownJob
+from jobs.errors import QueueFull
 from jobs.job import Job
 from jobs.ledger import Ledger
 from jobs.record import Bell, State, Submitted
 from jobs.result import Verdict
-from tests.jobs.ledgers import JOB, claim, end_lease, events, finish, reap, server_time
+from tests.jobs.ledgers import JOB, Open, claim, end_lease, finish, reap, server_time
 from tests.jobs.samples import make_job
 
 RINGING = 16
 BATCH = "revalid.batch"
-
-Open = Callable[..., tuple[Ledger, list[Bell]]]
-
-
-@pytest.fixture
-def open_(redis: Redis) -> Open:
-    """Opens a ledger with limits, and the list of the doorbells that it rings."""
-
-    def made(**limits: Any) -> tuple[Ledger, list[Bell]]:
-        rung: list[Bell] = []
-        return Ledger(redis, ring=rung.append, result_ttl_s=600, **limits), rung
-
-    return made
 
 
 def jobs(tenant: str, number: int) -> list[Job]:
@@ -162,90 +146,6 @@ def test_a_job_that_is_being_cancelled_is_not_joined(open_: Open) -> None:
     assert ledger.submit(JOB, "q") is Submitted.NEW
 
 
-def test_a_dead_childs_job_is_queued_at_once(open_: Open, redis: Redis) -> None:
-    ledger, rung = open_()
-    ledger.submit(JOB, "q")
-    assert ledger.abandon("host:1") is None
-    claim(ledger)
-    assert ledger.abandon("host:2") is None
-    assert ledger.abandon("host:1") == JOB.id
-    assert ledger.record(JOB.id).state is State.QUEUED
-    assert ledger.abandon("host:1") is None
-    assert [bell.job_id for bell in rung] == [JOB.id] * 2
-    assert claim(ledger).number == 2
-    assert events(redis) == ["queued", "started", "requeued", "started"]
-
-
-def kill_three_workers(ledger: Ledger, redis: Redis) -> None:
-    ledger.submit(JOB, "q")
-    claim(ledger)
-    ledger.abandon("host:1")
-    claim(ledger)
-    end_lease(redis)
-    reap(ledger)
-    claim(ledger)
-    ledger.abandon("host:1")
-
-
-def test_a_job_that_ended_three_workers_is_dead(open_: Open, redis: Redis) -> None:
-    ledger, _ = open_()
-    kill_three_workers(ledger, redis)
-    record = ledger.record(JOB.id)
-    assert (record.state, record.verdict, record.attempts) == (State.DONE, Verdict.ERRORED, 3)
-    assert "ended its worker 3 times, last host:1" in str(record.error)
-    assert ledger.dead() == [JOB.id]
-    assert events(redis)[-1] == "finished"
-
-
-def test_a_dead_job_is_run_again_on_demand(open_: Open, redis: Redis) -> None:
-    ledger, rung = open_()
-    kill_three_workers(ledger, redis)
-    ledger.retry(JOB.id)
-    assert ledger.dead() == []
-    record = ledger.record(JOB.id)
-    assert (record.state, record.attempts, record.error) == (State.QUEUED, 0, None)
-    assert (record.job, record.queue) == (JOB.model_dump_json(), "q")
-    assert rung[-1].job_id == JOB.id
-    finish(ledger, claim(ledger))
-    with pytest.raises(UnknownJob, match="no dead job has this id"):
-        ledger.retry(JOB.id)
-    with pytest.raises(UnknownJob, match="no dead job has this id"):
-        ledger.purge(JOB.id)
-
-
-def test_a_dead_job_is_forgotten_on_demand(open_: Open, redis: Redis) -> None:
-    ledger, _ = open_()
-    kill_three_workers(ledger, redis)
-    ledger.purge(JOB.id)
-    reap(ledger)
-    assert {*redis.keys()} == {"revalid:turn", "revalid:counters"}
-
-
-def test_a_submit_of_a_dead_job_runs_it_again(open_: Open, redis: Redis) -> None:
-    ledger, _ = open_()
-    kill_three_workers(ledger, redis)
-    assert ledger.submit(JOB, "q") is Submitted.NEW
-    assert ledger.dead() == []
-
-
-def test_a_released_attempt_is_no_crash(open_: Open) -> None:
-    ledger, _ = open_()
-    ledger.submit(JOB, "q")
-    for _ in range(5):
-        assert ledger.release(claim(ledger), "why")
-    assert ledger.record(JOB.id).state is State.QUEUED
-
-
-def test_leases_are_left_alone_after_an_outage(open_: Open, redis: Redis) -> None:
-    ledger, _ = open_()
-    ledger.submit(JOB, "q")
-    claim(ledger)
-    end_lease(redis)
-    assert ledger.reap(judge=False, overdue_s=60).lost == []
-    assert ledger.record(JOB.id).state is State.RUNNING
-    assert ledger.reap(judge=True, overdue_s=60).lost == [(JOB.id, "host:1")]
-
-
 def test_who_serves_a_queue_is_known_for_a_time(open_: Open) -> None:
     ledger, _ = open_()
     ledger.serve("host:1", ["q", "r"], slots=2, ttl_s=60)
@@ -325,17 +225,6 @@ def test_a_claim_whose_answer_got_lost_is_asked_again(open_: Open) -> None:
     assert ledger.claim(JOB.id, "host:2") is None
 
 
-def test_a_worker_that_has_another_job_by_now_is_not_to_blame(open_: Open, redis: Redis) -> None:
-    ledger, _ = open_()
-    other = make_job(nonce="1")
-    submit(ledger, [JOB, other])
-    claim(ledger)
-    assert ledger.claim(other.id, "host:1")
-    end_lease(redis)
-    assert ledger.reap(judge=True, overdue_s=60).lost == [(JOB.id, "")]
-    assert ledger.record(other.id).state is State.RUNNING
-
-
 def test_a_cancelled_job_that_is_given_back_has_ended(open_: Open) -> None:
     ledger, _ = open_()
     ledger.submit(JOB, "q")
@@ -360,16 +249,6 @@ def test_a_record_that_is_gone_stops_nobody(open_: Open, redis: Redis, queue: st
     assert rung[-1].job_id == JOB.id
     redis.hset("revalid:held", "host:9", gone[0].id)
     assert ledger.abandon("host:9") is None
-
-
-def test_a_job_of_a_worker_of_its_own_is_run_again_by_any(open_: Open, redis: Redis) -> None:
-    ledger, rung = open_()
-    ledger.submit(JOB, "revalid.ab12.interactive")
-    for _ in range(3):
-        claim(ledger)
-        ledger.abandon("host:1")
-    ledger.retry(JOB.id)
-    assert rung[-1].queue == "revalid.interactive"
 
 
 def test_a_reused_result_is_kept_as_long_as_a_new_one(open_: Open, redis: Redis) -> None:
@@ -400,3 +279,14 @@ def test_a_fence_is_above_all_before_also_when_data_was_lost(open_: Open, redis:
     redis.flushall()
     ledger.submit(JOB, "q")
     assert claim(ledger).fence > first.fence
+
+
+def test_a_worker_that_has_another_job_by_now_is_not_to_blame(open_: Open, redis: Redis) -> None:
+    ledger, _ = open_()
+    other = make_job(nonce="1")
+    submit(ledger, [JOB, other])
+    claim(ledger)
+    assert ledger.claim(other.id, "host:1")
+    end_lease(redis)
+    assert ledger.reap(judge=True, overdue_s=60).lost == [(JOB.id, "")]
+    assert ledger.record(other.id).state is State.RUNNING

@@ -1,5 +1,6 @@
 """``revalid`` as its users have it: a process of its own, on a real terminal or none."""
 
+import io
 import json
 import os
 import subprocess
@@ -8,11 +9,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
 import pytest
+from rich.console import Console
+
+from jobs.result import JobResult, StepResult, Verdict
 
 REVALID = str(Path(sys.executable).with_name("revalid"))
 _MARK = "TEST_OF_REVALID"
@@ -138,3 +143,32 @@ def revalid(tmp_path: Path, until: Until) -> Iterator[Revalid]:
 def served(revalid: Revalid, local_worker: str) -> Revalid:
     """The command on a broker with a worker that all tests share; it starts neither."""
     return replace(revalid, environ={**revalid.environ, "REVALID_BROKER_URL": local_worker})
+
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def result(verdict: Verdict, *steps: StepResult, **fields: Any) -> JobResult:
+    """Of a job that took 2.5 s."""
+    return JobResult(
+        id="cafe",
+        verdict=verdict,
+        image="busybox",
+        attempts=1,
+        queued_at=START,
+        started_at=START,
+        finished_at=START + timedelta(seconds=2.5),
+        steps=steps,
+        **fields,
+    )
+
+
+def console() -> Console:
+    """Prints to memory, as to no terminal."""
+    return Console(file=io.StringIO(), highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def printed(made: Console) -> str:
+    """All that it has printed."""
+    assert isinstance(made.file, io.StringIO)
+    return made.file.getvalue()

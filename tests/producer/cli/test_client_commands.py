@@ -5,8 +5,6 @@ import re
 import signal
 from pathlib import Path
 
-import pytest
-
 from tests.producer.cli.conftest import Revalid, Until
 
 TRUE = ("--sandbox", "local", "--command", "echo spoken; echo aside >&2")
@@ -120,12 +118,9 @@ def test_a_path_that_the_worker_sees(revalid: Revalid, project: Path) -> None:
     assert json.loads(revalid("result", second["id"], "--json").out)["verdict"] == "passed"
 
 
-@pytest.mark.parametrize("roots", ["", "/nowhere"])
-def test_a_path_that_the_worker_does_not_allow_is_rejected(
-    revalid: Revalid, project: Path, roots: str
-) -> None:
+def test_a_path_that_the_worker_does_not_allow_is_rejected(revalid: Revalid, project: Path) -> None:
     job_id = submitted(revalid, project, "--on-worker", *TRUE)
-    revalid.start("worker", "--concurrency", "1", REVALID_SOURCE_ROOTS=roots)
+    revalid.start("worker", "--concurrency", "1", REVALID_SOURCE_ROOTS="/nowhere")
     ran = revalid("result", job_id)
     assert ran.status == 2
     assert "REVALID_SOURCE_ROOTS" in ran.out
