@@ -208,6 +208,7 @@ class Engine:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self._session = await asyncio.create_subprocess_exec(
             cli,
+            "--silent",  # else it keeps every span to show it, 0.2 MB a job
             "session",
             "--label",
             "dagger.io/sdk.name:python",
