@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import example, memory, no_op, submits
+from benchmarks import example, memory, no_op, queue
 from benchmarks.goals import Row
 from benchmarks.plot import plot
 from jobs.errors import EngineUnavailable
@@ -44,7 +44,7 @@ async def _example(scratch: Path, _engine: Engine) -> list[Row]:
 SECTIONS: dict[str, Section] = {
     "no-op": _no_op,
     "example": _example,
-    "submits": lambda scratch, _: asyncio.to_thread(submits.measure, scratch),
+    "queue": lambda *_: asyncio.to_thread(queue.measure),
     "memory": lambda *_: asyncio.to_thread(memory.measure),
 }
 

@@ -11,4 +11,11 @@ def goal(name: str, ratio: float, bound: float, unit: str = "", *, at_least: boo
         f"  {'met' if met else 'MISSED':6} {name}: {ratio:.2f}{unit} ({words} {bound:g}{unit})",
         flush=True,
     )
-    return {"name": name, "ratio": round(ratio, 3), "goal": bound, "met": met}
+    return {
+        "name": name,
+        "ratio": round(ratio, 3),
+        "goal": bound,
+        "unit": unit.strip(),
+        "at_least": at_least,
+        "met": met,
+    }

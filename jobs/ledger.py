@@ -32,19 +32,16 @@ from jobs.record import (
     Submitted,
     decode_bells,
     decode_record,
+    encode_job,
     image_key,
     job_key,
     serving_key,
 )
 from jobs.result import Verdict
-from jobs.signature import sign
-from jobs.tracing import current_traceparent
 
 LEASE_S = 30.0
 BEAT_S = 1.0
 EVENTS_MAX = 2_000
-HARD_LIMIT_MARGIN_S = 120
-"""Seconds after the job's own limit at which the worker's parent ends a child that hangs."""
 
 log = logging.getLogger("revalid.ledger")
 
@@ -89,24 +86,28 @@ class Ledger:
         """Record a job as queued, unless an identical one is under way or has judged the project.
 
         Where nobody has asked of late what the image's tag names, a worker has to confirm that.
+        Raises :class:`~jobs.errors.QueueFull` where as many jobs are queued as may be.
+        """
+        return self._submitted(job, self._change("submit", *self._submission(job, queue)))
+
+    def submit_all(self, jobs: Sequence[Job], queue: str) -> list[Submitted]:
+        """As :meth:`submit` for each job, in one round trip.
 
         Raises:
-            QueueFull: As many jobs are queued as may be; nothing was recorded.
+            QueueFull: As many jobs are queued as may be; some of these are.
         """
-        record = job.model_dump_json()
-        fields: dict[str, Any] = {
-            "job": record,
-            "tenant": job.tenant,
-            "strategy": job.strategy,
-            "limit_s": int(job.limits.job_timeout_s) + HARD_LIMIT_MARGIN_S,
-            "engine_wait_s": job.engine_wait_s,
-        }
-        if (traceparent := current_traceparent()) is not None:
-            fields["traceparent"] = traceparent
-        if self._signing_key is not None:
-            fields["signature"] = sign(self._signing_key, record)
-        words = [word for field in fields.items() for word in field]
-        answer = self._change("submit", job.id, queue, self._queued_jobs, job.image, *words)
+        pipe = self.redis.pipeline(transaction=False)
+        for job in jobs:
+            self._scripts["submit"]([], [*self._submission(job, queue), *self._limits], pipe)
+        answers = pipe.execute()
+        for _, *bells in answers:
+            self._ring_all(bells)
+        return [self._submitted(job, answer[0]) for job, answer in zip(jobs, answers, strict=True)]
+
+    def _submission(self, job: Job, queue: str) -> list[Any]:
+        return [job.id, queue, self._queued_jobs, job.image, *encode_job(job, self._signing_key)]
+
+    def _submitted(self, job: Job, answer: str) -> Submitted:
         if answer == "full":
             raise QueueFull(
                 f"job {job.id}: {self._queued_jobs} jobs are queued, as many as "
@@ -252,8 +253,7 @@ class Ledger:
         Raises:
             UnknownJob: No dead job has this id.
         """
-        if self._change("retry", job_id) == "NOT DEAD":
-            raise _not_dead(job_id)
+        self._change_dead("retry", job_id)
 
     def purge(self, job_id: str) -> None:
         """Forget a dead job.
@@ -261,8 +261,7 @@ class Ledger:
         Raises:
             UnknownJob: No dead job has this id.
         """
-        if self._change("purge", job_id) == "NOT DEAD":
-            raise _not_dead(job_id)
+        self._change_dead("purge", job_id)
 
     def record(self, job_id: str) -> Record:
         """Everything that the ledger holds of a job.
@@ -284,6 +283,10 @@ class Ledger:
         self._ring_all(bells)
         return str(answer)
 
+    def _change_dead(self, script: str, job_id: str) -> None:
+        if self._change(script, job_id) == "NOT DEAD":
+            raise UnknownJob(f"job {job_id}: no dead job has this id; see `revalid dead list`")
+
     def _run(self, script: str, *args: Any) -> Any:
         return self._scripts[script](args=[*args, *self._limits])
 
@@ -294,7 +297,3 @@ class Ledger:
             except BrokerUnavailable as error:
                 log.warning("%s", error)
                 return
-
-
-def _not_dead(job_id: str) -> UnknownJob:
-    return UnknownJob(f"job {job_id}: no dead job has this id; `revalid dead list` names them")

@@ -4,12 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
+from pydantic import SecretStr
+
+from jobs.job import Job
 from jobs.result import Verdict
+from jobs.signature import sign
+from jobs.tracing import current_traceparent
 
 RUNNING_KEY = "revalid:running"
 QUEUED_KEY = "revalid:queued"
 DEAD_KEY = "revalid:dead"
+HARD_LIMIT_MARGIN_S = 120
+"""Seconds after the job's own limit at which the worker's parent ends a child that hangs."""
 IMAGE_S = 300.0
 """Seconds for which an image's tag is taken to name what a registry said that it does."""
 
@@ -120,6 +128,23 @@ def image_key(image: str) -> str:
 def serving_key(queue: str) -> str:
     """The sorted set of the workers that take jobs from a queue."""
     return f"revalid:serving:{queue}"
+
+
+def encode_job(job: Job, signing_key: SecretStr | None) -> list[Any]:
+    """The fields and values with which a job's record begins, in one flat list."""
+    record = job.model_dump_json()
+    fields: dict[str, Any] = {
+        "job": record,
+        "tenant": job.tenant,
+        "strategy": job.strategy,
+        "limit_s": int(job.limits.job_timeout_s) + HARD_LIMIT_MARGIN_S,
+        "engine_wait_s": job.engine_wait_s,
+    }
+    if (traceparent := current_traceparent()) is not None:
+        fields["traceparent"] = traceparent
+    if signing_key is not None:
+        fields["signature"] = sign(signing_key, record)
+    return [word for field in fields.items() for word in field]
 
 
 def decode_bells(words: Sequence[str]) -> list[Bell]:

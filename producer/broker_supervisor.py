@@ -195,6 +195,7 @@ def _launch(directory: Path, socket: Path, alive: int) -> subprocess.Popen[bytes
         "appendfsync": "everysec",
         "save": "",
         "maxmemory-policy": "noeviction",
+        "stream-node-max-bytes": "1024",  # of each job's events, 4 KiB otherwise
         "daemonize": "no",
     }
     return subprocess.Popen(

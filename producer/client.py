@@ -1,9 +1,10 @@
 """The client for web backends and scripts: submit jobs, follow them, read results, cancel."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Self
@@ -27,6 +28,7 @@ CANCEL_TIMEOUT_S = 15.0
 IDEMPOTENCY_S = 86_400
 """Seconds for which an idempotency key stands for its first request."""
 _POLL_S = 0.05
+_AT_ONCE = 500
 
 
 def decode_result(job_id: str, record: Record, *, reused: bool = False) -> JobResult:
@@ -206,15 +208,45 @@ class Client:
         job = submission.job
         queue = queue_name(job.lane, worker)
         with self.errors():
-            if submission.tarball is not None and isinstance(job.source, TarballSource):
-                submission.tarball.seek(0)
-                self.blobs.put(submission.tarball, job.source.digest, submission.size)
+            self._store(submission)
             deadline = monotonic() + CANCEL_TIMEOUT_S
             while (submitted := self.ledger.submit(job, queue)) is Submitted.CANCELLING:
                 if monotonic() > deadline:
                     raise ResultTimeout(f"job {job.id} is being cancelled: submit it again later")
                 sleep(_POLL_S)
         return JobHandle(job.id, self, submitted)
+
+    def send_all(
+        self, submissions: Sequence[Submission], *, worker: str | None = None
+    ) -> list[JobHandle]:
+        """As :meth:`send` for many, all of which are open: hundreds in one round trip.
+
+        Raises:
+            BrokerUnavailable, QueueFull, ResultTimeout: As :meth:`send`. Some of them may have been
+                queued; sent again, those are joined.
+        """
+        handles: list[JobHandle] = []
+        for queue, run in groupby(submissions, lambda made: queue_name(made.job.lane, worker)):
+            group = list(run)
+            for at in range(0, len(group), _AT_ONCE):
+                some = group[at : at + _AT_ONCE]
+                with self.errors():
+                    for made in some:
+                        self._store(made)
+                    found = self.ledger.submit_all([made.job for made in some], queue)
+                handles += (
+                    self.send(made, worker=worker)
+                    if submitted is Submitted.CANCELLING
+                    else JobHandle(made.job.id, self, submitted)
+                    for made, submitted in zip(some, found, strict=True)
+                )
+        return handles
+
+    def _store(self, submission: Submission) -> None:
+        job = submission.job
+        if submission.tarball is not None and isinstance(job.source, TarballSource):
+            submission.tarball.seek(0)
+            self.blobs.put(submission.tarball, job.source.digest, submission.size)
 
     def job(self, job_id: str) -> JobHandle:
         """A job submitted earlier, perhaps elsewhere."""

@@ -216,7 +216,7 @@ class Engine:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self._session = await asyncio.create_subprocess_exec(
             cli,
-            "--silent",  # else it keeps all output, and prints it to its log
+            "--silent",  # else it keeps all output and spans, to print them to its log
             "session",
             "--label",
             "dagger.io/sdk.name:python",

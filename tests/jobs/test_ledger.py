@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from jobs.errors import LeaseLost, UnknownJob
+from jobs.errors import LeaseLost, QueueFull, UnknownJob
 from jobs.job import Job
 from jobs.ledger import LEASE_S, Ledger
 from jobs.record import QUEUED_KEY, RUNNING_KEY, Attempt, State, Submitted, events_key, job_key
@@ -101,6 +101,31 @@ def test_an_attempt_of_an_earlier_run_is_refused_in_the_next(
         finish(queued, attempt)
     finish(queued, second, Verdict.FAILED)
     assert queued.record(JOB.id).verdict is Verdict.FAILED
+
+
+def test_many_jobs_are_submitted_as_each_alone_would_be(redis: Redis) -> None:
+    bells: list[str] = []
+    ledger = Ledger(redis, ring=lambda bell: bells.append(bell.job_id))
+    done, running, *new = (make_job(nonce=str(number)) for number in range(20))
+    for job in (done, running):
+        ledger.submit(job, "q")
+    finish(ledger, claim(ledger, done))
+    bells.clear()
+    submitted = ledger.submit_all([running, *new, done, new[0]], "q")
+    expected = [Submitted.JOINED, *(Submitted.NEW for _ in new), Submitted.REUSED]
+    assert submitted == [*expected, Submitted.JOINED]
+    assert bells == [job.id for job in new[:15]]
+    assert Job.model_validate_json(ledger.record(new[-1].id).job) == new[-1]
+    assert ledger.submit_all([], "q") == []
+
+
+def test_many_jobs_are_refused_above_the_bound(redis: Redis) -> None:
+    ledger = Ledger(redis, queued_jobs=2)
+    jobs = [make_job(nonce=str(number)) for number in range(3)]
+    with pytest.raises(QueueFull, match=jobs[2].id):
+        ledger.submit_all(jobs, "q")
+    assert redis.zcard(QUEUED_KEY) == 2
+    assert ledger.submit_all(jobs[:2], "q") == [Submitted.JOINED, Submitted.JOINED]
 
 
 def test_a_claimed_job_runs(queued: Ledger, attempt: Attempt, redis: Redis) -> None:

@@ -15,7 +15,7 @@ from redis import Redis
 
 from jobs.errors import BrokerUnavailable, InvalidJob
 from jobs.job import Job, Lane
-from jobs.ledger import HARD_LIMIT_MARGIN_S, Ledger
+from jobs.ledger import Ledger
 from jobs.queue import (
     TASK,
     Doorbell,
@@ -26,7 +26,7 @@ from jobs.queue import (
     ring,
     ringing,
 )
-from jobs.record import Bell
+from jobs.record import HARD_LIMIT_MARGIN_S, Bell
 from jobs.settings import load_settings
 from tests.jobs.samples import make_job
 

@@ -227,6 +227,7 @@ def test_it_is_private_and_keeps_what_it_accepts(
         assert broker.data_dir.stat().st_mode & 0o777 == 0o700
         expected = {"appendonly": "yes", "appendfsync": "everysec", "port": "0", "save": ""}
         expected |= {"maxmemory-policy": "noeviction", "dir": str(broker.data_dir)}
+        expected |= {"stream-node-max-bytes": "1024"}
         assert {name: client.config_get(name)[name] for name in expected} == expected
 
 

@@ -1,6 +1,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -116,6 +117,27 @@ def test_fresh_runs_again(client: Client, project: Path) -> None:
     fresh = client.submit(project, fresh=True)
     assert fresh.submitted is Submitted.NEW
     assert fresh.id != first.id
+
+
+def test_many_are_sent_in_order_and_with_their_projects(
+    client: Client, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producer.client._AT_ONCE", 2)
+    lanes = ["batch", "batch", "batch", "interactive", "batch"]
+    with ExitStack() as stack:
+        made = [
+            stack.enter_context(prepare(client.settings, project, nonce=str(number), lane=lane))
+            for number, lane in enumerate(lanes)
+        ]
+        handles = client.send_all([*made, made[0]])
+    assert [handle.id for handle in handles] == [each.job.id for each in [*made, made[0]]]
+    assert [handle.submitted for handle in handles] == [*[Submitted.NEW] * 5, Submitted.JOINED]
+    assert [handle.status().queue for handle in handles[:5]] == [
+        f"revalid.{name}" for name in lanes
+    ]
+    source = made[0].job.source
+    assert isinstance(source, TarballSource)
+    assert client.redis.strlen(f"revalid:blob:{source.digest}") == source.size_bytes
 
 
 def test_a_queued_job_is_cancelled_at_once(client: Client, project: Path) -> None:

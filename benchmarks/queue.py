@@ -1,0 +1,57 @@
+"""``python -m benchmarks.queue``: ten thousand jobs that nobody takes, and their room in Redis."""
+
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from benchmarks.goals import Row, goal
+from jobs.record import Submitted
+from jobs.settings import load_settings
+from producer.client import Client
+from producer.embedded import attached
+from producer.submission import prepare
+
+JOBS = 10_000
+
+
+def measure(jobs: int = JOBS) -> list[Row]:
+    """All rows. The jobs are made before the clock starts: only submitting them counts."""
+    steps = [{"op": "exec", "command": "true"}]
+    with tempfile.TemporaryDirectory(prefix="revalid-bench-") as directory, ExitStack() as stack:
+        settings = load_settings({}, env_file=None, home=Path(directory) / "home")
+        here = stack.enter_context(attached(settings))
+        client = stack.enter_context(Client(here))
+        made = [
+            stack.enter_context(prepare(here, None, steps=steps, nonce=str(number)))
+            for number in range(jobs)
+        ]
+        empty = memory(client)
+        started = time.perf_counter()
+        handles = client.send_all(made)
+        rate = jobs / (time.perf_counter() - started)
+        assert all(handle.submitted is Submitted.NEW for handle in handles)
+        full = memory(client)
+    print("\nqueue")
+    return [
+        goal(f"{jobs} no-op jobs submitted", rate, 2_500, "/s", at_least=True),
+        goal(f"{jobs} queued jobs in Redis", (full - empty) / 1e6, 60, " MB"),
+    ]
+
+
+def memory(client: Client) -> int:
+    """Bytes that Redis uses."""
+    info: Any = client.redis.info("memory")
+    return int(info["used_memory"])
+
+
+def main() -> int:
+    """Print the rows; 0 also where a goal is missed, for the figures are the product."""
+    measure()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
