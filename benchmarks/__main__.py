@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import example, memory, no_op, queue
+from benchmarks import example, memory, no_op, queue, width
 from benchmarks.goals import Row
 from benchmarks.plot import plot
 from jobs.errors import EngineUnavailable
@@ -46,7 +46,9 @@ SECTIONS: dict[str, Section] = {
     "example": _example,
     "queue": lambda *_: asyncio.to_thread(queue.measure),
     "memory": lambda *_: asyncio.to_thread(memory.measure),
+    "width": lambda scratch, _: width.measure(scratch),
 }
+WITHOUT_GOAL = {"width"}
 
 
 async def machine(engine: Engine) -> dict[str, object]:
@@ -73,7 +75,7 @@ async def main() -> int:
     try:
         about = await machine(engine)
         print(", ".join(f"{name} {value}" for name, value in about.items()), flush=True)
-        for name in options.only or SECTIONS:
+        for name in options.only or (name for name in SECTIONS if name not in WITHOUT_GOAL):
             with tempfile.TemporaryDirectory(prefix="revalid-bench-") as scratch:
                 rows += await SECTIONS[name](Path(scratch), engine)
     except EngineUnavailable as error:

@@ -1,8 +1,10 @@
-"""MkDocs hooks: pages from outside docs/, the decisions in the menu, and links from one to all.
+"""MkDocs hooks: pages from outside docs/, the decisions in the menu, links from one to all, and the
+figures of the last ``make bench``.
 
 What the site does not hold, such as a source file, is named there without a link.
 """
 
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -49,4 +51,15 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return words
         return f"[{words}]({posixpath.relpath(name, posixpath.dirname(here) or '.')}{anchor})"
 
-    return LINK.sub(link, markdown)
+    return LINK.sub(link, markdown.replace("<!-- goals -->", _goals()))
+
+
+def _goals() -> str:
+    results = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    about = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
+    lines = [f"Measured on: {about}.", "", "| goal | measured | bound | met |", "|---|---|---|---|"]
+    for row in results["goals"]:
+        bound = f"{'at least' if row['at_least'] else 'under'} {row['goal']:g} {row['unit']}"
+        met = "yes" if row["met"] else "**no**"
+        lines.append(f"| {row['name']} | {row['ratio']:g} {row['unit']} | {bound} | {met} |")
+    return "\n".join(lines)
