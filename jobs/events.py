@@ -3,7 +3,7 @@
 ====================  =======================================================================
 ``queued``            the job waits
 ``started``           ``worker``, ``attempt``
-``sandbox``           ``kind``, ``fallback_reason``, ``image``
+``sandbox``           ``kind``, ``fallback_reason``, ``image``, ``image_digest``
 ``plan``              ``strategy``, ``reason``, ``steps`` (names), ``notes``
 ``step_started``      ``index``, ``name``, ``command``
 ``output``            ``index``, ``stream``, ``text``

@@ -1,7 +1,9 @@
 """Which files of a directory are packed: defaults, .gitignore and .dockerignore."""
 
+import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -147,6 +149,23 @@ def test_an_ignore_file_that_is_a_link_or_a_directory_is_not_read(tmp_path: Path
     (tmp_path / ".gitignore").symlink_to("patterns")
     (tmp_path / ".dockerignore").mkdir()
     assert packed(tmp_path) == ["a", "patterns"]
+
+
+def test_nothing_is_looked_at_in_what_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = ["node_modules", ".git", "dist", "a/node_modules", "logs"]
+    make(tmp_path, "kept", "a/kept", *(f"{name}/deep/file" for name in out), gitignore="logs/")
+    looked_at: list[str] = []
+    real = os.scandir
+
+    def scandir(path: Path) -> Any:
+        looked_at.append(str(path.relative_to(tmp_path)))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert packed(tmp_path) == ["kept", "a/kept"]
+    assert looked_at == [".", "a"]
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:

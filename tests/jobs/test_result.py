@@ -90,7 +90,7 @@ def test_the_document_has_the_keys_that_were_promised() -> None:
     promised = "id verdict sandbox image source attempts queued_at started_at finished_at steps"
     ours = "schema_version error enforcement strategy tools notes labels artifacts reused"
     assert document.keys() == {*promised.split(), *ours.split()}
-    assert document["sandbox"].keys() == {"kind", "fallback_reason"}
+    assert document["sandbox"].keys() == {"kind", "fallback_reason", "image_digest"}
     assert document["source"].keys() == {"digest", "files", "size_bytes"}
     promised = "name command exit_code stdout stderr stdout_bytes stderr_bytes truncated"
     promised += " duration_s timed_out killed_by killed_at cached skipped_reason"

@@ -74,7 +74,7 @@ def test_json_is_one_document_with_every_promised_field(served: Revalid, project
     found = ran.json
     assert found.keys() >= KEYS
     assert found["verdict"] == "failed"
-    assert found["sandbox"] == {"kind": "local", "fallback_reason": None}
+    assert found["sandbox"] == {"kind": "local", "fallback_reason": None, "image_digest": None}
     assert found["source"]["digest"].startswith("sha256:")
     assert found["labels"] == {"a": "b"}
     (step,) = found["steps"]
@@ -213,7 +213,11 @@ def test_on_a_broker_of_ones_own_ones_own_workers_do_the_work(
         worker = revalid.start("worker", REVALID_BROKER_URL=url, REVALID_SANDBOX="local")
         ran = revalid("run", project, *commands("true"), "--json", REVALID_BROKER_URL=url)
         assert ran.status == 0
-        assert ran.json["sandbox"] == {"kind": "local", "fallback_reason": None}
+        assert ran.json["sandbox"] == {
+            "kind": "local",
+            "fallback_reason": None,
+            "image_digest": None,
+        }
         worker.send_signal(signal.SIGTERM)
         worker.communicate(timeout=60)
     finally:
