@@ -72,7 +72,7 @@ async def plainly(project: Path, steps: Iterable[PlannedStep]) -> float:
 async def in_sandbox(here: System, project: Path) -> float:
     """Seconds from submit to result."""
     started = time.perf_counter()
-    await here.run(project, sandbox="dagger")
+    await here.arun(project)
     return time.perf_counter() - started
 
 
@@ -89,7 +89,7 @@ async def example(home: Path, scratch: Path) -> tuple[list[Row], float]:
         "local, clean install": [],
         "local, node_modules in place": [],
     }
-    async with system(home, slots=1) as here:
+    with system(home, slots=1) as here:
         await in_sandbox(here, project)  # the image is there, the caches are filled
         await plainly(shutil.copytree(project, plain), planned(project))
         for _ in range(ROUNDS):
@@ -133,10 +133,10 @@ async def variants(home: Path, scratch: Path, local_s: float) -> list[Row]:
             shutil.copy(projects[0] / name, project / name)
         change(project)
     slots = max(1, min(8, os.cpu_count() or 1))
-    async with system(home, slots=slots) as here:
+    with system(home, slots=slots) as here:
 
         def work() -> None:
-            handles = [here.submit(p, sandbox="dagger", lane="batch") for p in projects]
+            handles = [here.submit(p, lane="batch") for p in projects]
             assert all(handle.result(1_800).verdict == "passed" for handle in handles)
 
         started = time.perf_counter()

@@ -11,21 +11,16 @@ import sys
 import tarfile
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
-from typing import Any, Self
+from typing import Self
 
 import psutil
 
 from benchmarks.goals import Row, goal
+from benchmarks.system import System, system
 from jobs.errors import EngineUnavailable
-from jobs.fingerprint import worker_key
-from jobs.settings import load_settings
-from producer.client import Client
-from producer.embedded import OwnWorker, attached
-from producer.submission import prepare
 from worker.engine import Engine
 
 MB = 1_000_000
@@ -33,6 +28,7 @@ TARBALLS_MB = (60, 500)  # through Redis, and past it
 JOBS = 1_000
 WARM_UP = 50
 _SAMPLE_S = 0.02
+_NO_OP = [{"op": "exec", "command": "true"}]
 
 
 class Peak(threading.Thread):
@@ -77,28 +73,6 @@ class Peak(threading.Thread):
         self.join()
 
 
-@contextmanager
-def system(home: Path, sandbox: str) -> Iterator[tuple[Client, str, psutil.Process]]:
-    """A client, and one worker with one slot: its name and its process."""
-    settings = load_settings({}, env_file=None, home=home, concurrency=1, sandbox=sandbox)
-    with attached(settings) as here, Client(here) as client:
-        worker = OwnWorker(here)
-        try:
-            worker.wait(client)
-            pid: Any = client.redis.get(worker_key(worker.name))
-            yield client, worker.name, psutil.Process(int(pid))
-        finally:
-            worker.stop()
-
-
-def run(client: Client, worker: str, project: Path | None, command: str = "true") -> None:
-    """One job that has to pass."""
-    steps = [{"op": "exec", "command": command}]
-    with prepare(client.settings, project, steps=steps, fresh=True) as made:
-        result = client.send(made, worker=worker).result(600)
-    assert result.verdict == "passed", result
-
-
 def incompressible(path: Path, megabytes: int) -> None:
     """Write a tarball of random files."""
     content = path.with_suffix(".part")
@@ -109,14 +83,12 @@ def incompressible(path: Path, megabytes: int) -> None:
     content.unlink()
 
 
-def large_project(
-    client: Client, worker: str, process: psutil.Process, tarball: Path, megabytes: int
-) -> list[Row]:
+def large_project(here: System, tarball: Path, megabytes: int) -> list[Row]:
     """One large tarball, from the producer's file into the sandbox."""
     incompressible(tarball, megabytes)
-    run(client, worker, None)
-    with Peak(psutil.Process(), alone=True) as producer, Peak(process) as workers:
-        run(client, worker, tarball, "test -s 9.bin")
+    here.run(steps=_NO_OP)
+    with Peak(psutil.Process(), alone=True) as producer, Peak(here.process) as workers:
+        here.run(tarball, commands=["test -s 9.bin"])
     tarball.unlink()
     what = f"{megabytes} MB tarball, above idle:"
     return [
@@ -125,12 +97,12 @@ def large_project(
     ]
 
 
-def many_jobs(client: Client, worker: str, process: psutil.Process, jobs: int) -> list[Row]:
+def many_jobs(here: System, jobs: int) -> list[Row]:
     """No-op jobs one after the other: the last ones need no more memory than the first."""
     held = []
-    watch = Peak(process)
+    watch = Peak(here.process)
     for number in range(WARM_UP + jobs):
-        run(client, worker, None)
+        here.run(steps=_NO_OP)
         if number >= WARM_UP:
             held.append(watch.resident())
     first, last = median(held[: jobs // 10]), median(held[-jobs // 10 :])
@@ -157,11 +129,10 @@ def measure(jobs: int = JOBS) -> list[Row]:
     print(f"\nmemory, {sandbox} sandbox")
     with tempfile.TemporaryDirectory(prefix="revalid-bench-") as directory:
         root = Path(directory)
-        with system(root / "home", sandbox) as (client, worker, process):
-            rows = many_jobs(client, worker, process, jobs)
+        with system(root / "home", slots=1, sandbox=sandbox) as here:
+            rows = many_jobs(here, jobs)
             for megabytes in TARBALLS_MB:
-                tarball = root / "large.tar"
-                rows += large_project(client, worker, process, tarball, megabytes)
+                rows += large_project(here, root / "large.tar", megabytes)
     if before is not None and (after := asyncio.run(cache_bytes())) is not None:
         print(f"  engine's cache: {before[0] / MB:.0f} MB before, {after[0] / MB:.0f} MB after")
         rows.append(goal("engine's cache over its bound", after[0] / after[1], 1))

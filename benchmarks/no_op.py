@@ -74,12 +74,12 @@ async def one_at_a_time(home: Path, engine: Engine) -> list[Row]:
         process = await asyncio.create_subprocess_exec("sh", "-c", "true")
         assert await process.wait() == 0
 
-    async with system(home, slots=1) as here:
+    with system(home, slots=1, sandbox="auto") as here:
         contenders: dict[str, Work] = {
-            "job, dagger": lambda: here.run(steps=_STEPS, sandbox="dagger"),
+            "job, dagger": lambda: here.arun(steps=_STEPS, sandbox="dagger"),
             "bare SDK, same step": await bare_sdk(engine),
             "bare SDK, standard output alone": await bare_sdk(engine, whole=False),
-            "job, local": lambda: here.run(steps=_STEPS, sandbox="local"),
+            "job, local": lambda: here.arun(steps=_STEPS, sandbox="local"),
             "sh -c, no sandbox": bare_local,
         }
         if docker := docker_run():
@@ -98,7 +98,7 @@ async def one_at_a_time(home: Path, engine: Engine) -> list[Row]:
 async def wide(home: Path, engine: Engine) -> list[Row]:
     """Many jobs, as many at a time as the worker has slots."""
     bare, docker = await bare_sdk(engine), docker_run()
-    async with system(home, slots=WIDTH) as here:
+    with system(home, slots=WIDTH) as here:
         contenders: dict[str, Work] = {
             "jobs": lambda: _many_jobs(here),
             "bare SDK": lambda: _many(bare),
@@ -129,7 +129,7 @@ async def wide(home: Path, engine: Engine) -> list[Row]:
 
 async def _many_jobs(here: System) -> None:
     def work() -> None:
-        handles = [here.submit(steps=_STEPS, sandbox="dagger") for _ in range(JOBS)]
+        handles = [here.submit(steps=_STEPS) for _ in range(JOBS)]
         assert all(handle.result(120).verdict == "passed" for handle in handles)
 
     await asyncio.to_thread(work)

@@ -1,11 +1,14 @@
 """The system under measurement: a broker and one worker of the benchmark's own."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from jobs.fingerprint import worker_key
 from jobs.result import JobResult
 from jobs.settings import load_settings
 from producer.client import Client, JobHandle
@@ -14,36 +17,42 @@ from producer.submission import prepare
 
 
 class System:
-    """A client of a worker that takes nobody else's jobs."""
+    """A client of a worker that takes nobody else's jobs.
 
-    def __init__(self, client: Client, worker: str) -> None:
+    Attributes:
+        process: The worker's parent process.
+    """
+
+    def __init__(self, client: Client, worker: str, process: psutil.Process) -> None:
         self._client = client
         self._worker = worker
+        self.process = process
 
     def submit(self, project: Path | None = None, **fields: Any) -> JobHandle:
         """Queue a job that has no earlier verdict."""
         with prepare(self._client.settings, project, fresh=True, **fields) as made:
             return self._client.send(made, worker=self._worker)
 
-    async def run(self, project: Path | None = None, **fields: Any) -> JobResult:
+    def run(self, project: Path | None = None, **fields: Any) -> JobResult:
         """Run a job that has to pass."""
-
-        def work() -> JobResult:
-            return self.submit(project, **fields).result(900)
-
-        result = await asyncio.to_thread(work)
+        result = self.submit(project, **fields).result(900)
         assert result.verdict == "passed", result
         return result
 
+    async def arun(self, project: Path | None = None, **fields: Any) -> JobResult:
+        """The same, in a thread."""
+        return await asyncio.to_thread(self.run, project, **fields)
 
-@asynccontextmanager
-async def system(home: Path, *, slots: int) -> AsyncIterator[System]:
+
+@contextmanager
+def system(home: Path, *, slots: int, sandbox: str = "dagger") -> Iterator[System]:
     """A worker with ``slots`` slots while inside, on an embedded broker."""
-    settings = load_settings({}, env_file=None, home=home, concurrency=slots)
+    settings = load_settings({}, env_file=None, home=home, concurrency=slots, sandbox=sandbox)
     with attached(settings) as here, Client(here) as client:
         worker = OwnWorker(here)
         try:
-            await asyncio.to_thread(worker.wait, client)
-            yield System(client, worker.name)
+            worker.wait(client)
+            pid: Any = client.redis.get(worker_key(worker.name))
+            yield System(client, worker.name, psutil.Process(int(pid)))
         finally:
             worker.stop()

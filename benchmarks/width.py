@@ -22,7 +22,7 @@ async def rate(home: Path, slots: int, fields: list[dict[str, Any]], warm: int) 
         handles = [here.submit(sandbox="dagger", **job) for job in part]
         assert all(handle.result(900).verdict == "passed" for handle in handles)
 
-    async with system(home, slots=slots) as here:
+    with system(home, slots=slots) as here:
         await asyncio.to_thread(run, here, fields[:warm])
         started = time.perf_counter()
         await asyncio.to_thread(run, here, fields[warm:])
