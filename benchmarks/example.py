@@ -126,11 +126,10 @@ async def variants(home: Path, scratch: Path, local_s: float) -> list[Row]:
     Args:
         local_s: Seconds of one local run with a clean install; so many runs are so much longer.
     """
-    projects = [copy(scratch / f"variant-{number}") for number in range(VARIANTS)]
-    relock(projects[0])
+    base = copy(scratch / "base")
+    relock(base)
+    projects = [shutil.copytree(base, scratch / f"variant-{n}") for n in range(VARIANTS)]
     for project in projects:
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(projects[0] / name, project / name)
         change(project)
     slots = max(1, min(8, os.cpu_count() or 1))
     with system(home, slots=slots) as here:
