@@ -49,10 +49,11 @@ securityContext:
 
 {{/* Egress to the cluster's name server and to Redis. */}}
 {{- define "revalid.egress" -}}
+{{- $_ := required "redis.peers: say who Redis is" (first .Values.redis.peers) -}}
 - to:
     - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}
       podSelector: {matchLabels: {k8s-app: kube-dns}}
   ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
-- to: {{ required "redis.peers: say who Redis is" .Values.redis.peers | toJson }}
+- to: {{ toJson .Values.redis.peers }}
   ports: [{port: {{ .Values.redis.port }}, protocol: TCP}]
 {{- end }}
