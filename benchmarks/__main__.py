@@ -37,8 +37,8 @@ async def _no_op(scratch: Path, engine: Engine) -> list[Row]:
 
 
 async def _example(scratch: Path, _engine: Engine) -> list[Row]:
-    rows, local_s = await example.example(scratch / "home", scratch)
-    return rows + await example.variants(scratch / "home", scratch, local_s)
+    rows, local = await example.example(scratch / "home", scratch)
+    return rows + await example.variants(scratch / "home", scratch, local)
 
 
 SECTIONS: dict[str, Section] = {
