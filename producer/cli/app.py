@@ -280,6 +280,21 @@ def metrics() -> int:
     return services.metrics()
 
 
+@app.command(
+    epilog="Example, each hour from cron:\n\n"
+    "REVALID_ARCHIVE_URL=postgresql+psycopg://user:password@host/name revalid archive --once"
+)
+def archive(
+    once: Annotated[
+        bool, Option("--once", metavar="", help="Copy what is finished by now, and exit.")
+    ] = False,
+) -> int:
+    """Copy finished jobs into the database of REVALID_ARCHIVE_URL until Ctrl-C."""
+    from producer.cli import archive as implementation
+
+    return implementation.archive(once=once)
+
+
 @app.command()
 def doctor(json: options.Json = False) -> int:
     """Check broker, engine, image, disk and versions, and say how to mend each."""
