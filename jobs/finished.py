@@ -1,6 +1,6 @@
 """The stream of finished jobs, from which the archive learns of them; prelude.lua writes it.
 
-An entry goes when the job's record does, so an archive may be set up later, or stand still for days.
+An entry goes with the job's record, so an archive may be set up later, or stand still for days.
 """
 
 from dataclasses import dataclass

@@ -7,14 +7,14 @@ from typing import Any
 from pydantic import SecretStr
 from sqlalchemy import URL, Connection, create_engine, event, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from jobs.errors import ArchiveUnavailable, InvalidSettings
 from jobs.finished import Finish
 from producer.archive.tables import FACTS, JOBS, METADATA, SCHEMA_VERSION, STEPS, Row
 
 _INSERTS: dict[str, Callable[..., Any]] = {
-    "postgresql": postgresql.insert,
+    "postgresql+psycopg": postgresql.insert,
     "sqlite": sqlite.insert,
 }
 # Else libpq waits for minutes for a server that is gone, and for hours for its answer.
@@ -43,18 +43,17 @@ class Archive:
         parsed = _parsed(url.get_secret_value())
         named = URL.create(parsed.drivername, None, None, parsed.host, parsed.port, parsed.database)
         self.where = named.render_as_string()
-        dialect = parsed.get_backend_name()
-        self._insert = _INSERTS[dialect]
-        if dialect == "postgresql":
+        self._insert = _INSERTS[parsed.drivername]
+        lite = parsed.drivername == "sqlite"
+        if not lite:
             parsed = parsed.set(query={**_BOUNDS, **parsed.query})
         try:
             self._engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
-        except (ModuleNotFoundError, NoSuchModuleError):
+        except ImportError as error:
             raise InvalidSettings(
-                f"REVALID_ARCHIVE_URL {self.where}: this driver is not installed: "
-                "pip install 'revalid[archive]', and begin the URL with postgresql+psycopg://"
+                f"REVALID_ARCHIVE_URL {self.where}: {error}: pip install 'revalid[archive]'"
             ) from None
-        if dialect == "sqlite":
+        if lite:
             event.listen(self._engine, "connect", _watch_foreign_keys)
 
     def create(self) -> None:
@@ -71,8 +70,8 @@ class Archive:
             found = self._fact(connection, "schema_version")
         if found != SCHEMA_VERSION:
             raise InvalidSettings(
-                f"REVALID_ARCHIVE_URL {self.where}: its tables are of version {found}, this revalid "
-                f"writes {SCHEMA_VERSION}: name another database, or use the revalid that made it"
+                f"REVALID_ARCHIVE_URL {self.where}: its tables are of version {found}, "
+                f"this revalid writes {SCHEMA_VERSION}: name another database, or use the revalid that made it"
             )
 
     def last(self) -> Finish | None:
@@ -97,8 +96,8 @@ class Archive:
         )
         with self._begin() as connection:
             if jobs:
-                insert = self._insert(JOBS).on_conflict_do_nothing()
-                added = connection.execute(insert, jobs).rowcount
+                insert = self._insert(JOBS).on_conflict_do_nothing().returning(JOBS.c.id)
+                added = len(connection.execute(insert, jobs).all())
             if steps:
                 connection.execute(self._insert(STEPS).on_conflict_do_nothing(), steps)
             connection.execute(note)
@@ -131,7 +130,7 @@ def _parsed(url: str) -> URL:
         parsed = None
     if (
         parsed is None
-        or parsed.get_backend_name() not in _INSERTS
+        or parsed.drivername not in _INSERTS
         or (parsed.host and url.count("@") > 1)  # else part of a password may pass for the host
     ):
         raise InvalidSettings(
