@@ -71,7 +71,8 @@ class Archive:
         if found != SCHEMA_VERSION:
             raise InvalidSettings(
                 f"REVALID_ARCHIVE_URL {self.where}: its tables are of version {found}, "
-                f"this revalid writes {SCHEMA_VERSION}: name another database, or use the revalid that made it"
+                f"this revalid writes {SCHEMA_VERSION}: name another database, or use the revalid "
+                "that made it"
             )
 
     def last(self) -> Finish | None:

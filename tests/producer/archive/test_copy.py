@@ -1,8 +1,10 @@
 """From the ledger to the archive: each end of each job once, whatever happens between."""
 
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -175,3 +177,25 @@ def test_a_result_of_a_later_version_is_not_passed_over(
     with pytest.raises(InvalidJob, match="upgrade this one"):
         list(copy_finished(client, archive))
     assert archive.last() is None
+
+
+@pytest.mark.parametrize(
+    "archive_url", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
+def test_the_questions_of_the_documentation_have_answers(
+    client: Client, archive: Archive, query: Query
+) -> None:
+    for number, code in enumerate([0, 0, 0, 1]):
+        step = StepResult(name="test", exit_code=code, duration_s=number)
+        verdict = Verdict.FAILED if code else Verdict.PASSED
+        run(client, make_job(nonce=str(number)), step, verdict=verdict)
+    run(client, make_job(image="other"), StepResult(name="lint", exit_code=0))
+    list(copy_finished(client, archive))
+    page = (Path(__file__).parents[3] / "docs/operating.md").read_text()
+    rate, slowest, flaky = map(query, re.findall(r"```sql\n(.*?)```", page, re.DOTALL))
+    assert (sum(day.jobs for day in rate), rate[0].passed_percent) == (5, 80)
+    assert [(step.name, step.runs, step.median_s) for step in slowest] == [
+        ("test", 4, 1.5),
+        ("lint", 1, 0),
+    ]
+    assert [(each.step, each.runs, each.failed) for each in flaky] == [("test", 4, 1)]
