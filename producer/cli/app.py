@@ -10,7 +10,7 @@ from typer import Argument, Exit, Option, Typer
 from jobs.bounds import MAX_SLOTS
 from producer.cli import options
 from producer.cli.batch_group import batch
-from producer.cli.groups import broker, dead
+from producer.cli.groups import archive, broker, dead
 from producer.cli.options import JobOptions
 
 app = Typer(
@@ -280,21 +280,6 @@ def metrics() -> int:
     return services.metrics()
 
 
-@app.command(
-    epilog="Example, each hour from cron:\n\n"
-    "REVALID_ARCHIVE_URL=postgresql+psycopg://user:password@host/name revalid archive --once"
-)
-def archive(
-    once: Annotated[
-        bool, Option("--once", metavar="", help="Copy what is finished by now, and exit.")
-    ] = False,
-) -> int:
-    """Copy finished jobs into the database of REVALID_ARCHIVE_URL until Ctrl-C."""
-    from producer.cli import archive as implementation
-
-    return implementation.archive(once=once)
-
-
 @app.command()
 def doctor(json: options.Json = False) -> int:
     """Check broker, engine, image, disk and versions, and say how to mend each."""
@@ -303,6 +288,7 @@ def doctor(json: options.Json = False) -> int:
     return implementation.doctor(json=json)
 
 
+app.command()(archive)
 app.add_typer(batch, name="batch")
 app.add_typer(dead, name="dead")
 app.add_typer(broker, name="broker")
