@@ -9,8 +9,8 @@ from producer.archive.store import Archive
 from producer.archive.tables import Row, rows_of
 from producer.client import Client
 
-AT_ONCE = 50
-"""Jobs in memory: a result has a few KB, and 8 MiB at most."""
+AT_ONCE = 10
+"""Jobs in memory: a result has a few KB, and 8 MiB at most, which take 40 here."""
 
 
 def copy_finished(client: Client, archive: Archive) -> Iterator[int]:

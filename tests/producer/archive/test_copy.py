@@ -145,12 +145,12 @@ def test_killed_in_the_middle_and_run_again_nothing_is_lost_or_doubled(
     client: Client, archive_url: str, query: Query
 ) -> None:
     ids = run_many(client, 1_000)
-    for inserts, reached in ((8, 100), (12, 250), (16, 450)):
+    for inserts, reached in ((62, 200), (63, 400), (64, 600)):
         command = [sys.executable, "-c", KILLED, client.url, archive_url, str(inserts)]
         assert subprocess.run(command, timeout=60, check=False).returncode == -signal.SIGKILL
         assert len(query("SELECT id FROM revalid_jobs")) == reached
     archive = Archive(SecretStr(archive_url))
-    assert sum(copy_finished(client, archive)) == 550
+    assert sum(copy_finished(client, archive)) == 400
     archive.close()
     found = [row.id for row in query("SELECT id FROM revalid_jobs")]
     assert (set(found), len(found)) == (ids, 1_000)
