@@ -3,7 +3,7 @@ FROM registry.dagger.io/engine:v0.21.8 AS engine
 
 FROM python:3.13-slim-trixie AS build
 COPY . /src
-RUN python -m venv /opt/revalid && /opt/revalid/bin/pip install --no-cache-dir /src
+RUN python -m venv /opt/revalid && /opt/revalid/bin/pip install --no-cache-dir "/src[archive]"
 
 FROM python:3.13-slim-trixie
 COPY --from=engine /usr/local/bin/dagger /usr/local/bin/tini /usr/local/bin/

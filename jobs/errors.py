@@ -11,6 +11,7 @@
         UnknownJob            no job has this id
       TransientError          our side failed; the same job may pass later
         BrokerUnavailable     Redis is not reached
+        ArchiveUnavailable    the archive's database is not reached, or refuses
         QueueFull             as many jobs wait as may
         WorkerUnavailable     no worker takes the job
         EngineUnavailable     no Dagger engine answers
@@ -56,6 +57,10 @@ class TransientError(JobError):
 
 class BrokerUnavailable(TransientError):
     """Redis is not reached, or refuses to store."""
+
+
+class ArchiveUnavailable(TransientError):
+    """The archive's database is not reached, or refuses to store."""
 
 
 class QueueFull(TransientError):

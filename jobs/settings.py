@@ -160,6 +160,11 @@ class Settings(BaseSettings):
         pattern=r"^([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}$",
         description="HOST:PORT of `revalid metrics`; it asks for no password.",
     )
+    archive_url: SecretStr | None = Field(
+        default=None,
+        description="Database of `revalid archive`: postgresql+psycopg://user:password@host/name "
+        "or sqlite:////path.",
+    )
     embedded: bool = Field(
         default=False,
         description="Set by `revalid run` for the worker that it starts; not for people.",

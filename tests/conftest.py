@@ -21,6 +21,7 @@ from producer.broker import EmbeddedBroker
 from worker import sandbox
 from worker.engine import Engine
 
+POSTGRES = "POSTGRES_TEST_URL"
 RUNNER_HOST = "_EXPERIMENTAL_DAGGER_RUNNER_HOST"
 
 
@@ -49,11 +50,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what is marked ``dagger`` where no engine answers, in one line for all.
+    """Skip what is marked ``dagger`` where no engine answers, in one line for all; so ``postgres``.
 
     ``REVALID_REQUIRE_DAGGER=1`` fails it instead. In a hook, for a skip that a fixture raises is
     reported once for each test.
     """
+    if item.get_closest_marker("postgres") and not os.environ.get(POSTGRES):
+        pytest.skip(f"NO POSTGRES: set {POSTGRES} to postgresql+psycopg://user:password@host/name")
     if item.get_closest_marker("dagger") is None or (why := _why_no_engine()) is None:
         return
     if os.environ.get("REVALID_REQUIRE_DAGGER") == "1":

@@ -90,6 +90,7 @@ local function finish(id, verdict, error)
   event(id, 'finished', {verdict = verdict})
   call('PEXPIRE', job_key(id), kept_ms)
   call('PEXPIRE', 'revalid:events:' .. id, kept_ms)
+  call('XADD', 'revalid:finished', 'MINID', '~', math.max(0, now - kept_ms), '*', 'id', id) -- archive
 end
 
 -- The attempt that held this job is gone, and so perhaps its worker.

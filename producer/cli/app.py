@@ -10,7 +10,7 @@ from typer import Argument, Exit, Option, Typer
 from jobs.bounds import MAX_SLOTS
 from producer.cli import options
 from producer.cli.batch_group import batch
-from producer.cli.groups import broker, dead
+from producer.cli.groups import archive, broker, dead
 from producer.cli.options import JobOptions
 
 app = Typer(
@@ -288,6 +288,7 @@ def doctor(json: options.Json = False) -> int:
     return implementation.doctor(json=json)
 
 
+app.command()(archive)
 app.add_typer(batch, name="batch")
 app.add_typer(dead, name="dead")
 app.add_typer(broker, name="broker")

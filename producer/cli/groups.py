@@ -1,4 +1,4 @@
-"""The commands of the groups ``dead`` and ``broker``, and their help."""
+"""The commands of the groups ``dead`` and ``broker``, ``archive``, and their help."""
 
 from typing import Annotated
 
@@ -11,6 +11,17 @@ broker = Typer(help="The broker on this machine, for those who name no other.")
 
 DeadIds = Annotated[list[str] | None, Argument(metavar="ID...", help="Ids of dead jobs.")]
 Every = Annotated[bool, Option("--all", metavar="", help="All of them.")]
+
+
+def archive(
+    once: Annotated[
+        bool, Option("--once", metavar="", help="Copy what is finished by now, and exit.")
+    ] = False,
+) -> int:
+    """Copy finished jobs into the database of REVALID_ARCHIVE_URL until Ctrl-C."""
+    from producer.cli import archive as implementation
+
+    return implementation.archive(once=once)
 
 
 @broker.command("start")

@@ -32,7 +32,7 @@ def worker(concurrency: int | None) -> int:
     settings = load_settings()
     if concurrency is not None:
         settings = settings.model_copy(update={"concurrency": concurrency})
-    with _reached(settings) as (reached, _):
+    with on_broker(settings) as (reached, _):
         arguments, environ = ["worker", "--exit-with-parent"], worker_environ(reached)
         with lent_stay(reached) as descriptors:
             return _foreground(arguments, environ, pass_fds=descriptors)
@@ -41,7 +41,7 @@ def worker(concurrency: int | None) -> int:
 def flower() -> int:
     """Run Flower in the foreground; its exit status."""
     settings = load_settings()
-    with _reached(settings) as (reached, _):
+    with on_broker(settings) as (reached, _):
         # The password goes through the environment: everybody can read argument lists.
         environ = worker_environ(reached) | {
             "FLOWER_READ_ONLY": "true",
@@ -74,7 +74,7 @@ def metrics() -> int:
     """Serve ``/metrics`` in the foreground; its exit status."""
     settings = load_settings()
     host, _, port = settings.metrics_listen.rpartition(":")
-    with _reached(settings) as (_, client):
+    with on_broker(settings) as (_, client):
         registry = CollectorRegistry()
         registry.register(LedgerCollector(client.ledger, client.url))
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # for the server's threads too
@@ -136,7 +136,7 @@ def _broker() -> EmbeddedBroker:
 
 
 @contextmanager
-def _reached(settings: Settings) -> Iterator[tuple[Settings, Client]]:
+def on_broker(settings: Settings) -> Iterator[tuple[Settings, Client]]:
     """Settings of a broker that answers."""
     with attached(settings) as reached, Client(reached) as client:
         client.ping()

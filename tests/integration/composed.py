@@ -15,7 +15,7 @@ from tests.integration.conftest import eventually
 
 ROOT = Path(__file__).parents[2]
 ACL = ROOT / "deploy/users.acl"
-ROLES = ("producer", "worker", "flower", "metrics")
+ROLES = ("producer", "worker", "flower", "metrics", "archive")
 
 
 @dataclass(frozen=True)

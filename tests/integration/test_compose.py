@@ -26,7 +26,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 FILE = yaml.safe_load(COMPOSE)
 SERVICES: dict[str, Any] = FILE["services"]
 REDIS, ENGINE, WORKER = (SERVICES[n] for n in ("redis", "engine", "worker"))
-FLOWER, METRICS = SERVICES["flower"], SERVICES["metrics"]
+FLOWER, METRICS, ARCHIVE = (SERVICES[n] for n in ("flower", "metrics", "archive"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 Config = Callable[[dict[str, str]], subprocess.CompletedProcess[str]]
 PASSWORDS = {f"{role.upper()}_PASSWORD" for role in ROLES}
@@ -127,7 +127,8 @@ def test_redis_takes_nobody_where_the_file_names_none(tmp_path: Path) -> None:
 
 def test_each_service_has_the_password_of_its_role_alone() -> None:
     assert {n for n in REDIS["environment"] if n.endswith("_PASSWORD")} == PASSWORDS
-    for role, service in (("worker", WORKER), ("flower", FLOWER), ("metrics", METRICS)):
+    for role in set(ROLES) - {"producer"}:
+        service = SERVICES[role]
         url = service["environment"]["REVALID_BROKER_URL"]
         assert url == f"redis://{role}:${{{role.upper()}_PASSWORD}}@redis:6379/0"
         assert re.findall(r"\w+_PASSWORD", json.dumps(service)) == [f"{role.upper()}_PASSWORD"]
@@ -182,7 +183,7 @@ def test_the_workers_user_may_open_the_engines_socket() -> None:
 
 def test_only_the_engine_is_privileged_and_nobody_holds_dockers_socket() -> None:
     assert [name for name, service in SERVICES.items() if service.get("privileged")] == ["engine"]
-    assert all(service["cap_drop"] == ["ALL"] for service in (WORKER, FLOWER, METRICS))
+    assert all(service["cap_drop"] == ["ALL"] for service in (WORKER, FLOWER, METRICS, ARCHIVE))
     assert "docker.sock" not in COMPOSE
 
 
@@ -192,6 +193,14 @@ def test_flower_and_metrics_alone_are_published_on_loopback() -> None:
     for name, ports in published.items():
         assert all(port.startswith("127.0.0.1:") for port in ports)
         assert SERVICES[name]["networks"] == ["queue", name]  # with nobody else who publishes
+
+
+def test_the_archive_is_started_only_where_it_is_asked_for_and_has_its_packages() -> None:
+    profiles = {name: s["profiles"] for name, s in SERVICES.items() if "profiles" in s}
+    assert profiles == {"archive": ["archive"]}
+    assert ARCHIVE["networks"] == ["queue", "archive"]
+    assert "archive" in PROJECT["optional-dependencies"]
+    assert '"/src[archive]"' in DOCKERFILE
 
 
 def test_flower_asks_for_a_password() -> None:
@@ -210,10 +219,11 @@ def test_versions_are_those_of_the_project() -> None:
     engine = f"registry.dagger.io/engine:v{pin}"
     assert ENGINE["image"] == engine
     assert f"FROM {engine} AS engine" in DOCKERFILE
-    assert WORKER["image"] == FLOWER["image"] == METRICS["image"] == f"revalid:{PROJECT['version']}"
+    ours = {service["image"] for service in (WORKER, FLOWER, METRICS, ARCHIVE)}
+    assert ours == {f"revalid:{PROJECT['version']}"}
 
 
-@pytest.mark.parametrize("service", [WORKER, FLOWER, METRICS])
+@pytest.mark.parametrize("service", [WORKER, FLOWER, METRICS, ARCHIVE])
 def test_settings_are_known(service: dict[str, Any]) -> None:
     load_settings(settings_of(service), env_file=None)
 

@@ -8,15 +8,19 @@ from typing import Any
 
 import pytest
 from kombu.exceptions import OperationalError
+from pydantic import SecretStr
 from redis.exceptions import NoPermissionError
 
 from jobs.connection import broker_errors, connect
 from jobs.errors import BrokerUnavailable, UnknownJob
+from jobs.finished import FINISHED_KEY
 from jobs.ledger import Ledger
 from jobs.queue import make_app
 from jobs.record import Attempt, State, Submitted
 from jobs.result import Verdict
 from jobs.settings import Settings, load_settings
+from producer.archive.copy import copy_finished
+from producer.archive.store import Archive
 from producer.async_client import AsyncClient
 from producer.client import Client
 from tests.integration.composed import ACL, ROLES, ComposedRedis, composed_redis
@@ -77,6 +81,15 @@ FOR_NO_METRICS = [
     "del revalid:running",
     "lrange revalid.batch 0 -1",
 ]
+FOR_NO_ARCHIVE = [
+    *(command for command in FOR_NO_METRICS if command != "hgetall revalid:job:1"),
+    "del revalid:job:1",
+    "hgetall revalid:held",
+    "hset revalid:job:1 result x",
+    "xadd revalid:finished * id 1",
+    "xrange revalid:events:1 - +",
+    "xtrim revalid:finished maxlen 0",
+]
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +129,7 @@ def project(tmp_path: Path) -> Path:
         *(("producer", command) for command in FOR_NO_PRODUCER),
         *(("flower", command) for command in FOR_NO_FLOWER),
         *(("metrics", command) for command in FOR_NO_METRICS),
+        *(("archive", command) for command in FOR_NO_ARCHIVE),
     ],
 )
 def test_a_role_is_refused_what_is_not_its_work(
@@ -244,3 +258,18 @@ def test_flower_may_not_submit(broker: ComposedRedis, project: Path) -> None:
         pytest.raises(BrokerUnavailable, match=words),
     ):
         client.submit(project, commands=["true"])
+
+
+def test_the_archive_reads_what_finished(broker: ComposedRedis, tmp_path: Path) -> None:
+    archive = Archive(SecretStr(f"sqlite:///{tmp_path / 'archive.db'}"))
+    archive.create()
+    job = make_job(tenant="archived")
+    with connect(broker.url("producer")) as redis:
+        redis.delete(FINISHED_KEY)  # other tests' jobs, whose results are none
+        ledger = Ledger(redis)
+        ledger.submit(job, "revalid.test")
+        ledger.cancel(job.id)
+    with Client(settings_of(broker, "archive")) as client:
+        client.ping()
+        assert sum(copy_finished(client, archive)) == 1
+    archive.close()

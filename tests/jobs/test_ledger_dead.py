@@ -66,7 +66,7 @@ def test_a_dead_job_is_forgotten_on_demand(open_: Open, redis: Redis) -> None:
     kill_three_workers(ledger, redis)
     ledger.purge(JOB.id)
     reap(ledger)
-    assert {*redis.keys()} == {"revalid:turn", "revalid:counters"}
+    assert {*redis.keys()} == {"revalid:turn", "revalid:counters", "revalid:finished"}
 
 
 def test_a_submit_of_a_dead_job_runs_it_again(open_: Open, redis: Redis) -> None:

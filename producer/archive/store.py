@@ -1,0 +1,147 @@
+"""The archive's database: opened, its tables made, rows added."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import SecretStr
+from sqlalchemy import URL, Connection, create_engine, event, make_url, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from jobs.errors import ArchiveUnavailable, InvalidSettings
+from jobs.finished import Finish
+from producer.archive.tables import FACTS, JOBS, METADATA, SCHEMA_VERSION, STEPS, Row
+
+_INSERTS: dict[str, Callable[..., Any]] = {
+    "postgresql+psycopg": postgresql.insert,
+    "sqlite": sqlite.insert,
+}
+# Else libpq waits for minutes for a server that is gone, and for hours for its answer.
+_BOUNDS = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+}
+
+
+class Archive:
+    """One database.
+
+    Attributes:
+        where: Which one it is, without user and password.
+    """
+
+    def __init__(self, url: SecretStr) -> None:
+        """Connects to nothing yet.
+
+        Raises:
+            InvalidSettings: The URL is not one of PostgreSQL or SQLite, or its driver is missing.
+        """
+        parsed = _parsed(url.get_secret_value())
+        named = URL.create(parsed.drivername, None, None, parsed.host, parsed.port, parsed.database)
+        self.where = named.render_as_string()
+        self._insert = _INSERTS[parsed.drivername]
+        lite = parsed.drivername == "sqlite"
+        if not lite:
+            parsed = parsed.set(query={**_BOUNDS, **parsed.query})
+        try:
+            self._engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True)
+        except ImportError as error:
+            raise InvalidSettings(
+                f"REVALID_ARCHIVE_URL {self.where}: {error}: pip install 'revalid[archive]'"
+            ) from None
+        if lite:
+            event.listen(self._engine, "connect", _watch_foreign_keys)
+
+    def create(self) -> None:
+        """Make the tables that are missing.
+
+        Raises:
+            ArchiveUnavailable: The database is not reached, or refuses.
+            InvalidSettings: The tables are of another version of revalid.
+        """
+        with self._begin() as connection:
+            METADATA.create_all(connection)
+            insert = self._insert(FACTS).on_conflict_do_nothing()
+            connection.execute(insert, {"name": "schema_version", "value": SCHEMA_VERSION})
+            found = self._fact(connection, "schema_version")
+        if found != SCHEMA_VERSION:
+            raise InvalidSettings(
+                f"REVALID_ARCHIVE_URL {self.where}: its tables are of version {found}, "
+                f"this revalid writes {SCHEMA_VERSION}: name another database, or use the revalid "
+                "that made it"
+            )
+
+    def last(self) -> Finish | None:
+        """The last finish that :meth:`add` was told of. Raises as :meth:`add`."""
+        with self._begin() as connection:
+            found = self._fact(connection, "last")
+        return Finish(*found.split()) if found else None
+
+    def add(self, jobs: Sequence[Row], steps: Sequence[Row], last: Finish) -> int:
+        """Add rows, unless they are there, and note how far this reader came: all or nothing.
+
+        Returns:
+            How many jobs were new.
+
+        Raises:
+            ArchiveUnavailable: The database is not reached, or refuses.
+        """
+        added = 0
+        note = self._insert(FACTS).values(name="last", value=f"{last.entry} {last.job_id}")
+        note = note.on_conflict_do_update(
+            index_elements=[FACTS.c.name], set_={"value": note.excluded.value}
+        )
+        with self._begin() as connection:
+            if jobs:
+                insert = self._insert(JOBS).on_conflict_do_nothing().returning(JOBS.c.id)
+                added = len(connection.execute(insert, jobs).all())
+            if steps:
+                connection.execute(self._insert(STEPS).on_conflict_do_nothing(), steps)
+            connection.execute(note)
+        return added
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    def _fact(self, connection: Connection, name: str) -> str | None:
+        return connection.scalar(select(FACTS.c.value).where(FACTS.c.name == name))
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            why = " ".join(str(getattr(error, "orig", None) or error).split())
+            raise ArchiveUnavailable(
+                f"archive {self.where}: {why}; mend the database, or correct REVALID_ARCHIVE_URL"
+            ) from None
+
+
+def _parsed(url: str) -> URL:
+    """The URL; an error's own words might quote the password."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        parsed = None
+    if (
+        parsed is None
+        or parsed.drivername not in _INSERTS
+        or (parsed.host and url.count("@") > 1)  # else part of a password may pass for the host
+    ):
+        raise InvalidSettings(
+            "REVALID_ARCHIVE_URL is not the URL of a PostgreSQL or SQLite database, such as "
+            "postgresql+psycopg://user:password@host/name; write a password's special characters "
+            "as %XX"
+        )
+    return parsed
+
+
+def _watch_foreign_keys(connection: Any, _record: object) -> None:
+    """SQLite deletes a job's steps with it only where it is told to."""
+    connection.execute("PRAGMA foreign_keys = ON")
