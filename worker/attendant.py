@@ -23,6 +23,8 @@ from worker.outbox import Outbox
 from worker.purge import purge
 from worker.quarantine import Quarantine, suspect_key
 from worker.scratch import sweep
+from worker.webhook_post import Poster
+from worker.webhooks import Courier
 
 ROUND_S = 1.0
 SEEN_S = 15
@@ -67,6 +69,11 @@ class Attendant(threading.Thread):
         """One round every second, until :meth:`stop`."""
         sweep(self._settings.scratch)
         threading.Thread(target=self._purge, name="purge", daemon=True).start()
+        if (key := self._settings.webhook_key) is not None:
+            poster = Poster(key, self._settings.webhook_allow)
+            courier = Courier(self._settings, self._ledger, self._url, poster)
+            stop = (self._stop_asked,)
+            threading.Thread(target=courier.run, args=stop, name="webhooks", daemon=True).start()
         suspected = self._quarantine.applies  # nobody has looked at the engine yet
         while True:
             try:
