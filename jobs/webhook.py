@@ -12,7 +12,7 @@ from jobs.signature import check_signature, sign
 from jobs.steps import Frozen
 
 _MAX_URL = 2_048
-_PRINTABLE = re.compile(r"[!-~]+")
+_PRINTABLE = re.compile(r"[!-~]*")
 
 
 class Hook(Frozen):
