@@ -7,7 +7,7 @@ for _, delivery in ipairs(call('ZRANGEBYSCORE', DELIVERIES, '-inf', now, 'LIMIT'
   local key = hook_key(delivery)
   local job, hook, verdict, failed_step, finished_at, since =
     unpack(call('HMGET', key, 'job', 'hook', 'verdict', 'failed_step', 'finished_at', 'since'))
-  if job then
+  if job and hook and verdict and failed_step and finished_at and tonumber(since or '') then
     local tries = call('HINCRBY', key, 'tries', 1)
     call('ZADD', DELIVERIES, now + ARGV[1], delivery)
     taken[#taken + 1] = {delivery, tries, now - since, job, hook, verdict, failed_step, finished_at}
