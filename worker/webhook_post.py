@@ -111,7 +111,7 @@ class Poster:
             "webhook-signature": self._key.sign(delivery_id, now, body),
         }
         target = httpcore.URL(url)
-        guard = _Guard(self._allow, self._look_up, self._looking, plain=target.scheme != b"https")
+        guard = _Guard(self._allow, self._look_up, plain=target.scheme != b"https")
         waits = dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)
         async with (
             httpcore.AsyncConnectionPool(self._tls, network_backend=guard) as pool,
