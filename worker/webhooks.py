@@ -52,22 +52,25 @@ class Courier:
         self._under_way = 0
 
     def run(self, stop: threading.Event) -> None:
-        """Deliver until told to stop; tries under way then still come to their end."""
-        while not stop.is_set():
+        """Deliver until told to stop, and then once more what is due."""
+        while True:
             try:
-                anyio.run(self._run, stop)
+                return anyio.run(self._run, stop)
             except Exception:
                 log.exception("webhooks are not delivered")
-                stop.wait(LOOK_S)
+                if stop.wait(LOOK_S):
+                    return None
 
     async def _run(self, stop: threading.Event) -> None:
         async with anyio.create_task_group() as group:
-            while not stop.is_set():
+            last = False
+            while not last:
+                last = stop.is_set()
                 taken = await to_thread.run_sync(self._take)
                 self._under_way += len(taken)
                 for delivery in taken:
                     group.start_soon(self._deliver, delivery)
-                if not taken:
+                if not taken and not last:
                     await anyio.sleep(LOOK_S)
 
     def _take(self) -> list[Delivery]:

@@ -172,6 +172,16 @@ def test_a_receiver_that_hangs_delays_no_other_and_is_given_up(
         answer.set()
 
 
+def test_a_worker_that_stops_posts_what_is_due(ledger: Ledger, valkey_url: str) -> None:
+    stop = threading.Event()
+    stop.set()
+    settings = load_settings({}, env_file=None)
+    with receiver() as there:
+        cancelled(ledger, there.url())
+        Courier(settings, ledger, valkey_url, Poster(KEY, ["127.0.0.1"])).run(stop)
+        assert counted(ledger) == {"delivered": 1}
+
+
 def test_look_ups_that_hang_hold_up_nothing_else(
     ledger: Ledger, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
