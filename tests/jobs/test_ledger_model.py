@@ -42,7 +42,10 @@ workers = st.sampled_from(["host:1", "host:2"])
 digests = st.sampled_from(["", "sha256:a", "sha256:b"])  # empty: in no image, or not known
 
 
-COMPARED = ["queue", "state", "attempts", "released", "worker", "cancelled", "verdict", "result"]
+COMPARED = (
+    *("queue", "state", "attempts", "released", "worker", "cancelled", "verdict", "result"),
+    "prior",
+)
 
 
 @dataclass
@@ -305,17 +308,7 @@ class LedgerMachine(RuleBasedStateMachine):
             (fields, ttl, events_ttl, entries, hooks), rest = rest[:5], rest[5:]
             assert hooks == found.hooks
             record = decode_record(fields)
-            for name in (
-                "queue",
-                "state",
-                "attempts",
-                "worker",
-                "cancelled",
-                "verdict",
-                "result",
-                "released",
-                "prior",
-            ):
+            for name in COMPARED:
                 assert getattr(record, name) == getattr(found, name), name
             done = found.state is State.DONE
             assert (ttl > 0, events_ttl > 0, record.finished_at is not None) == (done, done, done)

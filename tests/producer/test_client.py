@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from jobs.deliveries import take
 from jobs.errors import (
     BrokerUnavailable,
     InvalidJob,
@@ -20,7 +19,6 @@ from jobs.record import State, Submitted
 from jobs.result import JobResult, StepResult, Verdict
 from jobs.settings import Settings, load_settings
 from jobs.source import TarballSource
-from jobs.webhook import decode_hook
 from producer.async_client import AsyncClient
 from producer.client import Client, JobHandle
 from producer.submission import prepare
@@ -286,18 +284,3 @@ async def test_async_client_cancels_and_names_what_is_missing(
     async with AsyncClient(nobody) as client:
         with pytest.raises(BrokerUnavailable):
             await client.ping()
-
-
-def test_a_webhook_is_told_of_the_verdict_and_a_wrong_one_is_refused(
-    client: Client, project: Path
-) -> None:
-    with pytest.raises(InvalidJob, match="webhook: give an https:// URL"):
-        client.submit(project, webhook="ftp://host/")
-    assert client.redis.keys("*") == []
-    handle = client.submit(project, webhook="https://host/one")
-    with prepare(client.settings, project, webhook="https://host/two") as made:
-        assert [again.id for again in client.send_all([made])] == [handle.id]
-    handle.cancel()
-    deliveries = take(client.ledger, 10, lease_s=60)
-    urls = [decode_hook(each.hook, handle.id, None).url for each in deliveries]
-    assert sorted(urls) == ["https://host/one", "https://host/two"]
