@@ -6,7 +6,7 @@ from typing import Any
 
 COUNTERS_KEY = "revalid:counters"
 """A hash. Fields: ``finished LANE VERDICT``, ``waited LANE SECONDS`` (first claims, by the bound
-that their wait is within), ``waited_ms LANE``, ``lost`` and ``engine_lost``."""
+that their wait is within), ``waited_ms LANE``, ``lost`` ``engine_lost`` and ``webhook OUTCOME``."""
 
 ENGINE_LOST = "engine_lost"
 WAITED_BOUNDS = ("0.1", "0.5", "1", "5", "15", "60", "300", "900", "3600", "14400", "+Inf")
@@ -34,17 +34,19 @@ class Figures:
         dead: Jobs that are set aside.
         slots: Jobs that all workers together may run at a time.
         counters: By words of the field's name.
+        webhooks: Deliveries that wait for their next try, or are under way.
     """
 
     dead: int
     slots: int
     counters: dict[tuple[str, ...], int]
     lanes: dict[str, LaneFigures]
+    webhooks: int = 0
 
 
 def decode_figures(answer: Sequence[Any]) -> Figures:
     """From what ``figures.lua`` returns."""
-    dead, slots, counters, lanes = answer
+    dead, slots, counters, lanes, webhooks = answer
     return Figures(
         dead=dead,
         slots=slots,
@@ -56,4 +58,5 @@ def decode_figures(answer: Sequence[Any]) -> Figures:
             name: LaneFigures(queued, oldest_ms / 1000, running)
             for name, queued, oldest_ms, running in lanes
         },
+        webhooks=webhooks,
     )

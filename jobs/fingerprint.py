@@ -26,6 +26,7 @@ _WORKER_FIELDS = (
     "project_bytes",
     "project_files",
     "connect_timeout_s",
+    "webhook_allow",
     "embedded",
     "instance",
 )
@@ -39,9 +40,10 @@ def fingerprint(settings: Settings, environ: Mapping[str, str]) -> str:
         for name, value in environ.items()
         if name in handed_on or name.startswith(_ENGINE)
     }
-    key = settings.signing_key and settings.signing_key.get_secret_value()
+    secrets = (settings.signing_key, settings.webhook_key)
+    keys = [key and key.get_secret_value() for key in secrets]
     fields = settings.model_dump(mode="json", include=set(_WORKER_FIELDS))
-    content = json.dumps([VERSION, fields, seen, key], sort_keys=True)
+    content = json.dumps([VERSION, fields, seen, keys], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

@@ -12,7 +12,6 @@ ring at a time: the other jobs wait in the ledger, where tenants have their turn
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 from pydantic import SecretStr
@@ -38,6 +37,8 @@ from jobs.record import (
     serving_key,
 )
 from jobs.result import Verdict
+from jobs.scripts import register
+from jobs.webhook import encode_hook
 
 LEASE_S = 30.0
 BEAT_S = 1.0
@@ -74,38 +75,34 @@ class Ledger:
         self._queued_jobs = queued_jobs
         self._signing_key = signing_key
         self._limits = (tenant_jobs, interactive_slots, result_ttl_s * 1000)
-        folder = Path(__file__).parent / "lua"
-        prelude = (folder / "prelude.lua").read_text()
-        self._scripts = {
-            file.stem: redis.register_script(prelude + file.read_text())
-            for file in folder.glob("*.lua")
-            if file.stem != "prelude"
-        }
+        self._scripts = register(redis)
 
-    def submit(self, job: Job, queue: str) -> Submitted:
+    def submit(self, job: Job, queue: str, webhook: str | None = None) -> Submitted:
         """Record a job as queued, unless an identical one is under way or has judged the project.
 
         Where nobody has asked of late what the image's tag names, a worker has to confirm that.
+        ``webhook`` is a URL to which the verdict is posted, whichever submit made the job.
         Raises :class:`~jobs.errors.QueueFull` where as many jobs are queued as may be.
         """
-        return self._submitted(job, self._change("submit", *self._submission(job, queue)))
+        return self._submitted(job, self._change("submit", *self._submission(job, queue, webhook)))
 
-    def submit_all(self, jobs: Sequence[Job], queue: str) -> list[Submitted]:
-        """As :meth:`submit` for each job, in one round trip.
-
-        Raises:
-            QueueFull: As many jobs are queued as may be; some of these are.
-        """
+    def submit_all(
+        self, jobs: Sequence[Job], queue: str, webhooks: Sequence[str | None] | None = None
+    ) -> list[Submitted]:
+        """As :meth:`submit` for each job, in one round trip; QueueFull: some of them are queued."""
         pipe = self.redis.pipeline(transaction=False)
-        for job in jobs:
-            self._scripts["submit"]([], [*self._submission(job, queue), *self._limits], pipe)
+        for job, webhook in zip(jobs, webhooks or [None] * len(jobs), strict=True):
+            words = self._submission(job, queue, webhook)
+            self._scripts["submit"]([], [*words, *self._limits], pipe)
         answers = pipe.execute()
         for _, *bells in answers:
             self._ring_all(bells)
         return [self._submitted(job, answer[0]) for job, answer in zip(jobs, answers, strict=True)]
 
-    def _submission(self, job: Job, queue: str) -> list[Any]:
-        return [job.id, queue, self._queued_jobs, job.image, *encode_job(job, self._signing_key)]
+    def _submission(self, job: Job, queue: str, webhook: str | None) -> list[Any]:
+        hook = encode_hook(job, webhook, self._signing_key) if webhook else ""
+        fields = encode_job(job, self._signing_key)
+        return [job.id, queue, self._queued_jobs, job.image, hook, *fields]
 
     def _submitted(self, job: Job, answer: str) -> Submitted:
         if answer == "full":
@@ -155,17 +152,19 @@ class Ledger:
         *,
         reusable: bool,
         image_digest: str = "",
+        failed_step: str = "",
     ) -> None:
         """Record the one result of a job; doing it again changes nothing.
 
         Args:
             reusable: An identical later submit may be given this result.
             image_digest: Of the image that it is true of; empty where the job ran in none.
+            failed_step: Name of the first step that kept the job from passing.
 
         Raises:
             LeaseLost: Another attempt owns the job, or it is done: nothing was recorded.
         """
-        words = (attempt.fence, verdict, result, int(reusable), image_digest)
+        words = (attempt.fence, verdict, result, int(reusable), image_digest, failed_step)
         answer = self._change("finish", attempt.job_id, *words)
         if answer == "LOST":
             raise LeaseLost(
@@ -197,7 +196,7 @@ class Ledger:
             judge: False leaves leases alone: after Redis was away, nobody could renew them.
             overdue_s: Seconds after which a doorbell's message may be lost.
         """
-        lost, bells, overdue = self._run("reap", int(judge), int(overdue_s * 1000))
+        lost, bells, overdue = self.run("reap", int(judge), int(overdue_s * 1000))
         self._ring_all(bells)
         return Reaped(list(zip(lost[::2], lost[1::2], strict=True)), decode_bells(overdue))
 
@@ -235,7 +234,7 @@ class Ledger:
         Returns:
             Their ids.
         """
-        ended, bells = self._run("starve", int(since * 1000), error, *queues)
+        ended, bells = self.run("starve", int(since * 1000), error, *queues)
         self._ring_all(bells)
         return list(ended)
 
@@ -276,10 +275,10 @@ class Ledger:
 
     def figures(self) -> Figures:
         """What the metrics show; the client may be one that can only read."""
-        return decode_figures(self._run("figures"))
+        return decode_figures(self.run("figures"))
 
     def _change(self, script: str, *args: Any) -> str:
-        answer, *bells = self._run(script, *args)
+        answer, *bells = self.run(script, *args)
         self._ring_all(bells)
         return str(answer)
 
@@ -287,7 +286,8 @@ class Ledger:
         if self._change(script, job_id) == "NOT DEAD":
             raise UnknownJob(f"job {job_id}: no dead job has this id; see `revalid dead list`")
 
-    def _run(self, script: str, *args: Any) -> Any:
+    def run(self, script: str, *args: Any) -> Any:
+        """What a script answers; the doorbells in it are the caller's to ring."""
         return self._scripts[script](args=[*args, *self._limits])
 
     def _ring_all(self, words: Sequence[str]) -> None:

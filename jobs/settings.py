@@ -2,9 +2,12 @@
 
 import difflib
 import os
+from base64 import b64decode
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from io import StringIO
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -142,6 +145,16 @@ class Settings(BaseSettings):
         default=None,
         description="Signs job records. A worker that has it runs only jobs signed with it.",
     )
+    webhook_key: SecretStr | None = Field(
+        default=None,
+        description="Signs webhooks: whsec_ and 24 to 64 bytes in base64. Workers that have it "
+        "deliver them.",
+    )
+    webhook_allow: Names = Field(
+        default=(),
+        description="Hosts, addresses and networks that webhooks may reach besides public "
+        "addresses, and by http:// too. Default none.",
+    )
     grace_s: float = Field(
         default=30, ge=1, description="Seconds that a stopping worker gives its running jobs."
     )
@@ -178,12 +191,37 @@ class Settings(BaseSettings):
     )
 
     @field_validator(
-        "source_roots", "secret_allow", "secret_files", "forward_env", "local_env", mode="before"
+        "source_roots",
+        "secret_allow",
+        "secret_files",
+        "forward_env",
+        "local_env",
+        "webhook_allow",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(word.strip() for word in value.split(",") if word.strip())
+        return value
+
+    @field_validator("webhook_key")
+    @classmethod
+    def _is_whsec(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            prefix, _, text = value.get_secret_value().partition("_")
+            with suppress(ValueError):
+                if prefix == "whsec" and 24 <= len(b64decode(text, validate=True)) <= 64:
+                    return value
+            raise ValueError("make one: echo whsec_$(openssl rand -base64 32)")
+        return value
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for word in value:
+            if "/" in word or ":" in word:
+                ip_network(word, strict=False)
         return value
 
     @property

@@ -173,15 +173,17 @@ class Client:
             nonce = hashlib.sha256(idempotency_key.encode()).hexdigest()
             options = {"nonce": nonce, **options}
         with prepare(self.settings, source, **options) as submission:
-            if idempotency_key is not None and self._repeats(submission.job, idempotency_key):
+            if idempotency_key is not None and self._repeats(submission, idempotency_key):
                 with suppress(UnknownJob):  # the first try stored the key, and no job
                     return self._again(submission.job)
             return self.send(submission)
 
-    def _repeats(self, job: Job, key: str) -> bool:
+    def _repeats(self, submission: Submission, key: str) -> bool:
         """Whether this request came with this key before; of two at once, one is the first."""
+        job = submission.job
         scope = hashlib.sha256(f"{job.tenant} {key}".encode()).hexdigest()
-        request = hashlib.sha256(job.model_dump_json().encode()).hexdigest()
+        content = job.model_dump_json() + (submission.webhook or "")
+        request = hashlib.sha256(content.encode()).hexdigest()
         with self.errors():
             first = self.redis.set(
                 f"revalid:idempotency:{scope}", request, ex=IDEMPOTENCY_S, nx=True, get=True
@@ -210,7 +212,8 @@ class Client:
         with self.errors():
             self._store(submission)
             deadline = monotonic() + CANCEL_TIMEOUT_S
-            while (submitted := self.ledger.submit(job, queue)) is Submitted.CANCELLING:
+            hook = submission.webhook
+            while (submitted := self.ledger.submit(job, queue, hook)) is Submitted.CANCELLING:
                 if monotonic() > deadline:
                     raise ResultTimeout(f"job {job.id} is being cancelled: submit it again later")
                 sleep(_POLL_S)
@@ -233,7 +236,8 @@ class Client:
                 with self.errors():
                     for made in some:
                         self._store(made)
-                    found = self.ledger.submit_all([made.job for made in some], queue)
+                    jobs, hooks = [made.job for made in some], [made.webhook for made in some]
+                    found = self.ledger.submit_all(jobs, queue, hooks)
                 handles += (
                     self.send(made, worker=worker)
                     if submitted is Submitted.CANCELLING

@@ -12,6 +12,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from jobs.connection import broker_errors
+from jobs.deliveries import Outcome
 from jobs.errors import BrokerUnavailable
 from jobs.figures import ENGINE_LOST, WAITED_BOUNDS, Figures
 from jobs.job import Lane
@@ -74,6 +75,9 @@ def _gauges(figures: Figures) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "revalid_jobs_dead", "Jobs set aside after three lost processes.", figures.dead
     )
+    yield GaugeMetricFamily(
+        "revalid_webhooks_waiting", "Verdicts not delivered to their webhook.", figures.webhooks
+    )
 
 
 def _counters(figures: Figures) -> Iterator[Metric]:
@@ -107,3 +111,9 @@ def _counters(figures: Figures) -> Iterator[Metric]:
         "Times that a worker's process lost its engine session and opened another.",
         counted.get((ENGINE_LOST,), 0),
     )
+    webhooks = CounterMetricFamily(
+        "revalid_webhook_tries", "What tries of webhooks came to.", labels=["outcome"]
+    )
+    for outcome in Outcome:
+        webhooks.add_metric([outcome], counted.get(("webhook", outcome), 0))
+    yield webhooks

@@ -16,6 +16,7 @@ from jobs.errors import InvalidProject
 from jobs.job import Job, Lane, Limits, SandboxPolicy, StrategyName, parse_job
 from jobs.settings import Settings
 from jobs.steps import Step
+from jobs.webhook import check_url
 
 _IN_MEMORY_BYTES = 8 * 2**20
 
@@ -27,6 +28,7 @@ class Submission:
     job: Job
     tarball: BinaryIO | None
     size: int
+    webhook: str | None = None
 
 
 @contextmanager
@@ -50,6 +52,7 @@ def prepare(
     lane: Lane | str = Lane.INTERACTIVE,
     fresh: bool = False,
     nonce: str | None = None,
+    webhook: str | None = None,
 ) -> Iterator[Submission]:
     """Pack and check a project, and make its job.
 
@@ -60,6 +63,7 @@ def prepare(
             ``steps`` are, else ``auto``.
         fresh: Run even where an identical job has a verdict.
         nonce: Part of the job's id; by default a random one where ``fresh``.
+        webhook: URL to which the job's verdict is posted; no part of the id.
 
     Raises:
         InvalidJob: A field is wrong.
@@ -88,9 +92,11 @@ def prepare(
     placeholder = {"kind": "tarball", "digest": "0" * 64, "size_bytes": 0}
     fields["source"] = placeholder if project is not None else None
     parse_job(fields)  # before the work of packing
+    if webhook is not None:
+        check_url(webhook, settings.webhook_allow)
     if project is None or on_worker:
         fields["source"] = {"kind": "path", "path": str(project)} if project else None
-        yield Submission(parse_job(fields), None, 0)
+        yield Submission(parse_job(fields), None, 0, webhook)
         return
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as spool:
         packed: BinaryIO = spool  # type: ignore[assignment]
@@ -98,7 +104,7 @@ def prepare(
         size = packed.seek(0, 2)
         digest = tarball.digest(packed)
         fields["source"] = {"kind": "tarball", "digest": digest, "size_bytes": size}
-        yield Submission(parse_job(fields), packed, size)
+        yield Submission(parse_job(fields), packed, size, webhook)
 
 
 def _pack(project: Path | bytes, into: BinaryIO, bounds: tarball.Bounds) -> None:

@@ -23,6 +23,8 @@ from worker.outbox import Outbox
 from worker.purge import purge
 from worker.quarantine import Quarantine, suspect_key
 from worker.scratch import sweep
+from worker.webhook_post import Poster
+from worker.webhooks import Courier
 
 ROUND_S = 1.0
 SEEN_S = 15
@@ -30,6 +32,8 @@ OVERDUE_S = 30.0
 END_TIMEOUT_S = 10.0
 PURGE_EVERY_S = 3_600.0
 STOP_TIMEOUT_S = 5.0
+LAST_POSTS_S = 2.0
+"""Bound of what a stopping worker still posts to webhooks; others are posted by the next one."""
 CONSUMED_S = 15.0
 """Age of the consumer's last sign of life above which it hangs."""
 
@@ -62,11 +66,20 @@ class Attendant(threading.Thread):
         self._stop_asked = threading.Event()
         self._ended = threading.Event()
         self._hurried = False
+        self._courier: threading.Thread | None = None
 
     def run(self) -> None:
         """One round every second, until :meth:`stop`."""
         sweep(self._settings.scratch)
         threading.Thread(target=self._purge, name="purge", daemon=True).start()
+        if (key := self._settings.webhook_key) is not None:
+            poster = Poster(key, self._settings.webhook_allow)
+            courier = Courier(self._settings, self._ledger, self._url, poster)
+            args = (self._stop_asked,)
+            self._courier = threading.Thread(
+                target=courier.run, args=args, name="webhooks", daemon=True
+            )
+            self._courier.start()
         suspected = self._quarantine.applies  # nobody has looked at the engine yet
         while True:
             try:
@@ -107,6 +120,8 @@ class Attendant(threading.Thread):
         self._stop_asked.set()
         if self.is_alive() and threading.current_thread() is not self:
             self.join(STOP_TIMEOUT_S)  # or its round would say once more that the worker is here
+        if self._courier is not None:
+            self._courier.join(LAST_POSTS_S)
         self._quarantine.close()
         try:
             with broker_errors(self._url):

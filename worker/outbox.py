@@ -15,6 +15,8 @@ from jobs.ledger import Ledger
 from jobs.record import Attempt
 from jobs.result import JobResult, Verdict
 
+_NAME = 200
+"""Characters of a step's name that a webhook is told: it may be a long command."""
 STALE_S = 5.0
 """Age from which on a result is anybody's to deliver: its own process would have."""
 
@@ -32,6 +34,7 @@ class Letter:
     reusable: bool
     result: str
     image_digest: str = ""
+    failed_step: str = ""
 
 
 class Outbox:
@@ -52,6 +55,7 @@ class Outbox:
             result.verdict.judges_project and result.sandbox.fallback_reason is None,
             result.model_dump_json(),
             result.sandbox.image_digest or "",
+            result.failed_step.name[:_NAME] if result.failed_step else "",
         )
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
@@ -75,6 +79,7 @@ class Outbox:
                     letter.result,
                     reusable=letter.reusable,
                     image_digest=letter.image_digest,
+                    failed_step=letter.failed_step,
                 )
             recorded = True
         except LeaseLost as error:

@@ -1,6 +1,6 @@
 -- Read what the metrics show, and change nothing; no job's record is read. Returns jobs that are set
 -- aside, slots of all workers, the counters, and of each lane: its name, jobs that wait, milliseconds
--- that the oldest of them has waited, jobs that run.
+-- that the oldest of them has waited, jobs that run; and webhooks that wait for their delivery.
 local lanes, answer = {}, {}
 for _, queue in ipairs(call('SMEMBERS', QUEUES)) do
   local name = lane_of(queue)
@@ -22,4 +22,5 @@ for name, lane in pairs(lanes) do
   answer[#answer + 1] = {name, lane.queued, now - lane.oldest, lane.running}
 end
 local dead = call('ZCOUNT', DEAD, now - kept_ms, '+inf')
-return {dead, slots('revalid.interactive'), call('HGETALL', COUNTERS), answer}
+return {dead, slots('revalid.interactive'), call('HGETALL', COUNTERS), answer,
+  call('ZCARD', DELIVERIES)}

@@ -3,6 +3,7 @@
 -- kept. Their keys are made here: the ledger needs one Redis, no cluster.
 local RINGING = 16 -- doorbells of a queue that ring at a time; the jobs behind them wait their turn
 local CRASHES = 3 -- workers that a job may end
+local HOOK_MS = 172800000 -- that a delivery is kept at the most; workers give up before
 local ORPHANED_MS = 600000 -- age of a job of which a worker of its own has left
 local call = redis.call
 local clock = call('TIME')
@@ -14,6 +15,7 @@ local kept_ms = tonumber(ARGV[#ARGV])
 
 local QUEUED, RUNNING, DEAD = 'revalid:queued', 'revalid:running', 'revalid:dead'
 local QUEUES, HELD, COUNTERS = 'revalid:queues', 'revalid:held', 'revalid:counters'
+local DELIVERIES = 'revalid:deliveries' -- of webhooks, by when each is due
 local function job_key(id) return 'revalid:job:' .. id end
 local function waiting_key(queue, tenant) return 'revalid:waiting:' .. queue .. ':' .. tenant end
 local function tenants_key(queue) return 'revalid:tenants:' .. queue end
@@ -22,6 +24,8 @@ local function flight_key(queue) return 'revalid:flight:' .. queue end
 local function active_key(tenant) return 'revalid:active:' .. tenant end
 local function serving_key(queue) return 'revalid:serving:' .. queue end
 local function image_key(image) return 'revalid:image:' .. image end
+local function hooks_key(id) return 'revalid:hooks:' .. id end
+local function hook_key(delivery) return 'revalid:hook:' .. delivery end
 
 -- Add to a counter of the metrics; never as a script's first write, which a full Redis refuses.
 local function count(name, by) call('HINCRBY', COUNTERS, name, by or 1) end
@@ -79,14 +83,32 @@ local function hold(id, queue, tenant, worker, lease_ms)
   call('HSET', HELD, worker, id)
 end
 
-local function finish(id, verdict, error)
+-- Have a done job's verdict delivered to a webhook, now.
+local function notify(id, hook)
+  local verdict, failed_step, finished_at =
+    unpack(call('HMGET', job_key(id), 'verdict', 'failed_step', 'finished_at'))
+  local delivery = string.format('msg_%.0f_%.0f', micros, next_turn())
+  call('HSET', hook_key(delivery), 'job', id, 'hook', hook, 'verdict', verdict,
+    'failed_step', failed_step or '', 'finished_at', finished_at, 'since', now, 'tries', 0)
+  call('PEXPIRE', hook_key(delivery), HOOK_MS)
+  call('ZADD', DELIVERIES, now, delivery)
+end
+
+local function finish(id, verdict, error, failed_step)
   local queue = leave(id)
   count('finished ' .. lane_of(queue) .. ' ' .. verdict)
   call('HSET', job_key(id), 'state', 'done', 'verdict', verdict, 'finished_at', now)
   if error then
     call('HSET', job_key(id), 'error', error)
   end
+  if failed_step and failed_step ~= '' then
+    call('HSET', job_key(id), 'failed_step', failed_step)
+  end
   call('HDEL', job_key(id), 'prior')
+  for _, hook in ipairs(call('SMEMBERS', hooks_key(id))) do
+    notify(id, hook)
+  end
+  call('DEL', hooks_key(id))
   event(id, 'finished', {verdict = verdict})
   call('PEXPIRE', job_key(id), kept_ms)
   call('PEXPIRE', 'revalid:events:' .. id, kept_ms)

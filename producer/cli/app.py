@@ -161,6 +161,7 @@ def submit(
     secret: options.Secret = None,
     label: options.Label = None,
     artifact: options.Artifact = None,
+    webhook: options.Webhook = None,
     fresh: options.Fresh = False,
     json: options.Json = False,
 ) -> int:
@@ -181,6 +182,7 @@ def submit(
         labels=label,
         artifacts=artifact,
         fresh=fresh,
+        webhook=webhook,
     )
     return client_commands.submit(path, asked, on_worker=on_worker, json=json)
 

@@ -103,6 +103,7 @@ def run(
     secret: options.Secret = None,
     label: options.Label = None,
     artifact: options.Artifact = None,
+    webhook: options.Webhook = None,
     fresh: options.Fresh = False,
     json: options.Json = False,
 ) -> int:
@@ -123,6 +124,7 @@ def run(
         labels=label,
         artifacts=artifact,
         fresh=fresh,
+        webhook=webhook,
     )
     how = BatchOptions(concurrency, fail_fast, report, compare, json)
     return implementation.run(

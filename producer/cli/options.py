@@ -111,6 +111,14 @@ Label = Annotated[
     list[str] | None,
     Option("--label", metavar="NAME=VALUE", help="Words of your own for reports; repeat for more."),
 ]
+Webhook = Annotated[
+    str | None,
+    Option(
+        "--webhook",
+        metavar="URL",
+        help="Have a worker POST the verdict there, signed, when there is one.",
+    ),
+]
 Fresh = Annotated[
     bool, Option("--fresh", metavar="", help="Run even where the same job has its verdict.")
 ]
@@ -136,6 +144,7 @@ class JobOptions:
     labels: Sequence[str] | None = None
     fresh: bool = False
     artifacts: Sequence[str] | None = None
+    webhook: str | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of :func:`producer.submission.prepare`.
@@ -161,6 +170,7 @@ class JobOptions:
             "labels": pairs("--label", self.labels),
             "artifacts": self.artifacts or (),
             "fresh": self.fresh,
+            "webhook": self.webhook,
         }
 
 

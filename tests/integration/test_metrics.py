@@ -12,6 +12,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from jobs.deliveries import Outcome
 from producer.client import Client
 from tests.integration.composed import composed_redis
 from tests.integration.conftest import StartWorker, eventually
@@ -82,7 +83,10 @@ def test_metrics_tell_what_workers_do(
 
 def test_the_role_metrics_suffices_and_a_broker_that_is_gone_is_told(tmp_path: Path) -> None:
     with composed_redis(tmp_path) as running, metrics(running.url("metrics")) as scrape:
-        assert scrape()["revalid_jobs_dead",] == 0
+        found = scrape()
+        assert found["revalid_jobs_dead",] == found["revalid_webhooks_waiting",] == 0
+        outcomes = {name[1] for name in found if name[0] == "revalid_webhook_tries_total"}
+        assert outcomes == set(Outcome)
         running.process.terminate()
         running.process.wait(10)
         assert scrape() == {("revalid_broker_up",): 0}

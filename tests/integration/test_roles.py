@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from redis.exceptions import NoPermissionError
 
 from jobs.connection import broker_errors, connect
+from jobs.deliveries import Outcome, settle, take
 from jobs.errors import BrokerUnavailable, UnknownJob
 from jobs.finished import FINISHED_KEY
 from jobs.ledger import Ledger
@@ -66,6 +67,7 @@ FOR_NO_FLOWER = [
     *FOR_NO_PRODUCER,
     "del revalid.interactive",
     "hgetall revalid:job:1",
+    "hgetall revalid:hook:1",
     "info",
     "lpush revalid.interactive x",
     "lrange revalid.interactive 0 -1",
@@ -80,6 +82,8 @@ FOR_NO_METRICS = [
     "get revalid:turn",
     "del revalid:running",
     "lrange revalid.batch 0 -1",
+    "smembers revalid:hooks:1",
+    "hgetall revalid:hook:1",
 ]
 FOR_NO_ARCHIVE = [
     *(command for command in FOR_NO_METRICS if command != "hgetall revalid:job:1"),
@@ -211,11 +215,12 @@ def test_a_role_may_run_the_scripts_of_its_work(broker: ComposedRedis) -> None:
             worker.reap(judge=True, overdue_s=0)
             return producer.dead() == [job.id]
 
-        assert worker.submit(job, queue) is Submitted.NEW
+        assert worker.submit(job, queue, "https://host/") is Submitted.NEW
         worker.serve("host", [queue], slots=1, ttl_s=60)
         assert producer.serving(queue) == {"host"}
         eventually(dies_with_its_worker)
         producer.retry(job.id)
+        assert producer.submit(job, queue, "https://host/") is Submitted.JOINED
         assert worker.release(claim(), "test")
         claim()
         assert worker.abandon("host:1") == job.id
@@ -227,6 +232,16 @@ def test_a_role_may_run_the_scripts_of_its_work(broker: ComposedRedis) -> None:
         with pytest.raises(UnknownJob):
             producer.purge(job.id)
         assert producer.cancel(job.id) is State.DONE
+        deliveries = take(worker, 10, lease_s=60)
+        assert [delivery.verdict for delivery in deliveries] == ["errored", "passed"]
+        settle(worker, deliveries[0], Outcome.FAILED, delay_s=60)
+        settle(worker, deliveries[1], Outcome.DELIVERED)
+        with connect(broker.url("metrics")) as reader:
+            assert Ledger(reader).figures().webhooks == 1
+        other = make_job(tenant="roles", nonce="other")
+        producer.submit(other, queue, "https://host/")
+        producer.cancel(other.id)
+        assert producer.figures().webhooks == 2
 
 
 def test_a_producer_stops_no_worker_and_a_worker_answers_its_operator(

@@ -23,6 +23,7 @@ def fail_three_times(ledger: Ledger, redis: Redis) -> None:
 def test_an_empty_ledger_has_no_figures(ledger: Ledger) -> None:
     figures = ledger.figures()
     assert (figures.dead, figures.slots, figures.counters, figures.lanes) == (0, 0, {}, {})
+    assert figures.webhooks == 0
 
 
 def test_a_lane_is_all_its_queues_with_every_tenant(ledger: Ledger) -> None:

@@ -16,6 +16,7 @@ from hypothesis.stateful import (
 )
 from redis import Redis
 
+from jobs.deliveries import Outcome, settle, take
 from jobs.errors import LeaseLost, UnknownJob
 from jobs.job import DEFAULT_IMAGE
 from jobs.ledger import Ledger
@@ -41,7 +42,10 @@ workers = st.sampled_from(["host:1", "host:2"])
 digests = st.sampled_from(["", "sha256:a", "sha256:b"])  # empty: in no image, or not known
 
 
-COMPARED = ["queue", "state", "attempts", "released", "worker", "cancelled", "verdict", "result"]
+COMPARED = (
+    *("queue", "state", "attempts", "released", "worker", "cancelled", "verdict", "result"),
+    "prior",
+)
 
 
 @dataclass
@@ -64,6 +68,8 @@ class Model:
     recorded: bool = False
     dead: bool = False
     events: list[str] = field(default_factory=lambda: ["queued"])
+    hooks: int = 0
+    told: list[Verdict] = field(default_factory=list)
 
     def may_go_on(self, attempt: Attempt) -> bool:
         return self.state is not State.DONE and self.fence == attempt.fence
@@ -74,6 +80,8 @@ class Model:
     def finish(self, verdict: Verdict) -> None:
         self.state, self.verdict, self.prior = State.DONE, verdict, None
         self.events.append("finished")
+        self.told += [verdict] * self.hooks
+        self.hooks = 0
 
     def crash(self) -> None:
         """Its worker was lost."""
@@ -102,25 +110,31 @@ class LedgerMachine(RuleBasedStateMachine):
         self.redis.flushall()
         self.ledger = Ledger(self.redis, result_ttl_s=600)
         self.jobs: dict[str, Model] = {}
-        self.results = 0
+        self.results = self.submits = 0
         self.image = ""
         self.highest = 0
+        self.told: list[Verdict] = []
 
-    @rule(job_id=ids, queue=queues)
-    def submit(self, job_id: str, queue: str) -> None:
+    @rule(job_id=ids, queue=queues, hooked=st.booleans())
+    def submit(self, job_id: str, queue: str, hooked: bool) -> None:
         found = self.jobs.get(job_id)
-        submitted = self.ledger.submit(JOBS[job_id], queue)
+        self.submits += 1
+        url = f"https://host/{self.submits}" if hooked else None
+        submitted = self.ledger.submit(JOBS[job_id], queue, url)
         if found is not None and found.state is State.RUNNING and found.cancelled:
             assert submitted is Submitted.CANCELLING
         elif found is not None and found.state is not State.DONE:
             assert submitted is Submitted.JOINED
             found.queue = queue
+            found.hooks += hooked
         elif found is not None and found.reusable and found.digest in ("", self.image):
             assert submitted is Submitted.REUSED
+            assert found.verdict is not None
+            self.told += [found.verdict] * hooked
         else:
             assert submitted is Submitted.NEW
             prior = found.result if found is not None and found.reusable else None
-            self.jobs[job_id] = Model(queue, prior=prior)
+            self.jobs[job_id] = Model(queue, prior=prior, hooks=int(hooked), told=self.told)
 
     @rule(digest=digests)
     def image_is_resolved_or_forgotten(self, digest: str) -> None:
@@ -173,7 +187,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.ledger.retry(job_id)
             return
         self.ledger.retry(job_id)
-        self.jobs[job_id] = Model(found.queue)
+        self.jobs[job_id] = Model(found.queue, told=self.told)
 
     @rule(attempt=attempts)
     def append(self, attempt: Attempt) -> None:
@@ -262,15 +276,26 @@ class LedgerMachine(RuleBasedStateMachine):
         for job_id in ended if judge else ():
             self.jobs[job_id].crash()
 
+    @rule(delivered=st.booleans())
+    def deliver(self, delivered: bool) -> None:
+        """All that is due, by a worker that may be lost before it can say so."""
+        taken = take(self.ledger, 1_000, lease_s=0)
+        assert sorted(delivery.verdict for delivery in taken) == sorted(self.told)
+        for delivery in taken if delivered else ():
+            settle(self.ledger, delivery, Outcome.DELIVERED)
+            self.told.remove(Verdict(delivery.verdict))
+
     @invariant()
     def the_ledger_holds_what_the_model_does(self) -> None:
         pipe: Any = self.redis.pipeline()
         pipe.zrange(QUEUED_KEY, 0, -1).zrange(RUNNING_KEY, 0, -1).zrange(DEAD_KEY, 0, -1)
         pipe.hgetall("revalid:held").smembers("revalid:active:default")
+        pipe.zcard("revalid:deliveries")
         for job_id in self.jobs:
             pipe.hgetall(job_key(job_id)).ttl(job_key(job_id)).ttl(events_key(job_id))
-            pipe.xrange(events_key(job_id))
-        queued, running, dead, held, active, *rest = pipe.execute()
+            pipe.xrange(events_key(job_id)).scard(f"revalid:hooks:{job_id}")
+        queued, running, dead, held, active, deliveries, *rest = pipe.execute()
+        assert deliveries == len(self.told)
         assert sorted(dead) == sorted(job_id for job_id, found in self.jobs.items() if found.dead)
         under_way = {job_id for job_id, found in self.jobs.items() if found.state is not State.DONE}
         assert active == under_way, "so few jobs never wait for their turn"
@@ -280,19 +305,10 @@ class LedgerMachine(RuleBasedStateMachine):
             expected = [job_id for job_id, found in self.jobs.items() if found.state is state]
             assert sorted(members) == sorted(expected)
         for found in self.jobs.values():
-            (fields, ttl, events_ttl, entries), rest = rest[:4], rest[4:]
+            (fields, ttl, events_ttl, entries, hooks), rest = rest[:5], rest[5:]
+            assert hooks == found.hooks
             record = decode_record(fields)
-            for name in (
-                "queue",
-                "state",
-                "attempts",
-                "worker",
-                "cancelled",
-                "verdict",
-                "result",
-                "released",
-                "prior",
-            ):
+            for name in COMPARED:
                 assert getattr(record, name) == getattr(found, name), name
             done = found.state is State.DONE
             assert (ttl > 0, events_ttl > 0, record.finished_at is not None) == (done, done, done)

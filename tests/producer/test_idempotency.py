@@ -36,7 +36,7 @@ def test_a_fresh_request_is_fresh_once_for_each_key(client: Client, project: Pat
 
 def test_another_request_with_the_key_is_refused(client: Client, project: Path) -> None:
     client.submit(project, idempotency_key="a", labels={"n": "1"})
-    for other in ({"labels": {"n": "2"}}, {"commands": ["ls"]}, {"lane": "batch"}):
+    for other in ({"labels": {"n": "2"}}, {"commands": ["ls"]}, {"webhook": "https://x/"}):
         with pytest.raises(InvalidJob, match="key 'a': it came with another request before"):
             client.submit(project, idempotency_key="a", **other)
     assert client.redis.zcard("revalid:queued") == 1

@@ -124,3 +124,10 @@ def test_a_path_that_the_worker_does_not_allow_is_rejected(revalid: Revalid, pro
     ran = revalid("result", job_id)
     assert ran.status == 2
     assert "REVALID_SOURCE_ROOTS" in ran.out
+
+
+def test_submit_refuses_a_webhook_that_is_none(revalid: Revalid, project: Path) -> None:
+    ran = revalid("submit", project, *TRUE, "--webhook", "http://host/")
+    assert (ran.status, ran.error[:16]) == (2, "webhook: http://")
+    job_id = submitted(revalid, project, *TRUE, "--webhook", "https://host/")
+    assert revalid("cancel", job_id).status == 0

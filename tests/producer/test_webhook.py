@@ -1,0 +1,26 @@
+"""What a submit that names a webhook leaves in the ledger."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.deliveries import take
+from jobs.errors import InvalidJob
+from jobs.webhook import decode_hook
+from producer.client import Client
+from producer.submission import prepare
+
+
+def test_a_webhook_is_told_of_the_verdict_and_a_wrong_one_is_refused(
+    client: Client, project: Path
+) -> None:
+    with pytest.raises(InvalidJob, match="webhook: give an https:// URL"):
+        client.submit(project, webhook="ftp://host/")
+    assert client.redis.keys("*") == []
+    handle = client.submit(project, webhook="https://host/one")
+    with prepare(client.settings, project, webhook="https://host/two") as made:
+        assert [again.id for again in client.send_all([made])] == [handle.id]
+    handle.cancel()
+    deliveries = take(client.ledger, 10, lease_s=60)
+    urls = [decode_hook(each.hook, handle.id, None).url for each in deliveries]
+    assert sorted(urls) == ["https://host/one", "https://host/two"]
