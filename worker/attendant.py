@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, sleep
 
 import psutil
 from celery import Celery
@@ -133,7 +133,7 @@ class Attendant(threading.Thread):
     def drain(self, grace_s: float) -> None:
         """Let Celery finish what runs, but after ``grace_s`` seconds return it to the queue."""
         self.stop()
-        timer = threading.Timer(0 if self._hurried else grace_s, self._end_children)
+        timer = threading.Timer(0 if self._hurried else grace_s, self._end)
         timer.daemon = True
         timer.start()
 
@@ -143,6 +143,13 @@ class Attendant(threading.Thread):
         os.kill(os.getpid(), signal.SIGTERM)  # Celery stops consuming, and drain is called
         self._ended.wait(2 * END_TIMEOUT_S)
         os._exit(0)  # Celery's own way out takes seconds, and nothing is left to do
+
+    def _end(self) -> None:
+        self._end_children()
+        sleep(END_TIMEOUT_S)
+        # A child that was ended while it held a lock of the pool has Celery wait for ever.
+        log.warning("Celery did not end by itself")
+        os._exit(0)
 
     def _end_children(self) -> None:
         """Have each child return its job to the queue and end; by force after a bound."""
