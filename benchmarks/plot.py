@@ -14,6 +14,7 @@ _MET, _MISSED = "#2f9e63", "#c92a2a"
 def plot(rows: Sequence[Row], path: Path) -> None:
     """Draw how much of its bound each figure uses; the line is the bound, less is better."""
     mpl.rcParams["svg.hashsalt"] = "revalid"  # the same figures make the same file
+    mpl.rcParams["svg.fonttype"] = "none"
     ordered = list(reversed(rows))
     used = [_used(row) for row in ordered]
     figure = Figure(figsize=(9, 0.42 * len(rows) + 1), layout="constrained")
