@@ -11,7 +11,7 @@ from benchmarks.goals import Row
 from benchmarks.system import System, system
 
 NO_OPS = 64
-APPS = 12
+APPS = 8
 _STEPS = [{"op": "exec", "command": "true"}]
 
 
@@ -42,8 +42,8 @@ async def measure(scratch: Path) -> list[Row]:
         return [{"project": project} for project in projects]
 
     kinds: dict[str, tuple[Callable[[], list[dict[str, Any]]], tuple[int, ...], int]] = {
-        "no-op": (no_ops, (1, 2, 4, 8, 16), 16),
-        "tRPC example, install replayed": (apps, (1, 2, 4), 4),
+        "no-op": (no_ops, (1, 2, 4, 8), 16),
+        "tRPC example, install replayed": (apps, (1, 2, 4), 2),
     }
     print("\njobs a second by slots")
     for kind, (made, widths, warm) in kinds.items():
