@@ -43,7 +43,9 @@ def test_example_gets_its_verdict_step_by_step(example: str, kind: str, tmp_path
         assert step["skipped_reason"] is None
         assert (step["exit_code"] != 0) == (step["name"] in failing), step
         assert failing.get(step["name"], "") in step["stdout"]
-    assert result["sandbox"] == {"kind": kind, "fallback_reason": None}
+    sandbox = result["sandbox"]
+    assert (sandbox["kind"], sandbox["fallback_reason"]) == (kind, None)
+    assert bool(sandbox["image_digest"]) == (kind == "dagger")
     assert {"node", "npm"} <= result["tools"].keys()
     assert not [
         process.cmdline()
