@@ -84,7 +84,8 @@ async def main() -> int:
     finally:
         await engine.close()
     about["minutes"] = round((time.monotonic() - started) / 60, 1)
-    print(f"\n{sum(bool(row['met']) for row in rows)} of {len(rows)} goals met")
+    if rows:
+        print(f"\n{sum(bool(row['met']) for row in rows)} of {len(rows)} goals met")
     if not options.only:
         RESULTS.write_text(json.dumps({"machine": about, "goals": rows}, indent=2) + "\n")
         plot(rows, PICTURE)
