@@ -57,16 +57,19 @@ def works() -> bool:
 
 
 def _covered(directory: Path, paths: Iterable[Path]) -> list[Path]:
-    """Those that exist, outside ``/tmp`` that is replaced anyway, and not around the sandbox."""
-    real = {path.resolve() for path in paths if path.exists()}
-    return sorted(
+    """Those that exist, outside ``/tmp`` that is replaced anyway, and not around the sandbox.
+
+    What is in another of them is covered with it: nothing can be mounted there any more.
+    """
+    real = {
         path
-        for path in real
+        for path in {path.resolve() for path in paths if path.exists()}
         if not path.is_relative_to("/tmp")  # noqa: S108
         and not directory.is_relative_to(path)
         and not path.is_relative_to("/dev")
         and not path.is_relative_to("/proc")
-    )
+    }
+    return sorted(path for path in real if real.isdisjoint(path.parents))
 
 
 @functools.cache

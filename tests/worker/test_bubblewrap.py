@@ -54,6 +54,15 @@ async def test_what_is_hidden_is_not_seen(jailed: LocalSandbox, private: Path) -
     assert await output(jailed, f"cat {private}/secret") == "of the worker"
 
 
+async def test_what_is_hidden_may_lie_in_what_is_hidden(
+    jailed: LocalSandbox, private: Path
+) -> None:
+    (private / "home").mkdir()
+    jailed._hidden = (private / "home", private)
+    assert await output(jailed, f"ls {private}; echo runs") == "runs\n"
+    (private / "home").rmdir()
+
+
 async def test_commands_have_no_capability_and_see_their_own_processes(
     jailed: LocalSandbox,
 ) -> None:
