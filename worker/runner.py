@@ -34,9 +34,7 @@ from worker.secrets import Scrubber, resolve_secrets
 
 SANDBOX_TRIES = 3
 FETCH_TRIES = 10
-TOTAL_OUTPUT_BYTES = 8 * 2**20
 LIMIT_MARGIN_S = 45.0
-_MIN_OUTPUT_BYTES = 1_024
 
 
 @dataclass

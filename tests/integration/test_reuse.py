@@ -24,14 +24,6 @@ def said(result: JobResult) -> str:
     return result.steps[0].stdout
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    directory = tmp_path / "project"
-    directory.mkdir()
-    (directory / "file").write_text("content\n")
-    return directory
-
-
 def test_a_verdict_is_of_its_image(
     client: Client, start_worker: StartWorker, project: Path
 ) -> None:

@@ -4,12 +4,24 @@ import json
 import os
 import re
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 import redis
 
 from tests.producer.cli.conftest import LOCAL, Revalid, Until, commands
+
+
+def begin(
+    revalid: Revalid, project: Path, begun: Path, until: Until, *options: str
+) -> "subprocess.Popen[str]":
+    """A run whose one command is under way, and is not to end by itself."""
+    process = revalid.start(
+        "run", project, *LOCAL, *commands(f"touch {begun}; sleep 300"), *options
+    )
+    until(begun.exists)
+    return process
 
 
 def test_runs_side_by_side_do_not_disturb_each_other(
@@ -54,11 +66,7 @@ def test_an_interrupted_run_cancels_its_job(
 def test_interrupted_with_json_the_document_is_still_whole(
     revalid: Revalid, project: Path, tmp_path: Path, until: Until
 ) -> None:
-    begun = tmp_path / "begun"
-    process = revalid.start(
-        "run", project, *LOCAL, *commands(f"touch {begun}; sleep 300"), "--json"
-    )
-    until(begun.exists)
+    process = begin(revalid, project, tmp_path / "begun", until, "--json")
     process.send_signal(signal.SIGHUP)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "")
@@ -68,9 +76,7 @@ def test_interrupted_with_json_the_document_is_still_whole(
 def test_a_second_interrupt_leaves_at_once(
     revalid: Revalid, project: Path, tmp_path: Path, until: Until
 ) -> None:
-    begun = tmp_path / "begun"
-    process = revalid.start("run", project, *LOCAL, *commands(f"touch {begun}; sleep 300"))
-    until(begun.exists)
+    process = begin(revalid, project, tmp_path / "begun", until)
     (worker,) = [found for found in revalid.left() if "--own-queues" in found.cmdline()]
     os.killpg(worker.pid, signal.SIGSTOP)  # so that nobody answers the first
     assert process.stdout is not None
@@ -100,11 +106,7 @@ def test_a_killed_run_leaves_nothing_and_its_job_can_run_again(
 def test_a_worker_that_dies_ends_the_run_in_words(
     revalid: Revalid, project: Path, tmp_path: Path, until: Until
 ) -> None:
-    begun = tmp_path / "begun"
-    process = revalid.start(
-        "run", project, *LOCAL, *commands(f"touch {begun}; sleep 300"), "--json"
-    )
-    until(begun.exists)
+    process = begin(revalid, project, tmp_path / "begun", until, "--json")
     (worker,) = [found for found in revalid.left() if "--own-queues" in found.cmdline()]
     worker.kill()
     out, err = process.communicate(timeout=60)
@@ -118,9 +120,7 @@ def test_a_worker_that_dies_ends_the_run_in_words(
 def test_a_broker_that_dies_ends_the_run_in_words(
     revalid: Revalid, project: Path, tmp_path: Path, until: Until
 ) -> None:
-    begun = tmp_path / "begun"
-    process = revalid.start("run", project, *LOCAL, *commands(f"touch {begun}; sleep 300"))
-    until(begun.exists)
+    process = begin(revalid, project, tmp_path / "begun", until)
     assert revalid("broker", "stop").out == "stopped\n"
     _, err = process.communicate(timeout=60)
     assert process.returncode == 3
