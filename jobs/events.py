@@ -5,10 +5,11 @@
 ``started``           ``worker``, ``attempt``
 ``sandbox``           ``kind``, ``fallback_reason``, ``image``, ``image_digest``
 ``plan``              ``strategy``, ``reason``, ``steps`` (names), ``notes``
-``step_started``      ``index``, ``name``, ``command``
+``step_started``      ``index``, ``op``, ``name``, ``command``
 ``output``            ``index``, ``stream``, ``text``
 ``step_finished``     ``index``, ``name``, ``ok``, ``exit_code``, ``duration_s``, ``timed_out``,
-                      ``killed_by``, ``killed_at``, ``cached``, ``skipped_reason``
+                      ``killed_by``, ``killed_at``, ``cancelled``, ``cached``, ``saved_s``,
+                      ``skipped_reason``
 ``cancelling``        somebody asked for the job to end
 ``requeued``          ``reason``: its worker gave it back, or was lost
 ``finished``          ``verdict``; always the last
@@ -48,6 +49,11 @@ class Event:
 def read(client: Redis, job_id: str, after: str, *, block_s: float = BLOCK_S) -> list[Event]:
     """Events after an id; waits up to ``block_s`` seconds (at most :data:`BLOCK_S`) for one."""
     return _decode(client.xread({events_key(job_id): after}, block=_milliseconds(block_s)))
+
+
+def read_all(client: Redis, job_id: str) -> list[Event]:
+    """All events that are kept of a job."""
+    return _decode([(None, client.xrange(events_key(job_id)))])
 
 
 async def read_async(

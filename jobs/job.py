@@ -117,6 +117,7 @@ class Job(Frozen):
         secrets: Variable to reference; values never leave the worker.
         protected: Globs of paths that file steps must not write or delete.
         artifacts: Globs of files to keep when the steps have ended, however they did.
+        keep_going: Whether the commands of strategy ``command`` go on after one that failed.
         sandbox: Where it may run; None leaves that to the worker.
         labels: The producer's own words, shown in reports; not part of the id.
         lane: Which queue it waits in; not part of the id.
@@ -138,6 +139,7 @@ class Job(Frozen):
     limits: Limits = Limits()
     sandbox: SandboxPolicy | None = None
     labels: dict[Text, Text] = Field(default_factory=dict, max_length=64)
+    keep_going: bool = Field(default=False, exclude_if=lambda keep_going: not keep_going)
     lane: Lane = Lane.INTERACTIVE
     nonce: str | None = Field(default=None, max_length=64)
 
@@ -161,6 +163,8 @@ class Job(Frozen):
                 if carries_steps
                 else f"strategy '{self.strategy}' makes its own steps; use 'command' to give some"
             )
+        if self.keep_going and self.strategy is not StrategyName.COMMAND:
+            raise ValueError("keep_going is for strategy 'command': others go on by themselves")
         if self.source is None and self.strategy is not StrategyName.TRAJECTORY:
             raise ValueError("no project: give a directory or a tarball")
         return self

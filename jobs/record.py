@@ -1,9 +1,10 @@
 """A job as the ledger holds it, and the words of the ledger's scripts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from time import monotonic
 from typing import Any
 
 from pydantic import SecretStr
@@ -46,11 +47,13 @@ class Attempt:
     Attributes:
         fence: Rises with each claim; only the newest may record a result.
         number: 1 for the first attempt.
+        claimed: When this process claimed the job, by its monotonic clock.
     """
 
     job_id: str
     fence: int
     number: int
+    claimed: float = field(default_factory=monotonic, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,9 @@ class Record:
 
     Attributes:
         released: Attempts that gave the job back; the others before the last lost their worker.
+        queued_s: Seconds that the job waited, before each of its attempts together.
+        started_at: When the last attempt began.
+        waits_since: Since when the job waits, or waited until it ended.
         error: Why the job ended without a result.
         traceparent: The span in which the job was submitted.
         prior: The result (JSON) of an earlier run, which stands if its image is still the same.
@@ -103,7 +109,9 @@ class Record:
     worker: str
     cancelled: bool
     queued_at: datetime
+    queued_s: float
     started_at: datetime | None
+    waits_since: datetime | None
     finished_at: datetime | None
     result: str | None
     traceparent: str | None = None
@@ -163,6 +171,11 @@ def decode_record(fields: dict[str, str]) -> Record:
     verdict = fields.get("verdict")
     queued_at = moment("queued_at")
     assert queued_at is not None, "submit sets it"  # noqa: S101
+    started_at, finished_at = moment("started_at"), moment("finished_at")
+    waits_since = moment("waits_since") or (queued_at if started_at is None else None)
+    queued_s = int(fields.get("waited_ms", 0)) / 1000
+    if waits_since is not None and finished_at is not None:
+        queued_s += max(0.0, (finished_at - waits_since).total_seconds())
     return Record(
         job=fields["job"],
         signature=fields.get("signature", ""),
@@ -175,8 +188,10 @@ def decode_record(fields: dict[str, str]) -> Record:
         worker=fields.get("worker", ""),
         cancelled=fields.get("cancel") == "1",
         queued_at=queued_at,
-        started_at=moment("started_at"),
-        finished_at=moment("finished_at"),
+        queued_s=queued_s,
+        started_at=started_at,
+        waits_since=waits_since,
+        finished_at=finished_at,
         result=fields.get("result"),
         traceparent=fields.get("traceparent"),
         prior=fields.get("prior"),

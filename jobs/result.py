@@ -36,7 +36,7 @@ class StepResult(Frozen):
         op: The step type.
         command: The command line of an ``exec``.
         exit_code: The command's exit code, 128 + n where signal n ended it; 1 for a file
-            operation that failed; None where nothing ran.
+            operation that failed; None where nothing ran, or nobody saw the end.
         stdout: Head and tail within the job's cap; text, undecodable bytes replaced.
         stderr: The same for standard error.
         stdout_bytes: True size in bytes before the cap.
@@ -46,7 +46,10 @@ class StepResult(Frozen):
         timed_out: The command was ended at its limit.
         killed_by: The other limit at which the command was ended.
         killed_at: That limit in words, such as ``8 GiB``.
-        cached: Replayed from the engine's cache rather than run now.
+        cancelled: It was ended since its job was cancelled or its attempt given up; what it printed
+            until then is kept.
+        cached: Replayed from the engine's cache rather than run now, which took no time.
+        saved_s: Seconds that a cached step took when it ran.
         allow_failure: The step's outcome does not decide the verdict.
         skipped_reason: Why the step did not run; None where it did.
     """
@@ -64,19 +67,37 @@ class StepResult(Frozen):
     timed_out: bool = False
     killed_by: LimitName | None = None
     killed_at: str | None = None
+    cancelled: bool = False
     cached: bool = False
+    saved_s: float = 0.0
     allow_failure: bool = False
     skipped_reason: str | None = None
 
     @property
     def clean(self) -> bool:
         """Whether the step ended well by itself: at a limit some commands exit with 0 as well."""
-        return self.exit_code == 0 and not self.timed_out and self.killed_by is None
+        ended = self.timed_out or self.cancelled or self.killed_by is not None
+        return self.exit_code == 0 and not ended
 
     @property
     def ok(self) -> bool:
         """Whether the step leaves the job free to pass; a skipped step does."""
         return self.skipped_reason is not None or self.clean or self.allow_failure
+
+    @property
+    def outcome(self) -> str:
+        """How a step that is not clean ended, in words; empty for one that is."""
+        if self.skipped_reason is not None:
+            return f"skipped: {self.skipped_reason}"
+        if self.cancelled:
+            return "cancelled"
+        if self.timed_out:
+            return "timed out"
+        if self.over_limit is not None:
+            return self.over_limit
+        if self.exit_code is None:
+            return "its end was not seen"
+        return f"exit {self.exit_code}" if self.exit_code else ""
 
     @property
     def over_limit(self) -> str | None:
@@ -145,6 +166,8 @@ class JobResult(Frozen):
         error: Why the verdict is ``rejected``, ``errored`` or ``cancelled``, with a mend.
         tools: Version of each tool that ran, by name.
         notes: What a reader should know, such as a missing lockfile.
+        queued_s: Seconds that the job waited, before each of its attempts together.
+        started_at: When the last attempt began; None where the job ended while it waited.
         reused: The verdict of an earlier, identical job.
     """
 
@@ -163,10 +186,18 @@ class JobResult(Frozen):
     artifacts: ArtifactsReport | None = None
     attempts: int
     queued_at: datetime
+    queued_s: float = 0.0
     started_at: datetime | None
     finished_at: datetime
     steps: tuple[StepResult, ...] = ()
     reused: bool = False
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds that the last attempt took; None where the job ended while it waited."""
+        if self.started_at is None:
+            return None
+        return round(max(0.0, (self.finished_at - self.started_at).total_seconds()), 3)
 
     @property
     def failed_step(self) -> StepResult | None:

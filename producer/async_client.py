@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, Self
@@ -15,7 +16,7 @@ from jobs.errors import ResultTimeout
 from jobs.record import Record, State, Submitted
 from jobs.result import JobResult
 from jobs.settings import Settings
-from producer.client import Client, JobHandle, decode_result
+from producer.client import Client, JobHandle
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,9 @@ class AsyncJobHandle:
                     self.client.redis, self.id, after, block_s=left
                 ):
                     after = event.id
-        return decode_result(self.id, record, reused=self.submitted is Submitted.REUSED)
+        reused = self.submitted is Submitted.REUSED
+        decode = partial(self.client.sync.decode, self.id, record, reused=reused)
+        return await to_thread.run_sync(decode)
 
     async def cancel(self) -> State:
         """Ask the job to end; the state it was in. A done job stays as it is."""

@@ -22,6 +22,7 @@ from jobs.record import Record, State, Submitted
 from jobs.result import JobResult
 from jobs.settings import Settings, load_settings
 from jobs.source import TarballSource
+from jobs.told import steps_told
 from producer.submission import Submission, prepare
 
 CANCEL_TIMEOUT_S = 15.0
@@ -29,10 +30,16 @@ IDEMPOTENCY_S = 86_400
 """Seconds for which an idempotency key stands for its first request."""
 _POLL_S = 0.05
 _AT_ONCE = 500
+_TOLD = "attempt {} could not report: its steps, and their output, are what it sent while it ran"
 
 
-def decode_result(job_id: str, record: Record, *, reused: bool = False) -> JobResult:
-    """The result of a done job; one that ended before it ran has no steps.
+def decode_result(
+    job_id: str, record: Record, *, reused: bool = False, told: Sequence[events.Event] = ()
+) -> JobResult:
+    """The result of a done job.
+
+    Args:
+        told: The job's events, from which one has its steps whose last attempt could not report.
 
     Raises:
         InvalidJob: The result is of a version that this one cannot read.
@@ -46,6 +53,7 @@ def decode_result(job_id: str, record: Record, *, reused: bool = False) -> JobRe
             ) from None
         return result.model_copy(update={"reused": True}) if reused else result
     job = parse_job(record.job)  # it ended before a worker could report
+    steps = steps_told(told)
     assert record.verdict is not None  # noqa: S101
     assert record.finished_at is not None  # noqa: S101
     return JobResult(
@@ -53,11 +61,14 @@ def decode_result(job_id: str, record: Record, *, reused: bool = False) -> JobRe
         verdict=record.verdict,
         error=record.error,
         image=job.image,
+        notes=(_TOLD.format(record.attempts),) if steps else (),
         labels=job.labels,
         attempts=record.attempts,
         queued_at=record.queued_at,
-        started_at=record.started_at,
+        queued_s=record.queued_s,
+        started_at=None if record.waits_since else record.started_at,
         finished_at=record.finished_at,
+        steps=steps,
     )
 
 
@@ -113,7 +124,7 @@ class JobHandle:
                     raise ResultTimeout(f"job {self.id} is still {record.state}: wait longer")
                 for event in events.read(self.client.redis, self.id, after, block_s=left):
                     after = event.id
-        return decode_result(self.id, record, reused=self.submitted is Submitted.REUSED)
+        return self.client.decode(self.id, record, reused=self.submitted is Submitted.REUSED)
 
     def cancel(self) -> State:
         """Ask the job to end; the state it was in. A done job stays as it is."""
@@ -251,6 +262,14 @@ class Client:
         if submission.tarball is not None and isinstance(job.source, TarballSource):
             submission.tarball.seek(0)
             self.blobs.put(submission.tarball, job.source.digest, submission.size)
+
+    def decode(self, job_id: str, record: Record, *, reused: bool = False) -> JobResult:
+        """As :func:`decode_result`, with what the last attempt told where it could not report."""
+        told: list[events.Event] = []
+        if record.result is None and record.attempts:
+            with self.errors():
+                told = events.read_all(self.redis, job_id)
+        return decode_result(job_id, record, reused=reused, told=told)
 
     def job(self, job_id: str) -> JobHandle:
         """A job submitted earlier, perhaps elsewhere."""

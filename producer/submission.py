@@ -50,6 +50,7 @@ def prepare(
     labels: Mapping[str, str] | None = None,
     tenant: str | None = None,
     lane: Lane | str = Lane.INTERACTIVE,
+    keep_going: bool = False,
     fresh: bool = False,
     nonce: str | None = None,
     webhook: str | None = None,
@@ -61,6 +62,7 @@ def prepare(
         on_worker: ``project`` is a path that only the worker sees.
         strategy: By default ``command`` where ``commands`` are given, ``trajectory`` where
             ``steps`` are, else ``auto``.
+        keep_going: Run the commands also after one that failed.
         fresh: Run even where an identical job has a verdict.
         nonce: Part of the job's id; by default a random one where ``fresh``.
         webhook: URL to which the job's verdict is posted; no part of the id.
@@ -85,6 +87,7 @@ def prepare(
         "limits": limits.model_dump() if isinstance(limits, Limits) else dict(limits or {}),
         "sandbox": sandbox,
         "labels": dict(labels or {}),
+        "keep_going": keep_going,
         "lane": lane,
         # Nobody here knows what is at a worker's path: such a job is never joined to another.
         "nonce": nonce or (uuid.uuid4().hex if fresh or on_worker else None),

@@ -2,6 +2,8 @@
 
 import re
 
+from jobs.result import StepResult
+
 _ESCAPE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # colours and cursor movements
     r"|(?:\x1b[\]P^_X]|[\x9d\x90])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # titles, links
@@ -23,6 +25,13 @@ def clean(text: str) -> str:
 def one_line(text: str) -> str:
     """Clean text without line breaks."""
     return " ".join(clean(text).split())
+
+
+def cached(step: StepResult) -> str:
+    """That a step was replayed, and what that saved; empty for one that ran."""
+    if not step.cached:
+        return ""
+    return f"cached, saved {seconds(step.saved_s)}" if step.saved_s else "cached"
 
 
 def seconds(value: float) -> str:

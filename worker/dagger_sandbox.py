@@ -100,6 +100,7 @@ class DaggerSandbox:
         reuse: bool = False,
         downloads: bool = False,
         on_output: OnOutput | None = None,
+        stop: asyncio.Event | None = None,
     ) -> ExecResult:
         overdue = timeout_s + protocol.KILL_GRACE_S + _OVERDUE_S
         heard = Heard(on_output, output_bytes)

@@ -42,14 +42,14 @@ async def run(
     output_bytes: int,
     limits: CommandLimits,
     on_output: OnOutput | None,
-    stop: asyncio.Event,
+    stops: tuple[asyncio.Event, ...],
     jail: tuple[str, ...] = (),
 ) -> ExecResult:
     """Run ``command`` and end its whole process tree, however this call itself ends.
 
     Args:
         env: The whole environment; its :data:`MARKER` value is the sandbox's directory.
-        stop: Ends the command as its timeout does.
+        stops: Either one that is set ends the command, with less patience than its timeout.
         jail: What the command is started by, such as bubblewrap with its arguments.
 
     Raises:
@@ -87,8 +87,10 @@ async def run(
             tree.shell = process.pid
             out.close_writer()
             err.close_writer()
-            ended = await _watch(process, (out, err), started + timeout_s, stop, usage)
-            grace_s = sandbox.KILL_GRACE_S if ended is LimitName.TIME else 0.0
+            ended = await _watch(process, (out, err), started + timeout_s, stops, usage)
+            stopped = ended is LimitName.TIME and any(stop.is_set() for stop in stops)
+            if not stopped:
+                grace_s = sandbox.KILL_GRACE_S if ended is LimitName.TIME else 0.0
             duration_s = time.monotonic() - started
         finally:
             await unbroken(tree.end(grace_s))
@@ -101,7 +103,8 @@ async def run(
             stdout=out.finish(),
             stderr=err.finish(),
             duration_s=duration_s,
-            timed_out=ended is LimitName.TIME,
+            timed_out=ended is LimitName.TIME and not stopped,
+            cancelled=stopped,
             killed_by=ended if ended is not LimitName.TIME else None,
         )
 
@@ -131,11 +134,11 @@ async def _watch(
     process: Process,
     captures: tuple[Capture, ...],
     deadline: float,
-    stop: asyncio.Event,
+    stops: tuple[asyncio.Event, ...],
     usage: Usage,
 ) -> LimitName | None:
     """Wait for the command; the limit that it reached, which a stop counts as its time."""
-    ends = [asyncio.ensure_future(process.wait()), asyncio.ensure_future(stop.wait())]
+    ends = [asyncio.ensure_future(end) for end in (process.wait(), *(s.wait() for s in stops))]
     try:
         while (left := deadline - time.monotonic()) > 0:
             await asyncio.wait(ends, timeout=min(left, LIVE_S), return_when=asyncio.FIRST_COMPLETED)

@@ -85,6 +85,7 @@ class LocalSandbox:
         reuse: bool = False,
         downloads: bool = False,
         on_output: OnOutput | None = None,
+        stop: asyncio.Event | None = None,
     ) -> ExecResult:
         """As :meth:`worker.sandbox.Sandbox.exec`; nothing is ever replayed, or kept.
 
@@ -102,7 +103,7 @@ class LocalSandbox:
                 output_bytes=output_bytes,
                 limits=limits,
                 on_output=on_output,
-                stop=self._stop,
+                stops=(self._stop, stop or asyncio.Event()),
                 jail=bubblewrap.jail(self._directory, self._hidden) if self._jailed else (),
             )
             self._check_open("exec")

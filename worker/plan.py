@@ -47,6 +47,7 @@ def _given(job: Job) -> Plan:
         reason=f"{number} step{'' if number == 1 else 's'} given with the job",
         steps=tuple(PlannedStep(step) for step in job.steps),
         tools=tuple(dict.fromkeys(_TOOL.findall(commands))),
+        stops=job.strategy is StrategyName.COMMAND and not job.keep_going,
     )
 
 

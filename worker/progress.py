@@ -8,8 +8,8 @@ from worker.plan import Plan, PlannedStep
 from worker.steps import describe_step
 
 _SHOWN = {
-    *("name", "exit_code", "duration_s", "timed_out", "killed_by", "killed_at", "cached"),
-    "skipped_reason",
+    *("name", "exit_code", "duration_s", "timed_out", "killed_by", "killed_at", "cancelled"),
+    *("cached", "saved_s", "skipped_reason"),
 }
 
 
@@ -25,7 +25,8 @@ def plan_event(plan: Plan) -> dict[str, Any]:
 
 def started_event(index: int, step: Step) -> dict[str, Any]:
     """The data of a ``step_started`` event."""
-    return {"index": index, "name": describe_step(step), "command": _command(step)}
+    name = describe_step(step)
+    return {"index": index, "op": step.op, "name": name, "command": _command(step)}
 
 
 def finished_event(index: int, result: StepResult) -> dict[str, Any]:
@@ -34,10 +35,21 @@ def finished_event(index: int, result: StepResult) -> dict[str, Any]:
 
 
 def skipped_result(planned: PlannedStep, reason: str) -> StepResult:
-    """The result of a step that did not run, or not to its end."""
+    """The result of a step that did not run."""
     step = planned.step
     return StepResult(
         name=describe_step(step), op=step.op, command=_command(step), skipped_reason=reason
+    )
+
+
+def cancelled_result(planned: PlannedStep, took_s: float) -> StepResult:
+    """The result of a step that was given up, and left nothing."""
+    return StepResult(
+        name=describe_step(planned.step),
+        op=planned.step.op,
+        command=_command(planned.step),
+        cancelled=True,
+        duration_s=round(took_s, 3),
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -14,18 +15,21 @@ from worker.limits import CommandLimits
 from worker.outcome import command_result, file_result
 from worker.output import LIVE_BYTES, Emit, LiveOutput
 from worker.plan import Plan, PlannedStep
-from worker.progress import finished_event, skipped_result, started_event
+from worker.progress import cancelled_result, finished_event, skipped_result, started_event
 from worker.project import Project
-from worker.sandbox import Sandbox, StepFailed
+from worker.sandbox import CANCEL_GRACE_S, ExecResult, Sandbox, StepFailed
 from worker.secrets import Scrubber
 from worker.steps import apply_step, describe_step
 from worker.tools import tool_versions
 from worker.tracing import step_span, tell_step
+from worker.unbroken import unbroken
 
 TOTAL_OUTPUT_BYTES = 8 * 2**20
 SIDE_BY_SIDE = max(2, min(4, os.cpu_count() or 1))
 """Steps of one job that run at a time."""
 _MIN_OUTPUT_BYTES = 1_024
+_STOP_TIMEOUT_S = CANCEL_GRACE_S + 3.0
+"""Seconds that a command which is asked to end may take to do so and report."""
 
 
 @dataclass
@@ -144,15 +148,19 @@ class Replay:
         optional = isinstance(step, Exec) and step.allow_failure
         self.checked |= not (planned.install or optional)
         self.emit("step_started", started_event(index, step))
+        started = monotonic()
         with step_span(self.scrubber.text(name), step.op) as span:
             try:
                 if sandbox is self.sandbox:
                     await self._restore(planned)
                 result = await self._apply(index, name, planned, sandbox)
             except asyncio.CancelledError:
-                self.done[index] = skipped_result(planned, "ended while it ran")
+                self._tell(index, cancelled_result(planned, monotonic() - started))
                 raise
             tell_step(span, result)
+        if result.cancelled:
+            self._tell(index, result)
+            raise asyncio.CancelledError
         return result
 
     def _why_not(self, planned: PlannedStep) -> str | None:
@@ -162,6 +170,8 @@ class Replay:
         for need in planned.needs:
             if need in done and not done[need].clean:
                 return f"{need} did not succeed"
+        if self.plan.stops and (failed := next((s for s in done.values() if not s.ok), None)):
+            return f"{failed.name} did not succeed"
         if self.time_left() <= 0:
             return f"the job's limit of {self.job.limits.job_timeout_s:g} s was reached"
         return None
@@ -200,14 +210,17 @@ class Replay:
             return self._file_result(name, planned, 0, said, "", started)
         live = LiveOutput(self.emit, index, self.scrubber, self._live_budget)
         try:
-            ran = await sandbox.exec(
-                step.command,
-                timeout_s=limit,
-                output_bytes=self._output_cap(),
-                limits=self.limits,
-                reuse=planned.reuse,
-                downloads=planned.install,
-                on_output=live.feed,
+            ran = await _stoppable(
+                lambda stop: sandbox.exec(
+                    step.command,
+                    timeout_s=limit,
+                    output_bytes=self._output_cap(),
+                    limits=self.limits,
+                    reuse=planned.reuse,
+                    downloads=planned.install,
+                    on_output=live.feed,
+                    stop=stop,
+                )
             )
         except StepFailed as error:  # the project removed its workdir, or the line is too long
             return self._file_result(name, planned, 1, "", str(error), started)
@@ -231,6 +244,28 @@ class Replay:
     def time_left(self) -> float:
         """Seconds until the job's limit."""
         return self.deadline - monotonic()
+
+
+async def _stoppable(run: Callable[[asyncio.Event], Awaitable[ExecResult]]) -> ExecResult:
+    """Run a command. Cancelled, it is asked to end first, and what it came to is returned.
+
+    Raises:
+        CancelledError: It came to nothing within a bound.
+    """
+    stop = asyncio.Event()
+    running = asyncio.ensure_future(run(stop))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop.set()
+        try:
+            await unbroken(asyncio.wait({running}, timeout=_STOP_TIMEOUT_S))
+        finally:
+            running.cancel()
+            await unbroken(asyncio.wait({running}))
+        if running.cancelled() or running.exception() is not None:
+            raise
+        return running.result()
 
 
 def _is_free(planned: PlannedStep, later: list[tuple[int, PlannedStep]]) -> bool:

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 from jobs.errors import JobError, PermanentError
 from jobs.record import Attempt, Record
@@ -60,8 +61,9 @@ def report(
         artifacts=run.kept_artifacts,
         attempts=attempt.number,
         queued_at=record.queued_at,
+        queued_s=record.queued_s,
         started_at=record.started_at,
-        finished_at=datetime.now(UTC),
+        finished_at=_now(attempt, record),
         steps=tuple(run.steps),
     )
 
@@ -75,6 +77,14 @@ def unrun(attempt: Attempt, record: Record, verdict: Verdict, error: str) -> Job
         image="",
         attempts=attempt.number,
         queued_at=record.queued_at,
+        queued_s=record.queued_s,
         started_at=record.started_at,
-        finished_at=datetime.now(UTC),
+        finished_at=_now(attempt, record),
     )
+
+
+def _now(attempt: Attempt, record: Record) -> datetime:
+    """The time of the clock that tells when the attempt began: this machine's may be wrong."""
+    if record.started_at is None:
+        return datetime.now(UTC)
+    return record.started_at + timedelta(seconds=monotonic() - attempt.claimed)

@@ -1,7 +1,7 @@
 """One attempt at a job, from its project to its steps' results."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -166,14 +166,17 @@ class Run:
                 deadline=self._deadline,
                 emit=self.emit,
             )
+            self._note(plan.notes)
             await self.replay.run()
-            for note in (*plan.notes, *self.replay.notes):
-                if note not in self.notes:
-                    self.notes.append(note)
+            self._note(self.replay.notes)
             await self._collect(sandbox)
             return self._verdict(self.replay)
         finally:
             await sandbox.close()
+
+    def _note(self, notes: Iterable[str]) -> None:
+        """Once each: a sandbox that broke begins the plan again."""
+        self.notes.extend(note for note in notes if note not in self.notes)
 
     async def _collect(self, sandbox: Sandbox) -> None:
         kept = await collect(

@@ -5,6 +5,7 @@ parents are made, and ``..`` cannot leave the sandbox. A non-zero exit is a resu
 breaks raises :class:`~jobs.errors.SandboxLost`.
 """
 
+import asyncio
 import fnmatch
 import posixpath
 from collections.abc import Callable, Mapping
@@ -55,7 +56,8 @@ class ExecResult:
         duration_s: Wall seconds of the command itself.
         timed_out: It was ended at its limit; output until then is kept.
         killed_by: The other limit at which it was ended; output until then is kept.
-        cached: Replayed from the engine's cache.
+        cancelled: It was ended since its caller asked for that; output until then is kept.
+        cached: Replayed from the engine's cache; ``duration_s`` is that of the run.
     """
 
     exit_code: int
@@ -64,6 +66,7 @@ class ExecResult:
     duration_s: float
     timed_out: bool = False
     killed_by: LimitName | None = None
+    cancelled: bool = False
     cached: bool = False
 
 
@@ -97,6 +100,7 @@ class Sandbox(Protocol):
         reuse: bool = False,
         downloads: bool = False,
         on_output: OnOutput | None = None,
+        stop: asyncio.Event | None = None,
     ) -> ExecResult:
         """Run ``command`` through ``sh -c`` in the workdir, with no standard input.
 
@@ -109,6 +113,8 @@ class Sandbox(Protocol):
             output_bytes: Bytes of each stream kept, half head and half tail.
             reuse: An identical earlier run on identical files may be replayed.
             downloads: It may find what installs of the tenant downloaded before, and leave its own.
+            stop: Set, it ends the command: SIGTERM, after :data:`CANCEL_GRACE_S` SIGKILL. The
+                result is ``cancelled``, and has what was printed until then.
 
         Raises:
             SandboxLost: The sandbox broke; nothing is known about the command.

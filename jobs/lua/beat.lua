@@ -9,6 +9,7 @@ call('ZREM', RUNNING, id) -- a full Redis allows what comes after this
 local queue, tenant = unpack(call('HMGET', job_key(id), 'queue', 'tenant'))
 if state == 'queued' then -- the lease had ended, and nobody has claimed the job since
   leave(id)
+  call('HDEL', job_key(id), 'waits_since')
 end
 hold(id, queue, tenant, worker, ARGV[3])
 return {cancel and 'CANCEL' or 'OK'}

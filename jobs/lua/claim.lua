@@ -1,8 +1,8 @@
 -- ARGV id worker lease_ms
 local id, worker = ARGV[1], ARGV[2]
-local state, queue, tenant, queued_at, holder, held, number =
+local state, queue, tenant, queued_at, holder, held, number, since =
   unpack(call('HMGET', job_key(id), 'state', 'queue', 'tenant', 'queued_at', 'worker', 'fence',
-    'attempts'))
+    'attempts', 'waits_since'))
 if not state then
   return {'UNKNOWN'}
 end
@@ -17,8 +17,10 @@ end
 call('ZREM', QUEUED, id)
 local fence = raise_fence(id)
 local attempts = call('HINCRBY', job_key(id), 'attempts', 1)
-call('HSET', job_key(id), 'worker', worker)
-if call('HSETNX', job_key(id), 'started_at', now) == 1 then
+call('HSET', job_key(id), 'worker', worker, 'started_at', now)
+call('HINCRBY', job_key(id), 'waited_ms', math.max(0, now - (since or queued_at)))
+call('HDEL', job_key(id), 'waits_since')
+if attempts == 1 then
   local waited_ms, most = now - queued_at, '+Inf'
   for _, bound_s in ipairs({0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400}) do
     if waited_ms <= bound_s * 1000 then

@@ -75,6 +75,15 @@ local function wait_for_turn(id, queue, tenant)
   call('SADD', QUEUES, queue)
 end
 
+-- Have a job that ran wait once more; `waits_since` is there while it does.
+local function requeue(id, reason)
+  local queue, tenant = leave(id)
+  wait_for_turn(id, queue, tenant)
+  call('HSET', job_key(id), 'waits_since', now, 'requeued', reason)
+  event(id, 'requeued', {reason = reason})
+  return queue
+end
+
 local function hold(id, queue, tenant, worker, lease_ms)
   call('HSET', job_key(id), 'state', 'running')
   call('ZADD', RUNNING, now + lease_ms, id)
@@ -126,8 +135,7 @@ local function crashed(id)
       ": read that worker's log; `revalid dead retry " .. id .. '` runs it again')
     call('ZADD', DEAD, now, id)
   else
-    wait_for_turn(id, leave(id))
-    event(id, 'requeued', {reason = 'worker lost'})
+    requeue(id, 'its worker was lost')
   end
   count('lost')
 end

@@ -9,7 +9,7 @@ from jobs.result import JobResult, StepResult, Verdict
 from producer.batch.entry import Entry
 from producer.batch.records import gone
 from producer.batch.store import Plan
-from producer.client import Client, decode_result
+from producer.client import Client
 from producer.report.model import Row
 
 KEPT = 16_384
@@ -64,7 +64,7 @@ def _results(client: Client, ids: list[str]) -> dict[str, JobResult | str | None
         if record is None:
             made[job_id] = gone(job_id)
         elif record.state is State.DONE:
-            made[job_id] = _shortened(decode_result(job_id, record))
+            made[job_id] = _shortened(client.decode(job_id, record))
         else:
             made[job_id] = None
     return made

@@ -59,6 +59,7 @@ def run(
     path: options.Project = Path(),
     strategy: options.Strategy = None,
     command: options.Commands = None,
+    keep_going: options.KeepGoing = False,
     sandbox: options.Sandbox = None,
     image: options.Image = None,
     timeout: options.Timeout = 600,
@@ -78,6 +79,7 @@ def run(
     asked = JobOptions(
         strategy=strategy,
         commands=command,
+        keep_going=keep_going,
         sandbox=sandbox,
         image=image,
         timeout=timeout,
@@ -151,6 +153,7 @@ def submit(
     ] = False,
     strategy: options.Strategy = None,
     command: options.Commands = None,
+    keep_going: options.KeepGoing = False,
     sandbox: options.Sandbox = None,
     image: options.Image = None,
     timeout: options.Timeout = 600,
@@ -171,6 +174,7 @@ def submit(
     asked = JobOptions(
         strategy=strategy,
         commands=command,
+        keep_going=keep_going,
         sandbox=sandbox,
         image=image,
         timeout=timeout,

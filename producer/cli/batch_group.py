@@ -93,6 +93,7 @@ def run(
     compare: Compare = None,
     strategy: options.Strategy = None,
     command: options.Commands = None,
+    keep_going: options.KeepGoing = False,
     sandbox: options.Sandbox = None,
     image: options.Image = None,
     timeout: options.Timeout = 600,
@@ -111,12 +112,13 @@ def run(
     from producer.cli import batch as implementation
 
     asked = JobOptions(
-        strategy,
-        command,
-        sandbox,
-        image,
-        timeout,
-        job_timeout,
+        strategy=strategy,
+        commands=command,
+        keep_going=keep_going,
+        sandbox=sandbox,
+        image=image,
+        timeout=timeout,
+        job_timeout=job_timeout,
         limits=limits,
         required=require,
         env=env,

@@ -42,7 +42,14 @@ Strategy = Annotated[
 ]
 Commands = Annotated[
     list[str] | None,
-    Option("--command", metavar="LINE", help="Run this shell line instead; repeat for more."),
+    Option(
+        "--command",
+        metavar="LINE",
+        help="Run this shell line instead; repeat for more, up to the first that fails.",
+    ),
+]
+KeepGoing = Annotated[
+    bool, Option("--keep-going", metavar="", help="Run each --command, also after one that failed.")
 ]
 Sandbox = Annotated[
     SandboxWord | None,
@@ -133,6 +140,7 @@ class JobOptions:
 
     strategy: StrategyWord | None = None
     commands: Sequence[str] | None = None
+    keep_going: bool = False
     sandbox: SandboxWord | None = None
     image: str | None = None
     timeout: float = 600
@@ -154,9 +162,12 @@ class JobOptions:
         """
         if self.commands and self.strategy not in (None, "command"):
             raise InvalidJob(f"--command and --strategy {self.strategy}: give one of the two")
+        if self.keep_going and not self.commands:
+            raise InvalidJob("--keep-going: give the lines with --command; checks go on anyway")
         return {
             "strategy": self.strategy,
             "commands": self.commands or (),
+            "keep_going": self.keep_going,
             "sandbox": self.sandbox,
             "image": self.image,
             "limits": {

@@ -113,7 +113,8 @@ class Progress:
             self.say(f"attempt {attempt}: from the start")
 
     def _on_requeued(self, data: dict[str, Any]) -> None:
-        self.say("its worker gave the job back")
+        reason = one_line(str(data.get("reason") or "its worker gave the job back"))
+        self.say(f"back in the queue: {reason}")
         self._on_queued(data)
 
     def _on_cancelling(self, _data: dict[str, Any]) -> None:

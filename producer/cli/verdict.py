@@ -9,7 +9,7 @@ from rich.text import Text
 
 from jobs.result import JobResult, SandboxReport, StepResult, StrategyReport, Verdict
 from producer.cli.output import BAD_INPUT, FAILED, OUR_SIDE
-from producer.text import clean, one_line, seconds
+from producer.text import cached, clean, one_line, seconds
 
 STATUS = {
     Verdict.PASSED: 0,
@@ -65,12 +65,12 @@ def step_line(step: StepResult, width: int) -> Text:
     mark = ("✓", "green") if step.clean else ("✗", "red")
     padding = " " * max(0, width - cell_len(name))
     line = Text.assemble("  ", mark, f" {name}{padding}", (f"  {seconds(step.duration_s)}", "dim"))
-    if step.timed_out or step.over_limit or step.exit_code != 0:
-        line.append(f"  {_outcome(step)}", "red")
+    if not step.clean:
+        line.append(f"  {step.outcome}", "red")
     if step.allow_failure and not step.clean:
         line.append(", may fail", "dim")
     if step.cached:
-        line.append("  cached", "dim")
+        line.append(f"  {cached(step)}", "dim")
     return line
 
 
@@ -95,9 +95,8 @@ def print_verdict(console: Console, result: JobResult) -> None:
 def _verdict_line(result: JobResult, failed: Sequence[StepResult]) -> Text:
     word = result.verdict.replace("_", " ")
     line = Text.assemble((word, f"bold {'green' if result.verdict is Verdict.PASSED else 'red'}"))
-    if result.started_at is not None:
-        took = (result.finished_at - result.started_at).total_seconds()
-        line.append(f" in {seconds(took)}")
+    if result.duration_s is not None:
+        line.append(f" in {seconds(result.duration_s)}")
     if result.error:
         line.append(f": {one_line(result.error)}")
     elif failed:
@@ -105,14 +104,10 @@ def _verdict_line(result: JobResult, failed: Sequence[StepResult]) -> Text:
     return line
 
 
-def _outcome(step: StepResult) -> str:
-    return "timed out" if step.timed_out else step.over_limit or f"exit {step.exit_code}"
-
-
 def _print_failure(console: Console, step: StepResult, job_id: str) -> None:
     console.print()
     name = one_line(step.name)
-    console.print(Text.assemble(("✗ ", "red"), (name, "bold"), f"  {_outcome(step)}"))
+    console.print(Text.assemble(("✗ ", "red"), (name, "bold"), f"  {step.outcome}"))
     command = clean(step.command or "").strip()
     if command and command != name:
         for number, line in enumerate(command.split("\n")):

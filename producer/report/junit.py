@@ -50,7 +50,7 @@ def _step_case(suite: ET.Element, row: Row, step: StepResult) -> None:
     if step.skipped_reason is not None:
         ET.SubElement(case, "skipped", message=_valid(step.skipped_reason))
     elif not step.ok:
-        kind = "timed_out" if step.timed_out else step.killed_by or f"exit {step.exit_code}"
+        kind = "timed_out" if step.timed_out else step.killed_by or step.outcome
         first = next(s for s in row.steps if not s.ok)
         message = telling(row).message if step is first else kind
         failure = ET.SubElement(case, "failure", type=kind, message=_valid(message))

@@ -23,7 +23,8 @@ class Row(Frozen):
         id: The job's id; None where it could not be submitted.
         verdict: None while the job is not done.
         failed_step: The first step that kept the job from passing.
-        duration_s: Seconds from start to end; None where nothing ran.
+        duration_s: Seconds that the last attempt took; None where the job ended while it waited.
+        queued_s: Seconds that the job waited, before each of its attempts together.
         error: Why it was not submitted, or why the verdict is no step's doing.
         repeat: 1 for the first run of the project in this batch.
         reused: The verdict is an earlier, identical job's.
@@ -37,6 +38,7 @@ class Row(Frozen):
     verdict: Verdict | None = None
     failed_step: str | None = None
     duration_s: float | None = None
+    queued_s: float = 0.0
     error: str | None = None
     repeat: int = Field(default=1, ge=1)
     labels: dict[str, str] = Field(default_factory=dict)
@@ -50,15 +52,13 @@ class Row(Frozen):
     def of(cls, project: str, result: JobResult, *, repeat: int = 1) -> Self:
         """The row of a job that is done."""
         failed = result.failed_step
-        took = None
-        if result.started_at is not None:
-            took = round((result.finished_at - result.started_at).total_seconds(), 3)
         return cls(
             project=project,
             id=result.id,
             verdict=result.verdict,
             failed_step=failed.name if failed else None,
-            duration_s=took,
+            duration_s=result.duration_s,
+            queued_s=round(result.queued_s, 3),
             error=result.error,
             repeat=repeat,
             labels=result.labels,

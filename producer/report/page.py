@@ -13,7 +13,7 @@ from markupsafe import Markup
 from jobs.result import StepResult
 from producer.report.excerpt import excerpt
 from producer.report.model import STATES, BatchReport, Cause, Row
-from producer.text import clean, one_line, seconds
+from producer.text import cached, clean, one_line, seconds
 
 _FAILED_LOG, _OTHER_LOG = 24_000, 2_000
 _FAILED_LOGS, _OTHER_LOGS = 12_000_000, 3_000_000
@@ -162,7 +162,7 @@ def _steps(row: Row, failed_limit: int, other_limit: int) -> Iterator[_Step]:
 def _kind(step: StepResult) -> str:
     if step.skipped_reason is not None:
         return "skipped"
-    if step.exit_code == 0 and not step.timed_out:
+    if step.clean:
         return "ok"
     if step.allow_failure:
         return "allowed"
@@ -170,14 +170,10 @@ def _kind(step: StepResult) -> str:
 
 
 def _outcome(step: StepResult) -> str:
-    if step.skipped_reason is not None:
-        return f"skipped: {step.skipped_reason}"
-    if step.timed_out:
-        return "timed out"
-    told = step.over_limit or ("" if step.exit_code == 0 else f"exit {step.exit_code}")
-    if told and step.allow_failure:
+    told = step.outcome
+    if told and step.allow_failure and step.skipped_reason is None:
         told += ", may fail"
-    return ", ".join(filter(None, (told, "cached" if step.cached else "")))
+    return told or cached(step)
 
 
 def _logs(step: StepResult, limit: int) -> Iterator[_Log]:

@@ -79,6 +79,39 @@ async def test_exec_works_after_a_timeout(sandbox: Sandbox) -> None:
     assert await output(sandbox, "cat before") == "kept"
 
 
+async def test_stop_lets_a_command_end_itself_and_keeps_its_output(sandbox: Sandbox) -> None:
+    stop, token = asyncio.Event(), new_token()
+    result = await sandbox.exec(
+        f"""
+        (setsid sh -c 'sleep {token}; true' &)
+        trap 'echo cleaned; exit 3' TERM
+        seq 1 20000
+        echo up >&2
+        while :; do sleep 0.05; done
+        """,
+        on_output=lambda stream, _: stop.set() if stream == "stderr" else None,
+        stop=stop,
+    )
+    assert (result.exit_code, result.cancelled, result.timed_out) == (3, True, False)
+    assert whole(result.stdout) == b"".join(b"%d\n" % n for n in range(1, 20_001)) + b"cleaned\n"
+    assert whole(result.stderr).startswith(b"up\n")
+    assert result.duration_s > 0
+    assert not await sleeping(sandbox, token)
+
+
+@pytest.mark.usefixtures("short_grace")
+async def test_stop_ends_what_ignores_sigterm(sandbox: Sandbox) -> None:
+    stop, token = asyncio.Event(), new_token()
+    result = await sandbox.exec(
+        f"trap '' TERM; echo armed; while :; do sleep {token}; done",
+        on_output=lambda *_: stop.set(),
+        stop=stop,
+    )
+    assert result.cancelled
+    assert whole(result.stdout) == b"armed\n"
+    assert not await sleeping(sandbox, token)
+
+
 async def test_exec_works_after_a_cancellation(sandbox: Sandbox) -> None:
     token = new_token()
     await sandbox.write_file("before", "kept")

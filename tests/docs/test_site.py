@@ -38,6 +38,13 @@ def test_every_page_is_there_and_nothing_else_is(site: Path) -> None:
     assert not list(site.rglob("*.py"))
 
 
+def test_every_page_is_in_the_menu(site: Path) -> None:
+    home = (site / "index.html").read_text()
+    menu = re.findall(r'<a href="([^"]+)" class="md-nav__link', home)
+    pages = {page.parent.relative_to(site).as_posix() for page in site.rglob("index.html")}
+    assert pages - {"."} <= {link.rstrip("/") for link in menu}
+
+
 def test_a_link_leads_to_the_page_of_what_it_names(site: Path) -> None:
     home = (site / "index.html").read_text()
     assert 'href="examples/"' in home

@@ -37,6 +37,7 @@ OTHER: dict[str, Any] = {
     "artifacts": ["dist"],
     "limits": {"job_timeout_s": 61, "command_timeout_s": 10},
     "sandbox": "local",
+    "keep_going": True,
     "nonce": "1",
 }
 NOT_DECIDING: dict[str, Any] = {"labels": {"app": "todo"}, "lane": "batch"}
@@ -279,3 +280,17 @@ def test_what_does_not_parse_is_told_in_one_line(data: object, words: list[str])
     assert message.startswith("the job is not valid: ")
     assert message.encode().decode().splitlines() == [message]
     assert all(word in message for word in words)
+
+
+def test_a_job_that_does_not_keep_going_is_written_as_before() -> None:
+    commands = {"strategy": "command", "steps": [{"op": "exec", "command": "true"}]}
+    job = make_job(**commands)
+    assert "keep_going" not in job.model_dump_json()  # nor in its id: workers may be older
+    going = make_job(**commands, keep_going=True)
+    assert parse_job(going.model_dump_json()) == going
+    assert going.id != job.id
+
+
+def test_only_commands_keep_going() -> None:
+    with pytest.raises(InvalidJob, match="keep_going is for strategy 'command'"):
+        make_job(strategy="npm", keep_going=True)

@@ -166,15 +166,48 @@ def test_a_cancelled_job_ended_when_it_was_cancelled(queued: Ledger, redis: Redi
     assert before <= finished.timestamp() <= server_time(redis)
 
 
-def test_a_job_started_when_its_first_attempt_did(
+@pytest.mark.parametrize("lost", [True, False], ids=["worker lost", "given back"])
+def test_a_job_started_when_its_last_attempt_did_and_waited_apart(
+    queued: Ledger, redis: Redis, lost: bool
+) -> None:
+    now = int(server_time(redis) * 1000)
+    redis.hset(job_key(JOB.id), "queued_at", now - 30_000)
+    attempt = claim(queued)
+    redis.hset(job_key(JOB.id), "started_at", now - 1_000_000)  # a slow one
+    if lost:
+        end_lease(redis)
+        reap(queued)
+    else:
+        queued.release(attempt, "why")
+    redis.hset(job_key(JOB.id), "waits_since", now - 12_000)
+    claim(queued)
+    record = queued.record(JOB.id)
+    assert record.started_at is not None
+    assert record.started_at.timestamp() * 1000 >= now
+    assert 42 <= record.queued_s < 102
+    assert record.waits_since is None
+
+
+def test_a_job_that_waits_again_and_is_cancelled_did_run(
     queued: Ledger, attempt: Attempt, redis: Redis
 ) -> None:
-    redis.hset(job_key(JOB.id), "started_at", 1_000)
-    queued.release(attempt, "why")
-    claim(queued)
-    started = queued.record(JOB.id).started_at
-    assert started is not None
-    assert started.timestamp() == 1
+    queued.release(attempt, "its worker stops")
+    assert queued.cancel(JOB.id) is State.QUEUED
+    record = queued.record(JOB.id)
+    assert record.error == (
+        "cancelled while it waited to run again; attempt 1 came to no end: its worker stops"
+    )
+    assert record.waits_since is not None
+
+
+def test_an_attempt_that_goes_on_after_its_lease_waits_no_more(
+    queued: Ledger, attempt: Attempt, redis: Redis
+) -> None:
+    end_lease(redis)
+    reap(queued)
+    assert queued.record(JOB.id).waits_since is not None
+    queued.beat(attempt)
+    assert queued.record(JOB.id).waits_since is None
 
 
 def test_a_full_broker_takes_no_job(

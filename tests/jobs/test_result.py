@@ -88,12 +88,12 @@ def test_json_brings_a_result_back() -> None:
 def test_the_document_has_the_keys_that_were_promised() -> None:
     document = result(PASSED).model_dump(mode="json")
     promised = "id verdict sandbox image source attempts queued_at started_at finished_at steps"
-    ours = "schema_version error enforcement strategy tools notes labels artifacts reused"
+    ours = "schema_version error enforcement strategy tools notes labels artifacts reused queued_s"
     assert document.keys() == {*promised.split(), *ours.split()}
     assert document["sandbox"].keys() == {"kind", "fallback_reason", "image_digest"}
     assert document["source"].keys() == {"digest", "files", "size_bytes"}
     promised = "name command exit_code stdout stderr stdout_bytes stderr_bytes truncated"
-    promised += " duration_s timed_out killed_by killed_at cached skipped_reason"
+    promised += " duration_s timed_out killed_by killed_at cancelled cached saved_s skipped_reason"
     (step,) = document["steps"]
     assert step.keys() == {*promised.split(), "op", "allow_failure", "killed_by", "killed_at"}
 

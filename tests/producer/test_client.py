@@ -15,7 +15,7 @@ from jobs.errors import (
     ResultTimeout,
     UnknownJob,
 )
-from jobs.record import State, Submitted
+from jobs.record import State, Submitted, job_key
 from jobs.result import JobResult, StepResult, Verdict
 from jobs.settings import Settings, load_settings
 from jobs.source import TarballSource
@@ -284,3 +284,52 @@ async def test_async_client_cancels_and_names_what_is_missing(
     async with AsyncClient(nobody) as client:
         with pytest.raises(BrokerUnavailable):
             await client.ping()
+
+
+def give_back(handle: JobHandle) -> None:
+    """A worker's part: claim the job, begin a step, and return it to the queue."""
+    ledger = handle.client.ledger
+    attempt = ledger.claim(handle.id, "test")
+    assert attempt is not None
+    ledger.append(attempt, "step_started", json.dumps({"index": 0, "name": "slow", "command": "x"}))
+    ledger.append(
+        attempt, "output", json.dumps({"index": 0, "stream": "stdout", "text": "so far\n"})
+    )
+    ledger.release(attempt, "its worker stops")
+
+
+def test_a_job_cancelled_while_it_waits_again_says_what_it_did(
+    client: Client, project: Path
+) -> None:
+    handle = client.submit(project, commands=["x"])
+    give_back(handle)
+    handle.cancel()
+    found = handle.result()
+    assert found.verdict is Verdict.CANCELLED
+    assert found.error == (
+        "cancelled while it waited to run again; attempt 1 came to no end: its worker stops"
+    )
+    assert [(s.name, s.stdout, s.outcome) for s in found.steps] == [
+        ("slow", "so far\n", "its end was not seen")
+    ]
+    assert found.notes == (
+        "attempt 1 could not report: its steps, and their output, are what it sent while it ran",
+    )
+    assert (found.attempts, found.started_at, found.duration_s) == (1, None, None)
+
+
+async def test_the_async_client_tells_the_same(settings: Settings, project: Path) -> None:
+    async with AsyncClient(settings) as there:
+        handle = await there.submit(project, commands=["x"])
+        give_back(JobHandle(handle.id, there.sync))
+        await handle.cancel()
+        assert [step.stdout for step in (await handle.result()).steps] == ["so far\n"]
+
+
+def test_a_job_that_waited_has_no_duration(client: Client, project: Path) -> None:
+    handle = client.submit(project, commands=["x"])
+    client.redis.hincrby(job_key(handle.id), "queued_at", -90_000)
+    handle.cancel()
+    found = handle.result()
+    assert (found.error, found.steps, found.duration_s) == ("cancelled before it ran", (), None)
+    assert 90 <= found.queued_s < 150

@@ -58,6 +58,26 @@ def replay_of(
     return make
 
 
+def given(*commands: str, stops: bool) -> Plan:
+    steps = tuple(PlannedStep(Exec(command=command)) for command in commands)
+    return Plan(StrategyName.COMMAND, "", steps, (), stops=stops)
+
+
+async def test_a_plan_that_stops_runs_nothing_after_a_failure(replay_of: MakeReplay) -> None:
+    replay = replay_of()
+    replay.plan = given("true", "exit 4", "echo b", "echo c", stops=True)
+    await replay.run()
+    assert outcomes(replay) == [("true", 0), ("exit 4", 4), ("echo b", None), ("echo c", None)]
+    assert {step.skipped_reason for step in replay.results[2:]} == {"exit 4 did not succeed"}
+
+
+async def test_another_plan_goes_on(replay_of: MakeReplay) -> None:
+    replay = replay_of()
+    replay.plan = given("exit 4", "echo b", stops=False)
+    await replay.run()
+    assert outcomes(replay) == [("exit 4", 4), ("echo b", 0)]
+
+
 def build(name: str, command: str, *needs: str) -> PlannedStep:
     return check(name, command, needs, apart=False)
 
@@ -68,17 +88,22 @@ def outcomes(replay: Replay) -> list[tuple[str, int | None]]:
 
 async def test_checks_run_side_by_side_and_keep_their_order(replay_of: MakeReplay) -> None:
     replay = replay_of(check("slow", "echo kept; sleep 60"), check("quick", "exit 3"))
-    quick = asyncio.Event()
-    replay.emit = lambda type_, data: (
-        quick.set() if type_ == "step_finished" and data["name"] == "quick" else None
-    )
+    quick, kept = asyncio.Event(), asyncio.Event()
+
+    def emit(type_: str, data: dict[str, Any]) -> None:
+        if type_ == "step_finished" and data["name"] == "quick":
+            quick.set()
+        if type_ == "output":
+            kept.set()
+
+    replay.emit = emit
     work = asyncio.create_task(replay.run())
-    await asyncio.wait_for(quick.wait(), 30)
+    await asyncio.wait_for(asyncio.gather(quick.wait(), kept.wait()), 30)
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
     slow, done = replay.results
-    assert (slow.name, slow.skipped_reason) == ("slow", "ended while it ran")
+    assert (slow.name, slow.stdout, slow.cancelled) == ("slow", "kept\n", True)
     assert (done.name, done.exit_code) == ("quick", 3)
 
 

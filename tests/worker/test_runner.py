@@ -280,20 +280,30 @@ async def test_auto_job_on_a_dagger_worker_never_runs_locally(make_run: MakeRun)
 
 
 async def test_cancelled_run_keeps_what_it_has(make_run: MakeRun) -> None:
-    run = make_run("echo done", "sleep 60")
-    started = asyncio.Event()
-    run.emit = lambda type_, data: (
-        started.set() if type_ == "step_started" and data["index"] == 1 else None
-    )
+    cleans = "trap 'echo cleaned; exit 3' TERM; echo up >&2; while :; do sleep 0.05; done"
+    run = make_run("echo done", cleans, "echo never")
+    up = asyncio.Event()
+    ends: list[tuple[int, bool]] = []
+
+    def emit(type_: str, data: dict[str, Any]) -> None:
+        if type_ == "output" and data["text"] == "up\n":
+            up.set()
+        if type_ == "step_finished":
+            ends.append((data["index"], data["cancelled"]))
+
+    run.emit = emit
     work = asyncio.create_task(run.execute())
-    await started.wait()
+    await up.wait()
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
-    assert [(s.stdout, s.skipped_reason) for s in run.steps] == [
-        ("done\n", None),
-        ("", "ended while it ran"),
+    assert [(s.stdout, s.exit_code, s.cancelled) for s in run.steps] == [
+        ("done\n", 0, False),
+        ("cleaned\n", 3, True),
     ]
+    assert run.steps[1].duration_s > 0
+    assert (run.steps[1].ok, run.steps[1].outcome) == (False, "cancelled")
+    assert ends == [(0, False), (1, True)]
 
 
 async def test_output_of_all_steps_is_bounded(

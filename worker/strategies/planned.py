@@ -37,6 +37,7 @@ class Plan:
         reason: What was seen in the project.
         tools: Shell commands whose versions the result names.
         notes: What a reader of the result should know.
+        stops: Nothing runs after a step that failed.
     """
 
     strategy: StrategyName
@@ -44,6 +45,7 @@ class Plan:
     steps: tuple[PlannedStep, ...]
     tools: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    stops: bool = False
 
 
 def check(

@@ -83,7 +83,7 @@ def test_progress_of_a_second_attempt_starts_over() -> None:
     assert printed(out) == (
         "  strategy  npm\n"
         "  ✓ build  0.5 s\n"
-        "  its worker gave the job back\n"
+        "  back in the queue: its worker gave the job back\n"
         "  attempt 2: from the start\n"
         "  cancelling\n"
         "  ✓ build  0.0 s\n"
@@ -97,8 +97,8 @@ def test_progress_hints_once_where_no_worker_comes(monkeypatch: pytest.MonkeyPat
         progress.tick()
         progress.show([event("queued")])
         progress.tick()
-        progress.show([event("requeued")])
-    assert printed(out) == "  start one\n  its worker gave the job back\n"
+        progress.show([event("requeued", reason="its worker was lost")])
+    assert printed(out) == "  start one\n  back in the queue: its worker was lost\n"
 
 
 def test_progress_passes_over_events_of_a_later_version() -> None:

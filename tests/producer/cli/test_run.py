@@ -19,6 +19,7 @@ KEYS = {
     "attempts",
     "queued_at",
     "started_at",
+    "queued_s",
     "finished_at",
     "steps",
 }
@@ -34,6 +35,8 @@ STEP_KEYS = {
     "duration_s",
     "timed_out",
     "cached",
+    "cancelled",
+    "saved_s",
     "skipped_reason",
 }
 
@@ -55,7 +58,7 @@ def test_a_project_that_fails_and_its_verdict_again(served: Revalid, project: Pa
     ran = served(*asked)
     assert ran.status == 1
     assert re.search(r"(?m)^  ✗ .* exit 5$", ran.out)
-    assert re.search(r"(?m)^  ✓ true", ran.out)
+    assert re.search(r"(?m)^  . true +skipped: echo out.* did not succeed$", ran.out)
     assert "  stdout:\n  out\n  stderr:\n  err\n" in ran.out
     assert re.search(r"(?m)^failed in ", ran.out)
     again = served(*asked)
@@ -65,6 +68,14 @@ def test_a_project_that_fails_and_its_verdict_again(served: Revalid, project: Pa
     fresh = served(*asked, "--fresh")
     assert fresh.status == 1
     assert "--fresh" not in fresh.out
+
+
+def test_keep_going_runs_each_line(served: Revalid, project: Path) -> None:
+    asked = ("run", str(project), *LOCAL, *commands("exit 5", "echo on"), "--json")
+    stopped, gone_on = served(*asked).json, served(*asked, "--keep-going").json
+    assert stopped["id"] != gone_on["id"]
+    assert [step["exit_code"] for step in stopped["steps"]] == [5, None]
+    assert [step["exit_code"] for step in gone_on["steps"]] == [5, 0]
 
 
 def test_json_is_one_document_with_every_promised_field(served: Revalid, project: Path) -> None:

@@ -28,7 +28,12 @@ def verdict_of(found: JobResult) -> str:
             "  ✗ check   0.0 s  over its memory limit of 8 GiB",
         ),
         ({"exit_code": 1, "allow_failure": True}, "  ✗ check   0.0 s  exit 1, may fail"),
-        ({"exit_code": 0, "cached": True}, "  ✓ check   0.0 s  cached"),
+        (
+            {"exit_code": 0, "cached": True, "saved_s": 7.7},
+            "  ✓ check   0.0 s  cached, saved 7.7 s",
+        ),
+        ({"cancelled": True, "exit_code": 143}, "  ✗ check   0.0 s  cancelled"),
+        ({}, "  ✗ check   0.0 s  its end was not seen"),
         ({"skipped_reason": "no script"}, "  \u2013 check  skipped: no script"),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 from jobs.errors import InvalidProject
 from jobs.job import Job, StrategyName
 from jobs.steps import Exec, SetEnv
+from tests.jobs.samples import make_job
 from tests.worker.strategies.conftest import Files, PlanOf, commands
 from worker.plan import PlannedStep, make_plan
 
@@ -59,6 +60,13 @@ def test_a_trajectory_needs_no_project(tmp_path: Path) -> None:
     job = Job(strategy=StrategyName.TRAJECTORY, steps=(Exec(command="true"),))
     plan = make_plan(job, tmp_path / "none")
     assert (plan.strategy, plan.reason) == (StrategyName.TRAJECTORY, "1 step given with the job")
+    assert not plan.stops
+
+
+def test_commands_stop_at_a_failure_unless_they_keep_going(tmp_path: Path) -> None:
+    for keep_going in (True, False):
+        job = make_job(strategy="command", steps=[Exec(command="true")], keep_going=keep_going)
+        assert make_plan(job, tmp_path).stops is not keep_going
 
 
 @pytest.mark.parametrize("example", ["trpc-app", "trpc-type-error", "trpc-failing-test"])
