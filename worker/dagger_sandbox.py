@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Literal, TypeVar
 
 import dagger
@@ -104,6 +105,7 @@ class DaggerSandbox:
     ) -> ExecResult:
         overdue = timeout_s + protocol.KILL_GRACE_S + _OVERDUE_S
         heard = Heard(on_output, output_bytes)
+        started = monotonic()
         async with self._lock:
             while self._pending:
                 self._container = self._pending.pop(0)(self._container)
@@ -111,9 +113,11 @@ class DaggerSandbox:
             run = partial(self._run, args, self._downloads if downloads else {}, heard)
             try:
                 async with asyncio.timeout(overdue):
-                    result, after = await run(reuse)
+                    result, after = await _unless(stop, run(reuse))
                     if result.cached and result.exit_code != 0:  # a failure is never replayed
-                        result, after = await run(False)
+                        result, after = await _unless(stop, run(False))
+            except _Stopped:
+                return exec_report.ended_shell(heard.streams, monotonic() - started)
             except TimeoutError:
                 return exec_report.stopped_shell()
             except dagger.ExecError as error:
@@ -299,3 +303,27 @@ class DaggerSandbox:
             return await self._engine.guard(work)
         except dagger.QueryError as error:
             raise StepFailed(f"{operation} {path}: {one_line(error)} ({self.image})") from None
+
+
+class _Stopped(Exception):
+    """The caller wants the command to end."""
+
+
+async def _unless(stop: asyncio.Event | None, work: Awaitable[T]) -> T:
+    """Await ``work``; where ``stop`` is set before, give it up, which ends the container.
+
+    Raises:
+        _Stopped: It was given up.
+    """
+    task = asyncio.ensure_future(work)
+    stopped = asyncio.ensure_future((stop or asyncio.Event()).wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise _Stopped
+        return await task
+    finally:
+        stopped.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})

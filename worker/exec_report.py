@@ -69,6 +69,15 @@ def stopped_shell() -> ExecResult:
     return _unreported("the command stopped its own shell; its output is lost", 137, timed_out=True)
 
 
+def ended_shell(streams: tuple[Stream, Stream], took_s: float) -> ExecResult:
+    """The result of a command whose container was ended since its caller asked for that.
+
+    Args:
+        streams: What was heard of its output while it ran.
+    """
+    return ExecResult(137, *streams, took_s, cancelled=True)
+
+
 def killed_shell(exit_code: int) -> ExecResult:
     """The result of a command whose wrapper was ended by a signal.
 

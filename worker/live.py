@@ -43,6 +43,13 @@ class Heard:
             told += piece
             self._on_output(name, piece)
 
+    @property
+    def streams(self) -> tuple[Stream, Stream]:
+        """Standard output and error as far as they were told."""
+        told = [bytes(each) for each in self._told.values()]
+        out, err = (Stream(each, b"", len(each)) for each in told)
+        return out, err
+
     def finish(self, result: ExecResult) -> None:
         """Tell what is left of both heads."""
         self._finish("stdout", result.stdout)

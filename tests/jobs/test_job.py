@@ -105,7 +105,7 @@ def test_a_limit_that_is_demanded_must_be_set() -> None:
 
 
 def test_json_brings_a_job_back() -> None:
-    job = parse_job(FULL | OTHER | NOT_DECIDING)
+    job = parse_job(FULL | OTHER | NOT_DECIDING | {"strategy": "command"})
     copy = parse_job(job.model_dump_json())
     assert copy == job
     assert copy.id == job.id
