@@ -12,9 +12,12 @@ from fnmatch import fnmatchcase
 from itertools import takewhile
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
-
 from jobs.errors import InvalidProject
+from jobs.globs import Rules
+
+MAX_RULES = 1_000
+"""Lines that may hold for one directory: each is a step for each file."""
+_MAX_BYTES = 1 << 18
 
 LEFT_OUT = (
     "node_modules/",
@@ -46,14 +49,14 @@ def included(root: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
     """Every directory, file and link of the project, parents first, in an order of its own.
 
     Raises:
-        InvalidProject: A directory or an ignore file cannot be read.
+        InvalidProject: A directory or an ignore file cannot be read, or there are too many rules.
     """
     docker = [_anchored(line) for line in _lines(root / ".dockerignore")]
-    ignored = _spec([*LEFT_OUT, *_lines(root / ".gitignore"), *docker])
-    defaults = _spec(LEFT_OUT)
-    pending: list[tuple[str, tuple[tuple[str, GitIgnoreSpec], ...]]] = [("", (("", ignored),))]
+    ignored = _rules(root, [*LEFT_OUT, *_lines(root / ".gitignore"), *docker])
+    defaults = Rules(LEFT_OUT)
+    pending: list[tuple[str, tuple[tuple[str, Rules], ...]]] = [("", (("", ignored),))]
     while pending:
-        below, specs = pending.pop()
+        below, rules = pending.pop()
         try:
             entries = sorted(os.scandir(root / below), key=lambda entry: entry.name, reverse=True)
         except OSError as error:
@@ -62,7 +65,7 @@ def included(root: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
             relative = below + entry.name
             status = entry.stat(follow_symlinks=False)
             directory = stat.S_ISDIR(status.st_mode)
-            if _is_ignored(relative + "/" * directory, specs):
+            if _is_ignored(relative + "/" * directory, rules):
                 continue
             if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode) or directory:
                 yield relative, Path(entry.path), status
@@ -70,18 +73,18 @@ def included(root: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
             relative = below + entry.name + "/"
             if not entry.is_dir(follow_symlinks=False):
                 continue
-            if _is_ignored(relative, specs) and (
-                defaults.match_file(relative) or not _brings_back_below(relative, docker)
+            if _is_ignored(relative, rules) and (
+                defaults.verdict(relative) or not _brings_back_below(relative, docker)
             ):
                 continue
             own = _lines(Path(entry.path) / ".gitignore")
-            inner = (*specs, (relative, _spec(own))) if own else specs
+            inner = (*rules, (relative, _rules(Path(entry.path), own, rules))) if own else rules
             pending.append((relative, inner))
 
 
-def _is_ignored(relative: str, specs: tuple[tuple[str, GitIgnoreSpec], ...]) -> bool:
-    for base, spec in reversed(specs):
-        verdict = spec.check_file(relative.removeprefix(base)).include
+def _is_ignored(relative: str, rules: tuple[tuple[str, Rules], ...]) -> bool:
+    for base, own in reversed(rules):
+        verdict = own.verdict(relative.removeprefix(base))
         if verdict is not None:
             return verdict
     return False
@@ -104,26 +107,31 @@ def _brings_back_below(directory: str, docker: list[str]) -> bool:
     return False
 
 
-def _spec(lines: Iterable[str]) -> GitIgnoreSpec:
-    return GitIgnoreSpec.from_lines(filter(_is_pattern, lines))
-
-
-def _is_pattern(line: str) -> bool:
-    """False for what git matches with nothing, such as a lone ``!``."""
+def _rules(
+    directory: Path, lines: Iterable[str], above: tuple[tuple[str, Rules], ...] = ()
+) -> Rules:
     try:
-        GitIgnoreSpec.from_lines([line])
-    except ValueError:
-        return False
-    return True
+        rules = Rules(lines)
+    except ValueError as error:
+        raise InvalidProject(f"an ignore file in {directory}: {error}") from None
+    if sum(len(own) for _, own in above) + len(rules) > MAX_RULES:
+        raise InvalidProject(
+            f"over {MAX_RULES} lines of ignore files hold for {directory}: leave some out"
+        )
+    return rules
 
 
 def _lines(path: Path) -> list[str]:
     try:
         if path.is_symlink() or not path.is_file():
             return []
-        return path.read_text(errors="replace").splitlines()
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise InvalidProject(f"{path}: {error.strerror}; make it readable") from None
+    if len(data) > _MAX_BYTES:
+        raise InvalidProject(f"{path} is larger than {_MAX_BYTES} bytes: make it smaller")
+    return [line.rstrip("\r") for line in data.decode(errors="replace").split("\n")]
 
 
 def _anchored(line: str) -> str:

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from jobs.bounds import DAY_S
 from jobs.errors import InvalidJob
+from jobs.globs import covering, directory_glob
 from jobs.source import Source
 from jobs.steps import VARIABLE, Frozen, Step, Text
 
@@ -134,7 +135,7 @@ class Job(Frozen):
         default_factory=dict
     )
     secrets: dict[str, SecretRef] = Field(default_factory=dict)
-    protected: tuple[Text, ...] = ()
+    protected: tuple[Text, ...] = Field(default=(), max_length=256)
     artifacts: tuple[ArtifactGlob, ...] = Field(default=(), max_length=64)
     limits: Limits = Limits()
     sandbox: SandboxPolicy | None = None
@@ -156,6 +157,10 @@ class Job(Frozen):
             raise ValueError(f"{', '.join(both)}: given as a variable and as a secret; keep one")
         if out := [glob for glob in self.artifacts if ".." in glob.split("/")]:
             raise ValueError(f"artifacts {out[0]!r}: name paths below the workspace, without '..'")
+        for glob in self.protected:
+            covering(glob)
+        for glob in self.artifacts:
+            directory_glob(glob)
         carries_steps = self.strategy in (StrategyName.COMMAND, StrategyName.TRAJECTORY)
         if carries_steps != bool(self.steps):
             raise ValueError(

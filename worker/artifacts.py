@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from pathspec import GitIgnoreSpec
-
 from jobs import tarball
 from jobs.blobs import BlobStore
 from jobs.errors import BrokerUnavailable, InvalidProject, SandboxLost
+from jobs.globs import Rules
 from jobs.result import ArtifactsReport
 from worker.sandbox import Sandbox, StepFailed
 
@@ -73,7 +72,7 @@ async def collect(
 
 def matching(root: Path, globs: Sequence[str]) -> Iterator[tuple[str, Path, os.stat_result]]:
     """Regular files below ``root`` that a glob matches, or a directory above them; no links."""
-    wanted = GitIgnoreSpec.from_lines(f"/{glob.lstrip('/')}" for glob in globs)
+    wanted = Rules(f"/{glob.lstrip('/')}" for glob in globs)
     if root.is_symlink():
         return
     for above, directories, names in os.walk(root):
@@ -82,7 +81,7 @@ def matching(root: Path, globs: Sequence[str]) -> Iterator[tuple[str, Path, os.s
             path = Path(above, name)
             relative = path.relative_to(root).as_posix()
             status = path.lstat()
-            if stat.S_ISREG(status.st_mode) and wanted.match_file(relative):
+            if stat.S_ISREG(status.st_mode) and wanted.verdict(relative):
                 yield relative, path, status
 
 

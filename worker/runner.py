@@ -95,7 +95,7 @@ class Run:
             # Commands end at the limit by themselves, and keep what they printed.
             async with asyncio.timeout(limit_s + LIMIT_MARGIN_S) as bound:
                 project = await self._fetch()
-                plan = make_plan(self.job, project.root)
+                plan = await asyncio.to_thread(make_plan, self.job, project.root)
                 self.strategy = StrategyReport(name=plan.strategy, reason=plan.reason)
                 return await self._try(plan, project)
         except TimeoutError:

@@ -6,13 +6,14 @@ breaks raises :class:`~jobs.errors.SandboxLost`.
 """
 
 import asyncio
-import fnmatch
+import functools
 import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from jobs.globs import covering
 from jobs.job import LimitName
 from worker.limits import DEFAULT_LIMITS, CommandLimits
 
@@ -254,16 +255,14 @@ def check_unprotected(operation: str, path: str, globs: tuple[str, ...], root: s
         StepFailed: The path is protected.
     """
     relative = posixpath.relpath(path, root)
-    covered = [*_prefixes(relative), *_prefixes(path)]
     for glob in globs:
         pattern = posixpath.normpath(glob)
-        named = "/" not in pattern and fnmatch.fnmatchcase(posixpath.basename(path), pattern)
-        if named or any(fnmatch.fnmatchcase(candidate, pattern) for candidate in covered):
+        covers = _covering(pattern)
+        names = [relative, path] if "/" in pattern else [relative, path, posixpath.basename(path)]
+        if any(covers.match(name) for name in names):
             raise StepFailed(
                 f"{operation} {relative}: protected by {glob!r}; leave this file as it is"
             )
 
 
-def _prefixes(path: str) -> list[str]:
-    parts = path.split("/")
-    return ["/".join(parts[: end + 1]) for end in range(len(parts))]
+_covering = functools.lru_cache(512)(covering)

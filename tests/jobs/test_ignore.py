@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from jobs.errors import InvalidProject
-from jobs.ignore import LEFT_OUT, included
+from jobs.globs import MAX_LENGTH
+from jobs.ignore import LEFT_OUT, MAX_RULES, included
 from tests.jobs.samples import unprivileged
 
 
@@ -186,3 +187,29 @@ def test_what_cannot_be_read_is_named(name: str) -> None:
                 list(included(root))
         finally:
             (root / name).chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("a\n" * MAX_RULES, f"over {MAX_RULES} lines"),
+        ("a" * (MAX_LENGTH + 1), "is longer than"),
+        ("# long\n" * 50_000, ".gitignore is larger than"),
+    ],
+)
+def test_an_ignore_file_is_bounded(tmp_path: Path, text: str, refused: str) -> None:
+    make(tmp_path, "a", gitignore=text)
+    with pytest.raises(InvalidProject, match=refused):
+        list(included(tmp_path))
+
+
+def test_ignore_files_that_hold_for_one_directory_are_bounded_together(tmp_path: Path) -> None:
+    make(tmp_path / "a/b", "c", gitignore="x\n" * (MAX_RULES // 2))
+    make(tmp_path / "a", gitignore="x\n" * (MAX_RULES // 2))
+    with pytest.raises(InvalidProject, match=r"lines of ignore files hold for .*/a/b: leave some"):
+        list(included(tmp_path))
+
+
+def test_an_ignore_line_of_stars_holds_nothing_up(tmp_path: Path) -> None:
+    make(tmp_path, "a" * 200, "kept", gitignore="*a*a*a*a*a*a*a*a*b\n[z-a]\n**/a/**/a/**/b\n")
+    assert packed(tmp_path) == ["a" * 200, "kept"]

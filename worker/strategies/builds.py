@@ -24,6 +24,7 @@ class Builds:
             for package in project.packages
         }
         self._files = project.files
+        self._unbuilt: dict[str, bool] = {}
 
     def needed_by(self, packages: Iterable[Package]) -> tuple[str, ...]:
         """The builds that some packages import from, directly or not.
@@ -42,8 +43,10 @@ class Builds:
         return tuple(dict.fromkeys(waits))
 
     def _is_unbuilt(self, directory: str) -> bool:
-        entries = self._packages[directory].entries
-        return bool(entries) and self._files.isdisjoint(entries)
+        if directory not in self._unbuilt:
+            entries = self._packages[directory].entries
+            self._unbuilt[directory] = bool(entries) and self._files.isdisjoint(entries)
+        return self._unbuilt[directory]
 
     def in_order(self) -> list[Package]:
         """The packages, each after those it imports; a cycle is cut where it closes."""

@@ -13,6 +13,8 @@ from typing import Any
 from jobs.errors import InvalidProject
 
 MAX_BYTES = 1 << 20
+TOTAL_BYTES = 4 << 20
+"""Of all files that are read whole: what they hold takes some thirty times as much memory."""
 HEAD_BYTES = 4096
 TOML_BYTES = 1 << 17
 TOML_LINE_DOTS = 500
@@ -28,6 +30,8 @@ class Tree:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._texts: dict[str, str | None] = {}
+        self._left = TOTAL_BYTES
 
     @cached_property
     def files(self) -> frozenset[str]:
@@ -77,11 +81,22 @@ class Tree:
         Raises:
             InvalidProject: It is larger than :data:`MAX_BYTES`, not UTF-8, or cannot be read.
         """
+        if path not in self._texts:
+            self._texts[path] = self._text(path)
+        return self._texts[path]
+
+    def _text(self, path: str) -> str | None:
         data = self._read(path, MAX_BYTES + 1)
         if data is None:
             return None
         if len(data) > MAX_BYTES:
             raise InvalidProject(f"{path} is larger than {MAX_BYTES} bytes: make it smaller")
+        self._left -= len(data)
+        if self._left < 0:
+            raise InvalidProject(
+                f"{path} and the manifests before it are larger than {TOTAL_BYTES} bytes "
+                "together: validate the project's parts as separate jobs"
+            )
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError as error:

@@ -1,10 +1,12 @@
 """Finds the packages of a project, grouped by the install that serves them."""
 
 import posixpath
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from jobs.errors import InvalidProject
+from jobs.globs import directory_glob
 from worker.strategies.packages import Package, read_package
 from worker.strategies.tree import Tree
 
@@ -48,13 +50,13 @@ def _group(tree: Tree, root: Package) -> Group:
         raise InvalidProject(
             f"{root.manifest} has more than {MAX_WORKSPACES} workspace patterns: use fewer"
         )
-    wanted = [glob for glob in globs if not glob.startswith("!")]
-    refused = [glob[1:] for glob in globs if glob.startswith("!")]
+    wanted = _patterns(root, (glob for glob in globs if not glob.startswith("!")))
+    refused = _patterns(root, (glob[1:] for glob in globs if glob.startswith("!")))
     directories = sorted(
         directory
         for directory in _below(tree, root.directory)
-        if any(matches(glob, directory) for glob in wanted)
-        and not any(matches(glob, directory) for glob in refused)
+        if any(pattern.match(directory) for pattern in wanted)
+        and not any(pattern.match(directory) for pattern in refused)
     )
     if len(directories) > MAX_WORKSPACES:
         raise InvalidProject(
@@ -72,22 +74,11 @@ def _below(tree: Tree, root: str) -> list[str]:
     return [parent for parent in parents if parent]
 
 
-def matches(glob: str, directory: str) -> bool:
-    """Whether a workspace glob names a directory; ``**`` is any depth, ``*`` one name."""
-    wanted = [part for part in glob.split("/") if part not in ("", ".")]
-    reached = _passed({0}, wanted)
-    for name in directory.split("/"):
-        stays = {i for i in reached if i < len(wanted) and wanted[i] == "**"}
-        steps = {i + 1 for i in reached - stays if i < len(wanted) and fnmatchcase(name, wanted[i])}
-        reached = _passed(stays | steps, wanted)
-    return len(wanted) in reached
-
-
-def _passed(reached: set[int], wanted: list[str]) -> set[int]:
-    for index, part in enumerate(wanted):
-        if part == "**" and index in reached:
-            reached.add(index + 1)
-    return reached
+def _patterns(root: Package, globs: Iterable[str]) -> list[re.Pattern[str]]:
+    try:
+        return [directory_glob(glob) for glob in globs]
+    except ValueError as error:
+        raise InvalidProject(f"{root.manifest}: the workspace pattern {error}") from None
 
 
 def pnpm_globs(text: str) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.errors import InvalidProject
 from tests.worker.strategies.conftest import Make
-from worker.strategies.tree import MAX_BYTES, Tree
+from worker.strategies.tree import MAX_BYTES, TOTAL_BYTES, Tree
 
 
 @pytest.fixture
@@ -129,3 +129,19 @@ def test_a_deep_tree_is_walked_in_time(make: Make) -> None:
     started = time.monotonic()
     assert len(tree.files) == 1
     assert time.monotonic() - started < 5
+
+
+def test_manifests_are_bounded_together(make: Make) -> None:
+    number = TOTAL_BYTES // MAX_BYTES
+    names = [f"{n}/package.json" for n in range(number + 1)]
+    tree = make({name: "{}".ljust(MAX_BYTES) for name in names})
+    for name in names[:-1]:
+        assert tree.json(name) == {}
+    with pytest.raises(InvalidProject, match=f"larger than {TOTAL_BYTES} bytes together"):
+        tree.json(names[-1])
+
+
+def test_a_file_is_read_once_however_often_it_is_asked_for(make: Make) -> None:
+    tree = make({"package.json": "{}".ljust(MAX_BYTES)})
+    for _ in range(2 * TOTAL_BYTES // MAX_BYTES):
+        assert tree.json("package.json") == {}

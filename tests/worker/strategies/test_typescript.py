@@ -122,5 +122,5 @@ def test_a_config_that_others_extend_and_that_names_no_files_is_a_base(make: Mak
         }
     )
     assert bases(tree, (root, client, server)) == {"tsconfig.json", "client/tsconfig.json"}
-    make({"tsconfig.json": {"include": ["src"]}})
+    tree = make({"tsconfig.json": {"include": ["src"]}})
     assert bases(tree, (root, client, server)) == {"client/tsconfig.json"}
