@@ -1,39 +1,31 @@
 """Project tarballs: packed the same way every time, and never trusted when read."""
 
+import errno
 import gzip
 import hashlib
-import lzma
 import os
 import posixpath
 import stat
 import tarfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import dropwhile
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO
 
 from jobs.errors import InvalidProject
 from jobs.ignore import included
+from jobs.tar_reader import Reader, TooMuch
 
+MAX_DEPTH = 100
+"""Names in one path."""
 _MTIME = 499_162_500  # 1985-10-26, as npm packs: zip tools refuse 1970
 _MAX_RATIO = 200
 _RATIO_FROM_BYTES = 64 * 2**20
-_MAX_HEADER_BYTES = 2**20
-
-
-_UNREADABLE = (
-    tarfile.TarError,
-    EOFError,
-    zlib.error,
-    lzma.LZMAError,
-    OSError,
-    ValueError,
-    OverflowError,  # a time that no file can have
-    RecursionError,  # thousands of extended headers in a row
-)
+_TARGET_BYTES = 4_096
+_REFUSED = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+"""What a file system says of names that it does not take; the rest is our own fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +49,46 @@ class Summary:
     top: str = ""
 
 
-class _Member(tarfile.TarInfo):
-    """A member with bounded headers: tarfile reads long names and sparse maps into memory."""
+class _Paths:
+    """The paths of a project: a tree, so that many under one long path take no room for each.
 
-    def _proc_member(self, tar: tarfile.TarFile) -> Self:
-        extended = not (self.isreg() or self.isdir() or self.issym() or self.islnk())
-        if self.size < 0 or (extended and self.size > _MAX_HEADER_BYTES):
-            raise tarfile.ReadError(f"a header of {self.size} bytes")
-        if self.type == tarfile.GNUTYPE_SPARSE:
-            raise tarfile.ReadError("a sparse file")
-        member: Self = super()._proc_member(tar)  # type: ignore[misc]
-        return member
+    Attributes:
+        count: Files, links and directories, also those that only paths below them name.
+    """
 
-    def _proc_gnusparse_10(self, *_: object) -> None:
-        raise tarfile.ReadError("a sparse file")
+    def __init__(self) -> None:
+        self._root: dict[str, Any] = {}
+        self.count = 0
+
+    def add(self, info: tarfile.TarInfo) -> None:
+        """Take a path.
+
+        Raises:
+            InvalidProject: It lies outside, is there already, or lies below what is no directory.
+        """
+        *parents, last = _parts(info.name)
+        directory = self._root
+        for name in parents:
+            if name not in directory:
+                directory[name] = {}
+                self.count += 1
+            directory = directory[name]
+            if not isinstance(directory, dict):
+                raise InvalidProject(
+                    f"tarball entry {_shown(info.name)} lies below a file or link: refused"
+                )
+        if last not in directory:
+            directory[last] = {} if info.isdir() else info.isreg()
+            self.count += 1
+        elif not (info.isdir() and isinstance(directory[last], dict)):
+            raise InvalidProject(f"tarball entry {_shown(info.name)} is there twice: refused")
+
+    def has_file(self, path: str) -> bool:
+        """Whether a regular file has this path."""
+        found: Any = self._root
+        for name in path.split("/"):
+            found = found.get(name) if isinstance(found, dict) else None
+        return found is True
 
 
 @contextmanager
@@ -92,21 +110,25 @@ def pack(root: Path, out: BinaryIO, bounds: Bounds) -> Summary:
     if not root.is_dir():
         raise InvalidProject(f"project {root}: no such directory; give a directory or a tarball")
     files = size = 0
+    paths = _Paths()
     with writing(out) as tar:
         for relative, path, status in included(root):
             info = tarfile.TarInfo(relative)
             info.mtime = _MTIME
             files += 1
+            if stat.S_ISDIR(status.st_mode):
+                info.type = tarfile.DIRTYPE
+            paths.add(info)
             if stat.S_ISREG(status.st_mode):
                 info.size = status.st_size
                 info.mode = 0o755 if status.st_mode & 0o100 else 0o644
                 size += info.size
-                _check_bounds(files, size, bounds)
+                _check_bounds(paths.count, size, bounds)
                 _add_file(tar, info, path)
                 continue
-            _check_bounds(files, size, bounds)
+            _check_bounds(paths.count, size, bounds)
             if stat.S_ISDIR(status.st_mode):
-                info.type, info.mode = tarfile.DIRTYPE, 0o755
+                info.mode = 0o755
             else:
                 info.type, info.mode = tarfile.SYMTYPE, 0o777
                 info.linkname = str(path.readlink())
@@ -146,32 +168,29 @@ def digest(file: BinaryIO) -> str:
 
 
 def _read(file: BinaryIO, bounds: Bounds, into: Path | None) -> Summary:
-    kinds: dict[str, bytes] = {}
+    paths = _Paths()
     tops: dict[str, bool] = {}
     packed = file.seek(0, os.SEEK_END)
-    file.seek(0)
     count = size = 0
+    reader = Reader(file, max(_RATIO_FROM_BYTES, packed * _MAX_RATIO), bounds.files)
     try:
-        with tarfile.open(fileobj=file, mode="r:*", tarinfo=_Member, errorlevel=1) as tar:
-            for info in tar:
-                info.name = posixpath.normpath(info.name) if info.name else ""
-                if info.name == "." and info.isdir():
-                    continue
-                _check_member(info, kinds)
-                kinds[info.name] = info.type
-                for end in _slashes(info.name):
-                    kinds.setdefault(info.name[:end], tarfile.DIRTYPE)
-                count, size = count + 1, size + info.size
-                _check_bounds(count, size, bounds)
-                if size > max(_RATIO_FROM_BYTES, packed * _MAX_RATIO):
-                    raise InvalidProject(
-                        f"the tarball unpacks to over {_MAX_RATIO} times its size: not unpacked"
-                    )
-                top, slash, _ = info.name.partition("/")
-                tops[top] = tops.get(top, False) or bool(slash) or info.isdir()
-                if into is not None:
-                    tar.extract(info, into, filter="data")
-    except _UNREADABLE as error:
+        for info in reader:
+            info.name = posixpath.normpath(info.name) if info.name else ""
+            if info.name == "." and info.isdir():
+                continue
+            _check_member(info, paths)
+            count, size = count + 1, size + info.size
+            _check_bounds(paths.count, size, bounds)
+            reader.check_room()
+            top, slash, _ = info.name.partition("/")
+            tops[top] = tops.get(top, False) or bool(slash) or info.isdir()
+            if into is not None:
+                _extract(info, reader, into / info.name, into)
+    except TooMuch:
+        raise InvalidProject(
+            f"the tarball unpacks to over {_MAX_RATIO} times its size: not unpacked"
+        ) from None
+    except tarfile.TarError as error:
         why = " ".join(str(error).split())
         raise InvalidProject(
             f"the tarball cannot be read ({why}): give a .tar, .tar.gz, .tar.bz2 or .tar.xz"
@@ -182,37 +201,69 @@ def _read(file: BinaryIO, bounds: Bounds, into: Path | None) -> Summary:
     return Summary(count, size, only if only and tops[only] else "")
 
 
-def _slashes(name: str) -> list[int]:
-    return [at for at, letter in enumerate(name) if letter == "/"]
+def _extract(info: tarfile.TarInfo, reader: Reader, path: Path, into: Path) -> None:
+    """Write a checked member: what is above it are directories, and its own path is free."""
+    try:
+        if info.isdir():
+            path.mkdir(parents=True, exist_ok=True)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if info.issym():
+            path.symlink_to(info.linkname)
+        elif info.islnk():
+            path.hardlink_to(into / posixpath.normpath(info.linkname))
+        else:
+            with path.open("xb") as out:
+                for chunk in reader.data():
+                    out.write(chunk)
+            path.chmod(0o600 | info.mode & (0o755 if info.mode & 0o100 else 0o644))
+            os.utime(path, (info.mtime, info.mtime))
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        raise InvalidProject(
+            f"tarball entry {_shown(info.name)}: {error.strerror}; rename it"
+        ) from None
 
 
-def _check_member(info: tarfile.TarInfo, kinds: dict[str, bytes]) -> None:
-    name = info.name
-    shown = name if len(name) <= 80 else f"{name[:77]}..."
+def _parts(name: str) -> list[str]:
+    """The names in a path.
+
+    Raises:
+        InvalidProject: It leads out of the project, or is too long.
+    """
     parts = name.split("/")
     if name.startswith("/") or parts[0] == ".." or "\0" in name or name in ("", "."):
-        raise InvalidProject(f"tarball entry {shown!r} lies outside the project: refused")
-    if info.size < 0:
-        raise InvalidProject(f"tarball entry {shown!r} has {info.size} bytes: refused")
+        raise InvalidProject(f"tarball entry {_shown(name)} lies outside the project: refused")
     if len(name) > 1024 or any(len(os.fsencode(part)) > 255 for part in parts):
-        raise InvalidProject(f"tarball entry {shown!r}: the name is too long")
-    if name in kinds and not (info.isdir() and kinds[name] == tarfile.DIRTYPE):
-        raise InvalidProject(f"tarball entry {shown!r} is there twice: refused")
-    for end in _slashes(name):
-        if kinds.get(name[:end], tarfile.DIRTYPE) != tarfile.DIRTYPE:
-            raise InvalidProject(f"tarball entry {shown!r} lies below a file or link: refused")
+        raise InvalidProject(f"tarball entry {_shown(name)}: the name is too long")
+    if len(parts) > MAX_DEPTH:
+        raise InvalidProject(f"tarball entry {_shown(name)} lies over {MAX_DEPTH} levels deep")
+    return parts
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= 80 else f"{name[:77]}...")
+
+
+def _check_member(info: tarfile.TarInfo, paths: _Paths) -> None:
     if info.issym():
+        _parts(info.name)
         _check_link(info)
     elif info.islnk():
-        target = kinds.get(posixpath.normpath(info.linkname))
-        if target not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-            raise InvalidProject(f"tarball entry {shown!r}: hard link to what is no file before it")
+        if not paths.has_file(posixpath.normpath(info.linkname)):
+            raise InvalidProject(
+                f"tarball entry {_shown(info.name)}: hard link to what is no file before it"
+            )
     elif not (info.isreg() or info.isdir()):
-        raise InvalidProject(f"tarball entry {shown!r} is a device or pipe: refused")
+        raise InvalidProject(f"tarball entry {_shown(info.name)} is a device or pipe: refused")
+    paths.add(info)
 
 
 def _check_link(info: tarfile.TarInfo) -> None:
     """Only leading ``..`` are known to lead where they say: another link may come before others."""
+    if not 0 < len(os.fsencode(info.linkname)) < _TARGET_BYTES or "\0" in info.linkname:
+        raise InvalidProject(f"{_shown(info.name)} is a link to nothing: remove it")
     target = posixpath.normpath(posixpath.join(posixpath.dirname(info.name), info.linkname))
     inner = dropwhile(lambda part: part in ("", ".", ".."), info.linkname.split("/"))
     if info.linkname.startswith("/") or target.split("/")[0] == ".." or ".." in inner:

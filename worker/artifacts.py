@@ -126,7 +126,8 @@ def _pack(
     with tarball.writing(out) as tar:
         for name, path, status in members:
             too_much = files >= FILES_MAX or size + status.st_size > most
-            if too_much or len(os.fsencode(name)) > NAME_MAX:
+            too_long = len(os.fsencode(name)) > NAME_MAX or name.count("/") >= tarball.MAX_DEPTH
+            if too_much or too_long:
                 left_out += 1
                 continue
             info = tarfile.TarInfo(name)

@@ -31,7 +31,7 @@ def artifacts(job_id: str, output: Path | None, *, json: bool) -> int:
         with connect(client.url, text=False) as raw:
             store = BlobStore.of_artifacts(raw, settings)
             store.fetch(report.digest.removeprefix("sha256:"), packed)
-        bounds = tarball.Bounds(report.files, report.size_bytes)
+        bounds = tarball.Bounds(report.files * tarball.MAX_DEPTH, report.size_bytes)
         with packed.open("rb") as content:
             if output is None:
                 tarball.check(content, bounds)

@@ -37,7 +37,7 @@ def content(made: Collection, store: BlobStore, tmp_path: Path) -> dict[str, byt
     packed = tmp_path / "packed.tar.gz"
     store.fetch(made.report.digest.removeprefix("sha256:"), packed)
     with packed.open("rb") as file:
-        summary = tarball.check(file, tarball.Bounds(made.report.files, made.report.size_bytes))
+        summary = tarball.check(file, tarball.Bounds(1_000, made.report.size_bytes))
     assert (summary.files, summary.size_bytes) == (made.report.files, made.report.size_bytes)
     found = {}
     with tarfile.open(packed) as tar:
@@ -95,6 +95,15 @@ async def test_what_is_too_much_is_left_out_and_told(store: BlobStore, tmp_path:
     (note,) = made.notes
     assert "1 left out" in note
     assert "REVALID_ARTIFACT_BYTES" in note
+
+
+async def test_what_lies_too_deep_to_be_unpacked_is_left_out(
+    store: BlobStore, tmp_path: Path
+) -> None:
+    deep = "/".join("a" * (tarball.MAX_DEPTH + 1))
+    made = await kept(f"mkdir -p {deep} && echo 1 >{deep}/b && echo 1 >c", ("**",), store, tmp_path)
+    assert {*content(made, store, tmp_path)} == {"c"}
+    assert "1 left out" in made.notes[0]
 
 
 async def test_exported_directories_come_along(store: BlobStore, tmp_path: Path) -> None:

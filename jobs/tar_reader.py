@@ -1,0 +1,188 @@
+"""Reads a hostile tar archive: one header after the other, with bounds on each and on all.
+
+``tarfile`` is not asked, for it keeps every header, follows chains of them by recursion, and parses
+extended ones in time with their square.
+"""
+
+import bz2
+import gzip
+import lzma
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from typing import IO, Any, BinaryIO
+
+_BLOCK = 512
+_HEADER_BYTES = 1 << 16
+_IN_A_ROW = 8
+"""Extended headers before a member: GNU tar writes three at the most."""
+_PER_MEMBER = 4_096
+_LATEST = 2**40
+_CHUNK = 1 << 16
+_MAGIC: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZ": bz2.open,
+    b"\xfd7": lzma.open,
+}
+_BROKEN = (EOFError, zlib.error, lzma.LZMAError, OSError, ValueError)
+
+
+class TooMuch(Exception):
+    """The archive has more bytes than it may."""
+
+
+class Reader:
+    """The members of an archive, which may be compressed.
+
+    Args:
+        most: Bytes that it may have unpacked, headers and all.
+        members: Members that it may have; more are the caller's to refuse.
+
+    Raises:
+        tarfile.TarError: From every method: it is damaged, or not a tar archive.
+        TooMuch: From every method.
+    """
+
+    def __init__(self, file: BinaryIO, most: int, members: int) -> None:
+        file.seek(0)
+        opened = _MAGIC.get(file.read(2))
+        file.seek(0)
+        self._file: IO[bytes] = opened(file) if opened else file
+        self._most = most
+        self._extended_left = _HEADER_BYTES + members * _PER_MEMBER
+        self._position = 0
+        self._data = 0
+        self._padding = 0
+
+    def __iter__(self) -> Iterator[tarfile.TarInfo]:
+        """Members, each without what follows in the archive.
+
+        Only their name, type, size, mode, time and target are to be used.
+        """
+        while True:
+            extended: dict[str, str] = {}
+            for _ in range(_IN_A_ROW + 1):
+                for _ in self.data():
+                    pass
+                if (info := self._header()) is None:
+                    return
+                match info.type:
+                    case tarfile.GNUTYPE_LONGNAME:
+                        extended["path"] = self._extension(info).partition(b"\0")[0].decode(*_TEXT)
+                    case tarfile.GNUTYPE_LONGLINK:
+                        target = self._extension(info).partition(b"\0")[0].decode(*_TEXT)
+                        extended["linkpath"] = target
+                    case tarfile.XHDTYPE | tarfile.SOLARIS_XHDTYPE:
+                        extended |= _records(self._extension(info))
+                    case tarfile.XGLTYPE:  # what git writes there is a comment
+                        self._extension(info)
+                    case tarfile.GNUTYPE_SPARSE:
+                        raise tarfile.ReadError("a sparse file")
+                    case _:
+                        break
+            else:
+                raise tarfile.ReadError(f"over {_IN_A_ROW} extended headers in a row")
+            _apply(info, extended)
+            if info.size < 0:
+                raise tarfile.ReadError(f"a size of {info.size} bytes")
+            self._expect(info.size)
+            yield info
+
+    def check_room(self) -> None:
+        """Raise :class:`TooMuch` where the content of the last member would be it."""
+        if self._position + self._data > self._most:
+            raise TooMuch
+
+    def data(self) -> Iterator[bytes]:
+        """What is left of the content of the last member."""
+        while self._data:
+            chunk = self._read(min(_CHUNK, self._data))
+            self._data -= len(chunk)
+            yield chunk
+        padding, self._padding = self._padding, 0
+        self._read(padding)
+
+    def _header(self) -> tarfile.TarInfo | None:
+        try:
+            block = self._file.read(_BLOCK)
+        except _BROKEN as error:
+            raise tarfile.ReadError(str(error)) from None
+        if block == bytes(_BLOCK) or (not block and self._position):
+            return None
+        self._count(len(block))
+        info = tarfile.TarInfo.frombuf(block, *_TEXT)
+        if info.type not in tarfile.REGULAR_TYPES and info.type in tarfile.SUPPORTED_TYPES:
+            if info.type not in _EXTENDED:
+                info.size = 0  # whatever it says, no content follows
+        elif info.size < 0:
+            raise tarfile.ReadError(f"a header of {info.size} bytes")
+        return info
+
+    def _extension(self, info: tarfile.TarInfo) -> bytes:
+        self._extended_left -= _BLOCK + info.size
+        if not 0 <= info.size <= _HEADER_BYTES or self._extended_left < 0:
+            raise tarfile.ReadError(f"a header of {info.size} bytes")
+        self._expect(info.size)
+        return b"".join(self.data())
+
+    def _expect(self, size: int) -> None:
+        self._data, self._padding = size, -size % _BLOCK
+
+    def _read(self, size: int) -> bytes:
+        self._count(size)
+        try:
+            data = self._file.read(size)
+        except _BROKEN as error:
+            raise tarfile.ReadError(str(error)) from None
+        if len(data) < size:
+            raise tarfile.ReadError("unexpected end of data")
+        return data
+
+    def _count(self, size: int) -> None:
+        self._position += size
+        if self._position > self._most:
+            raise TooMuch
+
+
+_TEXT = ("utf-8", "surrogateescape")
+_EXTENDED = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.XGLTYPE,
+)
+
+
+def _records(data: bytes) -> dict[str, str]:
+    """The records of an extended header: each is its own length, a space, name, ``=``, value."""
+    found: dict[str, str] = {}
+    at = 0
+    while at < len(data) and data[at]:
+        space = max(at, data.find(b" ", at, at + 8))
+        length = int(data[at:space]) if data[at:space].isdigit() else 0
+        end = at + length
+        name, equals, value = data[space + 1 : end - 1].partition(b"=")
+        if not equals or end > len(data) or data[end - 1 : end] != b"\n":
+            raise tarfile.ReadError("an extended header that is none")
+        if name.startswith(b"GNU.sparse."):
+            raise tarfile.ReadError("a sparse file")
+        found[name.decode(*_TEXT)] = value.decode(*_TEXT)
+        at = end
+    return found
+
+
+def _apply(info: tarfile.TarInfo, extended: dict[str, str]) -> None:
+    try:
+        info.name = extended.get("path", info.name)
+        info.linkname = extended.get("linkpath", info.linkname)
+        if info.isreg():
+            info.size = int(extended.get("size", info.size))
+        info.mtime = float(extended.get("mtime", info.mtime))
+    except ValueError as error:
+        raise tarfile.ReadError(str(error)) from None
+    if not -_LATEST < info.mtime < _LATEST:
+        raise tarfile.ReadError("a time that no file can have")
+    if info.type == tarfile.AREGTYPE and info.name.endswith("/"):
+        info.type = tarfile.DIRTYPE
+        info.size = 0
