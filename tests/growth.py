@@ -18,10 +18,10 @@ def outgrows(work: Callable[[int], Callable[[], object]], start: int, most: int)
         most: The largest size that is tried.
     """
     size, steep = start, 0
-    before = _cost(work(size))
+    before = cost(work(size))
     while size < most:
         size *= 2
-        now = _cost(work(size))
+        now = cost(work(size))
         if now < _WORTH_A_LOOK_S:
             steep = 0
         else:
@@ -32,8 +32,9 @@ def outgrows(work: Callable[[int], Callable[[], object]], start: int, most: int)
     return False
 
 
-def _cost(run: Callable[[], object]) -> float:
-    return min(_once(run) for _ in range(3))
+def cost(run: Callable[[], object], tries: int = 3) -> float:
+    """Seconds of this thread that a run takes, the shortest of a few."""
+    return min(_once(run) for _ in range(tries))
 
 
 def _once(run: Callable[[], object]) -> float:

@@ -9,25 +9,27 @@ from producer.report.telling import Telling, telling
 
 _COMPARED = 50
 """Groups of one check and code that a message is compared with: bounds the work."""
+_WORDS = 60
+"""Words of a message that are compared: the work grows with their cube."""
 _ALIKE, _ALIKE_WITH_CODE = 0.85, 0.6
 
 _OWN = "…"
 _FILE = r"(?:[mc]?[jt]sx?|pyi?|json|s?css|html|vue|svelte|toml|lock)"
 _VARYING = (
     re.compile(r"^\S+?[(:]\d+(?:[,:]\d+)?\)?:?(?=\s)"),
-    re.compile(r"\b[a-z][a-z+]*://[^\s'\"`<>]+"),
+    re.compile(r"(?<![\w+])[a-z][a-z+]*+://[^\s'\"`<>]+"),
     re.compile(
-        r"\"[^\"]*\"|`[^`]*`|\u2018[^\u2019]*\u2019|\u201c[^\u201d]*\u201d|(?<!\w)'[^']*'(?!\w)"
+        r"\"[^\"]*\"|`[^`]*`|\u2018[^\u2018\u2019]*\u2019|\u201c[^\u201c\u201d]*\u201d|(?<!\w)'[^']*'(?!\w)"
     ),
     re.compile(r"\{[^{}]*\}|\[[^\[\]]*\]"),
     re.compile(r"\{[^{}]*\}|\[[^\[\]]*\]"),
     re.compile(r"(?<!\S)@?[\w./-]+@[^\s,;]+"),
     re.compile(r"(?<![^\s(])\w[\w.-]*(?:\[\w+\])?(?:[=<>~!]=|[<>])[^\s=,;]+"),
-    re.compile(r"(?:[A-Za-z]:)?[\w.@~+-]*(?:[/\\]+[\w.@~+$-]+)+(?::\d+)*"),
-    re.compile(rf"\b[\w.-]+\.{_FILE}\b(?::\d+)*"),
-    re.compile(r"[\w$.]+(?= is not (?:defined|a function|a constructor|iterable))"),
+    re.compile(r"(?<![\w.@~+/\\-])(?:[A-Za-z]:)?[\w.@~+-]*+(?:[/\\]++[\w.@~+$-]++)++(?::\d+)*"),
+    re.compile(rf"(?<![\w.-])[\w.-]+\.{_FILE}\b(?::\d+)*"),
+    re.compile(r"(?<![\w$.])[\w$.]++(?= is not (?:defined|a function|a constructor|iterable))"),
     re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{7,}\b"),
-    re.compile(r"[-~^<>=]*\bv?\d[\w.%]*(?: (?:m?s|min|h|bytes|[KMG]i?B)\b)?"),
+    re.compile(r"(?<![-~^<>=])[-~^<>=]*+\bv?\d[\w.%]*(?: (?:m?s|min|h|bytes|[KMG]i?B)\b)?"),
     re.compile(r"\b(?:undefined|null|true|false|NaN|None|True|False|Infinity)\b"),
 )
 """What differs between two failures of one kind, in the order in which it is taken out."""
@@ -100,9 +102,9 @@ def _nearest(words: list[str], groups: Iterable[_Group], code: str) -> _Group | 
     named = code and not code.endswith(("Error", "Exception"))
     wanted = _ALIKE_WITH_CODE if named else _ALIKE
     matcher = SequenceMatcher(autojunk=False)
-    matcher.set_seq2(words)
+    matcher.set_seq2(words[:_WORDS])
     for group in groups:
-        matcher.set_seq1(group.words)
+        matcher.set_seq1(group.words[:_WORDS])
         bounds = (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)
         if all(bound() >= wanted for bound in bounds):
             return group
