@@ -31,7 +31,7 @@ class BlobStore:
         redis: A client that does not decode.
         url: ``file:///path`` or ``s3://bucket/prefix`` for what is too large for Redis.
         redis_bytes: Size up to which a blob is kept in Redis.
-        ttl_s: Seconds that a blob in Redis outlives its last use.
+        ttl_s: Seconds that a blob in Redis outlives its last use; the ledger drops projects before.
         broker: The URL of ``redis``, for messages.
     """
 
@@ -58,7 +58,7 @@ class BlobStore:
         return cls(
             redis,
             url=url,
-            redis_bytes=settings.blob_redis_bytes,
+            redis_bytes=settings.project_redis_bytes,
             ttl_s=max(settings.result_ttl_s, MIN_TTL_S),
             broker=settings.broker_url or "",
         )
@@ -71,6 +71,10 @@ class BlobStore:
         store._redis_bytes = min(store._redis_bytes, ARTIFACT_REDIS_BYTES)
         return store
 
+    def in_redis(self, size: int) -> bool:
+        """Whether a blob of so many bytes is kept in Redis."""
+        return size <= self._redis_bytes
+
     def put(self, file: IO[bytes], digest: str, size: int) -> None:
         """Store the file's bytes, unless they are stored already.
 
@@ -79,7 +83,7 @@ class BlobStore:
             BrokerUnavailable: Redis or the object store refused.
         """
         key = self._key(digest)
-        if size <= self._redis_bytes:
+        if self.in_redis(size):
             with broker_errors(self._broker):
                 if not self._redis.expire(key, self._ttl_s):
                     self._redis.set(key, file.read(), ex=self._ttl_s)
@@ -146,7 +150,7 @@ class BlobStore:
                 out.write(chunk)
         except FileNotFoundError:
             raise InvalidProject(
-                f"{self._what} {key} is not in {self._url}: submit the job again"
+                f"{self._what} {key} is neither in Redis nor in {self._url}: submit the job again"
             ) from None
         except (obstore.exceptions.BaseError, OSError) as error:
             raise BrokerUnavailable(

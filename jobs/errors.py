@@ -13,6 +13,7 @@
         BrokerUnavailable     Redis is not reached
         ArchiveUnavailable    the archive's database is not reached, or refuses
         QueueFull             as many jobs wait as may
+        StoreFull             projects in Redis fill what they may
         WorkerUnavailable     no worker takes the job
         EngineUnavailable     no Dagger engine answers
         SandboxLost           a sandbox broke while a step ran
@@ -65,6 +66,10 @@ class ArchiveUnavailable(TransientError):
 
 class QueueFull(TransientError):
     """As many jobs are queued as ``REVALID_QUEUED_JOBS`` allows."""
+
+
+class StoreFull(TransientError):
+    """Redis holds as many bytes of projects as ``REVALID_TENANT_BLOB_BYTES`` or its size allow."""
 
 
 class WorkerUnavailable(TransientError):

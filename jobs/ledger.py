@@ -17,7 +17,7 @@ from typing import Any, cast
 from pydantic import SecretStr
 from redis import Redis
 
-from jobs.errors import BrokerUnavailable, LeaseLost, QueueFull, UnknownJob
+from jobs.errors import BrokerUnavailable, InvalidProject, LeaseLost, QueueFull, UnknownJob
 from jobs.figures import Figures, decode_figures
 from jobs.job import Job
 from jobs.record import (
@@ -38,6 +38,7 @@ from jobs.record import (
 )
 from jobs.result import Verdict
 from jobs.scripts import register
+from jobs.source import TarballSource
 from jobs.webhook import encode_hook
 
 LEASE_S = 30.0
@@ -57,6 +58,7 @@ class Ledger:
         tenant_jobs: Jobs of one tenant that run at a time; 0 for any number.
         interactive_slots: Slots of all workers together that batch jobs leave free.
         signing_key: Signs the records of submitted jobs.
+        blob_redis_bytes: Bytes up to which projects are in Redis: it must hold that of a new job.
     """
 
     def __init__(
@@ -69,22 +71,32 @@ class Ledger:
         tenant_jobs: int = 0,
         interactive_slots: int = 0,
         signing_key: SecretStr | None = None,
+        blob_redis_bytes: int = -1,
     ) -> None:
         self.redis = redis
         self._ring = ring
         self._queued_jobs = queued_jobs
         self._signing_key = signing_key
+        self._blob_redis_bytes = blob_redis_bytes
         self._limits = (tenant_jobs, interactive_slots, result_ttl_s * 1000)
         self._scripts = register(redis)
 
-    def submit(self, job: Job, queue: str, webhook: str | None = None) -> Submitted:
+    def submit(
+        self, job: Job, queue: str, webhook: str | None = None, *, run: str = ""
+    ) -> Submitted:
         """Record a job as queued, unless an identical one is under way or has judged the project.
 
         Where nobody has asked of late what the image's tag names, a worker has to confirm that.
-        ``webhook`` is a URL to which the verdict is posted, whichever submit made the job.
-        Raises :class:`~jobs.errors.QueueFull` where as many jobs are queued as may be.
+
+        Args:
+            webhook: A URL to which the verdict is posted, whichever submit made the job.
+            run: Who may :meth:`withdraw` it; empty for one that waits whatever happens.
+
+        Raises:
+            QueueFull: As many jobs are queued as may be.
         """
-        return self._submitted(job, self._change("submit", *self._submission(job, queue, webhook)))
+        words = self._submission(job, queue, webhook, run)
+        return self._submitted(job, self._change("submit", *words))
 
     def submit_all(
         self, jobs: Sequence[Job], queue: str, webhooks: Sequence[str | None] | None = None
@@ -92,17 +104,20 @@ class Ledger:
         """As :meth:`submit` for each job, in one round trip; QueueFull: some of them are queued."""
         pipe = self.redis.pipeline(transaction=False)
         for job, webhook in zip(jobs, webhooks or [None] * len(jobs), strict=True):
-            words = self._submission(job, queue, webhook)
+            words = self._submission(job, queue, webhook, "")
             self._scripts["submit"]([], [*words, *self._limits], pipe)
         answers = pipe.execute()
         for _, *bells in answers:
             self._ring_all(bells)
         return [self._submitted(job, answer[0]) for job, answer in zip(jobs, answers, strict=True)]
 
-    def _submission(self, job: Job, queue: str, webhook: str | None) -> list[Any]:
+    def _submission(self, job: Job, queue: str, webhook: str | None, run: str) -> list[Any]:
         hook = encode_hook(job, webhook, self._signing_key) if webhook else ""
+        project, source = "", job.source
+        if isinstance(source, TarballSource) and source.size_bytes <= self._blob_redis_bytes:
+            project = f"{job.tenant} {source.digest}"
         fields = encode_job(job, self._signing_key)
-        return [job.id, queue, self._queued_jobs, job.image, hook, *fields]
+        return [job.id, queue, self._queued_jobs, job.image, hook, run, project, *fields]
 
     def _submitted(self, job: Job, answer: str) -> Submitted:
         if answer == "full":
@@ -214,6 +229,19 @@ class Ledger:
             raise UnknownJob(f"job {job_id}: no such job; `revalid status` takes an id of `submit`")
         return State(answer)
 
+    def withdraw(self, job_id: str, run: str) -> bool:
+        """End a job that a run asked for, unless others ask for it too; whether it ends.
+
+        Where it goes on, it waits in a queue of theirs.
+
+        Raises:
+            UnknownJob: No job has this id.
+        """
+        answer = self._change("withdraw", job_id, run)
+        if answer == "UNKNOWN":
+            raise UnknownJob(f"job {job_id}: no such job, or its result was purged")
+        return answer == "ENDS"
+
     def serve(self, worker: str, queues: Iterable[str], *, slots: int, ttl_s: float) -> None:
         """Say that a worker takes jobs from these queues for ``ttl_s`` seconds; 0 slots: no more"""
         self._change("serve", worker, slots, int(ttl_s * 1000), *queues)
@@ -251,6 +279,7 @@ class Ledger:
 
         Raises:
             UnknownJob: No dead job has this id.
+            InvalidProject: Its project is not kept any more.
         """
         self._change_dead("retry", job_id)
 
@@ -283,7 +312,10 @@ class Ledger:
         return str(answer)
 
     def _change_dead(self, script: str, job_id: str) -> None:
-        if self._change(script, job_id) == "NOT DEAD":
+        answer = self._change(script, job_id)
+        if answer == "NOT STORED":
+            raise InvalidProject(f"job {job_id}: its project is gone: submit it again")
+        if answer == "NOT DEAD":
             raise UnknownJob(f"job {job_id}: no dead job has this id; see `revalid dead list`")
 
     def run(self, script: str, *args: Any) -> Any:

@@ -114,6 +114,7 @@ def open_ledger(settings: Settings, redis: Redis, app: Celery) -> Ledger:
         tenant_jobs=settings.tenant_jobs,
         interactive_slots=settings.interactive_slots,
         signing_key=settings.signing_key,
+        blob_redis_bytes=settings.project_redis_bytes,
     )
 
 

@@ -32,12 +32,23 @@ class State(StrEnum):
 
 
 class Submitted(StrEnum):
-    """What a submit came to; ``cancelling``: nothing, for the job is about to end."""
+    """What a submit came to.
+
+    Attributes:
+        CANCELLING: Nothing, for the job is about to end.
+        NOT_STORED: Nothing, for its project is not in Redis, or not any more.
+    """
 
     NEW = "new"
     JOINED = "joined"
     REUSED = "reused"
     CANCELLING = "cancelling"
+    NOT_STORED = "not stored"
+
+    @property
+    def accepted(self) -> bool:
+        """Whether there is a job now; the others are submitted again."""
+        return self not in (Submitted.CANCELLING, Submitted.NOT_STORED)
 
 
 @dataclass(frozen=True, slots=True)

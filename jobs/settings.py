@@ -58,7 +58,13 @@ class Settings(BaseSettings):
         ),
     )
     blob_redis_bytes: int = Field(
-        default=64 * 2**20, ge=0, description="Bytes up to which a blob is kept in Redis itself."
+        default=8 * 2**20, ge=0, description="Bytes up to which a blob is kept in Redis itself."
+    )
+    tenant_blob_bytes: int = Field(
+        default=256 * 2**20,
+        ge=0,
+        description="Bytes of projects in Redis that one tenant may have uploaded for jobs that "
+        "are not done; an upload above is refused.",
     )
     image: str = Field(default=DEFAULT_IMAGE, description="Image of jobs that name none.")
     tenant: str = Field(default="default", description="Tenant of jobs that name none.")
@@ -223,6 +229,11 @@ class Settings(BaseSettings):
             if "/" in word or ":" in word:
                 ip_network(word, strict=False)
         return value
+
+    @property
+    def project_redis_bytes(self) -> int:
+        """Bytes up to which a project is kept in Redis."""
+        return min(self.blob_redis_bytes, self.tenant_blob_bytes)
 
     @property
     def forwarded(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from jobs.blobs import BlobStore
 from jobs.connection import broker_errors, connect
 from jobs.errors import InvalidJob, InvalidSettings, ResultTimeout, UnknownJob
 from jobs.job import Job, parse_job
+from jobs.projects import reserve
 from jobs.queue import make_app, open_ledger, queue_name
 from jobs.record import Record, State, Submitted
 from jobs.result import JobResult
@@ -177,6 +178,7 @@ class Client:
             PermanentError: The job or the project is wrong; nothing was stored.
             BrokerUnavailable: The broker is not reached or is full.
             QueueFull: As many jobs wait as may.
+            StoreFull: Projects fill what they may of Redis; the project was not stored.
         """
         source = Path(project) if isinstance(project, str) else project
         if idempotency_key is not None and (options.get("fresh") or options.get("on_worker")):
@@ -207,15 +209,19 @@ class Client:
         done = (handle := self.job(job.id)).status().state is State.DONE
         return replace(handle, submitted=Submitted.REUSED if done else Submitted.JOINED)
 
-    def send(self, submission: Submission, *, worker: str | None = None) -> JobHandle:
+    def send(
+        self, submission: Submission, *, worker: str | None = None, run: str = ""
+    ) -> JobHandle:
         """Store and queue what :func:`producer.submission.prepare` made.
 
         Args:
             worker: Fingerprint of the workers that shall take the job; by default any.
+            run: As :meth:`jobs.ledger.Ledger.submit` takes it.
 
         Raises:
             BrokerUnavailable: The broker is not reached or is full.
             QueueFull: As many jobs wait as may.
+            StoreFull: Projects fill what they may of Redis; the project was not stored.
             ResultTimeout: An identical job is being cancelled, and does not end.
         """
         job = submission.job
@@ -224,10 +230,14 @@ class Client:
             self._store(submission)
             deadline = monotonic() + CANCEL_TIMEOUT_S
             hook = submission.webhook
-            while (submitted := self.ledger.submit(job, queue, hook)) is Submitted.CANCELLING:
+            while not (submitted := self.ledger.submit(job, queue, hook, run=run)).accepted:
                 if monotonic() > deadline:
-                    raise ResultTimeout(f"job {job.id} is being cancelled: submit it again later")
+                    why = "is being cancelled"
+                    if submitted is Submitted.NOT_STORED:
+                        why = "has a project that does not stay in Redis"
+                    raise ResultTimeout(f"job {job.id} {why}: submit it again later")
                 sleep(_POLL_S)
+                self._store(submission)
         return JobHandle(job.id, self, submitted)
 
     def send_all(
@@ -236,8 +246,8 @@ class Client:
         """As :meth:`send` for many, all of which are open: hundreds in one round trip.
 
         Raises:
-            BrokerUnavailable, QueueFull, ResultTimeout: As :meth:`send`. Some of them may have been
-                queued; sent again, those are joined.
+            BrokerUnavailable, QueueFull, StoreFull, ResultTimeout: As :meth:`send`. Some of them
+                may have been queued; sent again, those are joined.
         """
         handles: list[JobHandle] = []
         for queue, run in groupby(submissions, lambda made: queue_name(made.job.lane, worker)):
@@ -251,7 +261,7 @@ class Client:
                     found = self.ledger.submit_all(jobs, queue, hooks)
                 handles += (
                     self.send(made, worker=worker)
-                    if submitted is Submitted.CANCELLING
+                    if not submitted.accepted
                     else JobHandle(made.job.id, self, submitted)
                     for made, submitted in zip(some, found, strict=True)
                 )
@@ -260,8 +270,12 @@ class Client:
     def _store(self, submission: Submission) -> None:
         job = submission.job
         if submission.tarball is not None and isinstance(job.source, TarballSource):
+            digest, size = job.source.digest, submission.size
+            if self.blobs.in_redis(size):
+                most = self.settings.tenant_blob_bytes
+                reserve(self.ledger, job.tenant, digest, size, most=most)
             submission.tarball.seek(0)
-            self.blobs.put(submission.tarball, job.source.digest, submission.size)
+            self.blobs.put(submission.tarball, digest, size)
 
     def decode(self, job_id: str, record: Record, *, reused: bool = False) -> JobResult:
         """As :func:`decode_result`, with what the last attempt told where it could not report."""

@@ -198,6 +198,7 @@ class Crew:
         self._waiting = waiting
         self._name = fingerprint(settings, os.environ)
         self._own: OwnWorker | None = None
+        self._run = uuid.uuid4().hex
 
     def submit(self, submission: Submission) -> JobHandle:
         """Queue the job and see that a worker takes it, unless it has its verdict already.
@@ -207,21 +208,26 @@ class Crew:
             WorkerUnavailable: No worker could be started; the job was taken back.
         """
         if not self._settings.embedded:
-            return self._client.send(submission)
+            return self._client.send(submission, run=self._run)
         if self._is_there():
-            return self._client.send(submission, worker=self._name)
+            return self._client.send(submission, worker=self._name, run=self._run)
         own = self._own_settings()
-        handle = self._client.send(submission, worker=fingerprint(own, os.environ))
+        worker = fingerprint(own, os.environ)
+        handle = self._client.send(submission, worker=worker, run=self._run)
         if handle.submitted is Submitted.REUSED:
             return handle
         try:
             self._start(own)
         except BaseException:
-            if handle.submitted is Submitted.NEW:
-                with suppress(JobError):
-                    handle.cancel()
+            with suppress(JobError):
+                self.withdraw(handle)
             raise
         return handle
+
+    def withdraw(self, handle: JobHandle) -> bool:
+        """End the job, unless others ask for it too; whether it ends."""
+        with self._client.errors():
+            return self._client.ledger.withdraw(handle.id, self._run)
 
     def check(self, submission: Submission) -> None:
         """See that the job's worker is still there; start one where another's has left.
@@ -234,7 +240,7 @@ class Crew:
         elif self._settings.embedded and not self._is_there():
             own = self._own_settings()
             self._start(own)
-            self._client.send(submission, worker=fingerprint(own, os.environ))
+            self._client.send(submission, worker=fingerprint(own, os.environ), run=self._run)
 
     def _is_there(self) -> bool:
         with self._client.errors():

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from worker.sandbox import Stream
-from worker.secrets import Scrubber
+from worker.secrets import MASK, Scrubber
 
 Emit = Callable[[str, dict[str, Any]], None]
 """Takes an event's type and data; never waits."""
@@ -45,7 +45,7 @@ class LiveOutput:
         self._budget = budget
         decoder = codecs.getincrementaldecoder("utf-8")
         self._decoders = {name: decoder(errors="replace") for name in ("stdout", "stderr")}
-        self._held = {"stdout": "", "stderr": ""}
+        self._held = {"stdout": ("", 0), "stderr": ("", 0)}
 
     def feed(self, stream: Literal["stdout", "stderr"], chunk: bytes) -> None:
         """Take a chunk as the command writes it."""
@@ -57,9 +57,13 @@ class LiveOutput:
             self._push(stream, decoder.decode(b"", final=True), last=True)
 
     def _push(self, stream: str, text: str, *, last: bool) -> None:
-        text = self._scrubber.text(self._held[stream] + text)
-        keep = 0 if last else self._scrubber.unfinished(text)
-        sent, self._held[stream] = (text, "") if not keep else (text[:-keep], text[-keep:])
+        if self._budget[0] <= 0:
+            return
+        held, secret = self._held[stream]
+        sent, held, secret = self._scrubber.part(held + text, secret)
+        if last:
+            sent += MASK * (secret > 0) + self._scrubber.text(held[secret:])
+        self._held[stream] = ("", 0) if last else (held, secret)
         for start in range(0, len(sent), _CHUNK):
             if self._budget[0] <= 0:
                 return

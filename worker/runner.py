@@ -30,7 +30,7 @@ from worker.progress import plan_event
 from worker.project import Project, allowed_host_path, fetch_project
 from worker.replay import Replay
 from worker.sandbox import Sandbox
-from worker.secrets import Scrubber, resolve_secrets
+from worker.secrets import Scrubber, passwords, resolve_secrets
 
 SANDBOX_TRIES = 3
 FETCH_TRIES = 10
@@ -69,6 +69,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
     scrubber: Scrubber = field(default_factory=lambda: Scrubber(()))
     _secrets: dict[str, str] = field(default_factory=dict)
+    _hidden: list[str] = field(default_factory=list)
     _deadline: float = 0.0
 
     @property
@@ -120,7 +121,8 @@ class Run:
     def _check_policy(self) -> None:
         check_policy(self.job, self.settings)
         self._secrets = resolve_secrets(self.job, self.settings, self.environ)
-        self.scrubber = Scrubber(self._secrets.values())
+        self._hidden = [*self._secrets.values(), *passwords(self.settings, self.environ)]
+        self.scrubber = Scrubber(self._hidden)
         for step in self.job.steps:
             if isinstance(step, RefreshFromHost):
                 allowed_host_path(step.host_path, self.settings.source_roots, "refresh_from_host")
@@ -150,7 +152,7 @@ class Run:
             self.enforcement = enforcement(limits, sandbox.kind, sandbox.enforced)
             self.emit("sandbox", {**self.sandbox.model_dump(), "image": self.job.image})
             self.emit("plan", plan_event(plan))
-            self.scrubber = Scrubber(self._secrets.values(), root=sandbox.host_root)
+            self.scrubber = Scrubber(self._hidden, root=sandbox.host_root)
             sandbox.with_envs(self.job.env)
             for name, value in self._secrets.items():
                 sandbox.with_secret(name, value)

@@ -5,10 +5,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from jobs.errors import PolicyRefused
 from jobs.job import Job
@@ -16,6 +17,8 @@ from jobs.settings import Settings
 
 MASK = "***"
 _MIN_LENGTH = 4
+_PIECE = 64
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+")
 _MAX_FILE_BYTES = 65_536
 _KEY_BYTES = 32
 
@@ -61,7 +64,10 @@ def _read_secret(reference: str, path: Path, allowed: tuple[str, ...]) -> str:
                 f"secret {reference}: not below REVALID_SECRET_FILES of this worker"
             )
         with real.open("rb") as file:
-            value = file.read(_MAX_FILE_BYTES).decode().rstrip("\n")
+            content = file.read(_MAX_FILE_BYTES + 1)
+        if len(content) > _MAX_FILE_BYTES:
+            raise PolicyRefused(f"secret {reference}: above {_MAX_FILE_BYTES} bytes: name less")
+        value = content.decode().rstrip("\n")
     except (OSError, UnicodeDecodeError):
         value = ""
     if not value or "\0" in value:
@@ -99,10 +105,56 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
+def passwords(settings: Settings, environ: Mapping[str, str]) -> set[str]:
+    """What is secret in the variables that local commands see: the passwords in their URLs.
+
+    A user without a password is a token, as some registries want it; one with is no secret.
+    """
+    found: set[str] = set()
+    for name in settings.local_env:
+        value = environ.get(name, "")
+        for word in {*value.split(), *re.split(r"[\s,;|]+", value)}:
+            rest = word.rpartition("://")[2]
+            for before in {rest.partition("/")[0], rest}:
+                found |= _of_user(before.rpartition("@")[0])
+    return found
+
+
+def _of_user(userinfo: str) -> set[str]:
+    user, _, password = userinfo.partition(":")
+    token = [user] if password in ("", "x-oauth-basic") else []
+    return {form for text in (userinfo, password, *token) for form in (text, unquote(text))}
+
+
+def _encoded(value: str) -> set[str]:
+    """A value as programs may print it: each form as a whole or, in base64, within more bytes."""
+    plain = value.encode()
+    percent = {quote(value, safe=safe) for safe in ("", "/")} | {quote_plus(value)}
+    percent |= {re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), form) for form in percent}
+    forms = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], *percent}
+    forms |= {plain.hex(), plain.hex().upper()}
+    for before in range(3):
+        # Characters that hold bits of what stands before and after are not the value's alone.
+        text = base64.b64encode(bytes(before) + plain).decode().rstrip("=")
+        text = text[(0, 2, 3)[before] :]
+        inner = text if (before + len(plain)) % 3 == 0 else text[:-1]
+        forms |= {text, inner}
+    forms |= {form.replace("+", "-").replace("/", "_") for form in forms if _BASE64.fullmatch(form)}
+    return forms
+
+
+def _pieces(form: str) -> Iterator[str]:
+    """A form in pieces of about equal length, none longer than a bound."""
+    number = -(-len(form) // _PIECE)
+    for at in range(number):
+        yield form[at * len(form) // number : (at + 1) * len(form) // number]
+
+
 class Scrubber:
     """Replaces secret values, also where they are encoded or cut at an end.
 
-    Values under 4 characters are not looked for: they stand in ordinary text.
+    Values under 4 characters are not looked for: they stand in ordinary text. Long ones are looked
+    for in pieces, so that the work is linear in the text and does not grow with the values.
 
     Args:
         root: The worker's directory that is the sandbox's ``/``; it is left out of paths.
@@ -110,44 +162,84 @@ class Scrubber:
 
     def __init__(self, values: Iterable[str], *, root: str = "") -> None:
         self._root = root
-        forms: set[str] = set()
-        for value in values:
-            for line in {value, *value.splitlines()}:
-                forms |= {line, quote(line, safe=""), json.dumps(line)[1:-1]}
-                encoded = base64.b64encode(line.encode()).decode().rstrip("=")
-                forms.add(encoded)
-        self._forms = sorted((f for f in forms if len(f) >= _MIN_LENGTH), key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, self._forms))) if self._forms else None
-
-    def unfinished(self, text: str) -> int:
-        """Length of the end of ``text`` that may be the start of what is looked for."""
-        found = 0
-        for form in (*self._forms, self._root):
-            for length in range(min(len(form) - 1, len(text)), found, -1):
-                if text.endswith(form[:length]):
-                    found = length
-                    break
-        return found
+        whole = {
+            form
+            for value in set(values)
+            for line in {value, *(line.strip() for line in value.splitlines())}
+            if len(line) >= _MIN_LENGTH
+            for form in _encoded(line)
+        }
+        found = {piece for form in whole if len(form) >= _MIN_LENGTH for piece in _pieces(form)}
+        self._forms = frozenset(found)
+        self._sorted = sorted(found)
+        self._backwards = sorted(form[::-1] for form in found)
+        lengths: dict[str, set[int]] = {}
+        for form in found:
+            lengths.setdefault(form[:_MIN_LENGTH], set()).add(len(form))
+        self._lengths = {start: sorted(some, reverse=True) for start, some in lengths.items()}
 
     def text(self, text: str) -> str:
         """``text`` with every value masked."""
-        text = self._pattern.sub(MASK, text) if self._pattern else text
-        return text.replace(self._root, "") if self._root else text
+        return self._masked(text, self._spans(text))
 
     def before_cut(self, text: str) -> str:
         """The same for text that was cut at its end, perhaps within a value."""
-        text = self.text(text)
-        for form in self._forms:
-            for length in range(min(len(form) - 1, len(text)), _MIN_LENGTH - 1, -1):
-                if text.endswith(form[:length]):
-                    return text[:-length] + MASK
-        return text
+        spans = self._spans(text)
+        if (cut := _longest(self._sorted, text[-_PIECE:], _MIN_LENGTH)) > 0:
+            spans.append((len(text) - cut, len(text)))
+        return self._masked(text, spans)
 
     def after_cut(self, text: str) -> str:
         """The same for text that was cut at its start, perhaps within a value."""
-        text = self.text(text)
-        for form in self._forms:
-            for length in range(min(len(form) - 1, len(text)), _MIN_LENGTH - 1, -1):
-                if text.startswith(form[-length:]):
-                    return MASK + text[length:]
-        return text
+        cut = _longest(self._backwards, text[:_PIECE][::-1], _MIN_LENGTH)
+        return self._masked(text, [(0, cut), *self._spans(text)] if cut else self._spans(text))
+
+    def part(self, text: str, secret: int = 0) -> tuple[str, str, int]:
+        """What can be said of text that goes on, the end that must wait, and how much of that is
+        secret already; both are given with the text that follows.
+        """
+        keep = _longest(self._sorted, text[-_PIECE:], 1)
+        for length in range(min(len(self._root) - 1, len(text)), keep, -1):
+            if text.endswith(self._root[:length]):
+                keep = length
+                break
+        end = len(text) - keep
+        spans = [(0, secret), *self._spans(text)]
+        waits = max(0, max(stop for _, stop in spans) - end)
+        said = [(start, min(stop, end)) for start, stop in spans if start < end]
+        return self._masked(text[:end], said), text[end:], waits
+
+    def _spans(self, text: str) -> list[tuple[int, int]]:
+        """Where the values stand, in order of their starts."""
+        spans: list[tuple[int, int]] = []
+        lengths, forms = self._lengths, self._forms
+        if not forms:
+            return spans
+        for at in range(len(text) - _MIN_LENGTH + 1):
+            for length in lengths.get(text[at : at + _MIN_LENGTH], ()):
+                if (found := text[at : at + length]) in forms:
+                    spans.append((at, at + len(found)))  # less at the text's end
+                    break
+        return spans
+
+    def _masked(self, text: str, spans: Iterable[tuple[int, int]]) -> str:
+        parts: list[str] = []
+        end, masked = 0, False
+        for start, stop in sorted(spans):
+            if stop <= end:
+                continue
+            if start > end or not masked:
+                parts += [text[end : max(start, end)], MASK]
+            end, masked = stop, True
+        whole = "".join([*parts, text[end:]])
+        return whole.replace(self._root, "") if self._root else whole
+
+
+def _longest(forms: Sequence[str], text: str, least: int) -> int:
+    """Length of the longest end of ``text`` that begins one of the sorted forms and is not one."""
+    for length in range(len(text), least - 1, -1):
+        end = text[-length:]
+        at = bisect_right(forms, end)
+        if at < len(forms) and forms[at].startswith(end):
+            return length
+    return 0

@@ -20,7 +20,14 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpRe
 from django.urls import path, reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from jobs.errors import InvalidJob, InvalidProject, QueueFull, TransientError, UnknownJob
+from jobs.errors import (
+    InvalidJob,
+    InvalidProject,
+    QueueFull,
+    StoreFull,
+    TransientError,
+    UnknownJob,
+)
 from jobs.record import State
 from producer.client import Client
 
@@ -46,7 +53,7 @@ class Errors:
                 return JsonResponse({"detail": str(error)}, status=422)
             case UnknownJob():
                 return JsonResponse({"detail": str(error)}, status=404)
-            case QueueFull():
+            case QueueFull() | StoreFull():
                 detail = "too many validations are queued: try again later"
                 return JsonResponse({"detail": detail}, status=429, headers={"Retry-After": "10"})
             case TransientError():

@@ -17,7 +17,14 @@ from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from jobs.errors import InvalidJob, InvalidProject, QueueFull, TransientError, UnknownJob
+from jobs.errors import (
+    InvalidJob,
+    InvalidProject,
+    QueueFull,
+    StoreFull,
+    TransientError,
+    UnknownJob,
+)
 from jobs.record import State
 from jobs.result import JobResult
 from producer.async_client import AsyncClient
@@ -130,7 +137,7 @@ async def refuse_request(_: Request, error: RequestValidationError) -> JSONRespo
 async def put_off(_: Request, error: Exception) -> JSONResponse:
     """Keep the line for operators, since it names the broker; who asked may try again."""
     log.error("%s", error)
-    detail, status = (FULL, 429) if isinstance(error, QueueFull) else (AWAY, 503)
+    detail, status = (FULL, 429) if isinstance(error, QueueFull | StoreFull) else (AWAY, 503)
     return JSONResponse({"detail": detail}, status, {"Retry-After": "10"})
 
 

@@ -3,10 +3,9 @@ local id = call('HGET', HELD, ARGV[1])
 if not id then
   return {''}
 end
-local queue = call('HGET', job_key(id), 'queue')
-if not queue then -- its record is gone
+if call('EXISTS', job_key(id)) == 0 then -- its record is gone
   call('HDEL', HELD, ARGV[1])
   return {''}
 end
 crashed(id)
-return {id, unpack(refill(queue))}
+return {id, unpack(refill(call('HGET', job_key(id), 'queue')))}

@@ -5,6 +5,10 @@ local RINGING = 16 -- doorbells of a queue that ring at a time; the jobs behind 
 local CRASHES = 3 -- workers that a job may end
 local HOOK_MS = 172800000 -- that a delivery is kept at the most; workers give up before
 local ORPHANED_MS = 600000 -- age of a job of which a worker of its own has left
+local UPLOAD_MS = 600000 -- that a project is kept in Redis until a job needs it
+local ENDED_MS = 60000 -- that it is kept after the end of its last job
+local DEAD_MS = 86400000 -- that a dead job still needs it, for `dead retry`
+local CHECK_MS = 3600000 -- between two looks at whether its jobs are still there
 local call = redis.call
 local clock = call('TIME')
 local micros = clock[1] * 1000000 + clock[2]
@@ -16,6 +20,8 @@ local kept_ms = tonumber(ARGV[#ARGV])
 local QUEUED, RUNNING, DEAD = 'revalid:queued', 'revalid:running', 'revalid:dead'
 local QUEUES, HELD, COUNTERS = 'revalid:queues', 'revalid:held', 'revalid:counters'
 local DELIVERIES = 'revalid:deliveries' -- of webhooks, by when each is due
+local PROJECTS = 'revalid:projects' -- `tenant digest` of those in Redis, by when to look at each
+local USAGE = 'revalid:usage' -- their bytes by tenant, and of all under `*`
 local function job_key(id) return 'revalid:job:' .. id end
 local function waiting_key(queue, tenant) return 'revalid:waiting:' .. queue .. ':' .. tenant end
 local function tenants_key(queue) return 'revalid:tenants:' .. queue end
@@ -26,6 +32,10 @@ local function serving_key(queue) return 'revalid:serving:' .. queue end
 local function image_key(image) return 'revalid:image:' .. image end
 local function hooks_key(id) return 'revalid:hooks:' .. id end
 local function hook_key(delivery) return 'revalid:hook:' .. delivery end
+local function asked_key(id) return 'revalid:asked:' .. id end -- `queue run` of those who wait
+local function blob_key(digest) return 'revalid:blob:' .. digest end
+local function holders_key(digest) return 'revalid:holders:' .. digest end -- bytes by tenant
+local function needs_key(project) return 'revalid:needs:' .. project end -- ids of jobs
 
 -- Add to a counter of the metrics; never as a script's first write, which a full Redis refuses.
 local function count(name, by) call('HINCRBY', COUNTERS, name, by or 1) end
@@ -75,13 +85,89 @@ local function wait_for_turn(id, queue, tenant)
   call('SADD', QUEUES, queue)
 end
 
--- Have a job that ran wait once more; `waits_since` is there while it does.
-local function requeue(id, reason)
-  local queue, tenant = leave(id)
-  wait_for_turn(id, queue, tenant)
-  call('HSET', job_key(id), 'waits_since', now, 'requeued', reason)
-  event(id, 'requeued', {reason = reason})
-  return queue
+-- The project of a job in Redis, as the member of PROJECTS; none where it is elsewhere.
+local function project_of(id)
+  local tenant, digest = unpack(call('HMGET', job_key(id), 'tenant', 'blob'))
+  return digest and tenant .. ' ' .. digest
+end
+
+local function is_stored(project)
+  return call('ZSCORE', PROJECTS, project)
+    and call('EXISTS', blob_key(project:match('%S+$'))) == 1
+end
+
+local function need_project(id)
+  local project = project_of(id)
+  if project then
+    call('SADD', needs_key(project), id)
+    call('ZADD', PROJECTS, now + CHECK_MS, project)
+  end
+end
+
+local function release_project(id)
+  local project = project_of(id)
+  if project and call('SREM', needs_key(project), id) == 1
+    and call('EXISTS', needs_key(project)) == 0 then
+    call('ZADD', PROJECTS, 'XX', now + ENDED_MS, project)
+  end
+end
+
+local function drop_project(project)
+  local tenant, digest = project:match('^(%S+) (%S+)$')
+  call('ZREM', PROJECTS, project)
+  local size = call('HGET', holders_key(digest), tenant)
+  if size then
+    call('HDEL', holders_key(digest), tenant)
+    for _, whose in ipairs({tenant, '*'}) do
+      if call('HINCRBY', USAGE, whose, -size) <= 0 then
+        call('HDEL', USAGE, whose)
+      end
+    end
+  end
+  if call('EXISTS', holders_key(digest)) == 0 then
+    call('UNLINK', blob_key(digest))
+  end
+end
+
+-- Drop projects that no job needs any more. Ids whose jobs ended unseen are met here.
+local function drop_projects()
+  for _, project in ipairs(call('ZRANGEBYSCORE', PROJECTS, '-inf', now, 'LIMIT', 0, 20)) do
+    local needed = false
+    for _, id in ipairs(call('SRANDMEMBER', needs_key(project), 20)) do
+      local state = call('HGET', job_key(id), 'state')
+      local died = state == 'done' and call('ZSCORE', DEAD, id)
+      if state == 'queued' or state == 'running' or (died and now - died < DEAD_MS) then
+        needed = true
+      else
+        call('SREM', needs_key(project), id)
+      end
+    end
+    if needed then
+      call('ZADD', PROJECTS, now + CHECK_MS, project)
+    elseif call('EXISTS', needs_key(project)) == 0 then
+      drop_project(project)
+    end
+  end
+end
+
+-- A queue that one worker alone reads, and that has left: a run that lives has another.
+local function is_left(queue)
+  return queue:match('^revalid%.%x+%.%a+$') and call('ZCOUNT', serving_key(queue), now, '+inf') == 0
+end
+
+-- Where others wait for a job whose queue nobody reads: one that is read, else one that any may read.
+local function queue_of_others(id, queue)
+  local found
+  for _, asked in ipairs(call('SMEMBERS', asked_key(id))) do
+    local other = asked:match('^%S+')
+    if other ~= queue and not is_left(other) then
+      if call('ZCOUNT', serving_key(other), now, '+inf') > 0 then
+        return other
+      end
+      found = other
+    end
+  end
+  return found
 end
 
 local function hold(id, queue, tenant, worker, lease_ms)
@@ -117,11 +203,27 @@ local function finish(id, verdict, error, failed_step)
   for _, hook in ipairs(call('SMEMBERS', hooks_key(id))) do
     notify(id, hook)
   end
-  call('DEL', hooks_key(id))
+  call('DEL', hooks_key(id), asked_key(id))
+  release_project(id)
   event(id, 'finished', {verdict = verdict})
   call('PEXPIRE', job_key(id), kept_ms)
   call('PEXPIRE', 'revalid:events:' .. id, kept_ms)
   call('XADD', 'revalid:finished', 'MINID', '~', math.max(0, now - kept_ms), '*', 'id', id) -- archive
+end
+
+-- Have a job that ran wait once more, where somebody reads its queue; `waits_since` is there while it
+-- does.
+local function requeue(id, reason)
+  local queue, tenant = leave(id)
+  local other = is_left(queue) and queue_of_others(id, queue)
+  if other then
+    queue = other
+    call('HSET', job_key(id), 'queue', queue)
+  end
+  wait_for_turn(id, queue, tenant)
+  call('HSET', job_key(id), 'waits_since', now, 'requeued', reason)
+  event(id, 'requeued', {reason = reason})
+  return queue
 end
 
 -- The attempt that held this job is gone, and so perhaps its worker.
@@ -134,6 +236,7 @@ local function crashed(id)
     finish(id, 'errored', 'the job ended its worker ' .. CRASHES .. ' times, last ' .. worker ..
       ": read that worker's log; `revalid dead retry " .. id .. '` runs it again')
     call('ZADD', DEAD, now, id)
+    need_project(id)
   else
     requeue(id, 'its worker was lost')
   end
@@ -200,6 +303,42 @@ local function refill(queue)
   return dispatch(queue, bells)
 end
 
+-- Have a queued or running job wait in another queue; returns doorbells.
+local function move(id, queue)
+  local state, old, tenant = unpack(call('HMGET', job_key(id), 'state', 'queue', 'tenant'))
+  if state == 'running' then
+    call('SREM', flight_key(old), id)
+    call('SADD', flight_key(queue), id)
+    call('SADD', QUEUES, queue)
+    call('HSET', job_key(id), 'queue', queue)
+    return {}
+  end
+  leave(id)
+  call('HSET', job_key(id), 'queue', queue)
+  wait_for_turn(id, queue, tenant)
+  return refill(queue)
+end
+
+-- End a queued job, or ask that a running one ends; returns doorbells.
+local function cancel(id)
+  local state, queue, attempts, reason =
+    unpack(call('HMGET', job_key(id), 'state', 'queue', 'attempts', 'requeued'))
+  if state == 'queued' then
+    local error = 'cancelled before it ran'
+    if reason then
+      error = 'cancelled while it waited to run again; attempt ' .. attempts .. ' came to no end: ' .. reason
+    end
+    finish(id, 'cancelled', error)
+    call('HSET', job_key(id), 'cancel', 1)
+    return refill(queue)
+  end
+  call('ZREM', QUEUED, id) -- a full Redis allows what comes after this
+  if state == 'running' and call('HSETNX', job_key(id), 'cancel', 1) == 1 then
+    event(id, 'cancelling')
+  end
+  return {}
+end
+
 -- An id whose record is gone must not keep a place, nor stop a script that meets it.
 local function forget(id, queue)
   call('ZREM', QUEUED, id)
@@ -213,10 +352,11 @@ local function begin(id, fields)
   call('ZADD', QUEUED, now, id) -- before DEL: a full Redis refuses this
   call('ZREM', DEAD, id)
   local fence = raise_fence(id)
-  call('DEL', job_key(id), 'revalid:events:' .. id)
+  call('DEL', job_key(id), 'revalid:events:' .. id, asked_key(id))
   call('HSET', job_key(id), 'fence', fence, 'attempts', 0, 'queued_at', now,
     'turn', next_turn(), unpack(fields))
   local queue, tenant = unpack(call('HMGET', job_key(id), 'queue', 'tenant'))
+  need_project(id)
   wait_for_turn(id, queue, tenant)
   event(id, 'queued')
   return refill(queue)

@@ -3,5 +3,6 @@ local id = ARGV[1]
 if call('ZREM', DEAD, id) == 0 then
   return {'NOT DEAD'}
 end
+release_project(id)
 call('DEL', job_key(id), 'revalid:events:' .. id)
 return {'OK'}

@@ -4,11 +4,7 @@
 local lost, bells, overdue = {}, {}, {}
 call('ZREM', QUEUED, '') -- a full Redis allows what comes after this
 
--- A queue of one worker alone, which has left: a run that lives would have sent the job elsewhere.
-local function orphaned(queue, queued_at)
-  return queue:match('^revalid%.%x+%.interactive$') and now - queued_at > ORPHANED_MS
-    and call('ZCOUNT', serving_key(queue), now, '+inf') == 0
-end
+drop_projects()
 
 if ARGV[1] == '1' then
   for _, id in ipairs(call('ZRANGEBYSCORE', RUNNING, '-inf', now, 'LIMIT', 0, 100)) do
@@ -29,9 +25,15 @@ for _, queue in ipairs(queues) do
   dispatch(queue, bells)
   for _, id in ipairs(call('ZRANGEBYSCORE', ringing_key(queue), '-inf', now - ARGV[2])) do
     local tenant, queued_at = unpack(call('HMGET', job_key(id), 'tenant', 'queued_at'))
+    local left = is_left(queue)
+    local other = left and queue_of_others(id, queue)
     if not queued_at then
       forget(id, queue)
-    elseif orphaned(queue, queued_at) then
+    elseif other then
+      for _, word in ipairs(move(id, other)) do
+        bells[#bells + 1] = word
+      end
+    elseif left and queue:match('interactive$') and now - queued_at > ORPHANED_MS then
       finish(id, 'cancelled', 'the run that it was for has ended, and its worker')
     else
       call('ZADD', ringing_key(queue), now, id)

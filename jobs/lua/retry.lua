@@ -3,7 +3,12 @@ local id = ARGV[1]
 if not call('ZSCORE', DEAD, id) then
   return {'NOT DEAD'}
 end
-local kept = {'queue', 'tenant', 'strategy', 'limit_s', 'engine_wait_s', 'job', 'signature', 'traceparent'}
+local project = project_of(id)
+if project and not is_stored(project) then
+  return {'NOT STORED'}
+end
+local kept = {'queue', 'tenant', 'strategy', 'limit_s', 'engine_wait_s', 'job', 'signature', 'traceparent',
+  'blob'}
 local fields = {}
 for _, name in ipairs(kept) do
   local value = call('HGET', job_key(id), name)

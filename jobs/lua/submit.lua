@@ -1,5 +1,7 @@
--- ARGV id queue most image hook fields...: `most` jobs may be queued; an empty hook is none
+-- ARGV id queue most image hook run project fields...: `most` jobs may be queued; an empty hook, run
+-- or project in Redis is none
 local id, queue, most, image, hook = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local asked, project = queue .. ' ' .. ARGV[6], ARGV[7]
 local state, reusable, cancel, old, digest =
   unpack(call('HMGET', job_key(id), 'state', 'reusable', 'cancel', 'queue', 'image_digest'))
 
@@ -13,25 +15,18 @@ if state == 'running' and cancel then
   return {'cancelling'}
 end
 if state == 'queued' or state == 'running' then
-  if hook ~= '' then -- the first write, for a full Redis to refuse
+  if call('EXISTS', asked_key(id)) == 0 then -- who asked first may be of an earlier version
+    call('SADD', asked_key(id), old .. ' ')
+  end
+  call('SADD', asked_key(id), asked)
+  if hook ~= '' then
     call('SADD', hooks_key(id), hook)
   end
   -- Who waits for an interactive job waits on, whoever else asks for it in a batch.
   if old == queue or old == queue:gsub('batch$', 'interactive') then
     return {'joined'}
   end
-  local tenant = call('HGET', job_key(id), 'tenant')
-  if state == 'running' then
-    call('SREM', flight_key(old), id)
-    call('SADD', flight_key(queue), id)
-    call('SADD', QUEUES, queue)
-    call('HSET', job_key(id), 'queue', queue)
-    return {'joined'}
-  end
-  leave(id)
-  call('HSET', job_key(id), 'queue', queue)
-  wait_for_turn(id, queue, tenant)
-  return {'joined', unpack(refill(queue))}
+  return {'joined', unpack(move(id, queue))}
 end
 if state == 'done' and reusable == '1' and same_image() then
   call('PEXPIRE', job_key(id), kept_ms)
@@ -44,8 +39,14 @@ end
 if call('ZCARD', QUEUED) >= most then
   return {'full'}
 end
+if project ~= '' and not is_stored(project) then
+  return {'not stored'}
+end
 local fields = {'queue', queue}
-for at = 6, #ARGV - 3 do
+if project ~= '' then
+  fields[3], fields[4] = 'blob', project:match('%S+$')
+end
+for at = 8, #ARGV - 3 do
   fields[#fields + 1] = ARGV[at]
 end
 if state == 'done' and reusable == '1' then -- for a worker to ask the registry, and confirm
@@ -53,6 +54,7 @@ if state == 'done' and reusable == '1' then -- for a worker to ask the registry,
   fields[#fields + 1] = call('HGET', job_key(id), 'result')
 end
 local bells = begin(id, fields)
+call('SADD', asked_key(id), asked)
 if hook ~= '' then
   call('SADD', hooks_key(id), hook)
 end

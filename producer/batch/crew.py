@@ -25,11 +25,15 @@ class BatchCrew:
     Args:
         settings: As :func:`producer.embedded.attached` gives them.
         concurrency: Slots of that worker; by default ``REVALID_CONCURRENCY``.
+        batch: Id of the batch, which may withdraw its jobs.
     """
 
-    def __init__(self, settings: Settings, client: Client, concurrency: int | None) -> None:
+    def __init__(
+        self, settings: Settings, client: Client, concurrency: int | None, batch: str
+    ) -> None:
         self._client = client
         self._settings = settings
+        self._batch = batch
         self._own: OwnWorker | None = None
         self._name: str | None = None
         self._sent: list[str] = []
@@ -56,7 +60,7 @@ class BatchCrew:
         """Submit a job to these workers; its id."""
         while True:
             name = self._name
-            job_id = self._client.send(submission, worker=name).id
+            job_id = self._client.send(submission, worker=name, run=self._batch).id
             self._sent.append(job_id)
             if name == self._name:  # else its worker died meanwhile
                 return job_id
@@ -87,7 +91,8 @@ class BatchCrew:
                 state, text = cast("list[str | None]", found)
                 if state in (State.QUEUED, State.RUNNING):
                     job = parse_job(text)
-                    self._client.ledger.submit(job, queue_name(job.lane, worker))
+                    queue = queue_name(job.lane, worker)
+                    self._client.ledger.submit(job, queue, run=self._batch)
 
     def __enter__(self) -> Self:
         return self

@@ -10,7 +10,14 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from jobs.errors import BrokerUnavailable, PermanentError, QueueFull, ResultTimeout, UnknownJob
+from jobs.errors import (
+    BrokerUnavailable,
+    PermanentError,
+    QueueFull,
+    ResultTimeout,
+    StoreFull,
+    UnknownJob,
+)
 from jobs.record import State
 from jobs.result import Verdict
 from producer.batch.checkout import Stopped, checkout
@@ -85,6 +92,7 @@ class Drive:
         self.errors: dict[int, str] = {}
         self._ended: dict[int, tuple[str, str]] = {}
         self._open: dict[int, str] = {}
+        self._left: set[str] = set()
         with client.errors():
             self._rounds = store.rounds(plan.id)
         self._read()
@@ -135,10 +143,9 @@ class Drive:
                     self._collect(packing)
 
     def cancel(self) -> int:
-        """Cancel every job that is not done; how many."""
+        """End every job that is not done and that nobody else asked for; how many."""
         pending = [job_id for job_id, state in self.states().items() if state is not State.DONE]
-        self._cancel(pending)
-        return len(pending)
+        return self._cancel(pending)
 
     def pending(self) -> list[str]:
         """Ids of the jobs that were submitted and not seen done."""
@@ -160,7 +167,7 @@ class Drive:
         self._open = {
             at: job_id
             for at, job_id in self.jobs.items()
-            if at not in self.errors and at not in self._ended
+            if at not in self.errors and at not in self._ended and job_id not in self._left
         }
 
     def _is_over(self) -> bool:
@@ -174,11 +181,17 @@ class Drive:
         if self._send is not None:
             self.cancel()
 
-    def _cancel(self, ids: list[str]) -> None:
+    def _cancel(self, ids: list[str]) -> int:
+        ended = 0
         with self._client.errors():
             for job_id in ids:
                 with suppress(UnknownJob):
-                    self._client.ledger.cancel(job_id)
+                    if self._client.ledger.withdraw(job_id, self._plan.id):
+                        ended += 1
+                    else:  # it goes on for others, and this batch is over without it
+                        self._left.add(job_id)
+        self._open = {at: job_id for at, job_id in self._open.items() if job_id not in self._left}
+        return ended
 
     def _top_up(
         self,
@@ -229,6 +242,8 @@ class Drive:
                 while not self._stop.is_set():
                     try:
                         return send(submission)
+                    except StoreFull:  # until jobs of its tenant are done: they may be this batch's
+                        self._stop.wait(_RETRY_S)
                     except (QueueFull, BrokerUnavailable, ResultTimeout):  # it passes in time
                         if time.monotonic() > deadline:
                             raise

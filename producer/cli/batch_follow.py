@@ -123,7 +123,7 @@ class Batches:
         client = self.client
         with client.errors():
             self.store.go_on(plan.id)
-        with BatchCrew(client.settings, client, how.concurrency) as crew:
+        with BatchCrew(client.settings, client, how.concurrency, plan.id) as crew:
             slots = None if client.settings.embedded else how.concurrency
             drive = Drive(
                 client,

@@ -89,7 +89,11 @@ def _validate(settings: Settings, submission: Submission, *, json: bool) -> int:
 
 
 def _follow(handle: JobHandle, crew: Crew, submission: Submission, progress: Progress) -> bool:
-    """Show a job until it is done; False where Ctrl-C cancelled it meanwhile."""
+    """Show a job until it is done; False where Ctrl-C cancelled it meanwhile.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, and the job goes on for others.
+    """
     if handle.submitted is Submitted.REUSED:
         return True
     after = "0"
@@ -107,8 +111,12 @@ def _follow(handle: JobHandle, crew: Crew, submission: Submission, progress: Pro
                 _see_that_it_is_known(handle)
     except KeyboardInterrupt:
         progress.say("cancelling; Ctrl-C again leaves at once")
+        ends = True
         with suppress(JobError):
-            handle.cancel()
+            ends = crew.withdraw(handle)
+        if not ends:
+            progress.say("the job goes on: somebody else asked for it too")
+            raise
         return False
 
 

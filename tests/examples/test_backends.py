@@ -178,6 +178,16 @@ def test_a_full_queue_asks_to_come_again(serve: Serve, valkey_url: str) -> None:
     assert "too many validations are queued" in refused.json()["detail"]
 
 
+def test_a_tenant_whose_projects_fill_redis_is_asked_to_come_again(
+    serve: Serve, valkey_url: str
+) -> None:
+    most = len(tarball()) + 1  # room for one
+    with serve(valkey_url, REVALID_TENANT_BLOB_BYTES=str(most)) as client:
+        answers = [post(client, tarball(name), commands=["ls"]) for name in ("a", "b")]
+    assert [answer.status_code for answer in answers] == [202, 429]
+    assert int(answers[1].headers["Retry-After"]) > 0
+
+
 def test_a_broker_that_is_away_is_no_fault_of_who_asks(serve: Serve, tmp_path: Path) -> None:
     with serve(f"unix://{tmp_path}/broker.sock?db=0") as client:
         answers = [post(client, tarball(), commands=["ls"]), client.get(f"{VALIDATIONS}/any")]

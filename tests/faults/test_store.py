@@ -1,17 +1,20 @@
-"""Row 19: the broker has no memory left."""
+"""Rows 19 and 24: the broker has no memory left, or one tenant would have all of it."""
 
+import os
 import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from jobs.errors import BrokerUnavailable, UnknownJob
+from jobs.errors import BrokerUnavailable, StoreFull, UnknownJob
 from jobs.record import Submitted
-from producer.client import Client
+from jobs.settings import load_settings
+from producer.client import Client, JobHandle
 from producer.submission import prepare
 from tests.faults.conftest import Proved, Submit
 from tests.faults.effects import assert_recorded_once, await_event, counted, runs, since
-from tests.faults.fleet import Fleet, eventually
+from tests.faults.fleet import Broker, Fleet, eventually
 
 STEPS = [{"op": "exec", "command": "echo later"}]
 
@@ -53,4 +56,37 @@ def test_store_full(
     proved(
         f"submit refused as full after {erred:.1f} s, nothing recorded of it; the running job "
         f"({held} while full) recorded once {stored:.1f} s after there was room; worker alive"
+    )
+
+
+@pytest.mark.row(24)
+def test_one_tenant_fills_the_store(
+    broker: Broker, fleet: Fleet, short: Path, proved: Proved
+) -> None:
+    settings = load_settings({}, env_file=None, broker_url=broker.url, tenant_blob_bytes=2**20)
+    project = short / "project"
+    project.mkdir()
+
+    def submit(client: Client, tenant: str) -> JobHandle:
+        (project / "noise").write_bytes(os.urandom(100_000))
+        return client.submit(project, commands=["true"], sandbox="local", tenant=tenant)
+
+    with Client(settings) as client:
+        taken: list[JobHandle] = []
+        with pytest.raises(StoreFull, match="REVALID_TENANT_BLOB_BYTES"):
+            while len(taken) < 20:
+                taken.append(submit(client, "loud"))
+                taken[-1].cancel()
+        stored = int(client.redis.hget("revalid:usage", "loud") or 0)
+        assert stored <= 2**20
+        fleet.start()
+        assert submit(client, "quiet").result(60).verdict == "passed"
+        ended = cast("list[str]", client.redis.zrange("revalid:projects", 0, -1))
+        client.redis.zadd("revalid:projects", dict.fromkeys(ended, 1))  # a minute, cut short
+        eventually(lambda: not client.redis.exists("revalid:usage"), what="room")
+        assert len(client.redis.keys("revalid:blob:*")) == 0
+        assert submit(client, "loud").result(60).verdict == "passed"
+    proved(
+        f"refused at {stored} bytes of 1048576, after {len(taken)} uploads whose jobs were "
+        "cancelled at once; another tenant's job ran; a worker made room"
     )

@@ -116,7 +116,9 @@ def test_a_small_blob_that_is_gone(small: BlobStore, tmp_path: Path) -> None:
 
 
 def test_a_large_blob_that_is_gone(large: BlobStore, tmp_path: Path) -> None:
-    with pytest.raises(InvalidProject, match=f"{DIGEST} is not in file://.*: submit the job again"):
+    with pytest.raises(
+        InvalidProject, match=f"{DIGEST} is neither in Redis nor in file://.*: submit"
+    ):
         fetch(large, tmp_path)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -13,6 +14,7 @@ from jobs.errors import (
     InvalidProject,
     InvalidSettings,
     ResultTimeout,
+    StoreFull,
     UnknownJob,
 )
 from jobs.record import State, Submitted, job_key
@@ -236,6 +238,60 @@ def test_a_large_project_goes_to_the_object_store(
         assert client.redis.keys("revalid:blob:*") == []
     assert (tmp_path / "fetched").stat().st_size == source["size_bytes"]
     assert any((tmp_path / "home" / "blobs").iterdir())
+
+
+def test_a_project_above_its_tenants_bytes_is_refused_before_it_is_stored(
+    settings: Settings, project: Path
+) -> None:
+    with Client(settings) as first:
+        size = json.loads(first.submit(project).status().job)["source"]["size_bytes"]
+    (project / "more.txt").write_text("more")
+    bound = settings.model_copy(update={"tenant_blob_bytes": 2 * size})
+    with Client(bound) as client:
+        with pytest.raises(StoreFull, match="REVALID_TENANT_BLOB_BYTES"):
+            client.submit(project)
+        assert len(client.redis.keys("revalid:blob:*")) == 1
+        assert len(client.redis.keys("revalid:job:*")) == 1
+        assert client.submit(project, tenant="other").submitted is Submitted.NEW
+
+
+def test_a_project_that_went_is_uploaded_again_by_each_submit(
+    client: Client, project: Path
+) -> None:
+    handle = client.submit(project)
+    (blob,) = client.redis.keys("revalid:blob:*")
+    for fresh in (False, True):
+        handle.cancel()
+        client.redis.zadd("revalid:projects", dict.fromkeys(projects(client), 1))
+        client.ledger.reap(judge=False, overdue_s=30)
+        assert not client.redis.exists(blob)
+        handle = client.submit(project, fresh=fresh)
+        assert handle.submitted is Submitted.NEW
+        assert client.redis.exists(blob)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_project_that_goes_before_its_job_is_recorded_is_uploaded_again(
+    client: Client, project: Path, monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    put, puts = client.blobs.put, 0
+
+    def goes_at_first(file: IO[bytes], digest: str, size: int) -> None:
+        nonlocal puts
+        puts += 1
+        put(file, digest, size)
+        if puts == 1:
+            client.redis.delete(f"revalid:blob:{digest}")
+
+    monkeypatch.setattr(client.blobs, "put", goes_at_first)
+    with prepare(client.settings, project) as submission:
+        (handle,) = client.send_all([submission]) if many else [client.send(submission)]
+    assert handle.submitted is Submitted.NEW
+    assert len(client.redis.keys("revalid:blob:*")) == 1
+
+
+def projects(client: Client) -> list[str]:
+    return [str(word) for word in client.redis.zrange("revalid:projects", 0, -1)]
 
 
 def test_a_broker_that_is_not_reached_is_named_without_its_password(project: Path) -> None:

@@ -1,5 +1,6 @@
 """Output as text and as live events."""
 
+import re
 from typing import Any
 
 import pytest
@@ -62,3 +63,24 @@ def test_live_output_ends_at_its_budget() -> None:
     output.feed("stderr", b"x" * 100_000)
     output.finish()
     assert sum(len(event["text"]) for event in sent) == 8_192
+
+
+@pytest.mark.parametrize("size", [1, 3, 64, 65])
+def test_live_chunks_leak_no_part_of_values_that_overlap(size: int) -> None:
+    long = "".join(chr(33 + number % 90) for number in range(500))
+    output, sent = live(Scrubber(["xpass", "password123", long]))
+    said = f"<xpassword123> <xpassok> <pass> <{long}>"
+    for start in range(0, len(said), size):
+        output.feed("stdout", said[start : start + size].encode())
+    output.finish()
+    text = re.sub(r"(\*\*\*)+", "***", "".join(event["text"] for event in sent))
+    assert text == "<***> <***ok> <pass> <***>"
+
+
+def test_live_output_keeps_back_no_more_than_a_piece_of_a_value() -> None:
+    output, sent = live(Scrubber(["a" * 65_536]))
+    for _ in range(100):
+        output.feed("stdout", b"a" * 1_000)
+    said = "".join(event["text"] for event in sent)
+    assert set(said) == {"*"}
+    assert len(output._held["stdout"][0]) < 64

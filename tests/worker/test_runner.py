@@ -225,6 +225,15 @@ async def test_secret_reaches_the_command_and_nothing_else(make_run: MakeRun) ->
     assert run.steps[0].stdout == "got ***\n"
 
 
+async def test_passwords_of_the_workers_own_proxy_are_masked(make_run: MakeRun) -> None:
+    run = make_run(
+        'echo "$HTTPS_PROXY"',
+        environ={"HTTPS_PROXY": "http://build:p%40ssword@proxy.test:3128"},
+    )
+    assert await run.execute() is Verdict.PASSED
+    assert run.steps[0].stdout == "http://***@proxy.test:3128\n"
+
+
 async def test_output_names_paths_as_in_a_container(make_run: MakeRun) -> None:
     run = make_run("pwd; ls $PWD/none")
     await run.execute()

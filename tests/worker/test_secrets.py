@@ -2,16 +2,18 @@
 
 import base64
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import Any, SupportsIndex
+from urllib.parse import quote, quote_plus
 
 import pytest
 
 from jobs.errors import PolicyRefused
 from jobs.job import Job, parse_job
 from jobs.settings import Settings, load_settings
-from worker.secrets import Scrubber, name_key, resolve_secrets
+from worker.secrets import Scrubber, name_key, passwords, resolve_secrets
 
 TOKEN = "dapi/0123+456 789"
 
@@ -79,6 +81,109 @@ def test_a_jobs_own_variable_wins_over_a_forwarded_one() -> None:
 )
 def test_value_is_masked_in_each_form(form: str) -> None:
     assert Scrubber([TOKEN]).text(f"a {form} b {form}") == "a *** b ***"
+
+
+@pytest.mark.parametrize("around", range(1, 8))
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@pytest.mark.parametrize("value", [TOKEN, "dapi\xfe\xff~~???>>>0123", "s3cret-value"])
+def test_base64_of_a_value_within_more_is_masked(
+    value: str, encode: Callable[[bytes], bytes], around: int
+) -> None:
+    user = "u" * around
+    said = encode(f"{user}:{value}@{user}".encode()).decode()
+    masked = Scrubber([value]).text(f"Basic {said}")
+    assert "***" in masked
+    left = masked.removeprefix("Basic ").split("***")
+    known = [encode(user.encode()).decode()[: len(user)], f"{user}:"]
+    assert sum(map(len, left)) <= 4 * (2 * around + 2) / 3 + 6, (masked, known)
+    for start in range(len(value) - 3):  # no four characters of it are left at any alignment
+        for before in range(3):
+            inner = encode(b"x" * before + value[start : start + 4].encode()).decode().rstrip("=")
+            assert inner[(0, 2, 3)[before] : -1] not in masked
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lambda value: value.encode().hex(),
+        lambda value: value.encode().hex().upper(),
+        quote,
+        quote_plus,
+        lambda value: re.sub("%..", lambda found: found[0].lower(), quote(value, safe="")),
+        lambda value: json.dumps(value)[1:-1],
+        lambda value: json.dumps(value, ensure_ascii=False)[1:-1],
+    ],
+)
+def test_other_encodings_are_masked(encode: Callable[[str], str]) -> None:
+    value = TOKEN + 'ü"\\\t'
+    assert Scrubber([value]).text(f"<{encode(value)}>") == "<***>"
+
+
+@pytest.mark.parametrize("url", ["http://{}@proxy.test:3128", "{}@proxy.test", "a,http://{}@b/@c"])
+def test_passwords_of_what_local_commands_see_are_masked(url: str) -> None:
+    environ = {"HTTPS_PROXY": url.format("build:p%40ss%2Fword"), "NO_PROXY": "localhost,.test"}
+    scrubber = Scrubber(passwords(settings(), environ))
+    said = "build:p%40ss%2Fword, p%40ss%2Fword, p@ss/word, proxy.test, build, localhost"
+    assert scrubber.text(said) == "***, ***, ***, proxy.test, build, localhost"
+    basic = base64.b64encode(b"build:p@ss/word").decode()
+    assert scrubber.text(basic).strip("=") == "***"
+
+
+@pytest.mark.parametrize("user", ["ghp_0123", "ghp_0123:", "ghp_0123:x-oauth-basic"])
+def test_a_token_in_the_place_of_a_user_is_masked(user: str) -> None:
+    environ = {"PIP_INDEX_URL": f"https://{user}@pypi.test/simple"}
+    assert Scrubber(passwords(settings(), environ)).text("say ghp_0123!") == "say ***!"
+
+
+def test_variables_that_nobody_passes_on_have_no_say() -> None:
+    assert passwords(settings(local_env=()), {"HTTPS_PROXY": "http://a:secret@b"}) == set()
+
+
+def test_values_that_overlap_are_masked_together() -> None:
+    assert Scrubber(["abcdefgh", "efghijkl"]).text("-abcdefghijkl-") == "-***-"
+
+
+@pytest.mark.parametrize("value", ["a" * 65_536, "".join(map(chr, range(40, 104))) * 1_024])
+@pytest.mark.parametrize("cut", [1, 3, 30, 1_000, 65_535])
+def test_a_long_value_is_masked_as_a_whole_and_where_it_is_cut(value: str, cut: int) -> None:
+    scrubber = Scrubber([value])
+    assert scrubber.text(f"<{value}>") == "<***>"
+    for text in (scrubber.before_cut("<" + value[:cut]), scrubber.after_cut(value[-cut:] + ">")):
+        assert len(text) <= len("<***") + 3, text[:100]
+
+
+def test_a_secret_file_above_the_bound_is_refused_and_not_cut(tmp_path: Path) -> None:
+    (tmp_path / "large").write_text("x" * 65_537)
+    wanted = job(secrets={"X": f"file://{tmp_path}/large"})
+    with pytest.raises(PolicyRefused, match="above 65536 bytes"):
+        resolve_secrets(wanted, settings(secret_files=(str(tmp_path),)), {})
+
+
+class Counted(str):
+    """Text that counts the characters that are cut out of it."""
+
+    cut = 0
+
+    def __getitem__(self, key: SupportsIndex | slice) -> "Counted":
+        found = Counted(super().__getitem__(key))
+        Counted.cut += len(found)
+        return found
+
+
+@pytest.mark.parametrize("unit", ["a", "ab", "key=\n    ", "x1y2z3w4"])
+def test_the_work_is_linear_in_the_text_and_does_not_grow_with_the_values(unit: str) -> None:
+    def work(value_bytes: int, text_bytes: int) -> int:
+        value = unit * (value_bytes // len(unit))
+        text = Counted((unit * text_bytes)[:text_bytes])
+        scrubber = Scrubber([value, *(f"{value[:8]}{n}" for n in range(value_bytes // 64))])
+        before = Counted.cut
+        for do in (scrubber.text, scrubber.before_cut, scrubber.after_cut, scrubber.part):
+            do(text)
+        return Counted.cut - before
+
+    once = work(16_384, 4_096)
+    assert work(16_384, 8_192) <= 2.2 * once
+    assert work(65_536, 4_096) <= 1.2 * once
 
 
 def test_value_is_masked_where_json_escapes_it() -> None:

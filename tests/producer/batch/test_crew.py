@@ -56,7 +56,7 @@ def test_what_was_left_behind_is_adopted_before_the_worker_starts(
     job_id = own_client.send(submission, worker="0" * 16).id
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with (
-        BatchCrew(own, own_client, None) as crew,
+        BatchCrew(own, own_client, None, "ab12") as crew,
         pytest.raises(WorkerUnavailable, match="status"),
     ):
         crew.start([job_id])
@@ -70,7 +70,7 @@ def test_jobs_that_are_gone_or_done_are_left_alone(
 ) -> None:
     job_id = own_client.send(submission, worker="0" * 16).id
     own_client.ledger.cancel(job_id)
-    with BatchCrew(own, own_client, None) as crew:
+    with BatchCrew(own, own_client, None, "ab12") as crew:
         crew.start(["f" * 32, job_id])
         record = own_client.ledger.record(job_id)
         assert (record.state, record.verdict) == (State.DONE, Verdict.CANCELLED)
@@ -80,7 +80,7 @@ def test_jobs_that_are_gone_or_done_are_left_alone(
 def test_what_was_sent_while_the_worker_was_dead_is_run(
     own: Settings, own_client: Client, submission: Submission
 ) -> None:
-    with BatchCrew(own, own_client, 1) as crew:
+    with BatchCrew(own, own_client, 1, "ab12") as crew:
         crew.start([])
         kill_worker()
         job_id = crew.send(submission)  # nobody has noted it yet: the next check gets no id
@@ -94,7 +94,7 @@ def test_what_is_sent_while_the_worker_changes_is_sent_again(
     own: Settings, own_client: Client, submission: Submission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send = own_client.send
-    with BatchCrew(own, own_client, 1) as crew:
+    with BatchCrew(own, own_client, 1, "ab12") as crew:
         crew.start([])
         kill_worker()
         changes: list[Callable[[], None]] = [lambda: crew.check([])]

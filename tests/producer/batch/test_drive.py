@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobs.errors import BrokerUnavailable, ResultTimeout
+from jobs.errors import BrokerUnavailable, ResultTimeout, StoreFull
 from jobs.record import State, job_key
 from jobs.result import Verdict
 from producer.batch import drive as module
@@ -50,7 +50,7 @@ def plan(store: BatchStore, tmp_path: Path) -> Plan:
 
 @pytest.fixture
 def send(client: Client) -> Callable[[Submission], str]:
-    return lambda submission: client.send(submission).id
+    return lambda submission: client.send(submission, run="ab12").id
 
 
 def judge(client: Client, job_id: str, verdict: Verdict = Verdict.PASSED) -> None:
@@ -296,3 +296,37 @@ def test_looking_is_bounded_in_number_and_cost(
     took = time.monotonic() - before
     assert took > 2.0
     assert looks <= 2 + (took - 2.0) / module.POLL_S + 1
+
+
+def test_a_cancelled_batch_leaves_the_job_that_somebody_else_submitted(
+    client: Client, store: BatchStore, plan: Plan, send: Callable[[Submission], str]
+) -> None:
+    origin = Path(plan.entries[2].origin)
+    theirs = client.submit(origin, commands=["true"], lane="batch").id
+    drive = Drive(client, store, plan, send=send)
+
+    def look(progress: Progress) -> None:
+        if progress.submitted == NUMBER:
+            store.cancel(plan.id)
+
+    assert drive.run(look, nothing).verdicts == {"cancelled": NUMBER - 1}
+    assert theirs in drive.jobs.values()
+    assert drive.states()[theirs] is State.QUEUED
+
+
+def test_projects_wait_for_room_in_redis(
+    client: Client, store: BatchStore, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_RETRY_S", 0.01)
+    monkeypatch.setattr(module, "_PATIENCE_S", 0.0)
+    refused = 0
+
+    def full_at_first(submission: Submission) -> str:
+        nonlocal refused
+        refused += 1
+        if refused <= NUMBER:
+            raise StoreFull("no room")
+        return client.send(submission, run="ab12").id
+
+    drive = Drive(client, store, plan, send=full_at_first)
+    assert drive.run(judge_all(client, drive), nothing).verdicts == {"passed": NUMBER}

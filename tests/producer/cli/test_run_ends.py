@@ -103,6 +103,29 @@ def test_a_killed_run_leaves_nothing_and_its_job_can_run_again(
     assert revalid(*asked).status == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_joined_a_job_ends_without_it(
+    revalid: Revalid, project: Path, tmp_path: Path, until: Until, number: signal.Signals
+) -> None:
+    begun, gate = tmp_path / "begun", tmp_path / "gate"
+    line = f"touch {begun}; until [ -e {gate} ]; do sleep 0.05; done"
+    asked = (str(project), *LOCAL, *commands(line))
+    url = revalid("broker", "start").out.strip()
+    try:
+        job_id = revalid("submit", *asked, "--json").json["id"]
+        process = revalid.start("run", *asked)
+        until(begun.exists)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        with redis.Redis.from_url(url, decode_responses=True) as client:
+            key = f"revalid:job:{job_id}"
+            until(lambda: client.hmget(key, "state", "queue") == ["queued", "revalid.interactive"])
+        gate.touch()
+        assert revalid("run", *asked).status == 0
+    finally:
+        revalid("broker", "stop")
+
+
 def test_a_worker_that_dies_ends_the_run_in_words(
     revalid: Revalid, project: Path, tmp_path: Path, until: Until
 ) -> None:
