@@ -1,7 +1,7 @@
 """The client for web backends and scripts: submit jobs, follow them, read results, cancel."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -90,8 +90,14 @@ class JobHandle:
         with self.client.errors():
             return self.client.ledger.record(self.id)
 
-    def events(self, after: str = "0") -> Iterator[events.Event]:
-        """The job's events after an event id, until the job is done."""
+    def events(
+        self, after: str = "0", *, idle: Callable[[], object] = lambda: None
+    ) -> Iterator[events.Event]:
+        """The job's events after an event id, until the job is done.
+
+        Args:
+            idle: Called every few seconds while nothing happens.
+        """
         events.check_position(after)
         done = self.status().state is State.DONE
         while True:
@@ -107,10 +113,16 @@ class JobHandle:
             if not found:
                 if done:  # the caller has seen the last event
                     return
+                idle()
                 done = self.status().state is State.DONE
 
-    def result(self, timeout_s: float | None = None) -> JobResult:
+    def result(
+        self, timeout_s: float | None = None, *, idle: Callable[[], object] = lambda: None
+    ) -> JobResult:
         """Wait for the job and return its result.
+
+        Args:
+            idle: Called every few seconds while nothing happens.
 
         Raises:
             ResultTimeout: It was not done after ``timeout_s`` seconds.
@@ -123,7 +135,10 @@ class JobHandle:
                 left = events.BLOCK_S if deadline is None else deadline - monotonic()
                 if left <= 0:
                     raise ResultTimeout(f"job {self.id} is still {record.state}: wait longer")
-                for event in events.read(self.client.redis, self.id, after, block_s=left):
+                found = events.read(self.client.redis, self.id, after, block_s=left)
+                if not found:
+                    idle()
+                for event in found:
                     after = event.id
         return self.client.decode(self.id, record, reused=self.submitted is Submitted.REUSED)
 

@@ -15,9 +15,12 @@ from redis.exceptions import OutOfMemoryError
 from jobs.connection import broker_errors, connect
 from jobs.errors import BrokerUnavailable, PermanentError, TransientError
 from jobs.fingerprint import fingerprint, worker_key
+from jobs.job import SandboxPolicy
 from jobs.ledger import LEASE_S
 from jobs.queue import open_ledger, ring, ringing
-from jobs.settings import Settings
+from jobs.settings import VERSION, Settings
+from jobs.workers import Worker, leave, say
+from worker import bubblewrap
 from worker.attempt import process_name
 from worker.outbox import Outbox
 from worker.purge import purge
@@ -126,6 +129,7 @@ class Attendant(threading.Thread):
         try:
             with broker_errors(self._url):
                 self._redis.delete(self._key)
+                leave(self._redis, self._name)
                 self._serve(0)
         except TransientError as error:
             log.warning("%s", error)
@@ -178,7 +182,25 @@ class Attendant(threading.Thread):
         else:
             self._serve(0)
             self._end_starved(self._quarantine.reason)
+        self._say()
         self._reap()
+
+    def _say(self) -> None:
+        policy = self._settings.sandbox_policy
+        around = "" if policy is SandboxPolicy.DAGGER else f", {self._local()}"
+        worker = Worker(
+            name=self._name,
+            slots=self._settings.concurrency,
+            sandbox=f"{policy}{around}",
+            version=VERSION,
+            reason=self._quarantine.reason,
+        )
+        with suppress(OutOfMemoryError):
+            say(self._redis, worker)
+
+    def _local(self) -> str:
+        jailed = self._settings.bubblewrap and bubblewrap.works()
+        return "in bubblewrap" if jailed else "without bubblewrap"
 
     def _serve(self, slots: int) -> None:
         self._ledger.serve(self._name, self._queues, slots=slots, ttl_s=SEEN_S)

@@ -18,6 +18,7 @@ from producer.cli.output import console, print_json
 from producer.cli.progress import Progress
 from producer.cli.run import settings_for
 from producer.cli.verdict import STATUS, print_verdict, step_line
+from producer.cli.waiting import Waiting
 from producer.client import Client, JobHandle
 from producer.embedded import attached
 from producer.submission import prepare
@@ -85,7 +86,9 @@ def result(job_id: str, *, wait: bool, json: bool) -> int:
     with _job(job_id) as handle:
         if not wait and (state := handle.status().state) is not State.DONE:
             raise ResultTimeout(f"job {job_id} is {state}: leave --no-wait out to wait for it")
-        found = handle.result()
+        waiting = Waiting(handle.client, console(stderr=True))
+        waiting.look(job_id)
+        found = handle.result(idle=lambda: waiting.look(job_id))
     if json:
         print_json(found.model_dump(mode="json"))
     else:
@@ -102,8 +105,13 @@ def logs(job_id: str, *, follow: bool) -> int:
         if record.state is State.DONE:
             _print_outputs(handle.result())
             return 0
+        waiting = Waiting(handle.client, console(stderr=True))
+        waiting.look(job_id)
+        if record.state is State.QUEUED and not follow:
+            console(stderr=True).print(Text(f"job {job_id} is queued: no command runs", "dim"))
         progress = Progress(console(), live=False)
-        for event in handle.events() if follow else _until_now(handle):
+        idle = lambda: waiting.look(job_id)  # noqa: E731
+        for event in handle.events(idle=idle) if follow else _until_now(handle):
             progress.show([event])
     return 0
 

@@ -12,19 +12,21 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.table import Table
 from rich.text import Text
 
 from jobs.connection import redact
 from jobs.errors import JobError
+from jobs.figures import Figures
 from jobs.job import SandboxPolicy
 from jobs.settings import Settings, load_settings
+from jobs.workers import Worker, workers
 from producer.cli.output import OUR_SIDE, console, print_json
 from producer.client import Client
 from producer.embedded import absolute, attached, worker_environ
-from producer.text import one_line
+from producer.text import one_line, seconds
 
 _PROBE_MARGIN_S = 10.0
 _LOW_BYTES, _FULL_BYTES = 5 * 2**30, 2**29
@@ -48,7 +50,7 @@ def doctor(*, json: bool) -> int:
     with waiting.status("asking broker and engine"):
         versions = _versions()
         checks = [
-            _broker(settings),
+            *_broker(settings),
             *_engine(settings),
             _disk(settings),
             _tools(versions),
@@ -76,16 +78,25 @@ def _print(checks: list[Check]) -> None:
             out.print(head, ("\n" + " " * 12).join(lines), sep="  ")
 
 
-def _broker(settings: Settings) -> Check:
+def _broker(settings: Settings) -> list[Check]:
     try:
         with attached(settings) as reached, Client(reached) as client, client.errors():
             info = client.redis.info()
+            where = "embedded" if reached.embedded else redact(client.url)
+            figures, there = client.ledger.figures(), workers(client.redis)
     except JobError as error:
         detail, _, mend = str(error).rpartition(": ")
-        return Check("broker", "fail", detail, mend)
-    assert isinstance(info, dict)  # noqa: S101
+        return [Check("broker", "fail", detail, mend)]
+    queued = sum(lane.queued for lane in figures.lanes.values())
+    return [
+        _server(info, where),
+        _workers(there, queued, embedded=reached.embedded),
+        _queue(figures, queued, any(worker.runs and not worker.reason for worker in there)),
+    ]
+
+
+def _server(info: dict[str, Any], where: str) -> Check:
     name, number = info.get("server_name", "redis"), info.get("valkey_version")
-    where = "embedded" if reached.embedded else redact(client.url)
     detail = f"{name} {number or info.get('redis_version')}, {where}"
     if (policy := info.get("maxmemory_policy", "noeviction")) != "noeviction":
         mend = "set maxmemory-policy noeviction: a full Redis drops jobs otherwise"
@@ -94,6 +105,47 @@ def _broker(settings: Settings) -> Check:
         mend = "set appendonly yes: a restart loses jobs otherwise"
         return Check("broker", "warn", f"{detail}, without an append-only file", mend)
     return Check("broker", "ok", detail)
+
+
+def _workers(there: list[Worker], queued: int, *, embedded: bool) -> Check:
+    told = [_in_words(worker) for worker in there]
+    if any(worker.runs and not worker.reason for worker in there):
+        silent = any(worker.reason or not worker.runs for worker in there)
+        mend = "see the logs of those that take no jobs or are silent" if silent else None
+        return Check("workers", "warn" if silent else "ok", "; ".join(told), mend)
+    detail = "; ".join(["no worker is running", *told])
+    if any(worker.runs for worker in there):
+        detail = "; ".join(["no worker takes jobs", *told])
+        return Check("workers", "fail", detail, "mend what they name, or start another")
+    if embedded and not queued:
+        return Check("workers", "ok", f"{detail}: `revalid run` starts its own")
+    return Check("workers", "warn", detail, "start one: `revalid worker`")
+
+
+def _in_words(worker: Worker) -> str:
+    slots = f"{worker.slots} slot{'' if worker.slots == 1 else 's'}"
+    words = f"{worker.name} ({worker.version}, {slots}, {worker.sandbox}"
+    if worker.runs and worker.reason:
+        words += f", takes no jobs: {worker.reason}"
+    silent = "" if worker.runs else "silent, "
+    return f"{words}), {silent}last beat {seconds(worker.age_s)} ago"
+
+
+def _queue(figures: Figures, queued: int, served: bool) -> Check:
+    lanes = [
+        f"{name}: {lane.queued} wait"
+        + (f", the oldest for {seconds(lane.oldest_s)}" if lane.queued else "")
+        + f", {lane.running} run"
+        for name, lane in sorted(figures.lanes.items(), reverse=True)
+        if lane.queued or lane.running
+    ]
+    detail = "; ".join(lanes) or "empty"
+    if figures.dead:
+        mend = "look at them: `revalid dead list`"
+        return Check("queue", "warn", f"{detail}; {figures.dead} jobs are dead", mend)
+    if queued and not served:
+        return Check("queue", "warn", detail, "start a worker, or see why those there take no jobs")
+    return Check("queue", "ok", detail)
 
 
 def _engine(settings: Settings) -> list[Check]:

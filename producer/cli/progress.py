@@ -21,7 +21,6 @@ from producer.text import clean, one_line, seconds
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _LIVE_LINES = 8
-_IMPATIENT_S = 10.0
 
 
 @dataclass
@@ -38,14 +37,11 @@ class Progress:
     Args:
         console: Where; a quiet one shows nothing.
         live: Redraw in place; only for terminals.
-        hint: What to say once where no worker has taken the job after 10 s.
     """
 
-    def __init__(self, console: Console, *, live: bool, hint: str | None = None) -> None:
+    def __init__(self, console: Console, *, live: bool) -> None:
         self._console = console
         self._phase = _Running("starting")
-        self._waits = False
-        self._hint = hint
         self._told: set[str] = set()
         self._ended: set[int] = set()
         self._running: dict[int, _Running] = {}
@@ -74,11 +70,7 @@ class Progress:
         self._tell("job", job_id, ", under way already" if joined else "")
 
     def tick(self) -> None:
-        """Call often while nothing happens: redraws, and hints."""
-        waited = time.monotonic() - self._phase.since
-        if self._hint is not None and self._waits and waited > _IMPATIENT_S:
-            self.say(self._hint)
-            self._hint = None
+        """Call often while nothing happens: redraws."""
         if self._is_live:
             self._live.refresh()
 
@@ -103,11 +95,9 @@ class Progress:
                 self._print(step_line(step, self._width))
 
     def _on_queued(self, _data: dict[str, Any]) -> None:
-        self._waits = True
         self._phase = _Running("waiting for a worker")
 
     def _on_started(self, data: dict[str, Any]) -> None:
-        self._waits = False
         self._phase = _Running("preparing")
         if (attempt := data.get("attempt", 1)) > 1:
             self.say(f"attempt {attempt}: from the start")

@@ -18,13 +18,13 @@ from producer.cli.output import INTERRUPTED, console, print_json, report_error, 
 from producer.cli.progress import Progress
 from producer.cli.trajectory import read_trajectory
 from producer.cli.verdict import STATUS, print_verdict
+from producer.cli.waiting import PATIENCE_S, Waiting
 from producer.client import Client, JobHandle
 from producer.embedded import Crew, attached
 from producer.submission import Submission, prepare
 
 CANCEL_SECONDS = 10.0
 _TICK_S = 0.2
-_NO_WORKER = "no worker has taken the job yet: does one run here? `revalid worker` starts one"
 
 
 def run(project: Path, options: JobOptions, *, json: bool) -> int:
@@ -65,13 +65,13 @@ def _validate(settings: Settings, submission: Submission, *, json: bool) -> int:
             Client(settings) as client,
             ExitStack() as stack,
         ):
-            hint = None if settings.embedded else _NO_WORKER
-            with Progress(out, live=live, hint=hint) as progress:
+            waiting = Waiting(client, out, patience_s=PATIENCE_S)
+            with Progress(out, live=live) as progress:
                 crew = stack.enter_context(Crew(settings, client, waiting=progress.tick))
                 handle = crew.submit(submission)
                 job_id = handle.id
                 progress.job(job_id, joined=handle.submitted is Submitted.JOINED)
-                interrupted = not _follow(handle, crew, submission, progress)
+                interrupted = not _follow(handle, crew, submission, progress, waiting)
                 result = handle.result(CANCEL_SECONDS if interrupted else None)
                 progress.settle(result)
             # Before worker and broker end, which takes its time.
@@ -88,7 +88,9 @@ def _validate(settings: Settings, submission: Submission, *, json: bool) -> int:
     return INTERRUPTED if interrupted else STATUS[result.verdict]
 
 
-def _follow(handle: JobHandle, crew: Crew, submission: Submission, progress: Progress) -> bool:
+def _follow(
+    handle: JobHandle, crew: Crew, submission: Submission, progress: Progress, waiting: Waiting
+) -> bool:
     """Show a job until it is done; False where Ctrl-C cancelled it meanwhile.
 
     Raises:
@@ -109,6 +111,7 @@ def _follow(handle: JobHandle, crew: Crew, submission: Submission, progress: Pro
             else:
                 crew.check(submission)
                 _see_that_it_is_known(handle)
+                waiting.look(handle.id)
     except KeyboardInterrupt:
         progress.say("cancelling; Ctrl-C again leaves at once")
         ends = True

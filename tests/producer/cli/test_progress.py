@@ -2,11 +2,8 @@
 
 from typing import Any
 
-import pytest
-
 from jobs.events import Event
 from jobs.result import SandboxReport, StepResult, StrategyReport, Verdict
-from producer.cli import progress as progress_module
 from producer.cli.progress import Progress
 from tests.producer.cli.conftest import console, printed, result
 
@@ -90,15 +87,11 @@ def test_progress_of_a_second_attempt_starts_over() -> None:
     )
 
 
-def test_progress_hints_once_where_no_worker_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_module, "_IMPATIENT_S", -1)
+def test_progress_says_why_a_job_is_back_in_the_queue() -> None:
     out = console()
-    with Progress(out, live=False, hint="start one") as progress:
-        progress.tick()
-        progress.show([event("queued")])
-        progress.tick()
-        progress.show([event("requeued", reason="its worker was lost")])
-    assert printed(out) == "  start one\n  back in the queue: its worker was lost\n"
+    with Progress(out, live=False) as progress:
+        progress.show([event("queued"), event("requeued", reason="its worker was lost")])
+    assert printed(out) == "  back in the queue: its worker was lost\n"
 
 
 def test_progress_passes_over_events_of_a_later_version() -> None:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import redis
 
-from tests.producer.cli.conftest import Revalid, Until
+from tests.producer.cli.conftest import LOCAL, Revalid, Until, commands
 
 
 def code_of(url: str, auth: tuple[str, str] | None = None) -> int | None:
@@ -166,6 +166,10 @@ def test_doctor_names_each_part_and_its_mend(revalid: Revalid) -> None:
     ran = revalid("doctor", REVALID_SANDBOX="local")
     assert ran.status == 0
     assert re.search(r"(?m)^✓ broker +valkey [\d.]+, embedded$", ran.out)
+    assert re.search(
+        r"(?m)^✓ workers +no worker is running: `revalid run` starts its own$", ran.out
+    )
+    assert re.search(r"(?m)^✓ queue +empty$", ran.out)
     assert re.search(r"(?m)^✓ engine +not used: REVALID_SANDBOX is local$", ran.out)
     assert re.search(r"(?m)^[✓!] disk +.* GiB free in ", ran.out)
     assert re.search(r"(?m)^[✓!] versions +python 3\..*, dagger-io 0\.", ran.out)
@@ -176,9 +180,42 @@ def test_doctor_for_programs(revalid: Revalid) -> None:
     found = ran.json
     assert (ran.status, found["ok"]) == (0, True)
     checks = {check["name"]: check for check in found["checks"]}
-    assert {*checks} == {"broker", "engine", "disk", "versions"}
+    assert {*checks} == {"broker", "workers", "queue", "engine", "disk", "versions"}
     assert (checks["versions"]["state"], found["versions"]["node"]) == ("warn", None)
     assert "install Node.js" in checks["versions"]["mend"]
+
+
+def test_doctor_names_workers_and_what_waits(
+    served: Revalid, project: Path, until: Until, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    job = served("submit", project, *LOCAL, *commands(f"until [ -e {gate} ]; do sleep 0.05; done"))
+    until(lambda: served("status", job.out.strip(), "--json").json["state"] == "running")
+    ran = served("doctor", REVALID_SANDBOX="local")
+    gate.touch()
+    beat = r"\S+:\d+ \(.+, 2 slots, local, (in|without) bubblewrap\), last beat \d+\.\d s ago"
+    assert re.search(rf"(?m)^✓ workers +{beat}$", ran.out), ran.out
+    assert re.search(r"(?m)^✓ queue +interactive: 0 wait, 1 run$", ran.out), ran.out
+
+
+def test_doctor_and_those_who_wait_say_that_no_worker_is_running(
+    revalid: Revalid, project: Path, until: Until
+) -> None:
+    url = revalid("broker", "start").out.strip()
+    try:
+        job_id = revalid("submit", project, *LOCAL, *commands("true")).out.strip()
+        ran = revalid("doctor", REVALID_BROKER_URL=url, REVALID_SANDBOX="local")
+        assert re.search(r"(?m)^! workers +no worker is running\n +mend: start one: ", ran.out)
+        assert re.search(r"(?m)^! queue +interactive: 1 wait, the oldest for .*, 0 run$", ran.out)
+        said = "no worker is running: `revalid worker` starts one"
+        assert said in revalid("logs", job_id).err
+        for words in (("result", job_id), ("logs", "--follow", job_id)):
+            process = revalid.start(*words)
+            assert process.stderr is not None
+            assert process.stderr.readline().strip() == said
+            process.kill()
+    finally:
+        revalid("broker", "stop")
 
 
 def test_doctor_fails_where_broker_and_engine_are_not_reached(revalid: Revalid) -> None:

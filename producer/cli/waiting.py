@@ -1,0 +1,59 @@
+"""Why a job waits, said once to whoever waits for it."""
+
+from time import monotonic
+
+from rich.console import Console
+from rich.text import Text
+
+from jobs.record import State
+from jobs.workers import workers
+from producer.client import Client
+from producer.text import one_line
+
+PATIENCE_S = 3.0
+"""Seconds that a job waits before it is asked why: a worker may be about to take it."""
+START = "`revalid worker` starts one"
+
+
+def why_waiting(client: Client, job_id: str, mend: str = START) -> str | None:
+    """Why nobody takes a job that is queued; None where it is not, or a worker will take it."""
+    with client.errors():
+        record = client.ledger.record(job_id)
+        if record.state is not State.QUEUED or client.ledger.serving(record.queue):
+            return None
+        there = [worker for worker in workers(client.redis) if worker.runs]
+    for worker in there:
+        if worker.reason:
+            return f"no worker takes jobs; {worker.name}: {one_line(worker.reason)}"
+    if there:
+        return f"no worker takes jobs of the queue {record.queue}: {mend}"
+    return f"no worker is running: {mend}"
+
+
+class Waiting:
+    """Says once why a job waits.
+
+    Args:
+        patience_s: Seconds for which it waits without a word.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        out: Console,
+        *,
+        mend: str = START,
+        patience_s: float = 0.0,
+    ) -> None:
+        self._client, self._out, self._mend = client, out, mend
+        self._due = monotonic() + patience_s
+        self._said = False
+
+    def look(self, job_id: str) -> None:
+        """Call now and then while nothing happens; asks the broker every few seconds."""
+        if self._said or monotonic() < self._due:
+            return
+        self._due = monotonic() + PATIENCE_S
+        if (why := why_waiting(self._client, job_id, self._mend)) is not None:
+            self._said = True
+            self._out.print(Text(f"  {why}", "yellow"))
