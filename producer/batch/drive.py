@@ -45,6 +45,7 @@ class Progress:
     Attributes:
         verdicts: How many projects have which verdict; ``None`` is not there.
         ended: Position and verdict of those that ended since the last look.
+        worked: How many ended that were seen under way before: the others had their verdicts.
     """
 
     total: int
@@ -53,6 +54,7 @@ class Progress:
     running: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
     ended: list[tuple[int, Verdict]] = field(default_factory=list)
+    worked: int = 0
 
     @property
     def done(self) -> int:
@@ -93,6 +95,7 @@ class Drive:
         self._ended: dict[int, tuple[str, str]] = {}
         self._open: dict[int, str] = {}
         self._left: set[str] = set()
+        self._waited: set[int] = set()
         with client.errors():
             self._rounds = store.rounds(plan.id)
         self._read()
@@ -179,6 +182,8 @@ class Drive:
         self._cancelled = True
         self._stop.set()
         if self._send is not None:
+            with self._client.errors():
+                self._store.cancel(self._plan.id)  # what is left is not submitted: say so
             self.cancel()
 
     def _cancel(self, ids: list[str]) -> int:
@@ -288,6 +293,8 @@ class Drive:
             state, verdict = found.get(job_id, (None, None))
             if state == State.RUNNING:
                 progress.running += 1
+            if state in (State.QUEUED, State.RUNNING):
+                self._waited.add(at)
             if state is None:
                 del self._open[at]
                 self.errors[at] = gone(job_id)
@@ -295,3 +302,4 @@ class Drive:
                 del self._open[at]
                 self._ended[at] = (job_id, verdict)
                 progress.ended.append((at, Verdict(verdict)))
+                progress.worked += at in self._waited

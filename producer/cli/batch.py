@@ -1,7 +1,9 @@
 """``batch``: many projects as one object."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 from rich.text import Text
@@ -13,13 +15,16 @@ from jobs.result import Verdict
 from producer.batch.drive import Drive
 from producer.batch.records import fields
 from producer.batch.sources import find_entries
-from producer.batch.store import Plan
-from producer.cli.batch_follow import Batches, opened, targets, write_reports
+from producer.batch.store import Head, Plan
+from producer.cli.batch_follow import Batches, formats, opened, write_reports
 from producer.cli.batch_progress import BatchProgress
 from producer.cli.options import BatchOptions, JobOptions, pairs
 from producer.cli.output import console, print_json
 from producer.cli.run import interruptible
 from producer.report.formats import FORMATS
+from producer.report.markdown import words as _words
+from producer.report.model import NOT_SUBMITTED
+from producer.text import one_line
 
 
 def run(
@@ -34,7 +39,7 @@ def run(
     dry_run: bool,
 ) -> int:
     """Submit projects, follow them, and report; the exit status says whether all passed."""
-    targets(how.reports)
+    formats(how.reports)
     entries = find_entries(
         sources,
         only=only,
@@ -66,7 +71,7 @@ def run(
 
 def resume(batch_id: str, how: BatchOptions) -> int:
     """Go on where a batch was left: submit what is not submitted, await what has no verdict."""
-    targets(how.reports)
+    formats(how.reports)
     with opened() as batches:
         plan = batches.plan(batch_id)
         return batches.follow(plan, how, batches.check(how), submit=True)
@@ -74,7 +79,7 @@ def resume(batch_id: str, how: BatchOptions) -> int:
 
 def retry(batch_id: str, verdicts: Sequence[str], how: BatchOptions) -> int:
     """Run those projects again whose verdict is one of these, and follow the batch."""
-    targets(how.reports)
+    formats(how.reports)
     wanted = {_verdict(word) for word in verdicts}
     with opened() as batches:
         plan = batches.plan(batch_id)
@@ -122,12 +127,13 @@ def cancel(batch_id: str, *, json: bool) -> int:
 
 def report(batch_id: str, how: BatchOptions) -> int:
     """Write reports of a batch as it is now."""
-    if not targets(how.reports) and not how.json:
+    asked = formats(how.reports)
+    if not asked and not how.json:
         raise InvalidJob(f"name a report: --report FORMAT=PATH, FORMAT one of {', '.join(FORMATS)}")
     with opened() as batches:
         plan = batches.plan(batch_id)
         previous = batches.previous(how.compare)
-        made = batches.report(plan, previous, [name for name, _ in targets(how.reports)])
+        made = batches.report(plan, previous, asked)
     write_reports(made, how)
     if how.json:
         print_json(made.document(steps=False))
@@ -144,38 +150,55 @@ def compare(batch_id: str, previous: str, *, json: bool) -> int:
         print_json(made.comparison.model_dump(mode="json"))
     else:
         BatchProgress(console(), plan, live=False).comparison(made.comparison)
-    return 1 if made.comparison.regressed else 0
+    found = made.comparison
+    lost = [each for each in found.not_submitted if each.was is Verdict.PASSED]
+    return 1 if found.regressed or lost else 0
 
 
 def list_(*, json: bool) -> int:
     """Print the batches, the newest first."""
     with opened() as batches, batches.client.errors():
-        heads = [batches.store.head(batch_id) for batch_id in batches.store.latest()]
-    found = [
-        {
-            "id": head.id,
-            "created_at": datetime.fromisoformat(head.created_at).isoformat(timespec="seconds"),
-            "projects": head.projects,
-            "submitted": head.submitted,
-            "source": head.source,
-        }
-        for head in heads
-        if head is not None
-    ]
+        ids = list(batches.store.latest())
+        found = [_line(batches, head) for each in ids if (head := batches.store.head(each))]
     if json:
         print_json(found)
         return 0
     for facts in found:
+        counts = "".join(f"  {_words(state)} {n}" for state, n in facts["counts"].items() if n)
         console().print(
             Text.assemble(
                 f"{facts['id']}  ",
                 (f"{facts['created_at']}  ", "dim"),
-                f"{facts['submitted']}/{facts['projects']}  {facts['source']}",
+                f"{facts['done']}/{facts['projects']} done{counts}  {one_line(facts['source'])}",
             )
         )
     if not found:
         console(stderr=True).print("no batch yet: `revalid batch run DIRECTORY` makes one")
     return 0
+
+
+def _line(batches: Batches, head: Head) -> dict[str, Any]:
+    """What the list says of a batch: how far it is, and what was submitted is not done by that."""
+    jobs, errors = batches.store.jobs(head.id), batches.store.errors(head.id)
+    known = fields(batches.client, jobs.values(), "state", "verdict")
+    verdicts = Counter(
+        verdict
+        for at, job_id in jobs.items()
+        if at not in errors and (verdict := known.get(job_id, (None, None))[1])
+    )
+    counts = {
+        **{verdict.value: verdicts[verdict] for verdict in Verdict},
+        NOT_SUBMITTED: len(errors),
+    }
+    return {
+        "id": head.id,
+        "created_at": datetime.fromisoformat(head.created_at).isoformat(timespec="seconds"),
+        "projects": head.projects,
+        "submitted": head.submitted,
+        "done": sum(counts.values()),
+        "counts": counts,
+        "source": head.source,
+    }
 
 
 def _ended_as(batches: Batches, plan: Plan, wanted: set[Verdict]) -> list[int]:

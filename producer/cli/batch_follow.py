@@ -20,10 +20,11 @@ from producer.cli.batch_progress import BatchProgress
 from producer.cli.options import BatchOptions
 from producer.cli.output import INTERRUPTED, console, print_json, report_error, status_of
 from producer.cli.run import interruptible
+from producer.cli.waiting import PATIENCE_S, START, Waiting
 from producer.client import Client
 from producer.embedded import attached
 from producer.report.build import build
-from producer.report.formats import FORMATS, read, write
+from producer.report.formats import FORMATS, check_path, read, write
 from producer.report.model import BatchReport
 
 MIN_TTL_S = 30 * 86_400
@@ -76,7 +77,8 @@ class Batches:
     ) -> BatchReport:
         """A batch as it is now, with what reports in these formats show."""
         drive = Drive(self.client, self.store, plan, send=None)
-        done = {*drive.jobs, *drive.errors} >= set(range(len(plan.entries))) and all(
+        errors = self._left_out(plan, drive) | drive.errors
+        done = {*drive.jobs, *errors} >= set(range(len(plan.entries))) and all(
             state is State.DONE for state in drive.states().values()
         )
         return build(
@@ -84,10 +86,18 @@ class Batches:
             name=plan.source,
             created_at=plan.created_at,
             finished_at=datetime.now(UTC) if done else None,
-            rows=rows(self.client, plan, drive.jobs, drive.errors),
+            rows=rows(self.client, plan, drive.jobs, errors),
             keep=slim(list(formats)),
             previous=previous,
         )
+
+    def _left_out(self, plan: Plan, drive: Drive) -> dict[int, str]:
+        """Why the projects of a cancelled batch that have become no jobs will become none."""
+        with self.client.errors():
+            if not self.store.is_cancelled(plan.id):
+                return {}
+        why = f"the batch was cancelled before; `revalid batch resume {plan.id}` submits it"
+        return {at: why for at in range(len(plan.entries)) if at not in drive.jobs}
 
     def follow(
         self, plan: Plan, how: BatchOptions, previous: BatchReport | None, *, submit: bool
@@ -99,18 +109,21 @@ class Batches:
         """
         out = console(stderr=how.json, quiet=how.json and not sys.stderr.isatty())
         live = (sys.stderr if how.json else sys.stdout).isatty() and not out.is_dumb_terminal
-        shown = BatchProgress(out, plan, live=live)
+        waiting = Waiting(self.client, out, mend=self._start(plan), patience_s=PATIENCE_S)
+        shown = BatchProgress(out, plan, live=live, waiting=waiting)
+        later = _later(plan)
         try:
             with shown:
                 (self._drive if submit else self._watch)(plan, how, shown)
-            made = self.report(plan, previous, [name for name, _ in targets(how.reports)])
+            later = f"it is done: `revalid batch report {plan.id}` writes reports"
+            made = self.report(plan, previous, [name for name, _ in _targets(how.reports)])
             write_reports(made, how)
         except JobError as error:
-            said = f"batch {plan.id}: {error}; {_later(plan)}"
+            said = f"batch {plan.id}: {error}; {later}"
             report_error(type(error), said, json=how.json, job_id=plan.id)
             return status_of(error)
         except KeyboardInterrupt:
-            said = f"batch {plan.id}: interrupted; {_later(plan)}"
+            said = f"batch {plan.id}: interrupted; {later}"
             report_error("interrupted", said, json=how.json, job_id=plan.id)
             return INTERRUPTED
         if how.json:
@@ -118,6 +131,10 @@ class Batches:
         else:
             shown.summary(made)
         return 0 if made.counts[Verdict.PASSED] == len(made.jobs) else 1
+
+    def _start(self, plan: Plan) -> str:
+        embedded = self.client.settings.embedded
+        return f"`revalid batch resume {plan.id}` starts one" if embedded else START
 
     def _drive(self, plan: Plan, how: BatchOptions, shown: BatchProgress) -> None:
         client = self.client
@@ -145,11 +162,23 @@ class Batches:
 
 def write_reports(made: BatchReport, how: BatchOptions) -> None:
     """Write the reports that were asked for."""
-    for name, path in targets(how.reports):
+    for name, path in _targets(how.reports):
         write(made, name, path)
 
 
-def targets(reports: Sequence[str] | None) -> list[tuple[str, Path]]:
+def formats(reports: Sequence[str] | None) -> list[str]:
+    """Format of each report, whose path can be written.
+
+    Raises:
+        InvalidJob: As :func:`_targets`, or a file cannot be written.
+    """
+    found = _targets(reports)
+    for _, path in found:
+        check_path(path)
+    return [name for name, _ in found]
+
+
+def _targets(reports: Sequence[str] | None) -> list[tuple[str, Path]]:
     """Format and path of each report.
 
     Raises:

@@ -12,6 +12,7 @@ from jobs.result import Verdict
 from producer.batch.drive import Drive, Progress
 from producer.batch.rows import rows
 from producer.batch.store import Plan
+from producer.cli.waiting import Waiting
 from producer.client import Client
 from producer.report.model import BatchReport, Change, Comparison, Row
 from producer.text import one_line, seconds
@@ -28,10 +29,14 @@ class BatchProgress:
 
     Args:
         live: The terminal can redraw a line.
+        waiting: Says why nothing goes on.
     """
 
-    def __init__(self, out: Console, plan: Plan, *, live: bool) -> None:
-        self._out, self._plan = out, plan
+    def __init__(
+        self, out: Console, plan: Plan, *, live: bool, waiting: Waiting | None = None
+    ) -> None:
+        self._out, self._plan, self._waiting = out, plan, waiting
+        self._refused: set[int] = set()
         self._live = Live(console=out, auto_refresh=False, transient=True) if live else None
         self._ends: deque[tuple[float, int]] = deque()
         self._said = 0.0
@@ -52,8 +57,14 @@ class BatchProgress:
             if verdict is not Verdict.PASSED:
                 (row,) = rows(client, self._alone(at), {0: drive.jobs[at]}, {})
                 self._out.print(_row_line(row))
+        for at in sorted(drive.errors.keys() - self._refused):
+            self._refused.add(at)
+            (row,) = rows(client, self._alone(at), {}, {0: drive.errors[at]})
+            self._out.print(_row_line(row))
+        if self._waiting is not None and not progress.running:
+            self._look(drive, self._waiting)
         now = time.monotonic()
-        self._ends.append((now, progress.done))
+        self._ends.append((now, progress.worked))
         while now - self._ends[0][0] > _RATE_S:
             self._ends.popleft()
         line = self._line(progress)
@@ -62,6 +73,10 @@ class BatchProgress:
         elif now - self._said > _SAID_EVERY_S:
             self._said = now
             self._out.print(line)
+
+    def _look(self, drive: Drive, waiting: Waiting) -> None:
+        if (job_id := next(iter(drive.pending()), None)) is not None:
+            waiting.look(job_id)
 
     def _alone(self, at: int) -> Plan:
         plan = self._plan
@@ -78,7 +93,7 @@ class BatchProgress:
         waiting = progress.submitted - progress.verdicts.total() - progress.running
         words.append((f"  running {progress.running}  queued {max(0, waiting)}", "dim"))
         (start, before), (end, after) = self._ends[0], self._ends[-1]
-        if after > before and end > start:
+        if progress.running and after > before and end > start:
             rate = (after - before) / (end - start)
             left = seconds((progress.total - progress.done) / rate)
             words.append((f"  {rate:.2g}/s, about {left} left", "dim"))
@@ -109,15 +124,19 @@ class BatchProgress:
         """What changed since an earlier batch."""
         out = self._out
         out.print(Text(f"since batch {found.previous}: {found.unchanged} unchanged", "dim"))
-        kinds = ("regressed", "fixed", "new", "missing", "flaky")
+        kinds = ("regressed", "fixed", "new", "missing", "not_submitted", "flaky")
         for kind in kinds:
             changes: tuple[Change, ...] = getattr(found, kind)
             for change in changes:
                 told = f"{change.was or 'none'} → {change.now or 'none'}"
-                style = "red" if kind == "regressed" else "green" if kind == "fixed" else "yellow"
+                if change.reason:
+                    told += f", {one_line(change.reason)}"
+                style = {"regressed": "red", "not_submitted": "red", "fixed": "green"}.get(kind)
                 out.print(
                     Text.assemble(
-                        (f"  {kind:<9}  ", style), one_line(change.project), (f"  {told}", "dim")
+                        (f"  {kind.replace('_', ' '):<13}  ", style or "yellow"),
+                        one_line(change.project),
+                        (f"  {told}", "dim"),
                     )
                 )
 

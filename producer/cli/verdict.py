@@ -53,7 +53,7 @@ def sandbox_words(report: SandboxReport, image: str) -> tuple[str, str]:
     where = f"{kind}, {image}" if kind == "dagger" and image else kind
     if not report.fallback_reason:
         return where, ""
-    return where, f", instead of a container: {one_line(report.fallback_reason)}"
+    return where, ", for no Dagger engine answers; `revalid doctor` says why"
 
 
 def step_line(step: StepResult, width: int) -> Text:

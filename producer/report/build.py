@@ -5,7 +5,15 @@ from datetime import datetime
 
 from jobs.result import Verdict
 from producer.report.causes import find_causes
-from producer.report.model import BatchReport, Change, Comparison, Row, count, verdicts
+from producer.report.model import (
+    NOT_SUBMITTED,
+    BatchReport,
+    Change,
+    Comparison,
+    Row,
+    count,
+    verdicts,
+)
 
 
 def build(
@@ -51,11 +59,14 @@ def build(
 def compare(current: BatchReport, previous: BatchReport) -> Comparison:
     """What became of each project since an earlier batch; projects are told by their names."""
     now, was = verdicts(current.jobs), verdicts(previous.jobs)
+    refused = {row.project: row.error for row in current.jobs if row.state == NOT_SUBMITTED}
     unsteady = {*current.flaky, *previous.flaky}
     changes: dict[str, list[Change]] = {}
     unchanged = 0
-    for project in dict.fromkeys((*now, *was)):
-        change = Change(project=project, was=_worst(was, project), now=_worst(now, project))
+    for project in dict.fromkeys((*now, *was, *refused)):
+        found = _worst(now, project)
+        reason = refused.get(project) if found is None else None
+        change = Change(project=project, was=_worst(was, project), now=found, reason=reason)
         if (kind := _kind(change, flaky=project in unsteady)) is None:
             unchanged += 1
         else:
@@ -65,6 +76,8 @@ def compare(current: BatchReport, previous: BatchReport) -> Comparison:
 
 
 def _kind(change: Change, *, flaky: bool) -> str | None:
+    if change.reason is not None:
+        return NOT_SUBMITTED
     if change.was is None:
         return "new"
     if change.now is None:

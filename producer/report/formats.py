@@ -1,6 +1,9 @@
 """Writes a batch's report to a file, and reads one back."""
 
+import errno
 import json
+import os
+import tempfile
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -34,6 +37,26 @@ def write(report: BatchReport, format: str, path: Path) -> None:
             files.replace(path, data)
     except OSError as error:
         raise InvalidJob(f"cannot write the report {path}: {error.strerror or error}") from None
+
+
+def check_path(path: Path) -> None:
+    """See that a report can be written there, before what it reports is begun.
+
+    Raises:
+        InvalidJob: It cannot.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.exists() and not path.is_file():
+            return  # such as /dev/stdout
+        with tempfile.TemporaryFile(dir=path.parent):  # it is written beside, and then replaces
+            pass
+    except OSError as error:
+        raise InvalidJob(
+            f"--report {path}: {error.strerror or error}; name a file in a directory that is there "
+            "and yours to write to"
+        ) from None
 
 
 def render(report: BatchReport, format: str) -> str:

@@ -84,6 +84,7 @@ def _comparison(comparison: Comparison) -> Iterator[str]:
         "Flaky": comparison.flaky,
         "New": comparison.new,
         "Missing": comparison.missing,
+        "Not submitted": comparison.not_submitted,
     }
     for title, changes in lists.items():
         if changes:
@@ -95,7 +96,8 @@ def _comparison(comparison: Comparison) -> Iterator[str]:
 
 def _change(change: Change) -> str:
     was, now = (words(verdict) if verdict else "none" for verdict in (change.was, change.now))
-    return f"{_code(change.project)} ({was} → {now})"
+    why = f", {_code(change.reason)}" if change.reason else ""
+    return f"{_code(change.project)} ({was} → {now}{why})"
 
 
 def words(state: str) -> str:

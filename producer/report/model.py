@@ -106,11 +106,16 @@ class Cause(Frozen):
 
 
 class Change(Frozen):
-    """A project whose verdict is not what it was; None where there was, or is, none."""
+    """A project whose verdict is not what it was; None where there was, or is, none.
+
+    Attributes:
+        reason: Why it was not submitted.
+    """
 
     project: str
     was: Verdict | None
     now: Verdict | None
+    reason: str | None = None
 
 
 class Comparison(Frozen):
@@ -121,7 +126,8 @@ class Comparison(Frozen):
         regressed: Passed then, and not now.
         fixed: Passes now, and did not then.
         new: Had no verdict then.
-        missing: Has no verdict now.
+        missing: Has no verdict now: it is not done, or no part of the batch.
+        not_submitted: Could not be submitted now.
         flaky: Its own repeats disagree, then or now, so that it is none of the others.
         unchanged: How many passed both times, or did not either time.
     """
@@ -131,6 +137,7 @@ class Comparison(Frozen):
     fixed: tuple[Change, ...] = ()
     new: tuple[Change, ...] = ()
     missing: tuple[Change, ...] = ()
+    not_submitted: tuple[Change, ...] = ()
     flaky: tuple[Change, ...] = ()
     unchanged: int = 0
 

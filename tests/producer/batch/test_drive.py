@@ -330,3 +330,20 @@ def test_projects_wait_for_room_in_redis(
 
     drive = Drive(client, store, plan, send=full_at_first)
     assert drive.run(judge_all(client, drive), nothing).verdicts == {"passed": NUMBER}
+
+
+def test_what_had_its_verdict_tells_nothing_of_the_pace(
+    client: Client, store: BatchStore, plan: Plan, send: Callable[[Submission], str]
+) -> None:
+    drive = Drive(client, store, plan, send=send)
+    seen: dict[str, list[int]] = {"ran": [], "again": []}
+
+    def look(progress: Progress) -> None:
+        if progress.submitted == NUMBER:
+            judge_all(client, drive)(progress)
+        seen["ran"].append(progress.worked)
+
+    assert drive.run(look, nothing).worked == NUMBER
+    again = Drive(client, store, plan, send=send)
+    assert again.run(lambda progress: seen["again"].append(progress.worked), nothing).done == NUMBER
+    assert set(seen["again"]) == {0}

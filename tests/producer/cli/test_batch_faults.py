@@ -38,6 +38,7 @@ def apps(tmp_path: Path) -> Path:
         (("--compare", "typo"), "batch typo: no batch has this id"),
         (("--compare", "x" * 300), "no batch has this id"),
         (("--concurrency", "65"), "--concurrency 65: without REVALID_BROKER_URL"),
+        (("--report", "html=/none/a.html"), "--report /none/a.html: No such file or directory"),
     ],
 )
 def test_a_wrong_word_leaves_no_batch(
@@ -158,3 +159,33 @@ def test_a_report_holds_what_it_shows(
     kept = [text.count("x") if text else "" for text in first]
     assert tuple(kept) == passed
     assert tuple(second) == failed
+
+
+def test_a_batch_that_nobody_works_on_says_so_once_and_is_not_listed_as_done(
+    revalid: Revalid, apps: Path, until: Until, tmp_path: Path
+) -> None:
+    url = revalid("broker", "start").out.strip()
+    try:
+        (tmp_path / "list.jsonl").write_text('{"project": "apps/one"}\n{"project": "apps/none"}\n')
+        process = revalid.start(
+            *("batch", "run", tmp_path / "list.jsonl", "--command", "true", *LOCAL),
+            REVALID_BROKER_URL=url,
+        )
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        said = [next(lines).strip() for _ in range(3)]
+        assert any(line.startswith("✗ none  not submitted  ") for line in said), said
+        assert "  0/2" not in said[0]
+        waits = [line for line in said if "no worker is running" in line]
+        while not waits:
+            waits = [line for line in [next(lines)] if "no worker is running" in line]
+        assert "`revalid worker` starts one" in waits[0]
+        (batch,) = revalid("batch", "list", "--json", REVALID_BROKER_URL=url).json
+        assert (batch["projects"], batch["submitted"], batch["done"]) == (2, 1, 1)
+        assert batch["counts"]["not_submitted"] == 1
+        shown = revalid("batch", "list", REVALID_BROKER_URL=url).out
+        assert "  1/2 done  not submitted 1  " in shown
+        process.kill()
+        revalid("batch", "cancel", batch["id"], REVALID_BROKER_URL=url)
+    finally:
+        revalid("broker", "stop")

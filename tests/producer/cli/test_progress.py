@@ -24,7 +24,12 @@ def test_progress_without_a_terminal_is_plain_lines() -> None:
             [
                 event("queued"),
                 event("started", worker="w", attempt=1),
-                event("sandbox", kind="local", fallback_reason="no engine", image="busybox"),
+                event(
+                    "sandbox",
+                    kind="local",
+                    fallback_reason="no engine: a paragraph",
+                    image="busybox",
+                ),
                 event("plan", strategy="npm", reason="package.json", steps=["build", "test"]),
                 event("step_started", index=0, name="build", command="make"),
                 event("output", index=0, stream="stdout", text="one\ntw"),
@@ -36,7 +41,7 @@ def test_progress_without_a_terminal_is_plain_lines() -> None:
             ]
         )
     assert printed(out) == (
-        "  sandbox   local, instead of a container: no engine\n"
+        "  sandbox   local, for no Dagger engine answers; `revalid doctor` says why\n"
         "  strategy  npm: package.json\n"
         "    build │ one\n"
         "    build │ warning\n"

@@ -1,7 +1,7 @@
 """Building a report, and comparing two."""
 
 from jobs.result import Verdict
-from producer.report import Change, Comparison, Row, build, compare
+from producer.report import Change, Comparison, Row, build, compare, render
 from tests.producer.report.samples import CREATED, FINISHED, report, row, step, unfinished
 
 P, F, T = Verdict.PASSED, Verdict.FAILED, Verdict.TIMED_OUT
@@ -50,6 +50,21 @@ def test_what_became_of_each_project_since_an_earlier_batch() -> None:
         ),
         unchanged=2,
     )
+
+
+def test_a_project_that_was_not_submitted_is_told_with_the_reason() -> None:
+    before = report(of(a=P, b=F))
+    rows = [Row(project=name, error="no such directory") for name in ("a", "c")]
+    comparison = compare(report([*rows, row("b", verdict=F)]), before)
+    why = "no such directory"
+    assert comparison.not_submitted == (
+        Change(project="a", was=P, now=None, reason=why),
+        Change(project="c", was=None, now=None, reason=why),
+    )
+    assert (comparison.missing, comparison.new, comparison.unchanged) == ((), (), 1)
+    told = render(report(rows, previous=before), "markdown")
+    assert "- **Not submitted 2**: `a` (passed → none, `no such directory`)" in told
+    assert "none, no such directory" in render(report(rows, previous=before), "html")
 
 
 def test_a_project_that_disagrees_with_itself_has_not_regressed() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from jobs.errors import InvalidJob
 from producer.report import FORMATS, BatchReport, read, write
+from producer.report.formats import check_path
 from tests.producer.report.samples import failing, report, row, unfinished
 
 
@@ -66,6 +67,19 @@ def test_a_path_that_cannot_be_written_is_named(
 ) -> None:
     with pytest.raises(InvalidJob, match=f"cannot write the report .*{tmp_path.name}"):
         write(made, "json", tmp_path / where)
+
+
+@pytest.mark.parametrize("where", ["missing/report.json", "."])
+def test_a_path_that_cannot_be_written_is_known_before(tmp_path: Path, where: str) -> None:
+    with pytest.raises(InvalidJob, match=f"--report .*{tmp_path.name}.*; name a file in a"):
+        check_path(tmp_path / where)
+
+
+def test_looking_at_a_path_leaves_nothing_there(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    for path in (tmp_path / "new", tmp_path / "old", Path("/dev/null")):
+        check_path(path)
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("old", "old")]
 
 
 def test_an_unknown_format_names_those_that_are_known(made: BatchReport, tmp_path: Path) -> None:
