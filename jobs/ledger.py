@@ -12,17 +12,20 @@ ring at a time: the other jobs wait in the ledger, where tenants have their turn
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 from typing import Any, cast
 
 from pydantic import SecretStr
 from redis import Redis
 
+from jobs.clock import ServerClock
 from jobs.errors import BrokerUnavailable, InvalidProject, LeaseLost, QueueFull, UnknownJob
 from jobs.figures import Figures, decode_figures
 from jobs.job import Job
 from jobs.record import (
     DEAD_KEY,
     IMAGE_S,
+    SERVING_S,
     Attempt,
     Bell,
     Reaped,
@@ -44,6 +47,7 @@ from jobs.webhook import encode_hook
 LEASE_S = 30.0
 BEAT_S = 1.0
 EVENTS_MAX = 2_000
+_IMAGE_MS = int(IMAGE_S * 1000)
 
 log = logging.getLogger("revalid.ledger")
 
@@ -79,6 +83,7 @@ class Ledger:
         self._signing_key = signing_key
         self._blob_redis_bytes = blob_redis_bytes
         self._limits = (tenant_jobs, interactive_slots, result_ttl_s * 1000)
+        self._clock = ServerClock()
         self._scripts = register(redis)
 
     def submit(
@@ -117,7 +122,8 @@ class Ledger:
         if isinstance(source, TarballSource) and source.size_bytes <= self._blob_redis_bytes:
             project = f"{job.tenant} {source.digest}"
         fields = encode_job(job, self._signing_key)
-        return [job.id, queue, self._queued_jobs, job.image, hook, run, project, *fields]
+        words = [job.id, queue, self._queued_jobs, job.image, _IMAGE_MS, hook, run, project]
+        return [*words, *fields]
 
     def _submitted(self, job: Job, answer: str) -> Submitted:
         if answer == "full":
@@ -188,10 +194,13 @@ class Ledger:
 
     def resolved(self, image: str, digest: str) -> None:
         """Say that a registry was asked just now which digest an image's tag names."""
-        self.redis.set(image_key(image), digest, px=int(IMAGE_S * 1000))
+        self.redis.set(image_key(image), digest, px=_IMAGE_MS)
 
     def image_digest(self, image: str) -> str | None:
         """What :meth:`resolved` was told of late."""
+        left_ms = self.redis.pttl(image_key(image))
+        if left_ms > _IMAGE_MS:  # the server's clock stepped back
+            return None
         return cast("str | None", self.redis.get(image_key(image)))
 
     def release(self, attempt: Attempt, reason: str) -> bool:
@@ -205,13 +214,22 @@ class Ledger:
     def reap(self, *, judge: bool, overdue_s: float) -> Reaped:
         """Return jobs whose lease ended to the queue, and give waiting ones their turn.
 
-        An attempt that lives may still go on, as long as nobody claims its job.
+        An attempt that lives may still go on, as long as nobody claims its job. To be called every
+        second or so: where the server's clock has stepped meanwhile, no lease is judged until each
+        could be renewed.
 
         Args:
             judge: False leaves leases alone: after Redis was away, nobody could renew them.
             overdue_s: Seconds after which a doorbell's message may be lost.
         """
-        lost, bells, overdue = self.run("reap", int(judge), int(overdue_s * 1000))
+        clock = self._clock
+        judge &= monotonic() - clock.steady_since > LEASE_S
+        words = (int(judge), int(overdue_s * 1000), int(LEASE_S * 1000))
+        lost, bells, overdue, now_ms, pulled = self.run(
+            "reap", *words, clock.expected_ms, int(clock.stepped_back)
+        )
+        clock.stepped_back &= pulled > 0
+        clock.look(now_ms)
         self._ring_all(bells)
         return Reaped(list(zip(lost[::2], lost[1::2], strict=True)), decode_bells(overdue))
 
@@ -242,27 +260,30 @@ class Ledger:
             raise UnknownJob(f"job {job_id}: no such job, or its result was purged")
         return answer == "ENDS"
 
-    def serve(self, worker: str, queues: Iterable[str], *, slots: int, ttl_s: float) -> None:
-        """Say that a worker takes jobs from these queues for ``ttl_s`` seconds; 0 slots: no more"""
-        self._change("serve", worker, slots, int(ttl_s * 1000), *queues)
+    def serve(self, worker: str, queues: Iterable[str], *, slots: int) -> None:
+        """Say that a worker takes jobs from these queues, for a short while; 0 slots: no more."""
+        self._change("serve", worker, slots, int(SERVING_S * 1000), *queues)
 
     def serving(self, queue: str) -> set[str]:
         """Names of the workers that take jobs from a queue."""
         seconds, microseconds = self.redis.time()
         now = seconds * 1000 + microseconds // 1000
-        members = cast("list[str]", self.redis.zrangebyscore(serving_key(queue), now, "+inf"))
+        latest = now + SERVING_S * 1000
+        members = cast("list[str]", self.redis.zrangebyscore(serving_key(queue), now, latest))
         return {member.partition(" ")[2] for member in members}
 
-    def starve(self, queues: Iterable[str], since: float, error: str) -> list[str]:
+    def starve(self, queues: Iterable[str], starved_s: float, error: str) -> list[str]:
         """End jobs that waited for an engine for too long, in queues that no worker takes from.
 
         Args:
-            since: Server time from which on there has been none, in seconds.
+            starved_s: For how long there has been none.
 
         Returns:
             Their ids.
         """
-        ended, bells = self.run("starve", int(since * 1000), error, *queues)
+        starved_s = min(starved_s, monotonic() - self._clock.steady_since)
+        words = (int(starved_s * 1000), self._clock.expected_ms, error)
+        ended, bells = self.run("starve", *words, *queues)
         self._ring_all(bells)
         return list(ended)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from jobs.job import Job
+from jobs.job import Job, Lane
 from jobs.result import Verdict
 from jobs.signature import sign
 from jobs.tracing import current_traceparent
@@ -21,6 +21,8 @@ HARD_LIMIT_MARGIN_S = 120
 """Seconds after the job's own limit at which the worker's parent ends a child that hangs."""
 IMAGE_S = 300.0
 """Seconds for which an image's tag is taken to name what a registry said that it does."""
+SERVING_S = 15.0
+"""Seconds after its last sign of life for which a worker counts as there."""
 
 
 class State(StrEnum):
@@ -137,6 +139,11 @@ def job_key(job_id: str) -> str:
 def events_key(job_id: str) -> str:
     """The stream that holds a job's events."""
     return f"revalid:events:{job_id}"
+
+
+def lane_key(lane: Lane) -> str:
+    """The sorted set of a lane's queued jobs, by when each was queued."""
+    return f"revalid:lane:{lane}"
 
 
 def image_key(image: str) -> str:

@@ -18,6 +18,7 @@ from jobs.fingerprint import fingerprint, worker_key
 from jobs.job import SandboxPolicy
 from jobs.ledger import LEASE_S
 from jobs.queue import open_ledger, ring, ringing
+from jobs.record import SERVING_S
 from jobs.settings import VERSION, Settings
 from jobs.workers import Worker, leave, say
 from worker import bubblewrap
@@ -30,7 +31,6 @@ from worker.webhook_post import Poster
 from worker.webhooks import Courier
 
 ROUND_S = 1.0
-SEEN_S = 15
 OVERDUE_S = 30.0
 END_TIMEOUT_S = 10.0
 PURGE_EVERY_S = 3_600.0
@@ -65,6 +65,7 @@ class Attendant(threading.Thread):
         self._alive = settings.home / "alive"  # its age is what a health check reads
         self._children: dict[int, psutil.Process] = {}
         self._away = float("-inf")  # when Redis was last away
+        self._run_id: str | None = None  # of the Redis that was last seen
         self._consumed = monotonic()
         self._stop_asked = threading.Event()
         self._ended = threading.Event()
@@ -171,7 +172,7 @@ class Attendant(threading.Thread):
 
     def _round(self, *, suspected: bool) -> None:
         with suppress(OutOfMemoryError):  # full or not, the rest is to be done
-            self._redis.set(self._key, os.getpid(), ex=SEEN_S)
+            self._redis.set(self._key, os.getpid(), ex=int(SERVING_S))
         self._bury_children()
         self._outbox.flush()
         suspected |= bool(self._redis.getdel(suspect_key(self._name)))
@@ -203,14 +204,13 @@ class Attendant(threading.Thread):
         return "in bubblewrap" if jailed else "without bubblewrap"
 
     def _serve(self, slots: int) -> None:
-        self._ledger.serve(self._name, self._queues, slots=slots, ttl_s=SEEN_S)
+        self._ledger.serve(self._name, self._queues, slots=slots)
 
     def _end_starved(self, reason: str) -> None:
         """While no worker takes from these queues, jobs wait for an engine; each has its bound."""
-        seconds, _ = self._redis.time()
-        self._starved_since = self._starved_since or seconds
+        self._starved_since = self._starved_since or monotonic()
         error = f"no worker with an engine took the job for as long as it waits for one: {reason}"
-        for job_id in self._ledger.starve(self._queues, self._starved_since, error):
+        for job_id in self._ledger.starve(self._queues, monotonic() - self._starved_since, error):
             log.warning("job %s: waited too long for an engine", job_id)
 
     def _bury_children(self) -> None:
@@ -221,9 +221,21 @@ class Attendant(threading.Thread):
                 log.warning("job %s: its process %d died", job_id, pid)
         self._children = children
 
+    def _restarted(self) -> bool:
+        """Whether Redis is another process than before, or too young for its leases to be judged.
+
+        Its uptime alone says nothing: it is negative for as long as its clock has stepped back.
+        """
+        server = self._redis.info("server")
+        before, self._run_id = self._run_id, server["run_id"]
+        return self._run_id != before and (
+            before is not None or 0 <= server["uptime_in_seconds"] <= LEASE_S
+        )
+
     def _reap(self) -> None:
-        uptime_s = int(self._redis.info("server")["uptime_in_seconds"])
-        judge = min(uptime_s, monotonic() - self._away) > LEASE_S
+        if self._restarted():
+            self._away = monotonic()
+        judge = monotonic() - self._away > LEASE_S
         reaped = self._ledger.reap(judge=judge, overdue_s=OVERDUE_S)
         for job_id, worker in reaped.lost:
             log.warning("job %s: the lease of %s ended", job_id, worker)

@@ -14,14 +14,14 @@ end
 if state ~= 'queued' or call('ZREM', ringing_key(queue), id) == 0 then
   return {'NOT NOW'}
 end
-call('ZREM', QUEUED, id)
+dequeue(id, queue)
 local fence = raise_fence(id)
 local attempts = call('HINCRBY', job_key(id), 'attempts', 1)
 call('HSET', job_key(id), 'worker', worker, 'started_at', now)
 call('HINCRBY', job_key(id), 'waited_ms', math.max(0, now - (since or queued_at)))
 call('HDEL', job_key(id), 'waits_since')
 if attempts == 1 then
-  local waited_ms, most = now - queued_at, '+Inf'
+  local waited_ms, most = math.max(0, now - queued_at), '+Inf'
   for _, bound_s in ipairs({0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400}) do
     if waited_ms <= bound_s * 1000 then
       most = tostring(bound_s)

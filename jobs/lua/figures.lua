@@ -4,22 +4,15 @@
 local lanes, answer = {}, {}
 for _, queue in ipairs(call('SMEMBERS', QUEUES)) do
   local name = lane_of(queue)
-  local lane = lanes[name] or {queued = 0, oldest = now, running = 0}
-  lanes[name] = lane
-  local heads = call('ZRANGE', ringing_key(queue), 0, -1)
-  lane.running = lane.running + call('SCARD', flight_key(queue)) - #heads
-  lane.queued = lane.queued + #heads
-  for _, tenant in ipairs(call('ZRANGE', tenants_key(queue), 0, -1)) do
-    local key = waiting_key(queue, tenant)
-    lane.queued = lane.queued + call('ZCARD', key)
-    heads[#heads + 1] = call('ZRANGE', key, 0, 0)[1] -- the oldest of its tenant
-  end
-  for _, id in ipairs(heads) do
-    lane.oldest = math.min(lane.oldest, tonumber(call('ZSCORE', QUEUED, id) or now))
-  end
+  lanes[name] = (lanes[name] or 0) + call('SCARD', flight_key(queue)) - call('ZCARD', ringing_key(queue))
 end
-for name, lane in pairs(lanes) do
-  answer[#answer + 1] = {name, lane.queued, now - lane.oldest, lane.running}
+for _, name in ipairs({'interactive', 'batch'}) do
+  local key = lane_key('.' .. name)
+  local queued = call('ZCARD', key)
+  if queued > 0 or lanes[name] then
+    local oldest = call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or now
+    answer[#answer + 1] = {name, queued, math.max(0, now - oldest), lanes[name] or 0}
+  end
 end
 local dead = call('ZCOUNT', DEAD, now - kept_ms, '+inf')
 return {dead, slots('revalid.interactive'), call('HGETALL', COUNTERS), answer,

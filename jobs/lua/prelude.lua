@@ -2,6 +2,9 @@
 -- under way at a time (0: any number), slots kept free of batch jobs, milliseconds that a done job is
 -- kept. Their keys are made here: the ledger needs one Redis, no cluster.
 local RINGING = 16 -- doorbells of a queue that ring at a time; the jobs behind them wait their turn
+local LOOKS = 64 -- tenants that one dispatch looks at
+local HOOKS = 32 -- webhooks that one script tells a verdict
+local STEP_MS = 10000 -- by which the clock may be off before it is taken to have stepped
 local CRASHES = 3 -- workers that a job may end
 local HOOK_MS = 172800000 -- that a delivery is kept at the most; workers give up before
 local ORPHANED_MS = 600000 -- age of a job of which a worker of its own has left
@@ -9,6 +12,8 @@ local UPLOAD_MS = 600000 -- that a project is kept in Redis until a job needs it
 local ENDED_MS = 60000 -- that it is kept after the end of its last job
 local DEAD_MS = 86400000 -- that a dead job still needs it, for `dead retry`
 local CHECK_MS = 3600000 -- between two looks at whether its jobs are still there
+local TAKEN_MS = 60000 -- for which a worker that took a delivery has it alone
+local UNREAD_MS = 3600000 -- age from which on a queue that no worker serves has nobody
 local call = redis.call
 local clock = call('TIME')
 local micros = clock[1] * 1000000 + clock[2]
@@ -22,9 +27,14 @@ local QUEUES, HELD, COUNTERS = 'revalid:queues', 'revalid:held', 'revalid:counte
 local DELIVERIES = 'revalid:deliveries' -- of webhooks, by when each is due
 local PROJECTS = 'revalid:projects' -- `tenant digest` of those in Redis, by when to look at each
 local USAGE = 'revalid:usage' -- their bytes by tenant, and of all under `*`
+local UNTOLD = 'revalid:untold' -- done jobs with webhooks that are not told yet
+local PARKED = 'revalid:parked' -- tenants that are parked in some queue
+local SERVED = 'revalid:served' -- queues, by when a worker last served each
 local function job_key(id) return 'revalid:job:' .. id end
 local function waiting_key(queue, tenant) return 'revalid:waiting:' .. queue .. ':' .. tenant end
 local function tenants_key(queue) return 'revalid:tenants:' .. queue end
+-- A tenant at its bound is not among a queue's tenants but here, with its turn, until a job of it ends.
+local function parked_key(tenant) return 'revalid:parked:' .. tenant end
 local function ringing_key(queue) return 'revalid:ringing:' .. queue end
 local function flight_key(queue) return 'revalid:flight:' .. queue end
 local function active_key(tenant) return 'revalid:active:' .. tenant end
@@ -39,7 +49,13 @@ local function needs_key(project) return 'revalid:needs:' .. project end -- ids 
 
 -- Add to a counter of the metrics; never as a script's first write, which a full Redis refuses.
 local function count(name, by) call('HINCRBY', COUNTERS, name, by or 1) end
-local function lane_of(queue) return queue:match('[^.]+$') end
+local function lane_of(queue) return queue:match('%.batch$') and 'batch' or 'interactive' end
+local function lane_key(queue) return 'revalid:lane:' .. lane_of(queue) end -- its queued jobs, by age
+
+-- Whether the clock is not where the caller expects it to be; what it compares is not to be judged.
+local function stepped(expected_ms)
+  return expected_ms ~= '' and math.abs(now - expected_ms) > STEP_MS
+end
 
 local function event(id, name, data)
   call('XADD', 'revalid:events:' .. id, '*', 'type', name, 'data', data and cjson.encode(data) or '{}')
@@ -56,6 +72,27 @@ local function raise_fence(id)
   return fence
 end
 
+local function dequeue(id, queue)
+  call('ZREM', QUEUED, id)
+  call('ZREM', lane_key(queue), id)
+end
+
+-- Give a tenant that is parked its place among those who have their turn.
+local function unpark(tenant)
+  local parked = call('ZRANGE', parked_key(tenant), 0, RINGING - 1, 'WITHSCORES')
+  for at = 1, #parked, 2 do
+    local queue, turn = parked[at], parked[at + 1]
+    call('ZREM', parked_key(tenant), queue)
+    if call('EXISTS', waiting_key(queue, tenant)) == 1 then
+      call('ZADD', tenants_key(queue), turn, tenant)
+      call('SADD', QUEUES, queue)
+    end
+  end
+  if call('EXISTS', parked_key(tenant)) == 0 then
+    call('SREM', PARKED, tenant)
+  end
+end
+
 -- Take a job out of every list that it is in. First a write that a full Redis allows: it allows what a
 -- script writes after that, so that running jobs can still end.
 local function leave(id)
@@ -63,11 +100,15 @@ local function leave(id)
   local queue, tenant, worker = unpack(call('HMGET', job_key(id), 'queue', 'tenant', 'worker'))
   call('ZREM', RUNNING, id)
   call('ZREM', ringing_key(queue), id)
+  call('ZREM', lane_key(queue), id)
   call('SREM', flight_key(queue), id)
-  call('SREM', active_key(tenant), id)
   if call('ZREM', waiting_key(queue, tenant), id) == 1
     and call('EXISTS', waiting_key(queue, tenant)) == 0 then
     call('ZREM', tenants_key(queue), tenant)
+    call('ZREM', parked_key(tenant), queue)
+  end
+  if call('SREM', active_key(tenant), id) == 1 then
+    unpark(tenant)
   end
   if worker and call('HGET', HELD, worker) == id then
     call('HDEL', HELD, worker)
@@ -79,9 +120,12 @@ end
 local function wait_for_turn(id, queue, tenant)
   local queued_at, turn = unpack(call('HMGET', job_key(id), 'queued_at', 'turn'))
   call('ZADD', QUEUED, queued_at, id)
+  call('ZADD', lane_key(queue), queued_at, id)
   call('HSET', job_key(id), 'state', 'queued')
   call('ZADD', waiting_key(queue, tenant), turn, id)
-  call('ZADD', tenants_key(queue), 'NX', next_turn(), tenant)
+  if not call('ZSCORE', parked_key(tenant), queue) then
+    call('ZADD', tenants_key(queue), 'NX', next_turn(), tenant)
+  end
   call('SADD', QUEUES, queue)
 end
 
@@ -158,7 +202,7 @@ end
 -- Where others wait for a job whose queue nobody reads: one that is read, else one that any may read.
 local function queue_of_others(id, queue)
   local found
-  for _, asked in ipairs(call('SMEMBERS', asked_key(id))) do
+  for _, asked in ipairs(call('SRANDMEMBER', asked_key(id), LOOKS)) do
     local other = asked:match('^%S+')
     if other ~= queue and not is_left(other) then
       if call('ZCOUNT', serving_key(other), now, '+inf') > 0 then
@@ -189,6 +233,19 @@ local function notify(id, hook)
   call('ZADD', DELIVERIES, now, delivery)
 end
 
+-- Tell a done job's webhooks; those that are too many for one script have their turn in a later one.
+local function notify_all(id)
+  for _, hook in ipairs(call('SPOP', hooks_key(id), HOOKS)) do
+    notify(id, hook)
+  end
+  if call('EXISTS', hooks_key(id)) == 1 then
+    call('PEXPIRE', hooks_key(id), kept_ms)
+    call('SADD', UNTOLD, id)
+  else
+    call('SREM', UNTOLD, id)
+  end
+end
+
 local function finish(id, verdict, error, failed_step)
   local queue = leave(id)
   count('finished ' .. lane_of(queue) .. ' ' .. verdict)
@@ -200,10 +257,8 @@ local function finish(id, verdict, error, failed_step)
     call('HSET', job_key(id), 'failed_step', failed_step)
   end
   call('HDEL', job_key(id), 'prior')
-  for _, hook in ipairs(call('SMEMBERS', hooks_key(id))) do
-    notify(id, hook)
-  end
-  call('DEL', hooks_key(id), asked_key(id))
+  notify_all(id)
+  call('DEL', asked_key(id))
   release_project(id)
   event(id, 'finished', {verdict = verdict})
   call('PEXPIRE', job_key(id), kept_ms)
@@ -267,27 +322,26 @@ local function dispatch(queue, bells)
     local free = math.max(1, slots(queue) - kept_slots) - call('SCARD', flight_key(queue))
     room = math.min(room, free)
   end
-  local progress = true
-  while room > 0 and progress do
-    progress = false
-    for _, tenant in ipairs(call('ZRANGE', tenants_key(queue), 0, -1)) do
-      if room <= 0 then break end
-      if tenant_jobs == 0 or call('SCARD', active_key(tenant)) < tenant_jobs then
-        local id = call('ZPOPMIN', waiting_key(queue, tenant))[1]
-        if call('EXISTS', job_key(id)) == 1 then
-          call('ZADD', ringing_key(queue), now, id)
-          call('SADD', flight_key(queue), id)
-          call('SADD', active_key(tenant), id)
-          bell(bells, id, queue, tenant)
-          room, progress = room - 1, true
-        else
-          call('ZREM', QUEUED, id)
-        end
-        if call('EXISTS', waiting_key(queue, tenant)) == 1 then
-          call('ZADD', tenants_key(queue), next_turn(), tenant)
-        else
-          call('ZREM', tenants_key(queue), tenant)
-        end
+  for _ = 1, LOOKS do
+    if room <= 0 then break end
+    local tenant, turn = unpack(call('ZPOPMIN', tenants_key(queue)))
+    if not tenant then break end
+    if tenant_jobs > 0 and call('SCARD', active_key(tenant)) >= tenant_jobs then
+      call('ZADD', parked_key(tenant), turn, queue)
+      call('SADD', PARKED, tenant)
+    else
+      local id = call('ZPOPMIN', waiting_key(queue, tenant))[1]
+      if id and call('EXISTS', job_key(id)) == 1 then
+        call('ZADD', ringing_key(queue), now, id)
+        call('SADD', flight_key(queue), id)
+        call('SADD', active_key(tenant), id)
+        bell(bells, id, queue, tenant)
+        room = room - 1
+      elseif id then
+        dequeue(id, queue)
+      end
+      if call('EXISTS', waiting_key(queue, tenant)) == 1 then
+        call('ZADD', tenants_key(queue), next_turn(), tenant)
       end
     end
   end
@@ -341,7 +395,7 @@ end
 
 -- An id whose record is gone must not keep a place, nor stop a script that meets it.
 local function forget(id, queue)
-  call('ZREM', QUEUED, id)
+  dequeue(id, queue)
   call('ZREM', RUNNING, id)
   call('ZREM', ringing_key(queue), id)
   call('SREM', flight_key(queue), id)

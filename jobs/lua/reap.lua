@@ -1,12 +1,34 @@
--- ARGV judge overdue_ms: 1 to judge leases that have ended
--- Returns their jobs and workers, doorbells to ring, and doorbells that have rung for long: their
--- messages may be lost. Those come again after another overdue_ms.
+-- ARGV judge overdue_ms lease_ms expected_ms rewound
+-- judge: 1 to judge leases that have ended; expected_ms: where the caller expects the clock to be, empty
+-- where it has no idea; rewound: 1 to have deliveries tried now that wait by a clock which stepped back.
+-- Returns jobs and workers of these leases, doorbells to ring, doorbells that have rung for long (their
+-- messages may be lost; they come again after another overdue_ms), the time, and deliveries that were
+-- pulled forward.
+local lease_ms, judge = tonumber(ARGV[3]), ARGV[1] == '1' and not stepped(ARGV[4])
 local lost, bells, overdue = {}, {}, {}
 call('ZREM', QUEUED, '') -- a full Redis allows what comes after this
 
+-- What lies further ahead than it can was written before the clock stepped back.
+local function clamp(key, latest)
+  for _, member in ipairs(call('ZRANGEBYSCORE', key, '(' .. latest, '+inf', 'LIMIT', 0, 100)) do
+    call('ZADD', key, latest, member)
+  end
+end
+
+-- Whether a job's queue is of one worker alone, which has left so long ago that nobody waits for it.
+local function orphaned(id, queue, queued_at)
+  if tonumber(queued_at) > now then
+    call('HSET', job_key(id), 'queued_at', now)
+    return false
+  end
+  return queue:match('interactive$') and now - queued_at > ORPHANED_MS
+end
+
+clamp(PROJECTS, now + CHECK_MS)
 drop_projects()
 
-if ARGV[1] == '1' then
+clamp(RUNNING, now + lease_ms)
+if judge then
   for _, id in ipairs(call('ZRANGEBYSCORE', RUNNING, '-inf', now, 'LIMIT', 0, 100)) do
     local state, worker = unpack(call('HMGET', job_key(id), 'state', 'worker'))
     if state == 'running' then
@@ -19,13 +41,20 @@ if ARGV[1] == '1' then
     end
   end
 end
-local queues = call('SMEMBERS', QUEUES)
+for _, tenant in ipairs(call('SRANDMEMBER', PARKED, RINGING)) do -- the bound may be another by now
+  if tenant_jobs == 0 or call('SCARD', active_key(tenant)) < tenant_jobs then
+    unpark(tenant)
+  end
+end
+local queues = call('SRANDMEMBER', QUEUES, LOOKS)
 table.sort(queues, function(one, other) return one > other end) -- interactive before batch
 for _, queue in ipairs(queues) do
   dispatch(queue, bells)
-  for _, id in ipairs(call('ZRANGEBYSCORE', ringing_key(queue), '-inf', now - ARGV[2])) do
+  clamp(ringing_key(queue), now)
+  local rung = call('ZRANGEBYSCORE', ringing_key(queue), '-inf', now - ARGV[2], 'LIMIT', 0, LOOKS)
+  for _, id in ipairs(rung) do
     local tenant, queued_at = unpack(call('HMGET', job_key(id), 'tenant', 'queued_at'))
-    local left = is_left(queue)
+    local left = judge and is_left(queue)
     local other = left and queue_of_others(id, queue)
     if not queued_at then
       forget(id, queue)
@@ -33,7 +62,7 @@ for _, queue in ipairs(queues) do
       for _, word in ipairs(move(id, other)) do
         bells[#bells + 1] = word
       end
-    elseif left and queue:match('interactive$') and now - queued_at > ORPHANED_MS then
+    elseif left and orphaned(id, queue, queued_at) then
       finish(id, 'cancelled', 'the run that it was for has ended, and its worker')
     else
       call('ZADD', ringing_key(queue), now, id)
@@ -44,4 +73,35 @@ for _, queue in ipairs(queues) do
     call('SREM', QUEUES, queue)
   end
 end
-return {lost, bells, overdue}
+for _, lane in ipairs({'interactive', 'batch'}) do -- a worker of an older version knows no lanes
+  for _, id in ipairs(call('ZRANGE', lane_key('.' .. lane), 0, RINGING - 1)) do
+    if not call('ZSCORE', QUEUED, id) then
+      call('ZREM', lane_key('.' .. lane), id)
+    end
+  end
+end
+for _, id in ipairs(call('SRANDMEMBER', UNTOLD, 4)) do
+  if call('HGET', job_key(id), 'state') == 'done' then
+    notify_all(id)
+  else
+    call('SREM', UNTOLD, id)
+  end
+end
+local rewound = {}
+if ARGV[5] == '1' then
+  rewound = call('ZRANGEBYSCORE', DELIVERIES, '(' .. now + TAKEN_MS, '+inf', 'LIMIT', 0, 100)
+  for _, delivery in ipairs(rewound) do
+    call('ZADD', DELIVERIES, now, delivery)
+  end
+end
+clamp(SERVED, now)
+if judge then -- what Celery keeps of queues that no worker reads any more
+  for _, queue in ipairs(call('ZRANGEBYSCORE', SERVED, '-inf', now - UNREAD_MS, 'LIMIT', 0, RINGING)) do
+    call('ZREM', SERVED, queue)
+    if queue:match('^revalid%.%x+%.') and call('EXISTS', queue, queue .. '\6\0229', ringing_key(queue),
+        tenants_key(queue), flight_key(queue)) == 0 then
+      call('DEL', '_kombu.binding.' .. queue, '_kombu.binding_permanent.' .. queue)
+    end
+  end
+end
+return {lost, bells, overdue, now, #rewound}

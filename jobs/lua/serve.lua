@@ -3,6 +3,7 @@ local member = ARGV[2] .. ' ' .. ARGV[1]
 for at = 4, #ARGV - 3 do
   local key = serving_key(ARGV[at])
   call('ZREMRANGEBYSCORE', key, '-inf', now)
+  call('ZREMRANGEBYSCORE', key, '(' .. now + ARGV[3], '+inf') -- from before the clock stepped back
   for _, other in ipairs(call('ZRANGE', key, 0, -1)) do
     if other:match('^%d+ (.*)$') == ARGV[1] then
       call('ZREM', key, other)
@@ -12,5 +13,6 @@ for at = 4, #ARGV - 3 do
     call('ZADD', key, now + ARGV[3], member)
     call('PEXPIRE', key, ARGV[3])
   end
+  call('ZADD', SERVED, now, ARGV[at])
 end
 return {'OK'}

@@ -1,15 +1,23 @@
--- ARGV since_ms error queues...: end jobs that have waited too long for a worker with an engine
-local since, ended, bells = tonumber(ARGV[1]), {}, {}
-for at = 3, #ARGV - 3 do
+-- ARGV starved_ms expected_ms error queues...: end jobs that have waited too long for a worker with an
+-- engine, where for starved_ms there has been none
+local ended, bells = {}, {}
+local since = now - ARGV[1]
+if stepped(ARGV[2]) then
+  return {ended, bells}
+end
+for at = 4, #ARGV - 3 do
   local queue = ARGV[at]
   if call('ZCOUNT', serving_key(queue), now, '+inf') == 0 then
-    for _, id in ipairs(call('ZRANGE', ringing_key(queue), 0, -1)) do
+    for _, id in ipairs(call('ZRANGE', ringing_key(queue), 0, LOOKS - 1)) do
       local wait_s, queued_at = unpack(call('HMGET', job_key(id), 'engine_wait_s', 'queued_at'))
       if not queued_at then
         forget(id, queue)
-      elseif now - math.max(queued_at, since) > wait_s * 1000 then
-        finish(id, 'errored', ARGV[2])
-        ended[#ended + 1] = id
+      else
+        local from = tonumber(queued_at) > now and since or math.max(queued_at, since)
+        if now - from > wait_s * 1000 then
+          finish(id, 'errored', ARGV[3])
+          ended[#ended + 1] = id
+        end
       end
     end
     dispatch(queue, bells)

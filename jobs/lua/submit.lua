@@ -1,14 +1,15 @@
--- ARGV id queue most image hook run project fields...: `most` jobs may be queued; an empty hook, run
--- or project in Redis is none
-local id, queue, most, image, hook = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local asked, project = queue .. ' ' .. ARGV[6], ARGV[7]
+-- ARGV id queue most image image_ms hook run project fields...: `most` jobs may be queued; what an
+-- image's tag names is known for image_ms; an empty hook, run or project in Redis is none
+local id, queue, most, image, hook = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[6]
+local asked, project = queue .. ' ' .. ARGV[7], ARGV[8]
 local state, reusable, cancel, old, digest =
   unpack(call('HMGET', job_key(id), 'state', 'reusable', 'cancel', 'queue', 'image_digest'))
 
 -- Whether the image is known to be the one that the verdict is of; the local sandbox has none.
 local function same_image()
   return not digest or digest == '' or image:find('@sha256:', 1, true)
-    or call('GET', image_key(image)) == digest
+    or (call('GET', image_key(image)) == digest
+      and call('PTTL', image_key(image)) <= tonumber(ARGV[5])) -- longer: the clock stepped back
 end
 
 if state == 'running' and cancel then
@@ -46,7 +47,7 @@ local fields = {'queue', queue}
 if project ~= '' then
   fields[3], fields[4] = 'blob', project:match('%S+$')
 end
-for at = 8, #ARGV - 3 do
+for at = 9, #ARGV - 3 do
   fields[#fields + 1] = ARGV[at]
 end
 if state == 'done' and reusable == '1' then -- for a worker to ask the registry, and confirm

@@ -10,7 +10,7 @@ for _, delivery in ipairs(call('ZRANGEBYSCORE', DELIVERIES, '-inf', now, 'LIMIT'
   if job and hook and verdict and failed_step and finished_at and tonumber(since or '') then
     local tries = call('HINCRBY', key, 'tries', 1)
     call('ZADD', DELIVERIES, now + ARGV[1], delivery)
-    taken[#taken + 1] = {delivery, tries, now - since, job, hook, verdict, failed_step, finished_at}
+    taken[#taken + 1] = {delivery, tries, math.max(0, now - since), job, hook, verdict, failed_step, finished_at}
   else -- nobody took it for two days
     call('ZREM', DELIVERIES, delivery)
     count('webhook exhausted')

@@ -216,7 +216,7 @@ def test_a_role_may_run_the_scripts_of_its_work(broker: ComposedRedis) -> None:
             return producer.dead() == [job.id]
 
         assert worker.submit(job, queue, "https://host/") is Submitted.NEW
-        worker.serve("host", [queue], slots=1, ttl_s=60)
+        worker.serve("host", [queue], slots=1)
         assert producer.serving(queue) == {"host"}
         eventually(dies_with_its_worker)
         producer.retry(job.id)

@@ -10,7 +10,8 @@ from redis import Redis
 from jobs.connection import connect
 from jobs.ledger import Ledger
 from jobs.record import Attempt, Bell, Submitted
-from tests.jobs.ledgers import JOB, Open, claim
+from tests.jobs.ledgers import JOB, Open, Step, claim
+from tests.jobs.scripts import change
 
 
 @pytest.fixture
@@ -64,3 +65,15 @@ def open_(redis: Redis) -> Open:
         return Ledger(redis, ring=rung.append, result_ttl_s=600, **limits), rung
 
     return made
+
+
+@pytest.fixture
+def step(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Step:
+    """Steps the clock that the scripts of ledgers opened from now on read."""
+    line = "local clock = call('TIME')"
+    change(monkeypatch, line, f"{line}; clock[1] = clock[1] + (call('GET', 'step') or 0)")
+
+    def step(seconds: int) -> None:
+        redis.incrby("step", seconds)
+
+    return step

@@ -18,6 +18,9 @@ OVERDUE_S = 3_600
 Open = Callable[..., tuple[Ledger, list[Bell]]]
 """Opens a ledger with limits, and the list of the doorbells that it rings."""
 
+Step = Callable[[int], None]
+"""Steps the server's clock by seconds."""
+
 
 def claim(ledger: Ledger, job: Job = JOB) -> Attempt:
     made = ledger.claim(job.id, "host:1")

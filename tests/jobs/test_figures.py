@@ -4,8 +4,9 @@ import pytest
 from redis import Redis
 
 from jobs.figures import LaneFigures
+from jobs.job import Lane
 from jobs.ledger import Ledger
-from jobs.record import QUEUED_KEY, Attempt
+from jobs.record import Attempt, lane_key
 from jobs.result import Verdict
 from tests.jobs.ledgers import claim, end_lease, finish, reap
 from tests.jobs.samples import make_job
@@ -43,7 +44,7 @@ def test_the_oldest_job_rings_or_waits_behind_those_that_do(
     for number in range(before):
         ledger.submit(make_job(nonce=str(number)), BATCH)
     ledger.submit(make_job(), BATCH)
-    redis.zincrby(QUEUED_KEY, -90_000, make_job().id)
+    redis.zincrby(lane_key(Lane.BATCH), -90_000, make_job().id)
     assert 90 <= ledger.figures().lanes["batch"].oldest_s < 120
 
 
@@ -55,7 +56,7 @@ def test_a_lane_of_which_all_run_has_no_oldest(ledger: Ledger) -> None:
 
 def test_a_lane_stays_while_a_job_of_it_runs_alone(ledger: Ledger, attempt: Attempt) -> None:
     reap(ledger)
-    assert ledger.figures().lanes["q"].running == 1
+    assert ledger.figures().lanes["interactive"].running == 1
     finish(ledger, attempt)
     reap(ledger)
     assert ledger.figures().lanes == {}
@@ -66,7 +67,7 @@ def test_a_job_that_moves_to_another_queue_is_counted_there(
 ) -> None:
     ledger.submit(make_job(), BATCH)
     assert {name: lane.running for name, lane in ledger.figures().lanes.items()} == {
-        "q": 0,
+        "interactive": 0,
         "batch": 1,
     }
 
@@ -81,12 +82,12 @@ def test_verdicts_and_first_claims_are_counted(ledger: Ledger, attempt: Attempt)
     ledger.submit(make_job(nonce="third"), BATCH)
     ledger.cancel(make_job(nonce="third").id)
     counted = ledger.figures().counters
-    assert counted.pop(("waited_ms", "q")) >= 0
+    assert counted.pop(("waited_ms", "interactive")) >= 0
     assert counted.pop(("waited_ms", "batch")) >= 0
     assert counted == {
-        ("waited", "q", "0.1"): 1,
+        ("waited", "interactive", "0.1"): 1,
         ("waited", "batch", "0.1"): 1,
-        ("finished", "q", Verdict.PASSED): 1,
+        ("finished", "interactive", Verdict.PASSED): 1,
         ("finished", "batch", Verdict.CANCELLED): 1,
     }
 
@@ -97,22 +98,22 @@ def test_a_long_wait_is_within_its_bound(queued: Ledger, redis: Redis) -> None:
     redis.hset(f"revalid:job:{job_id}", "queued_at", past)
     claim(queued)
     counted = queued.figures().counters
-    assert counted[("waited", "q", "14400")] == 1
-    assert 10_000_000 <= counted[("waited_ms", "q")] < 10_100_000
+    assert counted[("waited", "interactive", "14400")] == 1
+    assert 10_000_000 <= counted[("waited_ms", "interactive")] < 10_100_000
 
 
 def test_lost_attempts_and_dead_jobs_are_counted(queued: Ledger, redis: Redis) -> None:
     fail_three_times(queued, redis)
     figures = queued.figures()
     assert (figures.dead, figures.counters[("lost",)]) == (1, 3)
-    assert figures.counters[("finished", "q", "errored")] == 1
+    assert figures.counters[("finished", "interactive", "errored")] == 1
     redis.zincrby("revalid:dead", -600_001, make_job().id)  # its record has expired meanwhile
     assert queued.figures().dead == 0
 
 
 def test_slots_are_those_of_workers_in_service(ledger: Ledger) -> None:
     for name in ("host:1", "host:2"):
-        ledger.serve(name, ["revalid.interactive", BATCH], slots=4, ttl_s=60)
+        ledger.serve(name, ["revalid.interactive", BATCH], slots=4)
     assert ledger.figures().slots == 8
-    ledger.serve("host:2", ["revalid.interactive", BATCH], slots=0, ttl_s=60)
+    ledger.serve("host:2", ["revalid.interactive", BATCH], slots=0)
     assert ledger.figures().slots == 4

@@ -18,7 +18,7 @@ from redis import Redis
 
 from jobs.deliveries import Outcome, settle, take
 from jobs.errors import LeaseLost, UnknownJob
-from jobs.job import DEFAULT_IMAGE
+from jobs.job import DEFAULT_IMAGE, Lane
 from jobs.ledger import Ledger
 from jobs.record import (
     DEAD_KEY,
@@ -31,6 +31,7 @@ from jobs.record import (
     events_key,
     image_key,
     job_key,
+    lane_key,
 )
 from jobs.result import Verdict
 from tests.jobs.samples import make_job
@@ -290,11 +291,12 @@ class LedgerMachine(RuleBasedStateMachine):
         pipe: Any = self.redis.pipeline()
         pipe.zrange(QUEUED_KEY, 0, -1).zrange(RUNNING_KEY, 0, -1).zrange(DEAD_KEY, 0, -1)
         pipe.hgetall("revalid:held").smembers("revalid:active:default")
-        pipe.zcard("revalid:deliveries")
+        pipe.zcard("revalid:deliveries").zrange(lane_key(Lane.INTERACTIVE), 0, -1)
         for job_id in self.jobs:
             pipe.hgetall(job_key(job_id)).ttl(job_key(job_id)).ttl(events_key(job_id))
             pipe.xrange(events_key(job_id)).scard(f"revalid:hooks:{job_id}")
-        queued, running, dead, held, active, deliveries, *rest = pipe.execute()
+        queued, running, dead, held, active, deliveries, lane, *rest = pipe.execute()
+        assert lane == queued, "in one lane, by the same times"
         assert deliveries == len(self.told)
         assert sorted(dead) == sorted(job_id for job_id, found in self.jobs.items() if found.dead)
         under_way = {job_id for job_id, found in self.jobs.items() if found.state is not State.DONE}

@@ -83,8 +83,8 @@ def test_a_tenants_job_in_another_queue_has_its_turn_with_the_next_round(open_: 
 
 def test_batch_jobs_leave_slots_free(open_: Open) -> None:
     ledger, rung = open_(interactive_slots=1)
-    ledger.serve("host:1", [BATCH, "q"], slots=2, ttl_s=60)
-    ledger.serve("host:2", [BATCH, "q"], slots=1, ttl_s=60)
+    ledger.serve("host:1", [BATCH, "q"], slots=2)
+    ledger.serve("host:2", [BATCH, "q"], slots=1)
     submit(ledger, jobs("a", 5), BATCH)
     assert len(rung) == 2
     submit(ledger, jobs("b", 5))
@@ -98,7 +98,7 @@ def test_batch_jobs_leave_slots_free(open_: Open) -> None:
 
 def test_one_slot_alone_is_not_kept_from_batch_jobs(open_: Open) -> None:
     ledger, rung = open_(interactive_slots=1)
-    ledger.serve("host:1", [BATCH], slots=1, ttl_s=60)
+    ledger.serve("host:1", [BATCH], slots=1)
     submit(ledger, jobs("a", 2), BATCH)
     assert len(rung) == 1
 
@@ -148,11 +148,11 @@ def test_a_job_that_is_being_cancelled_is_not_joined(open_: Open) -> None:
 
 def test_who_serves_a_queue_is_known_for_a_time(open_: Open) -> None:
     ledger, _ = open_()
-    ledger.serve("host:1", ["q", "r"], slots=2, ttl_s=60)
-    ledger.serve("host:2", ["q"], slots=1, ttl_s=60)
-    ledger.serve("host:2", ["q"], slots=3, ttl_s=60)
+    ledger.serve("host:1", ["q", "r"], slots=2)
+    ledger.serve("host:2", ["q"], slots=1)
+    ledger.serve("host:2", ["q"], slots=3)
     assert ledger.serving("q") == {"host:1", "host:2"}
-    ledger.serve("host:1", ["q", "r"], slots=0, ttl_s=60)
+    ledger.serve("host:1", ["q", "r"], slots=0)
     assert (ledger.serving("q"), ledger.serving("r")) == ({"host:2"}, set())
 
 
@@ -161,14 +161,14 @@ def test_a_job_waits_for_an_engine_only_so_long(open_: Open, redis: Redis) -> No
     patient = make_job(nonce="1", limits={"engine_wait_s": 500})
     submit(ledger, [JOB, patient])
     now = server_time(redis)
-    assert ledger.starve(["q"], now, "no engine") == []
+    assert ledger.starve(["q"], 0, "no engine") == []
     for job in (JOB, patient):
         redis.hset(f"revalid:job:{job.id}", "queued_at", int((now - 100) * 1000))
-    assert ledger.starve(["q"], now - 1, "no engine") == [], "there was one until a second ago"
-    ledger.serve("host:1", ["q"], slots=1, ttl_s=60)
-    assert ledger.starve(["q"], now - 100, "no engine") == [], "a worker has one"
-    ledger.serve("host:1", ["q"], slots=0, ttl_s=60)
-    assert ledger.starve(["q"], now - 100, "no engine") == [JOB.id]
+    assert ledger.starve(["q"], 1, "no engine") == [], "there was one until a second ago"
+    ledger.serve("host:1", ["q"], slots=1)
+    assert ledger.starve(["q"], 100, "no engine") == [], "a worker has one"
+    ledger.serve("host:1", ["q"], slots=0)
+    assert ledger.starve(["q"], 100, "no engine") == [JOB.id]
     record = ledger.record(JOB.id)
     assert (record.verdict, record.error) == (Verdict.ERRORED, "no engine")
     assert ledger.record(patient.id).state is State.QUEUED
@@ -186,9 +186,9 @@ def test_a_job_whose_own_worker_has_left_is_cancelled_in_the_end(open_: Open, re
     for job, queue in ((JOB, own), (other, shared)):
         redis.zadd(f"revalid:ringing:{queue}", {job.id: 1})
         redis.hset(f"revalid:job:{job.id}", "queued_at", 1)
-    ledger.serve("host:1", [own], slots=1, ttl_s=60)
+    ledger.serve("host:1", [own], slots=1)
     assert len(reap(ledger)[1]) == 2
-    ledger.serve("host:1", [own], slots=0, ttl_s=60)
+    ledger.serve("host:1", [own], slots=0)
     redis.zadd(f"revalid:ringing:{own}", {JOB.id: 1})
     assert reap(ledger) == ([], [])
     record = ledger.record(JOB.id)
@@ -243,8 +243,8 @@ def test_a_record_that_is_gone_stops_nobody(open_: Open, redis: Redis, queue: st
         redis.delete(f"revalid:job:{job.id}")
         redis.zadd(f"revalid:ringing:{queue}", {job.id: 1}, xx=True)
     assert reap(ledger) == ([], [])
-    ledger.serve("host:1", [queue], slots=0, ttl_s=60)
-    ledger.starve([queue], 0, "no engine")
+    ledger.serve("host:1", [queue], slots=0)
+    ledger.starve([queue], 86_400, "no engine")
     submit(ledger, [JOB], queue)
     assert rung[-1].job_id == JOB.id
     redis.hset("revalid:held", "host:9", gone[0].id)
@@ -268,7 +268,7 @@ def test_in_a_full_broker_lost_doorbells_are_named(
     redis.zadd("revalid:ringing:q", {JOB.id: 1})
     request.getfixturevalue("full")
     assert reap(ledger) == ([], [JOB.id])
-    ledger.serve("host:1", ["q"], slots=1, ttl_s=60)
+    ledger.serve("host:1", ["q"], slots=1)
     assert ledger.serving("q") == {"host:1"}
 
 

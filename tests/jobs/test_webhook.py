@@ -149,7 +149,7 @@ def dies(ledger: Ledger, redis: Redis) -> None:
 
 def starves(ledger: Ledger, redis: Redis) -> None:
     redis.hset(f"revalid:job:{JOB.id}", "queued_at", 0)
-    assert ledger.starve(["q"], 0, "no engine") == [JOB.id]
+    assert ledger.starve(["q"], 86_400, "no engine") == [JOB.id]
 
 
 def is_cancelled_and_released(ledger: Ledger, _: Redis) -> None:

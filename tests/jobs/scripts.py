@@ -1,0 +1,27 @@
+"""The ledger's scripts with a line of the prelude changed."""
+
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.commands.core import Script
+
+import jobs.scripts
+
+FOLDER = Path(jobs.scripts.__file__).parent / "lua"
+NAMES = sorted(file.stem for file in FOLDER.glob("*.lua") if file.stem != "prelude")
+
+
+def change(monkeypatch: pytest.MonkeyPatch, line: str, changed: str) -> None:
+    """Have ledgers that are opened from now on run scripts whose prelude has another line."""
+    prelude = (FOLDER / "prelude.lua").read_text()
+    assert prelude.count(f"\n{line}") == 1
+    prelude = prelude.replace(line, changed)
+
+    def register(redis: Redis) -> dict[str, Script]:
+        return {
+            name: redis.register_script(prelude + (FOLDER / f"{name}.lua").read_text())
+            for name in NAMES
+        }
+
+    monkeypatch.setattr("jobs.ledger.register", register)
