@@ -7,20 +7,27 @@ from typing import ClassVar
 import hypothesis.strategies as st
 import pytest
 from hypothesis import settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 from redis import Redis
 
 from jobs.ledger import Ledger
-from jobs.record import Attempt, Bell
+from jobs.record import Attempt, Bell, serving_key
 from jobs.result import Verdict
 from tests.jobs.samples import make_job
 from tests.jobs.scripts import change
 
 BATCH, INTERACTIVE = "revalid.batch", "revalid.interactive"
-BOUND = 2
-RINGING = 4
+BOUND = 1
+RINGING = 2
 SLOTS, KEPT = 6, 2
 choices = st.integers(0, 99)
+queues = st.sampled_from([BATCH, INTERACTIVE])
 
 
 class Turns:
@@ -86,21 +93,27 @@ class TurnsMachine(RuleBasedStateMachine):
         self.ledger = Ledger(
             self.redis, ring=self.bells.append, tenant_jobs=BOUND, interactive_slots=KEPT
         )
-        self.ledger.serve("host:0", [BATCH, INTERACTIVE], slots=SLOTS)
+        self.redis.zadd(serving_key(BATCH), {f"{SLOTS} host:0": "inf"})
         self.model = Turns()
         self.jobs: dict[str, tuple[str, str, int]] = {}
         self.attempts: dict[str, tuple[Attempt, str]] = {}
 
-    @rule(tenant=st.sampled_from("abcd"), queue=st.sampled_from([BATCH, INTERACTIVE]))
-    def submit(self, tenant: str, queue: str) -> None:
-        number = len(self.jobs)
-        job = make_job(tenant=tenant, nonce=str(number))
-        self.jobs[job.id] = queue, tenant, number
-        self.ledger.submit(job, queue)
-        self.model.wait(job.id, queue, tenant, number)
-        self.model.refill(queue)
+    @initialize()
+    def much_waits(self) -> None:
+        for queue in (BATCH, INTERACTIVE):
+            self.submit("aabbccdd", queue)
 
-    @rule(choice=choices, queue=st.sampled_from([BATCH, INTERACTIVE]))
+    @rule(tenants=st.text("abcd", min_size=1, max_size=8), queue=queues)
+    def submit(self, tenants: str, queue: str) -> None:
+        for tenant in tenants:
+            number = len(self.jobs)
+            job = make_job(tenant=tenant, nonce=str(number))
+            self.jobs[job.id] = queue, tenant, number
+            self.ledger.submit(job, queue)
+            self.model.wait(job.id, queue, tenant, number)
+            self.model.refill(queue)
+
+    @rule(choice=choices, queue=queues)
     def claim(self, choice: int, queue: str) -> None:
         ringing = sorted(self.model.ringing[queue])
         if ringing:
@@ -163,5 +176,5 @@ def test_tenants_have_their_turn_whatever_happens(
     monkeypatch.setattr(TurnsMachine, "redis", redis, raising=False)
     run_state_machine_as_test(
         TurnsMachine,
-        settings=settings(max_examples=60, stateful_step_count=60, deadline=None, database=None),
+        settings=settings(max_examples=50, stateful_step_count=40, deadline=None, database=None),
     )

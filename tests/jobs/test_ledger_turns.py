@@ -70,6 +70,17 @@ def test_a_tenant_runs_no_more_jobs_than_it_may(open_: Open) -> None:
     assert [bell.job_id for bell in rung[3:]] == [made[2].id]
 
 
+def test_a_tenant_at_its_bound_keeps_its_place(open_: Open) -> None:
+    ledger, rung = open_(tenant_jobs=1)
+    for tenant in [*"abcdefghijklmnop", "late"]:
+        submit(ledger, jobs(tenant, 2))
+    attempt = ledger.claim(rung[0].job_id, "host:1")
+    assert attempt is not None
+    finish(ledger, attempt)
+    ledger.claim(rung[1].job_id, "host:1")
+    assert [bell.tenant for bell in rung[RINGING:]] == ["late", "a"]
+
+
 def test_a_tenants_job_in_another_queue_has_its_turn_with_the_next_round(open_: Open) -> None:
     ledger, rung = open_(tenant_jobs=1)
     submit(ledger, jobs("a", 1))
