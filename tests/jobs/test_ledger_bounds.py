@@ -175,6 +175,7 @@ CASES: dict[str, Callable[[Full], Callable[[], object]]] = {
     "purge": lambda full: partial(full.ledger.purge, full.dead()),
     "reap": reap,
     "release": lambda full: partial(full.ledger.release, full.running(), "why"),
+    "reserve": lambda full: partial(full.ledger.run, "reserve", "t1", "0" * 64, 10, 10**9),
     "retry": lambda full: partial(full.ledger.retry, full.dead()),
     "serve": lambda full: partial(full.ledger.serve, "host:1", [BATCH, INTERACTIVE], slots=1),
     "settle": settle_,
@@ -182,6 +183,7 @@ CASES: dict[str, Callable[[Full], Callable[[], object]]] = {
     "submit": submit,
     "submit elsewhere": submit_elsewhere,
     "take": take_,
+    "withdraw": lambda full: partial(full.ledger.withdraw, full.urgent.id, ""),
 }
 
 

@@ -18,7 +18,7 @@ def submit(ledger: Ledger, queue: str, run: str = "") -> Submitted:
 
 
 def serve(ledger: Ledger, queue: str, slots: int = 1) -> None:
-    ledger.serve(f"worker of {queue}", [queue], slots=slots, ttl_s=60)
+    ledger.serve(f"worker of {queue}", [queue], slots=slots)
 
 
 def overdue(ledger: Ledger) -> None:
