@@ -28,6 +28,8 @@ from jobs.errors import InvalidJob
 from jobs.record import events_key
 
 FINISHED = "finished"
+_AT_ONCE = 100
+"""Events in one answer: one may have 50 KB."""
 BLOCK_S = 4.0
 """Longest wait of one read: below the socket's own timeout."""
 
@@ -47,8 +49,9 @@ class Event:
 
 
 def read(client: Redis, job_id: str, after: str, *, block_s: float = BLOCK_S) -> list[Event]:
-    """Events after an id; waits up to ``block_s`` seconds (at most :data:`BLOCK_S`) for one."""
-    return _decode(client.xread({events_key(job_id): after}, block=_milliseconds(block_s)))
+    """The next events after an id; waits up to ``block_s`` seconds, :data:`BLOCK_S` at most."""
+    answer = client.xread({events_key(job_id): after}, _AT_ONCE, _milliseconds(block_s))
+    return _decode(answer)
 
 
 def read_all(client: Redis, job_id: str) -> list[Event]:
@@ -60,7 +63,8 @@ async def read_async(
     client: "redis.asyncio.Redis", job_id: str, after: str, *, block_s: float = BLOCK_S
 ) -> list[Event]:
     """The same as :func:`read`, on an event loop."""
-    return _decode(await client.xread({events_key(job_id): after}, block=_milliseconds(block_s)))
+    key = events_key(job_id)
+    return _decode(await client.xread({key: after}, _AT_ONCE, _milliseconds(block_s)))
 
 
 def check_position(after: str) -> None:

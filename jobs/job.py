@@ -26,6 +26,10 @@ IMAGE = re.compile(
 """An image reference, after the distribution project's grammar."""
 
 
+MAX_BYTES = 16 * 2**20
+"""Of a job's JSON, all steps with what they write: it is in memory wherever the job is."""
+
+
 class StrategyName(StrEnum):
     """What makes steps from a project."""
 
@@ -198,10 +202,19 @@ def parse_job(data: Any) -> Job:
     """
     try:
         if isinstance(data, str | bytes):
-            return Job.model_validate_json(data)
-        return Job.model_validate(data)
+            size = len(data)
+            job = Job.model_validate_json(data) if size <= MAX_BYTES else None
+        else:
+            job = Job.model_validate(data)
+            size = len(job.model_dump_json())
     except ValidationError as error:
         raise InvalidJob(f"the job is not valid: {describe(error)}") from None
+    if job is None or size > MAX_BYTES:
+        raise InvalidJob(
+            f"the job has {size} bytes, more than {MAX_BYTES}: "
+            "put files into the project rather than into steps"
+        )
+    return job
 
 
 def describe(error: ValidationError) -> str:

@@ -1,5 +1,6 @@
 """Text that a project or a worker wrote, made harmless, and durations in words."""
 
+import json
 import re
 
 from jobs.result import StepResult
@@ -9,7 +10,13 @@ _ESCAPE = re.compile(
     r"|(?:\x1b[\]P^_X]|[\x9d\x90])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # titles, links
     r"|\x1b[ -/]*[0-~]?"
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_HIDDEN = (
+    r"\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
+    r"\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+)
+"""Not seen, or seen as something else: C1, breaks of lines, zero width, directions, halves."""
+_CONTROL = re.compile(rf"[\x00-\x08\x0b-\x1f{_HIDDEN}]")
+_IN_JSON = re.compile(rf"[{_HIDDEN}]")
 
 
 def clean(text: str) -> str:
@@ -20,6 +27,11 @@ def clean(text: str) -> str:
     lines = _ESCAPE.sub("", text).replace("\r\n", "\n").split("\n")
     seen = (line.rstrip("\r").rpartition("\r")[2] for line in lines)
     return "\n".join(_CONTROL.sub("", line) for line in seen)
+
+
+def visible_json(document: str) -> str:
+    """JSON in which everything that is not seen is an escape."""
+    return _IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], document)
 
 
 def one_line(text: str) -> str:

@@ -1,6 +1,7 @@
 """Output on its way out of a sandbox: decoded, scrubbed, bounded, live and in the result."""
 
 import codecs
+import json
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -35,7 +36,7 @@ class LiveOutput:
     Args:
         emit: Takes the events.
         index: The step's place in the job.
-        budget: Bytes that may still be sent, shared by all steps of a job.
+        budget: Bytes of JSON that may still be sent, shared by all steps of a job.
     """
 
     def __init__(self, emit: Emit, index: int, scrubber: Scrubber, budget: list[int]) -> None:
@@ -68,5 +69,5 @@ class LiveOutput:
             if self._budget[0] <= 0:
                 return
             part = sent[start : start + _CHUNK]
-            self._budget[0] -= len(part)
+            self._budget[0] -= len(json.dumps(part)) - 2
             self._emit("output", {"index": self._index, "stream": stream, "text": part})

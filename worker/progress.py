@@ -12,6 +12,9 @@ _SHOWN = {
     *("cached", "saved_s", "skipped_reason"),
 }
 
+_COMMAND = 1_000
+"""Characters of a command that an event holds; the result has it whole."""
+
 
 def plan_event(plan: Plan) -> dict[str, Any]:
     """The data of a ``plan`` event."""
@@ -26,7 +29,8 @@ def plan_event(plan: Plan) -> dict[str, Any]:
 def started_event(index: int, step: Step) -> dict[str, Any]:
     """The data of a ``step_started`` event."""
     name = describe_step(step)
-    return {"index": index, "op": step.op, "name": name, "command": _command(step)}
+    command = (_command(step) or "")[:_COMMAND] or None
+    return {"index": index, "op": step.op, "name": name, "command": command}
 
 
 def finished_event(index: int, result: StepResult) -> dict[str, Any]:

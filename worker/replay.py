@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
+from jobs.encoding import json_size, within
 from jobs.job import Job
 from jobs.result import StepResult
 from jobs.settings import Settings
@@ -225,21 +226,28 @@ class Replay:
         except StepFailed as error:  # the project removed its workdir, or the line is too long
             return self._file_result(name, planned, 1, "", str(error), started)
         live.finish()
-        for stream in (ran.stdout, ran.stderr):
-            self._output_left -= len(stream.head) + len(stream.tail)
-        return command_result(name, step, ran, self.scrubber, self.limits)
+        return self._bounded(command_result(name, step, ran, self.scrubber, self.limits))
 
     def _file_result(
         self, name: str, planned: PlannedStep, code: int, said: str, failed: str, started: float
     ) -> StepResult:
         cap = self._output_cap()
         said, failed = self.scrubber.text(said), self.scrubber.text(failed)
-        self._output_left -= min(len(said), cap)
-        return file_result(name, planned.step, code, said, failed, cap, started)
+        return self._bounded(file_result(name, planned.step, code, said, failed, cap, started))
 
     def _output_cap(self) -> int:
         """Later steps keep less where earlier ones filled the job's whole allowance."""
-        return max(_MIN_OUTPUT_BYTES, min(self.job.limits.output_bytes, self._output_left // 4))
+        share = TOTAL_OUTPUT_BYTES // (4 * max(1, len(self.plan.steps)))
+        least = min(_MIN_OUTPUT_BYTES, share)
+        return max(least, min(self.job.limits.output_bytes, self._output_left // 4))
+
+    def _bounded(self, result: StepResult) -> StepResult:
+        """The result with streams that are no longer in JSON than twice what is kept of them."""
+        most = 2 * self._output_cap()
+        kept = {name: within(getattr(result, name), most) for name in ("stdout", "stderr")}
+        self._output_left -= sum(map(json_size, kept.values()))
+        cut = any(text != getattr(result, name) for name, text in kept.items())
+        return result.model_copy(update={**kept, "truncated": result.truncated or cut})
 
     def time_left(self) -> float:
         """Seconds until the job's limit."""

@@ -22,6 +22,8 @@ from jobs.steps import (
 from worker.project import allowed_host_path
 from worker.sandbox import Sandbox
 
+_NAME = 200
+
 
 def describe_step(step: Step) -> str:
     """What reports call a step."""
@@ -29,15 +31,15 @@ def describe_step(step: Step) -> str:
         case Exec(name=str(name)):
             return name
         case Exec(command=command):
-            return command.strip().partition("\n")[0][:200]
+            return command.strip().partition("\n")[0][:_NAME]
         case WriteFiles(files=files):
             return f"write_files {len(files)}"
         case SetEnv(name=name):
             return f"set_env {name}"
         case RefreshFromHost(host_path=host_path):
-            return f"refresh_from_host {host_path}"
+            return f"refresh_from_host {host_path}"[:_NAME]
         case _:
-            return f"{step.op} {step.path}"
+            return f"{step.op} {step.path}"[:_NAME]
 
 
 async def apply_step(step: Step, sandbox: Sandbox, settings: Settings, artifact: Path) -> str:

@@ -8,6 +8,7 @@ from worker.sandbox import Sandbox
 from worker.secrets import Scrubber
 
 _TIMEOUT_S = 30.0
+_SHOWN = 100
 
 
 async def tool_versions(
@@ -22,5 +23,5 @@ async def tool_versions(
     versions = {}
     for line in to_text(found.stdout, scrubber).splitlines():
         tool, _, version = line.partition(" ")
-        versions[tool] = version.strip().removeprefix("Python ") or "not found"
+        versions[tool] = version.strip().removeprefix("Python ")[:_SHOWN] or "not found"
     return versions

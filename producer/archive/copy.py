@@ -1,16 +1,16 @@
 """From the ledger to the archive."""
 
 from collections.abc import Iterator
-from typing import Any
 
-from jobs.finished import Finish, read_finished
-from jobs.record import Record, State, decode_record, job_key
+from jobs.finished import read_finished
+from jobs.record import State
 from producer.archive.store import Archive
 from producer.archive.tables import Row, rows_of
 from producer.client import Client
+from producer.results import AT_ONCE_BYTES, read_records
 
 AT_ONCE = 10
-"""Jobs in memory: a result has a few KB, and 8 MiB at most, which take 40 here."""
+"""Jobs in memory, fewer where their results are large."""
 
 
 def copy_finished(client: Client, archive: Archive) -> Iterator[int]:
@@ -31,27 +31,20 @@ def copy_finished(client: Client, archive: Archive) -> Iterator[int]:
     while True:
         with client.errors():
             finishes = read_finished(client.redis, last, AT_ONCE)
-            found = _records(client, finishes)
         if not finishes:
             return
-        jobs: list[Row] = []
+        jobs: dict[str, Row] = {}
         steps: list[Row] = []
-        for job_id, record in found.items():
-            job, its_steps = rows_of(job_id, record)
-            jobs.append(job)
-            steps += its_steps
-        last = finishes[-1]
-        yield archive.add(jobs, steps, last)
-
-
-def _records(client: Client, finishes: list[Finish]) -> dict[str, Record]:
-    """Done jobs by id. One that runs again is not among them; its next end is in the stream too."""
-    ids = list(dict.fromkeys(finish.job_id for finish in finishes))
-    pipe = client.redis.pipeline(transaction=False)
-    for job_id in ids:
-        pipe.hgetall(job_key(job_id))
-    hashes: list[Any] = pipe.execute()
-    records = {
-        job_id: decode_record(fields) for job_id, fields in zip(ids, hashes, strict=True) if fields
-    }
-    return {job_id: record for job_id, record in records.items() if record.state is State.DONE}
+        size = 0
+        records = read_records(client, [finish.job_id for finish in finishes])
+        for finish, (job_id, record) in zip(finishes, records, strict=True):
+            # A job that runs again is left out: its next end is in the stream too.
+            if record is not None and record.state is State.DONE and job_id not in jobs:
+                size += len(record.result or "")
+                if jobs and last is not None and size > AT_ONCE_BYTES:
+                    yield archive.add(list(jobs.values()), steps, last)
+                    jobs, steps, size = {}, [], len(record.result or "")
+                jobs[job_id], its_steps = rows_of(job_id, record)
+                steps += its_steps
+            last = finish
+        yield archive.add(list(jobs.values()), steps, finishes[-1])

@@ -2,15 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import cast
 
-from jobs.record import State, decode_record, job_key
+from jobs.record import State
 from jobs.result import JobResult, StepResult, Verdict
 from producer.batch.entry import Entry
 from producer.batch.records import gone
 from producer.batch.store import Plan
 from producer.client import Client
 from producer.report.model import Row
+from producer.results import read_records
 
 KEPT = 16_384
 """Characters of each stream of a step that a report keeps: most of them from its end."""
@@ -53,14 +53,8 @@ def slim(formats: list[str]) -> Callable[[Row], Row]:
 
 def _results(client: Client, ids: list[str]) -> dict[str, JobResult | str | None]:
     """Results; None where a job is not done, and words where its record is gone."""
-    with client.errors():
-        pipe = client.redis.pipeline(transaction=False)
-        for job_id in ids:
-            pipe.hgetall(job_key(job_id))
-        found = cast("list[dict[str, str]]", pipe.execute())
     made: dict[str, JobResult | str | None] = {}
-    for job_id, fields in zip(ids, found, strict=True):
-        record = decode_record(fields) if fields else None
+    for job_id, record in read_records(client, ids):
         if record is None:
             made[job_id] = gone(job_id)
         elif record.state is State.DONE:

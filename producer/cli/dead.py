@@ -6,7 +6,7 @@ from typing import Any
 from rich.text import Text
 
 from jobs.errors import InvalidJob
-from jobs.events import read
+from jobs.events import read_all
 from jobs.job import parse_job
 from jobs.ledger import Ledger
 from jobs.settings import load_settings
@@ -45,7 +45,7 @@ def show(job_id: str, *, json: bool) -> int:
             raise InvalidJob(f"job {job_id} is not dead; `revalid dead list` names those that are")
         facts = _facts(client, job_id)
         facts["events"] = [
-            {"type": event.type, **event.data} for event in read(client.redis, job_id, "0")
+            {"type": event.type, **event.data} for event in read_all(client.redis, job_id)
         ]
     if json:
         print_json(facts)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from jobs.errors import JobError, PermanentError
-from producer.text import one_line
+from producer.text import one_line, visible_json
 
 FAILED, BAD_INPUT, OUR_SIDE, INTERRUPTED = 1, 2, 3, 130
 
@@ -23,7 +23,7 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
 
 def print_json(document: Any) -> None:
     """The one JSON document that ``--json`` promises."""
-    sys.stdout.write(jsonlib.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(visible_json(jsonlib.dumps(document, indent=2, ensure_ascii=False)) + "\n")
     sys.stdout.flush()
 
 

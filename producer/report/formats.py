@@ -15,6 +15,7 @@ from producer.report.junit import to_junit
 from producer.report.markdown import to_markdown
 from producer.report.model import BatchReport
 from producer.report.table import to_csv
+from producer.text import visible_json
 
 FORMATS = ("junit", "html", "json", "csv", "markdown")
 
@@ -67,7 +68,7 @@ def render(report: BatchReport, format: str) -> str:
     """
     match format:
         case "json":
-            return report.model_dump_json(indent=1) + "\n"
+            return visible_json(report.model_dump_json(indent=1)) + "\n"
         case "junit":
             return to_junit(report)
         case "csv":

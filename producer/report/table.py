@@ -22,6 +22,9 @@ _COLUMNS = (
     "cause",
 )
 
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What begins a formula, also in full width."""
+
 
 def to_csv(report: BatchReport) -> str:
     """The report as lines; the first names the columns."""
@@ -48,4 +51,4 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     text = one_line(str(value))
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -6,7 +6,7 @@ from typing import Any
 
 from redis import Redis
 
-from jobs.events import Event, read
+from jobs.events import Event, read_all
 from jobs.record import State
 from jobs.result import Verdict
 from producer.client import JobHandle
@@ -24,7 +24,7 @@ def runs(marks: Path) -> int:
 
 def types(handle: JobHandle) -> list[str]:
     """The types of a job's events so far."""
-    return [event.type for event in read(handle.client.redis, handle.id, "0", block_s=0)]
+    return [event.type for event in read_all(handle.client.redis, handle.id)]
 
 
 def await_event(handle: JobHandle, type_: str, nth: int = 1) -> Event:

@@ -9,7 +9,16 @@ import pytest
 from pydantic import ValidationError
 
 from jobs.errors import InvalidJob
-from jobs.job import DEFAULT_IMAGE, IMAGE, Job, Limits, SandboxPolicy, StrategyName, parse_job
+from jobs.job import (
+    DEFAULT_IMAGE,
+    IMAGE,
+    MAX_BYTES,
+    Job,
+    Limits,
+    SandboxPolicy,
+    StrategyName,
+    parse_job,
+)
 from tests.jobs.samples import DIGEST, SOURCE, make_job
 
 STEPS = [
@@ -298,3 +307,11 @@ def test_a_job_that_does_not_keep_going_is_written_as_before() -> None:
 def test_only_commands_keep_going() -> None:
     with pytest.raises(InvalidJob, match="keep_going is for strategy 'command'"):
         make_job(strategy="npm", keep_going=True)
+
+
+def test_a_job_is_bounded_whoever_reads_it() -> None:
+    steps = [{"op": "write_file", "path": "a", "content": "x" * (MAX_BYTES // 4)}] * 4
+    fields = {"strategy": "trajectory", "steps": steps}
+    for data in (fields, json.dumps(fields)):
+        with pytest.raises(InvalidJob, match=f"bytes, more than {MAX_BYTES}: put files into"):
+            parse_job(data)

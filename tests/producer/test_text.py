@@ -1,8 +1,12 @@
 """Text of others, as it is shown."""
 
+import json
+import sys
+import unicodedata
+
 import pytest
 
-from producer.text import clean, one_line, seconds
+from producer.text import clean, one_line, seconds, visible_json
 
 
 @pytest.mark.parametrize(
@@ -41,3 +45,28 @@ def test_one_line_is_one() -> None:
 )
 def test_durations_as_people_say_them(value: float, shown: str) -> None:
     assert seconds(value) == shown
+
+
+HIDDEN = [
+    chr(code)
+    for code in range(sys.maxunicode + 1)
+    if unicodedata.category(chr(code)) in ("Cc", "Zl", "Zp", "Cs")
+    or unicodedata.bidirectional(chr(code)) in ("LRE", "RLE", "PDF", "LRO", "RLO")
+    or unicodedata.bidirectional(chr(code)) in ("LRI", "RLI", "FSI", "PDI")
+    or unicodedata.name(chr(code), "").startswith(("ZERO WIDTH", "TAG ", "LEFT-TO-RIGHT MARK"))
+    or unicodedata.name(chr(code), "") in ("RIGHT-TO-LEFT MARK", "ARABIC LETTER MARK")
+]
+
+
+def test_nothing_that_is_not_seen_is_shown() -> None:
+    text = "".join(letter for letter in HIDDEN if letter not in "\t\n\r")
+    assert set(clean(text.replace("\x1b", "").replace("\x9b", ""))) <= {"\t", "\n"}
+    assert one_line("a".join(HIDDEN).replace("\x1b", "")).isprintable()
+
+
+def test_json_holds_what_is_not_seen_as_escapes() -> None:
+    said = {"text": "a".join(HIDDEN), "seen": "grüße 😀"}
+    document = visible_json(json.dumps(said, ensure_ascii=False))
+    assert json.loads(document) == said
+    assert "grüße 😀" in document
+    assert document.isprintable()

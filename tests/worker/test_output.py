@@ -1,5 +1,6 @@
 """Output as text and as live events."""
 
+import json
 import re
 from typing import Any
 
@@ -84,3 +85,10 @@ def test_live_output_keeps_back_no_more_than_a_piece_of_a_value() -> None:
     said = "".join(event["text"] for event in sent)
     assert set(said) == {"*"}
     assert len(output._held["stdout"][0]) < 64
+
+
+def test_the_budget_of_live_output_is_of_json() -> None:
+    output, sent = live(Scrubber(()), budget=100_000)
+    output.feed("stdout", bytes(1_000_000))
+    output.finish()
+    assert sum(len(json.dumps(event["text"])) for event in sent) < 100_000 + 50_000

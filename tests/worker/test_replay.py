@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from jobs.encoding import json_size
 from jobs.errors import SandboxLost
 from jobs.job import Job, StrategyName
 from jobs.result import SourceReport
@@ -17,7 +18,7 @@ from worker.limits import DEFAULT_LIMITS
 from worker.local_sandbox import LocalSandbox
 from worker.plan import Plan, PlannedStep
 from worker.project import Project
-from worker.replay import Replay
+from worker.replay import TOTAL_OUTPUT_BYTES, Replay
 from worker.sandbox import ExecResult
 from worker.secrets import Scrubber
 from worker.strategies.planned import check
@@ -183,3 +184,26 @@ async def test_broken_sandbox_ends_every_step(
     replay = replay_of(check("long", "sleep 60"), check("broken", "broken"))
     with pytest.raises(SandboxLost, match="gone"):
         await asyncio.wait_for(replay.run(), 30)
+
+
+async def test_the_output_of_a_job_is_bounded_as_it_is_stored(replay_of: MakeReplay) -> None:
+    """NULs take six bytes each in JSON, and bytes that are no text take three."""
+    zeros = "head -c 1048576 /dev/zero; head -c 1048576 /dev/zero | tr '\\0' '\\377' >&2"
+    steps = [check(f"zeros {n}", zeros) for n in range(12)]
+    limits = {"output_bytes": 2**20}
+    replay = replay_of(*steps, limits=limits)
+    await replay.run()
+    kept = sum(len(step.model_dump_json()) for step in replay.results)
+    assert kept < TOTAL_OUTPUT_BYTES * 1.01
+    assert all(step.truncated and step.stdout and step.stderr for step in replay.results)
+    first = replay.results[0]
+    assert "characters left out]" in first.stdout
+    assert json_size(first.stdout) > 2**20
+    assert first.stdout_bytes == 2**20
+
+
+async def test_output_of_ordinary_size_is_kept_whole(replay_of: MakeReplay) -> None:
+    replay = replay_of(check("lines", "yes | head -n 60000"))
+    await replay.run()
+    (step,) = replay.results
+    assert (step.stdout, step.truncated) == ("y\n" * 60_000, False)

@@ -1,0 +1,38 @@
+"""Records of many jobs with their results, as much at a time as memory takes."""
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+from jobs.record import Record, decode_record, job_key
+from producer.client import Client
+
+AT_ONCE_BYTES = 8 * 2**20
+"""Of results in one answer, unless one alone is larger: in memory it is some five times that."""
+
+
+def read_records(client: Client, ids: Sequence[str]) -> Iterator[tuple[str, Record | None]]:
+    """Each job's record, in order; None where it is gone."""
+    with client.errors():
+        pipe = client.redis.pipeline(transaction=False)
+        for job_id in ids:
+            pipe.hstrlen(job_key(job_id), "result")
+        sizes = cast("list[int]", pipe.execute())
+    group: list[str] = []
+    total = 0
+    for job_id, size in zip(ids, sizes, strict=True):
+        if group and total + size > AT_ONCE_BYTES:
+            yield from _read(client, group)
+            group, total = [], 0
+        group.append(job_id)
+        total += size
+    yield from _read(client, group)
+
+
+def _read(client: Client, ids: list[str]) -> Iterator[tuple[str, Record | None]]:
+    with client.errors():
+        pipe = client.redis.pipeline(transaction=False)
+        for job_id in ids:
+            pipe.hgetall(job_key(job_id))
+        found = cast("list[dict[str, str]]", pipe.execute())
+    for job_id, fields in zip(ids, found, strict=True):
+        yield job_id, decode_record(fields) if fields else None
