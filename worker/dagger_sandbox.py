@@ -7,6 +7,7 @@ import tempfile
 import uuid
 from asyncio import to_thread
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,13 +16,13 @@ from typing import Literal, TypeVar
 
 import dagger
 
-from jobs.errors import InvalidJob, SandboxLost
+from jobs.errors import InvalidJob, JobError, SandboxLost
 from jobs.job import LimitName
 from worker import exec_report
 from worker import sandbox as protocol
-from worker.downloads import volumes
+from worker.downloads import stop_volume, volumes
 from worker.engine import Engine, one_line
-from worker.exec_report import NONCE, REPORT, REUSE, parse_report, wrapped
+from worker.exec_report import NONCE, REPORT, REUSE, STOP, parse_report, stopping, wrapped
 from worker.limits import DEFAULT_LIMITS, CommandLimits
 from worker.live import Heard
 from worker.sandbox import WORKDIR, Entry, ExecResult, OnOutput, StepFailed, resolve
@@ -32,6 +33,8 @@ T = TypeVar("T")
 Change = Callable[[dagger.Container], dagger.Container]
 
 _OVERDUE_S = 30.0
+_REPORT_S = 2.0
+"""Seconds that it takes to ask a wrapper to end, and that its report takes."""
 _INLINE = 65_536
 _SETTLE_EVERY = 8
 
@@ -56,6 +59,7 @@ class DaggerSandbox:
     _protected: tuple[str, ...]
     _scratch_root: Path | None
     _downloads: Mapping[str, dagger.CacheVolume]
+    _stops: dagger.CacheVolume
     workdir: str = WORKDIR
     _pending: list[Change] = field(default_factory=list)  # variables, for the next command
     _unsettled: int = 0  # commands that each query names again, until a sync
@@ -89,7 +93,8 @@ class DaggerSandbox:
         container, client = await engine.base(image), await engine.client()
         names = volumes(tenant, await engine.pin(image))
         downloads = {path: client.cache_volume(name) for path, name in names.items()}
-        return cls(engine, client, container, image, protected, scratch, downloads)
+        stops = client.cache_volume(stop_volume(tenant))
+        return cls(engine, client, container, image, protected, scratch, downloads, stops)
 
     async def exec(
         self,
@@ -110,12 +115,12 @@ class DaggerSandbox:
             while self._pending:
                 self._container = self._pending.pop(0)(self._container)
             args = partial(wrapped, command, timeout_s, output_bytes, limits)
-            run = partial(self._run, args, self._downloads if downloads else {}, heard)
+            run = partial(self._run, args, self._downloads if downloads else {}, heard, stop)
             try:
                 async with asyncio.timeout(overdue):
-                    result, after = await _unless(stop, run(reuse))
-                    if result.cached and result.exit_code != 0:  # a failure is never replayed
-                        result, after = await _unless(stop, run(False))
+                    result, after = await run(reuse)
+                    if result.cached and not result.good:  # a failure is never replayed
+                        result, after = await run(False)
             except _Stopped:
                 return exec_report.ended_shell(heard.streams, monotonic() - started)
             except TimeoutError:
@@ -132,20 +137,23 @@ class DaggerSandbox:
                 self._container = await self._engine.guard(after.sync())
                 self._unsettled = 0
         heard.finish(result)
-        return result
+        # A command may end itself so, which is its own failure.
+        asked = stop is not None and stop.is_set()
+        return replace(result, cancelled=result.cancelled and asked)
 
     async def _run(
         self,
         args: Callable[[str, int], list[str]],
         downloads: Mapping[str, dagger.CacheVolume],
         heard: Heard,
+        stop: asyncio.Event | None,
         reuse: bool,
     ) -> tuple[ExecResult, dagger.Container]:
         with self._engine.live.hearing(heard) as (nonce, live_bytes):
             # The nonce as an argument makes the engine run the command. As a volatile variable it
             # is no part of the cache key and tells a replay by not coming back; two forks of one
             # container would share it.
-            ready, key = self._container, nonce
+            ready, key = self._container.with_mounted_cache(STOP, self._stops), nonce
             if reuse:
                 ready, key = ready.with_volatile_variable(NONCE, nonce), REUSE
             for path, volume in downloads.items():
@@ -153,14 +161,42 @@ class DaggerSandbox:
             # The wrapper is process 1, which nothing in the container can end.
             after = ready.with_exec(args(key, live_bytes), no_init=True)
             try:
-                report = await self._engine.guard(after.file(REPORT).contents())
+                report = await self._until(stop, nonce, after.file(REPORT).contents())
             except dagger.QueryError as error:
                 if f"{REPORT}: no such file" not in str(error):
                     raise
                 report = ""
-        for path in downloads:
+        for path in (STOP, *downloads):
             after = after.without_mount(path)
         return parse_report(report, nonce), after
+
+    async def _until(self, stop: asyncio.Event | None, nonce: str, report: Awaitable[str]) -> str:
+        """Await a run's report; once ``stop`` is set, ask its wrapper to end the command.
+
+        Raises:
+            _Stopped: It did not end within a bound.
+        """
+        asking = asyncio.ensure_future(self._ask_to_end(stop or asyncio.Event(), nonce))
+        running = asyncio.ensure_future(self._engine.guard(report))
+        try:
+            await asyncio.wait({running, asking}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                await asyncio.wait({running}, timeout=protocol.CANCEL_GRACE_S + _REPORT_S)
+            if not running.done():
+                raise _Stopped
+            return await running
+        finally:
+            for task in (asking, running):
+                if not task.done():
+                    task.cancel()
+            await asyncio.wait({asking, running})
+
+    async def _ask_to_end(self, stop: asyncio.Event, nonce: str) -> None:
+        await stop.wait()
+        with suppress(dagger.QueryError, JobError, TimeoutError):
+            async with asyncio.timeout(_REPORT_S):
+                base = (await self._engine.base(self.image)).with_mounted_cache(STOP, self._stops)
+                await self._engine.guard(base.with_exec(stopping(nonce)).sync())
 
     async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         target = self._writable("write_file", path)
@@ -306,24 +342,4 @@ class DaggerSandbox:
 
 
 class _Stopped(Exception):
-    """The caller wants the command to end."""
-
-
-async def _unless(stop: asyncio.Event | None, work: Awaitable[T]) -> T:
-    """Await ``work``; where ``stop`` is set before, give it up, which ends the container.
-
-    Raises:
-        _Stopped: It was given up.
-    """
-    task = asyncio.ensure_future(work)
-    stopped = asyncio.ensure_future((stop or asyncio.Event()).wait())
-    try:
-        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise _Stopped
-        return await task
-    finally:
-        stopped.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task})
+    """The command was to end, and its container was ended since it did not."""

@@ -14,6 +14,11 @@ _DIRECTORIES = (
 )
 
 
+def stop_volume(tenant: str) -> str:
+    """The name of what the wrappers of a tenant's commands are told in that they shall end."""
+    return f"revalid-stop-{hashlib.sha256(tenant.encode()).hexdigest()[:32]}"
+
+
 def volumes(tenant: str, image: str) -> dict[str, str]:
     """The name on the engine of what is mounted at each directory during an install.
 

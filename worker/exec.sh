@@ -1,5 +1,5 @@
 # Runs one command inside the container and reports on it in /.revalid/report:
-#   exit code, timed out (0/1), centiseconds, bytes of stdout, bytes of stderr, nonce, limit that
+#   exit code, timed out (0, 1, or 2 where it was asked to end), centiseconds, bytes of stdout, bytes of stderr, nonce, limit that
 #   ended it (- for none)
 # then head and tail of stdout and of stderr, each one line of base64.
 # Arguments: command, limit and grace in centiseconds, bytes kept of each stream, nonce or "reuse" (it
@@ -129,6 +129,10 @@ while runs; do
   wait $! # SIGUSR1 ends it at once
   runs || break
   now
+  if [ $timed_out = 0 ] && read -r grace </.revalid-stop/"$nonce"; then # it is asked to end
+    timed_out=2 end=$((t + grace))
+    kill -TERM -1
+  fi
   if [ $t -ge $end ]; then
     [ $timed_out = 0 ] || break
     timed_out=1 end=$((t + grace))

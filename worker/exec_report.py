@@ -15,8 +15,14 @@ from worker.sandbox import ExecResult, Stream
 
 REPORT = "/.revalid/report"
 NONCE = "REVALID_NONCE"
+STOP = "/.revalid-stop"
+"""Where the wrapper finds a file of its nonce that asks it to end the command within a grace."""
 REUSE = "reuse"
 """A key for which runs on equal files are told apart by the variable :data:`NONCE` alone."""
+_STOPPING = """
+find "$1" -type f -mmin +60 -exec rm -f {} +
+echo "$3" >"$1/.$2" && mv "$1/.$2" "$1/$2"
+"""
 _WRAPPER = files("worker").joinpath("exec.sh").read_text()
 
 
@@ -45,6 +51,12 @@ def wrapped(
     return ["sh", "-c", _WRAPPER, "revalid", command, *map(str, (*numbers, key, *bounds))]
 
 
+def stopping(nonce: str) -> list[str]:
+    """The argument list that asks the wrapper of a run to end it, in a container of its own."""
+    grace = str(round(sandbox.CANCEL_GRACE_S * 100))
+    return ["sh", "-c", _STOPPING, "revalid", STOP, nonce, grace]
+
+
 def parse_report(report: str, nonce: str) -> ExecResult:
     """What the wrapper reported; another ``nonce`` than this run's tells a replay."""
     try:
@@ -57,6 +69,7 @@ def parse_report(report: str, nonce: str) -> ExecResult:
             stderr=Stream(err_head, err_tail, int(err_size)),
             duration_s=int(centiseconds) / 100,
             timed_out=timed_out == "1",
+            cancelled=timed_out == "2",
             killed_by=None if over == "-" else LimitName(over),
             cached=seen != nonce,
         )

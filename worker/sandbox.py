@@ -70,6 +70,11 @@ class ExecResult:
     cancelled: bool = False
     cached: bool = False
 
+    @property
+    def good(self) -> bool:
+        """Whether the command succeeded, and was not ended on the way."""
+        return self.exit_code == 0 and not (self.timed_out or self.cancelled)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

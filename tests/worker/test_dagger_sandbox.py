@@ -167,3 +167,26 @@ async def test_install_with_a_secret_is_replayed_by_all_processes_of_a_home(
         (b"first-value\n", True),
         (b"second-value\n", False),
     ]
+
+
+async def test_command_that_asks_itself_to_end_is_not_cancelled(sandbox: DaggerSandbox) -> None:
+    result = await sandbox.exec(
+        "nonce=$(tr '\\0' '\\n' </proc/1/cmdline | grep -E '^[0-9a-f]{32}$')\n"
+        "echo 100 >/.revalid-stop/$nonce; sleep 2; exit 5",
+        stop=asyncio.Event(),
+    )
+    assert not result.cancelled
+    assert result.exit_code != 0
+
+
+async def test_stopped_install_is_not_replayed(sandbox: DaggerSandbox) -> None:
+    stop = asyncio.Event()
+    twin = await sandbox.fork()
+    token = uuid.uuid4().hex
+    command = (
+        f"trap 'exit 0' TERM; echo {token}; n=0; until [ $n = 8 ]; do sleep 0.5; n=$((n+1)); done"
+    )
+    first = await sandbox.exec(command, reuse=True, on_output=lambda *_: stop.set(), stop=stop)
+    assert (first.cancelled, first.exit_code) == (True, 0)
+    again = await twin.exec(command, reuse=True)
+    assert (again.cached, again.cancelled, again.exit_code) == (False, False, 0)
