@@ -116,7 +116,8 @@ class Settings(BaseSettings):
             "NPM_CONFIG_REGISTRY",
             "npm_config_registry",
         ),
-        description="Worker variables that the local sandbox's commands see besides PATH.",
+        description="Worker variables that the local sandbox's commands see besides PATH, and with "
+        "them the files that they name.",
     )
     bubblewrap: bool = Field(
         default=True,

@@ -4,7 +4,6 @@ import asyncio
 import os
 import stat
 import tarfile
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from jobs.errors import BrokerUnavailable, InvalidProject, SandboxLost
 from jobs.globs import Rules
 from jobs.result import ArtifactsReport
 from worker.sandbox import Sandbox, StepFailed
+from worker.trees import temporary_directory, walk
 
 COLLECT_TIMEOUT_S = 30.0  # within what a job has after its limit
 FILES_MAX = 10_000
@@ -55,8 +55,7 @@ async def collect(
         return made
     try:
         async with asyncio.timeout(COLLECT_TIMEOUT_S):
-            with tempfile.TemporaryDirectory(dir=scratch) as directory:
-                into = Path(directory)
+            with temporary_directory("revalid-kept-", scratch) as into:
                 if globs:
                     await sandbox.export_matching(tuple(globs), into / "files")
                 roots = [("", into / "files"), (f"{_EXPORTED}/", exported)]
@@ -75,14 +74,9 @@ def matching(root: Path, globs: Sequence[str]) -> Iterator[tuple[str, Path, os.s
     wanted = Rules(f"/{glob.lstrip('/')}" for glob in globs)
     if root.is_symlink():
         return
-    for above, directories, names in os.walk(root):
-        directories.sort()
-        for name in sorted(names):
-            path = Path(above, name)
-            relative = path.relative_to(root).as_posix()
-            status = path.lstat()
-            if stat.S_ISREG(status.st_mode) and wanted.verdict(relative):
-                yield relative, path, status
+    for relative, status in walk(root):
+        if stat.S_ISREG(status.st_mode) and wanted.verdict(relative):
+            yield relative, root / relative, status
 
 
 def _store(

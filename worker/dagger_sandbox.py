@@ -2,7 +2,6 @@
 
 import asyncio
 import posixpath
-import shutil
 import tempfile
 import uuid
 from asyncio import to_thread
@@ -25,9 +24,18 @@ from worker.engine import Engine, one_line
 from worker.exec_report import NONCE, REPORT, REUSE, STOP, parse_report, stopping, wrapped
 from worker.limits import DEFAULT_LIMITS, CommandLimits
 from worker.live import Heard
-from worker.sandbox import WORKDIR, Entry, ExecResult, OnOutput, StepFailed, resolve
+from worker.sandbox import (
+    READ_BYTES,
+    WORKDIR,
+    Entry,
+    ExecResult,
+    OnOutput,
+    StepFailed,
+    resolve,
+)
 from worker.secrets import engine_name
 from worker.staging import as_bytes, check_vacant, included, stage
+from worker.trees import remove_tree
 
 T = TypeVar("T")
 Change = Callable[[dagger.Container], dagger.Container]
@@ -216,6 +224,8 @@ class DaggerSandbox:
         async with self._lock:
             await self._query("read_file", path, self._container.file(target).export(str(copy)))
         try:
+            if copy.stat().st_size > READ_BYTES:
+                raise StepFailed(f"read_file {path}: is larger than {READ_BYTES} bytes")
             return await to_thread(copy.read_bytes)
         finally:
             copy.unlink(missing_ok=True)
@@ -283,7 +293,8 @@ class DaggerSandbox:
         self._pending.append(lambda c: c.with_secret_variable(name, secret))
 
     async def close(self) -> None:
-        await to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+        with suppress(OSError):
+            await to_thread(remove_tree, self._scratch)
 
     def _writable(self, operation: str, path: str) -> str:
         target = resolve(self.workdir, path)
@@ -301,7 +312,8 @@ class DaggerSandbox:
         except (FileExistsError, NotADirectoryError) as error:
             raise StepFailed(f"{operation}: {error.filename} is a file and a directory") from None
         finally:
-            await to_thread(shutil.rmtree, staged, ignore_errors=True)
+            with suppress(OSError):
+                await to_thread(remove_tree, staged)
 
     async def _check_vacant(self, operation: str, targets: Iterable[str]) -> None:
         """Refuse to write where a directory is: the engine would replace it with the file."""

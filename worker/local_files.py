@@ -13,7 +13,15 @@ from pathlib import Path
 
 from jobs.errors import SandboxLost
 from worker.artifacts import matching
-from worker.sandbox import WORKDIR, Entry, StepFailed, check_unprotected, resolve
+from worker.sandbox import (
+    READ_BYTES,
+    WORKDIR,
+    Entry,
+    StepFailed,
+    check_unprotected,
+    resolve,
+)
+from worker.trees import walk
 
 _OURS = {
     getattr(errno, name)
@@ -60,8 +68,11 @@ class Files:
         """The bytes of a regular file."""
         with _reported("read_file", path):
             target = _below(self.root, path, "read_file")
-            if not stat.S_ISREG(target.stat().st_mode):
+            status = target.stat()
+            if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "is not a regular file")
+            if status.st_size > READ_BYTES:
+                raise OSError(errno.EFBIG, f"is larger than {READ_BYTES} bytes")
             return target.read_bytes()
 
     def delete(self, path: str) -> None:
@@ -129,7 +140,12 @@ def copy_tree(
     Sockets, pipes and devices are left out: they have no content.
     """
     # Listed before the first copy: the destination may lie below the source.
-    for path in list(_walk(source)) if only is None else [resolve("/", each) for each in only]:
+    if only is None:
+        with _reported(operation, "/"):
+            paths = [f"/{path}" for path, _ in walk(source, strict=True)]
+    else:
+        paths = [resolve("/", each) for each in only]
+    for path in paths:
         with _reported(operation, path):
             origin = _beside(source, path, operation)
             mode = origin.lstat().st_mode
@@ -170,45 +186,6 @@ def clone(sources: tuple[Path, ...], destinations: tuple[Path, ...]) -> None:
             f"fork: the sandbox's files could not be copied: {str(error)[-500:]}; "
             "free disk space on the worker, or make them readable"
         ) from error
-
-
-def remove_tree(directory: Path) -> None:
-    """Remove a directory with everything in it, whatever its permissions.
-
-    Raises:
-        OSError: Something in it cannot be removed.
-    """
-    for attempt in range(3):
-        try:
-            if attempt:
-                _open_directories(directory)
-            shutil.rmtree(directory)
-            return
-        except FileNotFoundError:
-            if not directory.exists():
-                return
-        except OSError:
-            if attempt == 2:
-                raise
-
-
-def _open_directories(directory: Path) -> None:
-    directory.chmod(0o700)
-    for parent, names, _ in os.walk(directory):
-        for name in names:
-            child = Path(parent, name)
-            if not child.is_symlink():
-                child.chmod(0o700)
-
-
-def _walk(source: Path) -> Iterator[str]:
-    for parent, directories, names in os.walk(source, onerror=_raise):
-        for name in directories + names:
-            yield "/" + Path(parent, name).relative_to(source).as_posix()
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _below(root: Path, path: str, operation: str) -> Path:

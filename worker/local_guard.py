@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from jobs.errors import SandboxLost
-from worker.local_files import remove_tree
 from worker.local_tree import Tree
+from worker.trees import remove_tree
 
 
 class Guard:

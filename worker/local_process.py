@@ -3,33 +3,52 @@
 import asyncio
 import errno
 import math
+import os
 import signal
 import subprocess
+import sys
 import time
 from asyncio.subprocess import Process
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from jobs.errors import SandboxLost
 from jobs.job import LimitName
-from worker import sandbox
+from worker import bubblewrap, sandbox
+from worker.bubblewrap import FirstProcess
+from worker.handover import handed_over
 from worker.limits import CommandLimits
 from worker.local_capture import Capture
-from worker.local_tree import MARKER, Tree
+from worker.local_tree import KILL_BOUND_S, MARKER, Tree
 from worker.local_usage import Usage
 from worker.sandbox import ExecResult, OnOutput, StepFailed
 from worker.unbroken import unbroken
 
 SHELL = "/bin/sh"
+Jail = Callable[[Mapping[str, str]], Sequence[str]]
 LIVE_S = 0.25
+
+MOST_VARIABLES = 2_500  # bubblewrap takes 9,000 words
+_LONGEST_WORD = 131_071  # the kernel's bound, with the NUL
 
 # Blocks of 512 bytes of a file, then seconds of processor time or nothing.
 _LIMITED = """
 ulimit -c 0
-ulimit -f "$2"
-[ -z "$3" ] || { ulimit -S -t "$3" && ulimit -H -t $(($3 + 5)); }
-exec "$0" -c "$1"
+ulimit -f "$1"
+[ -z "$2" ] || { ulimit -S -t "$2" && ulimit -H -t $(($2 + 5)); }
+shift 2
+exec "$@"
+"""
+
+# Python ignores two signals that commands shall not.
+_WITH_VARIABLES = """
+import os, signal, sys
+for number in (signal.SIGPIPE, signal.SIGXFSZ):
+    signal.signal(number, signal.SIG_DFL)
+with open(int(sys.argv[1]), "rb") as file:
+    words = file.read().split(b"\\0")
+os.execve(sys.argv[2], sys.argv[2:], dict(zip(words[:-1:2], words[1::2])))
 """
 
 
@@ -43,28 +62,44 @@ async def run(
     limits: CommandLimits,
     on_output: OnOutput | None,
     stops: tuple[asyncio.Event, ...],
-    jail: tuple[str, ...] = (),
+    jail: Jail | None = None,
 ) -> ExecResult:
     """Run ``command`` and end its whole process tree, however this call itself ends.
+
+    The command alone gets ``env``: what is started before it has nothing of it.
 
     Args:
         env: The whole environment; its :data:`MARKER` value is the sandbox's directory.
         stops: Either one that is set ends the command, with less patience than its timeout.
-        jail: What the command is started by, such as bubblewrap with its arguments.
+        jail: What bubblewrap is to read, for an environment; None runs the command without it.
 
     Raises:
         StepFailed: The command or its environment is too large to start.
         SandboxLost: It could not be started or ended.
     """
     process: Process | None = None
+    first: FirstProcess | None = None
     tree = Tree(env[MARKER], jailed=bool(jail))
     cpu = str(math.ceil(limits.cpu_s)) if limits.cpu_s else ""
-    limited = (SHELL, "-c", _LIMITED, SHELL, command, str(limits.disk_bytes // 512), cpu)
+    limited = (SHELL, "-c", _LIMITED, SHELL, str(limits.disk_bytes // 512), cpu)
+    _check_variables(command, env)
     with ExitStack() as stack:
         try:
+            passed = []
+            through: tuple[str, ...]
+            if jail is None:
+                words = [word for pair in env.items() for word in pair]
+                given = stack.enter_context(handed_over(words))
+                through = (sys.executable, "-I", "-S", "-c", _WITH_VARIABLES, str(given))
+            else:
+                given = stack.enter_context(handed_over(jail(env)))
+                first = stack.enter_context(FirstProcess())
+                passed.append(first.writer)
+                through = bubblewrap.command(given, first.writer)
+            passed.append(given)
             out = stack.enter_context(Capture("stdout", output_bytes, on_output))
             err = stack.enter_context(Capture("stderr", output_bytes, on_output))
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise _not_started(command, cwd, error) from error
         started = time.monotonic()
         usage = Usage(Path(env[MARKER]), limits, tree.members, 2 * tree.jailed)
@@ -72,10 +107,14 @@ async def run(
         try:
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *jail,
                     *limited,
+                    *through,
+                    SHELL,
+                    "-c",
+                    command,
                     cwd=cwd,
-                    env=dict(env),
+                    env={MARKER: env[MARKER]},
+                    pass_fds=passed,
                     stdin=subprocess.DEVNULL,
                     stdout=out.writer,
                     stderr=err.writer,
@@ -93,7 +132,7 @@ async def run(
                 grace_s = sandbox.KILL_GRACE_S if ended is LimitName.TIME else 0.0
             duration_s = time.monotonic() - started
         finally:
-            await unbroken(tree.end(grace_s))
+            await unbroken(_end(tree, grace_s, process, first))
         code = await unbroken(process.wait())
         code = code if code >= 0 else 128 - code
         if ended is None and code:
@@ -107,6 +146,28 @@ async def run(
             cancelled=stopped,
             killed_by=ended if ended is not LimitName.TIME else None,
         )
+
+
+async def _end(
+    tree: Tree, grace_s: float, process: Process | None, first: FirstProcess | None
+) -> None:
+    """End every process of the command; of a jail also those that nobody saw."""
+    await tree.end(grace_s)
+    if process is not None and first is not None:
+        await process.wait()
+        if not await first.ended(KILL_BOUND_S):
+            raise SandboxLost("exec: the processes of a jail outlived SIGKILL; restart this worker")
+
+
+def _check_variables(command: str, env: Mapping[str, str]) -> None:
+    """Raise :class:`StepFailed` where the kernel would not take them, or bubblewrap."""
+    sizes = [len(os.fsencode(name)) + len(os.fsencode(value)) + 2 for name, value in env.items()]
+    room = os.sysconf("SC_ARG_MAX") - len(os.fsencode(command)) - _LONGEST_WORD
+    if max(sizes) > _LONGEST_WORD or sum(sizes) + 16 * len(sizes) > room:
+        raise _not_started(command, Path(), OSError(errno.E2BIG, os.strerror(errno.E2BIG)))
+    if len(sizes) > MOST_VARIABLES:
+        shown = f"{len(sizes)} environment variables, and {MOST_VARIABLES} are the most"
+        raise _not_started(command, Path(), ValueError(shown))
 
 
 def _signalled(code: int, limits: CommandLimits, usage: Usage) -> LimitName | None:

@@ -12,13 +12,15 @@ from typing import Literal, ParamSpec, TypeVar
 from jobs.errors import SandboxLost
 from jobs.job import LimitName
 from worker import bubblewrap, local_process, sandbox
+from worker.bubblewrap import OWN
 from worker.limits import DEFAULT_LIMITS, CommandLimits
-from worker.local_files import Files, clone, remove_tree
+from worker.local_files import Files, clone
 from worker.local_guard import guard
 from worker.local_process import run
 from worker.local_tree import MARKER, Tree
-from worker.sandbox import Entry, ExecResult, OnOutput, resolve
+from worker.sandbox import Entry, ExecResult, OnOutput, StepFailed, resolve
 from worker.staging import as_bytes
+from worker.trees import remove_tree
 from worker.unbroken import unbroken
 
 P = ParamSpec("P")
@@ -70,7 +72,7 @@ class LocalSandbox:
         self._variables: dict[str, str] = {}
         self._lock, self._stop = asyncio.Lock(), asyncio.Event()
         self._removed = False
-        self._directory = _make_directory(scratch)
+        self._directory = _make_directory(scratch, jailed=self._jailed)
         self.host_root = str(self._directory / "root")
         self._files = Files(self._directory / "root", protected)
         self._files.make_directory("open", self.workdir)
@@ -104,7 +106,7 @@ class LocalSandbox:
                 limits=limits,
                 on_output=on_output,
                 stops=(self._stop, stop or asyncio.Event()),
-                jail=bubblewrap.jail(self._directory, self._hidden) if self._jailed else (),
+                jail=self._jail if self._jailed else None,
             )
             self._check_open("exec")
             return result
@@ -227,18 +229,41 @@ class LocalSandbox:
         """One operation at a time: each starts from the state that the one before left."""
         async with self._lock:
             self._check_open(operation)
+            self._mend(operation)
             yield
+
+    def _mend(self, operation: str) -> None:
+        """Make anew what a command removed; without bubblewrap it can.
+
+        Raises:
+            StepFailed: It put something else in its place.
+        """
+        for name in OWN:
+            path = self._directory / name
+            try:
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                broken = path.is_symlink()
+            except OSError:
+                broken = True
+            if broken:
+                raise StepFailed(
+                    f"{operation}: an earlier command replaced {path}, which is this sandbox's "
+                    "own; leave it as it is"
+                )
 
     def _check_open(self, operation: str) -> None:
         if self._stop.is_set():
             raise SandboxLost(f"{operation}: this local sandbox is closed; open a new one")
+
+    def _jail(self, variables: Mapping[str, str]) -> list[str]:
+        return bubblewrap.arguments(self._directory, variables, self._hidden, self._passthrough)
 
     def _copied(self) -> tuple[Path, Path]:
         return self._directory / "root", self._directory / "home"
 
     def _environment(self) -> dict[str, str]:
         home = self._directory / "home"
-        path = self._passthrough.get("PATH") or os.environ.get("PATH") or os.defpath
+        path = bubblewrap.search_path(self._passthrough)
         return {
             "CI": "true",
             "HOME": str(home),
@@ -252,7 +277,7 @@ class LocalSandbox:
         }
 
 
-def _make_directory(scratch: Path | None) -> Path:
+def _make_directory(scratch: Path | None, *, jailed: bool) -> Path:
     if not os.access(local_process.SHELL, os.X_OK):
         raise SandboxLost(
             f"local sandbox: this worker has no {local_process.SHELL}; "
@@ -261,8 +286,10 @@ def _make_directory(scratch: Path | None) -> Path:
     made: Path | None = None
     try:
         made = Path(os.path.realpath(tempfile.mkdtemp(prefix="revalid-", dir=scratch)))
-        for name in ("root", "home", "tmp"):
+        for name in OWN:
             (made / name).mkdir(mode=0o700)
+        if jailed:
+            bubblewrap.make_directories(made)
         guard.hold(made)
     except OSError as error:
         if made is not None:

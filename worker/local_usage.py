@@ -1,6 +1,7 @@
 """What a local command uses: its memory, its processes, and what it wrote to the disk."""
 
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -10,6 +11,7 @@ import psutil
 
 from jobs.job import LimitName
 from worker.limits import CommandLimits
+from worker.trees import walk
 
 _WIDE_EVERY = 4
 _LOOK_EVERY = 240
@@ -74,16 +76,16 @@ class Usage:
         return sum(blocks for _, blocks in self._changed())
 
     def _changed(self) -> Iterable[tuple[int, int]]:
-        for parent, _, names in os.walk(self._directory):
-            for name in names:
-                with suppress(OSError):
-                    found = os.lstat(f"{parent}/{name}")
-                    if found.st_ctime >= self._started:
-                        yield found.st_size, found.st_blocks * 512
+        for _, found in walk(self._directory):
+            if found.st_ctime >= self._started and not stat.S_ISDIR(found.st_mode):
+                yield found.st_size, found.st_blocks * 512
 
 
 def _free(directory: Path) -> int:
-    found = os.statvfs(directory)
+    try:
+        found = os.statvfs(directory)
+    except OSError:  # without bubblewrap, a command can remove it
+        return 0
     return found.f_bavail * found.f_frsize
 
 

@@ -3,13 +3,13 @@
 import logging
 import os
 import re
-import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from jobs.blobs import MIN_TTL_S, directory_of
 from jobs.settings import Settings
+from worker.trees import remove_tree
 
 _STORED = re.compile(r"revalid:(blob|artifact):[0-9a-f]{64}")
 _JOB = re.compile(r"[0-9a-f]{32}")
@@ -41,7 +41,7 @@ def _remove(directory: Path, names: re.Pattern[str], oldest: float) -> int:
             with suppress(OSError):  # another worker was first
                 if _last_used(Path(entry.path)) < oldest:
                     if entry.is_dir(follow_symlinks=False):
-                        shutil.rmtree(entry.path)
+                        remove_tree(Path(entry.path))
                     else:
                         Path(entry.path).unlink()
                     removed += 1

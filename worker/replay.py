@@ -97,7 +97,11 @@ class Replay:
                     free = [(i, step) for i, step in waiting if _is_free(step, later)]
                     for index, planned in free:
                         waiting.remove((index, planned))
-                        await self._restore(planned)
+                        try:
+                            await self._restore(planned)
+                        except StepFailed as error:
+                            self._tell(index, self._broken(planned, error, monotonic()))
+                            continue
                         twin = await self.sandbox.fork()
                         tasks.create_task(self._apart(index, planned, twin, later))
                     if later:
@@ -155,6 +159,8 @@ class Replay:
                 if sandbox is self.sandbox:
                     await self._restore(planned)
                 result = await self._apply(index, name, planned, sandbox)
+            except StepFailed as error:  # the project broke its workdir, or the line is too long
+                result = self._broken(planned, error, started)
             except asyncio.CancelledError:
                 self._tell(index, cancelled_result(planned, monotonic() - started))
                 raise
@@ -200,8 +206,6 @@ class Replay:
             try:
                 async with asyncio.timeout(limit) as bound:
                     said = await apply_step(step, sandbox, self.settings, artifact)
-            except StepFailed as error:
-                return self._file_result(name, planned, 1, "", str(error), started)
             except TimeoutError:
                 if not bound.expired():
                     raise
@@ -210,23 +214,23 @@ class Replay:
                 return result.model_copy(update={"timed_out": True})
             return self._file_result(name, planned, 0, said, "", started)
         live = LiveOutput(self.emit, index, self.scrubber, self._live_budget)
-        try:
-            ran = await _stoppable(
-                lambda stop: sandbox.exec(
-                    step.command,
-                    timeout_s=limit,
-                    output_bytes=self._output_cap(),
-                    limits=self.limits,
-                    reuse=planned.reuse,
-                    downloads=planned.install,
-                    on_output=live.feed,
-                    stop=stop,
-                )
+        ran = await _stoppable(
+            lambda stop: sandbox.exec(
+                step.command,
+                timeout_s=limit,
+                output_bytes=self._output_cap(),
+                limits=self.limits,
+                reuse=planned.reuse,
+                downloads=planned.install,
+                on_output=live.feed,
+                stop=stop,
             )
-        except StepFailed as error:  # the project removed its workdir, or the line is too long
-            return self._file_result(name, planned, 1, "", str(error), started)
+        )
         live.finish()
         return self._bounded(command_result(name, step, ran, self.scrubber, self.limits))
+
+    def _broken(self, planned: PlannedStep, error: StepFailed, started: float) -> StepResult:
+        return self._file_result(describe_step(planned.step), planned, 1, "", str(error), started)
 
     def _file_result(
         self, name: str, planned: PlannedStep, code: int, said: str, failed: str, started: float

@@ -20,6 +20,7 @@ from worker.limits import DEFAULT_LIMITS, CommandLimits
 WORKDIR = "/workspace"
 COMMAND_TIMEOUT_S = 600.0
 OUTPUT_BYTES = 131_072
+READ_BYTES = 64 * 2**20
 KILL_GRACE_S = 5.0
 CANCEL_GRACE_S = 2.0
 
@@ -147,7 +148,8 @@ class Sandbox(Protocol):
         """The file's bytes, whatever they are.
 
         Raises:
-            StepFailed: There is no such file, or the path leaves the sandbox.
+            StepFailed: There is no such file, it has more than :data:`READ_BYTES`, or the path
+                leaves the sandbox.
         """
         ...
 

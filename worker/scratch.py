@@ -3,12 +3,13 @@
 import fcntl
 import logging
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from worker.trees import remove_tree, temporary_directory
 
 PREFIX = "revalid-job-"
 _YOUNG_S = 60.0  # made, and not locked yet
@@ -19,11 +20,11 @@ log = logging.getLogger("revalid.worker")
 @contextmanager
 def scratch_directory(root: Path | None) -> Iterator[Path]:
     """A private directory below ``root``, or the system's temporary one; gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=root, ignore_cleanup_errors=True) as made:
+    with temporary_directory(PREFIX, root) as made:
         lock = os.open(made, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield Path(made)
+            yield made
         finally:
             os.close(lock)
 
@@ -38,6 +39,6 @@ def sweep(root: Path | None) -> None:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 log.warning("%s: left by a process that was killed, removed", directory)
-                shutil.rmtree(directory, ignore_errors=True)
+                remove_tree(directory)
             finally:
                 os.close(lock)

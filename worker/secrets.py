@@ -5,12 +5,14 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
+from jobs.blobs import directory_of
 from jobs.errors import PolicyRefused
 from jobs.job import Job
 from jobs.settings import Settings
@@ -49,10 +51,22 @@ def resolve_secrets(job: Job, settings: Settings, environ: Mapping[str, str]) ->
 
 
 def private_paths(settings: Settings, environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """What of the worker's no command needs: its home, and where Redis and the engine listen."""
+    """What of the worker's no command needs: files with settings, secrets and other jobs.
+
+    They are its home, its ``.env``, what secrets come from, the blobs, all scratch directories, and
+    where Redis and the engine listen.
+    """
     urls = (settings.broker_url or "", environ.get("_EXPERIMENTAL_DAGGER_RUNNER_HOST", ""))
     sockets = [urlsplit(url).path for url in urls if url.startswith("unix://")]
-    return (settings.home, *(Path(unquote(socket)).parent for socket in sockets))
+    blobs = directory_of(settings)
+    return (
+        settings.home,
+        Path(".env").absolute(),
+        Path(settings.scratch or tempfile.gettempdir()).absolute(),
+        *map(Path, settings.secret_files),
+        *([blobs] if blobs else []),
+        *(Path(unquote(socket)).parent for socket in sockets),
+    )
 
 
 def _read_secret(reference: str, path: Path, allowed: tuple[str, ...]) -> str:

@@ -1,7 +1,7 @@
 """How each step type is done in a sandbox; ``exec`` is the runner's own."""
 
 import asyncio
-import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import assert_never
 
@@ -21,6 +21,7 @@ from jobs.steps import (
 )
 from worker.project import allowed_host_path
 from worker.sandbox import Sandbox
+from worker.trees import remove_tree
 
 _NAME = 200
 
@@ -74,7 +75,8 @@ async def apply_step(step: Step, sandbox: Sandbox, settings: Settings, artifact:
             try:
                 await sandbox.export_directory(step.path, artifact)
             except BaseException:  # no part of it is kept, whatever ended it
-                await asyncio.to_thread(shutil.rmtree, artifact, ignore_errors=True)
+                with suppress(OSError):
+                    await asyncio.to_thread(remove_tree, artifact)
                 raise
             return f"kept as artifact {artifact.name}\n"
         case RefreshFromHost():

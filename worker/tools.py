@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterable
 
 from worker.output import to_text
-from worker.sandbox import Sandbox
+from worker.sandbox import Sandbox, StepFailed
 from worker.secrets import Scrubber
 
 _TIMEOUT_S = 30.0
@@ -19,7 +19,10 @@ async def tool_versions(
         f"echo {shlex.quote(tool)} $({shlex.quote(tool)} --version 2>/dev/null | head -n 1)"
         for tool in tools
     )
-    found = await sandbox.exec(script, timeout_s=_TIMEOUT_S, reuse=True)
+    try:
+        found = await sandbox.exec(script, timeout_s=_TIMEOUT_S, reuse=True)
+    except StepFailed:  # the project broke its own workdir, and its steps say so
+        return {}
     versions = {}
     for line in to_text(found.stdout, scrubber).splitlines():
         tool, _, version = line.partition(" ")

@@ -14,6 +14,7 @@ from jobs.errors import InvalidProject
 
 CLONE_TIMEOUT_S = 300.0
 _TICK_S = 0.1
+_PLAIN = ("--depth", "1", "--template=", "--no-recurse-submodules")
 
 
 class Stopped(Exception):
@@ -33,10 +34,10 @@ def checkout(url: str, stop: Event | None = None) -> Iterator[Path]:
     """
     remote, _, ref = url.partition("#")
     branch = ["--branch", ref] if ref else []
-    safe = ["-c", "core.hooksPath=/dev/null", "-c", "protocol.ext.allow=never"]
+    safe = ["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"]
     with tempfile.TemporaryDirectory(prefix="revalid-clone-") as directory:
         into = Path(directory) / "project"
-        command = ["git", *safe, "clone", "--quiet", "--depth", "1", *branch, "--", remote]
+        command = ["git", *safe, "clone", "--quiet", *_PLAIN, *branch, "--", remote]
         try:
             code, said = _run([*command, str(into)], stop or Event())
         except FileNotFoundError:
@@ -52,7 +53,12 @@ def checkout(url: str, stop: Event | None = None) -> Iterator[Path]:
 
 def _run(command: Sequence[str], stop: Event) -> tuple[int, str]:
     """Exit status of a command and what it said; where it is left early, its helpers end too."""
-    silent = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes", "LC_ALL": "C"}
+    silent = {
+        "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",  # any other is a program that it names
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
+        "LC_ALL": "C",
+    }
     deadline = time.monotonic() + CLONE_TIMEOUT_S
     with subprocess.Popen(
         command,

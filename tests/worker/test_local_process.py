@@ -15,6 +15,7 @@ import pytest
 from jobs.errors import SandboxLost
 from tests.contract.checks import new_token, sleeping
 from worker import local_guard, local_tree
+from worker.limits import CommandLimits
 from worker.local_sandbox import LocalSandbox
 from worker.sandbox import StepFailed
 
@@ -205,3 +206,40 @@ async def test_guard_that_died_is_replaced(local: LocalSandbox, tmp_path: Path) 
     await LocalSandbox(passthrough={}, scratch=tmp_path).close()
     (second,) = guards()
     assert second != first
+
+
+async def test_variables_of_a_job_are_for_its_command_alone(local: LocalSandbox) -> None:
+    # Each program that the loader starts says so on standard error: the shell, and no other.
+    local.with_envs({"LD_DEBUG": "statistics", "PATH": "/nowhere"})
+    result = await local.exec("echo started")
+    assert result.stdout.head == b"started\n"
+    assert result.stderr.head.count(b"final number of relocations from cache") <= 1
+    assert result.stderr.head.count(b"total startup time") == 1
+
+
+async def test_limits_hold_before_the_commands_own_code_does(local: LocalSandbox) -> None:
+    limits = CommandLimits(disk_bytes=2**20, cpu_s=3)
+    result = await local.exec("ulimit -c; ulimit -f; ulimit -S -t; trap", limits=limits)
+    assert result.stdout.head == b"0\n2048\n3\n"
+
+
+async def test_signals_are_as_a_shell_would_have_them(local: LocalSandbox) -> None:
+    result = await local.exec("grep SigIgn /proc/self/status")
+    assert int(result.stdout.head.split()[1], 16) == 0
+
+
+async def test_removed_directory_is_made_anew(local: LocalSandbox, directory: Path) -> None:
+    assert (await local.exec(f"rm -rf {directory}; exit 3")).exit_code == 3
+    assert (await local.exec('ls -A . "$HOME" "$TMPDIR"')).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["root", "home", "tmp"])
+@pytest.mark.parametrize("put", ["ln -s / {}", ": >{}"])
+async def test_replaced_directory_is_the_commands_fault(
+    local: LocalSandbox, directory: Path, name: str, put: str
+) -> None:
+    put = put.format(directory / name)
+    assert (await local.exec(f"mv {directory}/{name} {directory}/old; {put}")).exit_code == 0
+    for broken in (local.exec("true"), local.write_file("f", "x"), local.read_file("f")):
+        with pytest.raises(StepFailed, match="earlier command replaced"):
+            await broken

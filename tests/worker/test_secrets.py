@@ -13,7 +13,7 @@ import pytest
 from jobs.errors import PolicyRefused
 from jobs.job import Job, parse_job
 from jobs.settings import Settings, load_settings
-from worker.secrets import Scrubber, name_key, passwords, resolve_secrets
+from worker.secrets import Scrubber, name_key, passwords, private_paths, resolve_secrets
 
 TOKEN = "dapi/0123+456 789"
 
@@ -217,3 +217,20 @@ def test_key_of_names_is_one_for_a_home_and_private(tmp_path: Path) -> None:
 def test_home_that_cannot_be_written_gives_a_key_of_the_process(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
     assert len(name_key(tmp_path / "home")) == 32
+
+
+def test_private_are_settings_secrets_blobs_scratch_and_sockets(tmp_path: Path) -> None:
+    settings = load_settings(
+        {
+            "REVALID_HOME": str(tmp_path / "home"),
+            "REVALID_SECRET_FILES": f"{tmp_path}/secrets,{tmp_path}/more",
+            "REVALID_BLOB_URL": f"file://{tmp_path}/blobs",
+            "REVALID_SCRATCH": str(tmp_path / "scratch"),
+            "REVALID_BROKER_URL": f"unix://{tmp_path}/redis/socket?db=0",
+        },
+        env_file=None,
+    )
+    found = private_paths(settings, {"_EXPERIMENTAL_DAGGER_RUNNER_HOST": "unix:///engine/socket"})
+    names = ("home", "secrets", "more", "blobs", "scratch", "redis")
+    expected = {tmp_path / name for name in names}
+    assert set(found) == expected | {Path(".env").absolute(), Path("/engine")}

@@ -50,6 +50,21 @@ def test_a_branch_is_checked_out(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_no_program_that_a_url_names_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = tmp_path / "started"
+    helper = tmp_path / "bin" / "git-remote-other"
+    helper.parent.mkdir()
+    helper.write_text(f"#!/bin/sh\n: >{started}\n")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{helper.parent}{os.pathsep}{os.environ['PATH']}")
+    for url in ("other::x", f"ext::sh -c :>{started}"):
+        with pytest.raises(InvalidProject, match="not allowed"):
+            checkout(url).__enter__()
+    assert not started.exists()
+
+
 def test_the_reason_is_the_line_that_gits_advice_follows(fake_git: Callable[[str], None]) -> None:
     fake_git(
         "printf 'warning: x\\nfatal: no such host\\n\\nand the repository exists.\\n' >&2; exit 128"
