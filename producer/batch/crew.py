@@ -1,7 +1,7 @@
 """Who takes a batch's jobs: the workers of the user's own broker, or one started for the batch."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Self, cast
 from uuid import uuid4
 
@@ -41,8 +41,11 @@ class BatchCrew:
         if concurrency is not None:
             self._settings = settings.model_copy(update={"concurrency": concurrency})
 
-    def start(self, jobs: Iterable[str]) -> None:
+    def start(self, jobs: Iterable[str], waiting: Callable[[], None] = lambda: None) -> None:
         """See that somebody takes jobs, and first those that an earlier process left behind.
+
+        Args:
+            waiting: Called again and again while a worker starts.
 
         Raises:
             WorkerUnavailable: No worker could be started.
@@ -54,7 +57,7 @@ class BatchCrew:
         self._name = fingerprint(own, os.environ)
         self._adopt(dict.fromkeys([*jobs, *self._sent]), self._name)
         self._own = OwnWorker(own)
-        self._own.wait(self._client)
+        self._own.wait(self._client, waiting)
 
     def send(self, submission: Submission) -> str:
         """Submit a job to these workers; its id."""
@@ -65,8 +68,11 @@ class BatchCrew:
             if name == self._name:  # else its worker died meanwhile
                 return job_id
 
-    def check(self, jobs: Iterable[str]) -> None:
+    def check(self, jobs: Iterable[str], waiting: Callable[[], None] = lambda: None) -> None:
         """See that somebody takes ``jobs``.
+
+        Args:
+            waiting: As for :meth:`start`.
 
         Raises:
             WorkerUnavailable: The worker that was started here keeps dying.
@@ -81,7 +87,7 @@ class BatchCrew:
                 raise
             self._own.stop(hurried=True)
             dead = self._own.name
-            self.start(jobs)
+            self.start(jobs, waiting)
             forget_queues(self._client, dead)
 
     def _adopt(self, ids: Iterable[str], worker: str) -> None:

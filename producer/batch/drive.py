@@ -104,24 +104,31 @@ class Drive:
             self.jobs = {at: job_id for at, job_id in self.jobs.items() if job_id in known}
             self._open = {at: job_id for at, job_id in self._open.items() if job_id in known}
 
-    def run(self, look: Callable[[Progress], None], check: Callable[[], None]) -> Progress:
+    def run(
+        self,
+        look: Callable[[Progress], None],
+        check: Callable[[], None],
+        waiting: Callable[[], None] = lambda: None,
+    ) -> Progress:
         """Submit what is not submitted yet, and return when all jobs are done.
 
         Args:
-            look: Called a few times a second.
+            look: Called a few times a second, in a large batch less often.
             check: Called as often; raises where nobody would take the jobs.
+            waiting: Called a few times a second; what it raises ends the run.
 
         Raises:
             JobError: The broker is not reached any more; ``resume`` goes on from here.
         """
         progress = Progress(len(self._plan.entries))
-        waiting = (i for i in range(progress.total) if i not in self.jobs and i not in self.errors)
+        unsent = (i for i in range(progress.total) if i not in self.jobs and i not in self.errors)
         due = 0.0
         with ThreadPoolExecutor(PACKERS, thread_name_prefix="pack") as pool:
             packing: dict[Future[str | None], int] = {}
             try:
                 while True:
-                    self._top_up(pool, packing, waiting)
+                    waiting()
+                    self._top_up(pool, packing, unsent)
                     self._collect(packing)
                     if time.monotonic() >= due:
                         before = time.thread_time()
@@ -132,7 +139,7 @@ class Drive:
                         check()
                         cost = time.thread_time() - before
                         due = time.monotonic() + max(POLL_S, _IDLE * cost)
-                    left = max(0.0, due - time.monotonic())
+                    left = min(POLL_S, max(0.0, due - time.monotonic()))
                     if packing:
                         wait(packing, timeout=left, return_when=FIRST_COMPLETED)
                     else:
@@ -202,14 +209,14 @@ class Drive:
         self,
         pool: ThreadPoolExecutor,
         packing: dict[Future[str | None], int],
-        waiting: Iterator[int],
+        unsent: Iterator[int],
     ) -> None:
         if self._send is None:
             return
         room = PACKERS * 2 - len(packing)
         if self._concurrency is not None:
             room = min(room, self._concurrency - len(self._open) - len(packing))
-        while room > 0 and not self._stop.is_set() and (at := next(waiting, None)) is not None:
+        while room > 0 and not self._stop.is_set() and (at := next(unsent, None)) is not None:
             packing[pool.submit(self._submit, self._send, at)] = at
             room -= 1
 

@@ -20,7 +20,6 @@ from producer.cli.batch_follow import Batches, formats, opened, write_reports
 from producer.cli.batch_progress import BatchProgress
 from producer.cli.options import BatchOptions, JobOptions, pairs
 from producer.cli.output import console, print_json
-from producer.cli.run import interruptible
 from producer.report.formats import FORMATS
 from producer.report.markdown import words as _words
 from producer.report.model import NOT_SUBMITTED
@@ -50,8 +49,7 @@ def run(
     if dry_run:
         from producer.cli.batch_dry_run import dry_run as implementation
 
-        with interruptible():
-            return implementation(entries, asked, json=how.json)
+        return implementation(entries, asked, json=how.json)
     options = asked.arguments() | {"lane": Lane.BATCH.value}
     fresh = bool(options.pop("fresh")) or repeat > 1
     plan = Plan(

@@ -16,10 +16,10 @@ from producer.batch.crew import BatchCrew
 from producer.batch.drive import Drive
 from producer.batch.rows import rows, slim
 from producer.batch.store import BatchStore, Plan
+from producer.cli import interrupt
 from producer.cli.batch_progress import BatchProgress
 from producer.cli.options import BatchOptions
-from producer.cli.output import INTERRUPTED, console, print_json, report_error, status_of
-from producer.cli.run import interruptible
+from producer.cli.output import console, print_json, report_error, status_of
 from producer.cli.waiting import PATIENCE_S, START, Waiting
 from producer.client import Client
 from producer.embedded import attached
@@ -113,9 +113,10 @@ class Batches:
         shown = BatchProgress(out, plan, live=live, waiting=waiting)
         later = _later(plan)
         try:
-            with shown:
+            with shown, interrupt.held():
                 (self._drive if submit else self._watch)(plan, how, shown)
             later = f"it is done: `revalid batch report {plan.id}` writes reports"
+            interrupt.check()
             made = self.report(plan, previous, [name for name, _ in _targets(how.reports)])
             write_reports(made, how)
         except JobError as error:
@@ -125,7 +126,7 @@ class Batches:
         except KeyboardInterrupt:
             said = f"batch {plan.id}: interrupted; {later}"
             report_error("interrupted", said, json=how.json, job_id=plan.id)
-            return INTERRUPTED
+            return interrupt.STATUS
         if how.json:
             print_json(made.document(steps=False))
         else:
@@ -150,14 +151,14 @@ class Batches:
                 concurrency=slots,
                 fail_fast=how.fail_fast,
             )
-            crew.start(drive.pending())
-            self._run(drive, shown, lambda: crew.check(drive.pending()))
+            crew.start(drive.pending(), interrupt.check)
+            self._run(drive, shown, lambda: crew.check(drive.pending(), interrupt.check))
 
     def _watch(self, plan: Plan, _: BatchOptions, shown: BatchProgress) -> None:
         self._run(Drive(self.client, self.store, plan, send=None), shown, lambda: None)
 
     def _run(self, drive: Drive, shown: BatchProgress, check: Callable[[], None]) -> None:
-        drive.run(lambda progress: shown.show(self.client, drive, progress), check)
+        drive.run(lambda progress: shown.show(self.client, drive, progress), check, interrupt.check)
 
 
 def write_reports(made: BatchReport, how: BatchOptions) -> None:
@@ -197,14 +198,14 @@ def _targets(reports: Sequence[str] | None) -> list[tuple[str, Path]]:
 
 @contextmanager
 def opened() -> Iterator[Batches]:
-    """The batches of the broker that the settings name; signals interrupt once while inside."""
+    """The batches of the broker that the settings name."""
     with (
-        interruptible(),
         attached(load_settings()) as settings,
         Client(settings) as client,
     ):
         ttl_s = max(settings.result_ttl_s, MIN_TTL_S)
-        yield Batches(client, BatchStore(client.redis, settings.home / "batches", ttl_s=ttl_s))
+        store = BatchStore(client.redis, settings.home / "batches", ttl_s=ttl_s)
+        yield Batches(client, store)
 
 
 def _later(plan: Plan) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 from jobs.errors import JobError, PermanentError
 from producer.text import one_line, visible_json
 
-FAILED, BAD_INPUT, OUR_SIDE, INTERRUPTED = 1, 2, 3, 130
+FAILED, BAD_INPUT, OUR_SIDE = 1, 2, 3
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:

@@ -1,20 +1,17 @@
 """``run`` and ``replay``: submit, follow, report; Ctrl-C cancels."""
 
-import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import FrameType
 
 from jobs import events
 from jobs.errors import InvalidProject, JobError
 from jobs.record import Submitted, job_key
 from jobs.settings import Settings, load_settings
 from jobs.steps import RefreshFromHost
+from producer.cli import interrupt
 from producer.cli.options import JobOptions
-from producer.cli.output import INTERRUPTED, console, print_json, report_error, status_of
+from producer.cli.output import console, print_json, report_error, status_of
 from producer.cli.progress import Progress
 from producer.cli.trajectory import read_trajectory
 from producer.cli.verdict import STATUS, print_verdict
@@ -30,7 +27,7 @@ _TICK_S = 0.2
 def run(project: Path, options: JobOptions, *, json: bool) -> int:
     """Validate a project; the exit status says its verdict."""
     settings = settings_for(project)
-    with interruptible(), prepare(settings, project, **options.arguments()) as submission:
+    with prepare(settings, project, **options.arguments()) as submission:
         return _validate(settings, submission, json=json)
 
 
@@ -42,7 +39,7 @@ def replay(trajectory: Path, project: Path | None, options: JobOptions, *, json:
     if asks_host and project is not None and not settings.source_roots and project.is_dir():
         settings = settings.model_copy(update={"source_roots": (str(project.resolve()),)})
     arguments = options.arguments() | {"strategy": "trajectory", "steps": steps}
-    with interruptible(), prepare(settings, project, **arguments) as submission:
+    with prepare(settings, project, **arguments) as submission:
         return _validate(settings, submission, json=json)
 
 
@@ -61,13 +58,20 @@ def _validate(settings: Settings, submission: Submission, *, json: bool) -> int:
     job_id, interrupted = None, False
     try:
         with (
+            interrupt.held(),
             attached(settings) as settings,
             Client(settings) as client,
             ExitStack() as stack,
         ):
             waiting = Waiting(client, out, patience_s=PATIENCE_S)
             with Progress(out, live=live) as progress:
-                crew = stack.enter_context(Crew(settings, client, waiting=progress.tick))
+
+                def tick() -> None:
+                    interrupt.check()
+                    progress.tick()
+
+                crew = stack.enter_context(Crew(settings, client, waiting=tick))
+                interrupt.check()
                 handle = crew.submit(submission)
                 job_id = handle.id
                 progress.job(job_id, joined=handle.submitted is Submitted.JOINED)
@@ -81,11 +85,11 @@ def _validate(settings: Settings, submission: Submission, *, json: bool) -> int:
                 print_verdict(out, result)
     except JobError as error:
         report_error(type(error), str(error), json=json, job_id=job_id)
-        return INTERRUPTED if interrupted else status_of(error)
+        return interrupt.STATUS if interrupted else status_of(error)
     except KeyboardInterrupt:
         report_error("interrupted", "interrupted", json=json, job_id=job_id)
-        return INTERRUPTED
-    return INTERRUPTED if interrupted else STATUS[result.verdict]
+        return interrupt.STATUS
+    return interrupt.STATUS if interrupted else STATUS[result.verdict]
 
 
 def _follow(
@@ -101,6 +105,7 @@ def _follow(
     after = "0"
     try:
         while True:
+            interrupt.check()
             with handle.client.errors():
                 found = events.read(handle.client.redis, handle.id, after, block_s=_TICK_S)
             progress.show(found)
@@ -128,29 +133,3 @@ def _see_that_it_is_known(handle: JobHandle) -> None:
         known = handle.client.redis.exists(job_key(handle.id))
     if not known:
         handle.status()
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP interrupt once, so that what follows may clean up; again, the
-    process ends at once, and what it started ends by itself.
-    """
-    pressed = False
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        nonlocal pressed
-        if pressed:
-            os._exit(INTERRUPTED)
-        pressed = True
-        raise KeyboardInterrupt
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
