@@ -1,5 +1,6 @@
 """Real processes to do harm to: one broker that keeps its data, and workers as a supervisor has."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -38,6 +40,7 @@ class Broker:
 
     def __init__(self, directory: Path) -> None:
         socket = directory / "valkey.sock"
+        self.socket = socket
         self.url = f"unix://{socket}?db=0"
         self._server = ValkeyServer(
             port=0,
@@ -65,6 +68,14 @@ class Broker:
     def thaw(self) -> None:
         """SIGCONT."""
         os.kill(self._pid, signal.SIGCONT)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a worker's log: when it was written by the worker's clock, and what it says."""
+
+    moment: datetime
+    event: str
 
 
 @dataclass
@@ -102,10 +113,21 @@ class Worker:
                     found.append(process)
         return found
 
+    def lines(self) -> list[Line]:
+        """Its log; the rest of a line that is still being written is not among them."""
+        whole, _, _ = self.log.read_text(errors="replace").rpartition("\n")
+        found = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
+        return [Line(datetime.fromisoformat(each["timestamp"]), each["event"]) for each in found]
+
+    def said(self, text: str) -> bool:
+        """Whether a line of its log holds a text."""
+        return any(text in line.event for line in self.lines())
+
     def kill(self) -> None:
         """SIGKILL to parent and children at once; they clean up nothing."""
         self.condemned = True
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
 
     def freeze(self) -> None:
@@ -138,6 +160,7 @@ class Fleet:
             "REVALID_CONCURRENCY": "1",
             "REVALID_EMBEDDED": "true",
             "REVALID_HOME": str(home),
+            "REVALID_LOG_FORMAT": "json",
         }
         own = {k: v for k, v in os.environ.items() if not k.startswith("REVALID_")}
         log = self.directory / f"worker-{number}.log"
@@ -176,13 +199,22 @@ class Fleet:
         if not worker.alive:
             pytest.fail(f"a worker ended as it started:\n{worker.log.read_text()}", pytrace=False)
 
-    def keep_up(self) -> None:
+    def keep_up(self) -> list[Worker]:
         """What a supervisor does: start again, in the same home, each that ended by itself."""
-        for worker in list(self.workers):
-            if not worker.alive and not worker.condemned:
-                worker.condemned = True
-                self.exits.append(worker.process.returncode)
-                self.start(home=worker.home, wait=False, **worker.environ)
+        ended = [each for each in self.workers if not each.alive and not each.condemned]
+        for worker in ended:
+            self.exits.append(worker.process.returncode)
+            self.replace(worker)
+        return ended
+
+    def replace(self, worker: Worker) -> None:
+        """Kill a worker where it still runs, and start another like it."""
+        worker.kill()
+        self.start_again(worker)
+
+    def start_again(self, worker: Worker) -> None:
+        """Start another in the same home."""
+        self.start(home=worker.home, wait=False, **worker.environ)
 
     def logs(self) -> str:
         """All that the workers wrote."""
