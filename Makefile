@@ -1,6 +1,9 @@
 PYTHON ?= python3
 WORKERS ?= 1
 JOBS ?= 10000
+MINUTES ?= 10
+SEED ?=
+PREVIOUS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -29,6 +32,10 @@ test-system: .venv/installed
 .PHONY: check
 check: lint test ## what CI runs: format, lint, types, import directions, tests
 
+.PHONY: slow
+slow: .venv/installed ## run exactly the tests that CI leaves out; before a change is called done
+	$(BIN)/python -m pytest --full -m slow
+
 .PHONY: faults
 faults: .venv/installed ## kill, freeze, fill and cut: every row of the fault matrix (tests/faults)
 	@$(BIN)/python -m tests.faults
@@ -40,6 +47,10 @@ hostile: .venv/installed ## run what attackers would submit, on both sandboxes (
 .PHONY: soak
 soak: .venv/installed ## JOBS=10000 short jobs with random kills; memory and descriptors must be level
 	@$(BIN)/python -m tests.faults.soak --jobs $(JOBS)
+
+.PHONY: storm
+storm: .venv/installed ## MINUTES=10 of random faults on three workers; SEED=n repeats, PREVIOUS=rev adds one of it
+	@$(BIN)/python -m tests.faults.storm --minutes $(MINUTES) $(SEED:%=--seed %) $(PREVIOUS:%=--previous %)
 
 .PHONY: lint
 lint: .venv/installed

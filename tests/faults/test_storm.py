@@ -4,6 +4,7 @@ import random
 import time
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -12,6 +13,7 @@ from producer.client import Client
 from tests.faults.conftest import Proved, Submit
 from tests.faults.effects import done, since, texts, types
 from tests.faults.fleet import Fleet
+from tests.faults.storm import storm
 
 ROUND_S = 0.1
 
@@ -73,3 +75,13 @@ def test_storm(
         f"{jobs} jobs, {kills} kills ({struck['worker']} of workers, {struck['child']} of "
         f"children) in {took:.0f} s: 0 lost, 0 recorded twice, {more} run again"
     )
+
+
+@pytest.mark.row(2)
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_everything_at_once(short: Path, proved: Proved) -> None:
+    """Half a minute of what ``make storm`` does for ten."""
+    tally = storm(short, seconds=30, seed=1)
+    assert tally.good, str(tally)
+    proved(f"{tally.faults.total()} faults of all kinds at random: {tally.jobs} jobs, none lost")
