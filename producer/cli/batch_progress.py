@@ -14,7 +14,7 @@ from producer.batch.rows import rows
 from producer.batch.store import Plan
 from producer.cli.waiting import Waiting
 from producer.client import Client
-from producer.report.model import BatchReport, Change, Comparison, Row
+from producer.report.model import STATES, BatchReport, Change, Comparison, Row
 from producer.text import one_line, seconds
 
 _RATE_S = 60.0
@@ -105,9 +105,10 @@ class BatchProgress:
         if report.comparison is not None:
             self.comparison(report.comparison)
         for cause in report.causes[:_CAUSES]:
+            check = cause.check.replace("_", " ") if cause.check in STATES else cause.check
             names = ", ".join(cause.projects[:3]) + (" …" if cause.number > 3 else "")
             out.print(Text.assemble((f"  {cause.number:>5}  ", "red"), one_line(cause.title)))
-            out.print(Text.assemble(" " * 9, (f"{cause.check}: {one_line(names)}", "dim")))
+            out.print(Text.assemble(" " * 9, (f"{check}: {one_line(names)}", "dim")))
         timed = sorted((row for row in report.jobs if row.duration_s), key=_duration, reverse=True)
         if len(timed) > _SLOWEST:
             slow = (f"{one_line(row.title)} {seconds(_duration(row))}" for row in timed[:_SLOWEST])

@@ -67,7 +67,8 @@ def status(job_id: str, *, json: bool) -> int:
         "worker": record.worker or None,
         "attempts": record.attempts,
         "queued_at": _moment(record.queued_at),
-        "started_at": _moment(record.started_at),
+        "queued_s": round(record.queued_s, 3),
+        "started_at": None if record.waits_since else _moment(record.started_at),
         "finished_at": _moment(record.finished_at),
     }
     if json:

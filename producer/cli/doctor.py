@@ -3,6 +3,7 @@
 import json as jsonlib
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -160,7 +161,7 @@ def _engine(settings: Settings) -> list[Check]:
         if state == "warn":
             mend += "; until then steps run in the local sandbox"
         return [
-            Check("engine", state, str(found.get("error")), mend),
+            Check("engine", state, _without_mend(str(found.get("error"))), mend),
             Check("image", state, f"{settings.image} not looked up: no engine"),
         ]
     engine = Check("engine", "ok", f"{found['engine']}, answered in {found.get('seconds')} s")
@@ -168,6 +169,11 @@ def _engine(settings: Settings) -> list[Check]:
         mend = "correct REVALID_IMAGE, or see that the engine reaches the registry"
         return [engine, Check("image", "fail", f"{settings.image}: {found.get('error')}", mend)]
     return [engine, Check("image", "ok", f"{settings.image}, {found['image']}")]
+
+
+def _without_mend(error: str) -> str:
+    """What an engine's error says before its advice, which sends its reader here."""
+    return re.split(r"[;:] start a Dagger engine", error)[0]
 
 
 def _probe(settings: Settings) -> dict[str, object]:

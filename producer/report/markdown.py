@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from producer.report.model import BatchReport, Cause, Change, Comparison, Row
+from producer.report.model import STATES, BatchReport, Cause, Change, Comparison, Row
 from producer.text import one_line, seconds
 
 _CAUSES, _ROWS, _CHANGES = 10, 50, 20
@@ -56,7 +56,11 @@ def _causes(causes: tuple[Cause, ...]) -> Iterator[str]:
         "|--:|---|---|---|",
     )
     for cause in causes[:_CAUSES]:
-        cells = (_code(cause.check), _code(cause.title), _names(cause.projects, 3))
+        cells = (
+            _code(words(cause.check) if cause.check in STATES else cause.check),
+            _code(cause.title),
+            _names(cause.projects, 3),
+        )
         yield f"| {cause.number} | {' | '.join(cells)} |"
     yield from _more(len(causes) - _CAUSES, "cause")
 

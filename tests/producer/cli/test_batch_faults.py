@@ -185,6 +185,8 @@ def test_a_batch_that_nobody_works_on_says_so_once_and_is_not_listed_as_done(
         assert batch["counts"]["not_submitted"] == 1
         shown = revalid("batch", "list", REVALID_BROKER_URL=url).out
         assert "  1/2 done  not submitted 1  " in shown
+        summary = revalid("batch", "status", batch["id"], REVALID_BROKER_URL=url).out
+        assert "not submitted: none" in summary
         process.kill()
         revalid("batch", "cancel", batch["id"], REVALID_BROKER_URL=url)
     finally:

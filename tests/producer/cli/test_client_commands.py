@@ -3,8 +3,10 @@
 import json
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 
+from producer.client import Client
 from tests.producer.cli.conftest import Revalid, Until
 
 TRUE = ("--sandbox", "local", "--command", "echo spoken; echo aside >&2")
@@ -36,6 +38,20 @@ def test_status_of_a_queued_job_for_people_and_programs(revalid: Revalid, projec
     found = revalid("status", job_id, "--json").json
     assert (found["id"], found["state"], found["verdict"]) == (job_id, "queued", None)
     assert (found["attempts"], found["started_at"]) == (0, None)
+
+
+def test_status_of_a_job_that_waits_again_names_no_start(
+    revalid: Revalid, project: Path, client: Client
+) -> None:
+    there = replace(revalid, environ={**revalid.environ, "REVALID_BROKER_URL": client.url})
+    job_id = submitted(there, project, *TRUE)
+    attempt = client.ledger.claim(job_id, "host:1")
+    assert attempt is not None
+    assert there("status", job_id, "--json").json["started_at"] is not None
+    client.ledger.release(attempt, "its worker stops")
+    found = there("status", job_id, "--json").json
+    assert (found["state"], found["started_at"], found["attempts"]) == ("queued", None, 1)
+    assert "started at" not in there("status", job_id).out
 
 
 def test_a_queued_job_is_cancelled_and_has_its_result(revalid: Revalid, project: Path) -> None:

@@ -245,6 +245,9 @@ def test_doctor_warns_where_auto_would_fall_back(revalid: Revalid) -> None:
     assert ran.status == 0
     states = {check["name"]: check["state"] for check in ran.json["checks"]}
     assert (states["broker"], states["engine"]) == ("ok", "warn")
+    told = next(check for check in ran.json["checks"] if check["name"] == "engine")
+    assert "start a Dagger engine" not in told["detail"]
+    assert "start a Dagger engine" in told["mend"]
 
 
 def test_doctor_warns_of_a_broker_that_forgets(revalid: Revalid, tmp_path: Path) -> None:

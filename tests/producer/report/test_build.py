@@ -63,6 +63,7 @@ def test_a_project_that_was_not_submitted_is_told_with_the_reason() -> None:
     )
     assert (comparison.missing, comparison.new, comparison.unchanged) == ((), (), 1)
     told = render(report(rows, previous=before), "markdown")
+    assert "| 2 | `not submitted` | `no such directory` |" in told
     assert "- **Not submitted 2**: `a` (passed → none, `no such directory`)" in told
     assert "none, no such directory" in render(report(rows, previous=before), "html")
 
