@@ -57,7 +57,9 @@ async def collect(
         async with asyncio.timeout(COLLECT_TIMEOUT_S):
             with temporary_directory("revalid-kept-", scratch) as into:
                 if globs:
-                    await sandbox.export_matching(tuple(globs), into / "files")
+                    await sandbox.export_matching(
+                        tuple(globs), into / "files", most_bytes=most_bytes
+                    )
                 roots = [("", into / "files"), (f"{_EXPORTED}/", exported)]
                 await asyncio.to_thread(
                     _store, roots, globs, store, most_bytes, into / "packed", made

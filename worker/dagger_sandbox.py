@@ -25,7 +25,6 @@ from worker.exec_report import NONCE, REPORT, REUSE, STOP, parse_report, stoppin
 from worker.limits import DEFAULT_LIMITS, CommandLimits
 from worker.live import Heard
 from worker.sandbox import (
-    READ_BYTES,
     WORKDIR,
     Entry,
     ExecResult,
@@ -222,10 +221,10 @@ class DaggerSandbox:
         target = resolve(self.workdir, path)
         copy = self._scratch / uuid.uuid4().hex
         async with self._lock:
-            await self._query("read_file", path, self._container.file(target).export(str(copy)))
+            file = self._container.file(target)
+            protocol.check_readable(path, await self._query("read_file", path, file.size()))
+            await self._query("read_file", path, file.export(str(copy)))
         try:
-            if copy.stat().st_size > READ_BYTES:
-                raise StepFailed(f"read_file {path}: is larger than {READ_BYTES} bytes")
             return await to_thread(copy.read_bytes)
         finally:
             copy.unlink(missing_ok=True)
@@ -262,7 +261,9 @@ class DaggerSandbox:
             found = self._container.directory(target)
             await self._query("export_directory", path, found.export(str(host_path)))
 
-    async def export_matching(self, globs: tuple[str, ...], host_path: Path) -> None:
+    async def export_matching(
+        self, globs: tuple[str, ...], host_path: Path, *, most_bytes: int
+    ) -> None:
         async with self._lock:
             found = self._container.directory(WORKDIR).filter(include=list(globs))
             await self._query("export_matching", WORKDIR, found.export(str(host_path)))

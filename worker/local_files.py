@@ -14,10 +14,10 @@ from pathlib import Path
 from jobs.errors import SandboxLost
 from worker.artifacts import matching
 from worker.sandbox import (
-    READ_BYTES,
     WORKDIR,
     Entry,
     StepFailed,
+    check_readable,
     check_unprotected,
     resolve,
 )
@@ -68,11 +68,10 @@ class Files:
         """The bytes of a regular file."""
         with _reported("read_file", path):
             target = _below(self.root, path, "read_file")
-            status = target.stat()
-            if not stat.S_ISREG(status.st_mode):
+            found = target.stat()
+            if not stat.S_ISREG(found.st_mode):
                 raise OSError(errno.EINVAL, "is not a regular file")
-            if status.st_size > READ_BYTES:
-                raise OSError(errno.EFBIG, f"is larger than {READ_BYTES} bytes")
+            check_readable(path, found.st_size)
             return target.read_bytes()
 
     def delete(self, path: str) -> None:
@@ -115,12 +114,18 @@ class Files:
             destination.mkdir(parents=True, exist_ok=True)
             copy_tree("export_directory", source, Path(os.path.realpath(destination)), None)
 
-    def export_matching(self, globs: tuple[str, ...], destination: Path) -> None:
-        """Copy files of the workspace out."""
+    def export_matching(self, globs: tuple[str, ...], destination: Path, most_bytes: int) -> None:
+        """Copy files of the workspace out; one without room gets its size and no content."""
+        left = most_bytes
         with _reported("export_matching", WORKDIR):
-            for relative, path, _ in matching(self.root / WORKDIR.lstrip("/"), globs):
+            for relative, path, found in matching(self.root / WORKDIR.lstrip("/"), globs):
                 target = destination / relative
                 target.parent.mkdir(parents=True, exist_ok=True)
+                if found.st_size > left:
+                    target.touch()
+                    os.truncate(target, found.st_size)
+                    continue
+                left -= found.st_size
                 shutil.copy(path, target, follow_symlinks=False)
 
     def refresh(self, host: Path, path: str, only: tuple[str, ...] | None) -> None:

@@ -150,10 +150,12 @@ class LocalSandbox:
         async with self._turn("export_directory"):
             await _blocking(self._files.export, resolve(self.workdir, path), host_path)
 
-    async def export_matching(self, globs: tuple[str, ...], host_path: Path) -> None:
+    async def export_matching(
+        self, globs: tuple[str, ...], host_path: Path, *, most_bytes: int
+    ) -> None:
         """As :meth:`worker.sandbox.Sandbox.export_matching`."""
         async with self._turn("export_matching"):
-            await _blocking(self._files.export_matching, globs, host_path)
+            await _blocking(self._files.export_matching, globs, host_path, most_bytes)
 
     async def refresh_from_host(
         self, host_path: Path, path: str = ".", *, only: tuple[str, ...] | None = None

@@ -20,7 +20,7 @@ from worker.limits import DEFAULT_LIMITS, CommandLimits
 WORKDIR = "/workspace"
 COMMAND_TIMEOUT_S = 600.0
 OUTPUT_BYTES = 131_072
-READ_BYTES = 64 * 2**20
+READ_BYTES = 16 * 2**20
 KILL_GRACE_S = 5.0
 CANCEL_GRACE_S = 2.0
 
@@ -187,8 +187,12 @@ class Sandbox(Protocol):
         """
         ...
 
-    async def export_matching(self, globs: tuple[str, ...], host_path: Path) -> None:
+    async def export_matching(
+        self, globs: tuple[str, ...], host_path: Path, *, most_bytes: int
+    ) -> None:
         """Copy the files below the workspace that match to ``host_path``, which is new.
+
+        Of files that all together would have over ``most_bytes``, some may lack their content.
 
         A glob is one of ``.dockerignore``; that of a directory is of all below it. Where none
         matches, ``host_path`` may be missing. Links may be copied as links, and are never followed.
@@ -247,6 +251,18 @@ def resolve(workdir: str, path: str) -> str:
                 f"path {path!r} leaves the sandbox: use a path below its root, without '..'"
             )
     return posixpath.normpath("/" + joined.lstrip("/"))
+
+
+def check_readable(path: str, size: int) -> None:
+    """Refuse to read a file that is too large, which may take no room on disk.
+
+    Raises:
+        StepFailed: It has more than :data:`READ_BYTES`.
+    """
+    if size > READ_BYTES:
+        raise StepFailed(
+            f"read_file {path}: is larger than {READ_BYTES} bytes: read a part of it by a command"
+        )
 
 
 def check_unprotected(operation: str, path: str, globs: tuple[str, ...], root: str) -> None:

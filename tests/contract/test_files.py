@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.contract.checks import names, output
-from worker.sandbox import Entry, Sandbox, StepFailed
+from worker.sandbox import READ_BYTES, Entry, Sandbox, StepFailed
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -168,3 +168,11 @@ async def test_concurrent_operations_of_all_kinds(sandbox: Sandbox) -> None:
         sandbox.exec("echo 5 > five"),
     )
     assert await names(sandbox) == ["five", "four", "one", "three", "two"]
+
+
+async def test_a_file_that_is_only_large_is_not_read(sandbox: Sandbox) -> None:
+    made = await sandbox.exec(f"truncate -s {READ_BYTES + 1} large && truncate -s 1M fine")
+    assert made.exit_code == 0
+    with pytest.raises(StepFailed, match=f"read_file .*large: is larger than {READ_BYTES} bytes"):
+        await sandbox.read_file("large")
+    assert await sandbox.read_file("fine") == bytes(2**20)

@@ -106,6 +106,17 @@ async def test_what_lies_too_deep_to_be_unpacked_is_left_out(
     assert "1 left out" in made.notes[0]
 
 
+async def test_a_file_that_is_only_large_takes_no_room(store: BlobStore, tmp_path: Path) -> None:
+    sandbox = LocalSandbox(scratch=tmp_path, passthrough={})
+    try:
+        assert (await sandbox.exec("truncate -s 2G a; echo 1 >b")).exit_code == 0
+        await sandbox.export_matching(("**",), tmp_path / "out", most_bytes=1_000)
+    finally:
+        await sandbox.close()
+    assert (tmp_path / "out/a").stat().st_blocks * 512 < 2**20
+    assert (tmp_path / "out/b").read_text() == "1\n"
+
+
 async def test_exported_directories_come_along(store: BlobStore, tmp_path: Path) -> None:
     (tmp_path / "exported/2").mkdir(parents=True)
     (tmp_path / "exported/2/file").write_text("step 2")
