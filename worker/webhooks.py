@@ -50,6 +50,7 @@ class Courier:
         self._url = url
         self._poster = poster
         self._under_way = 0
+        self._settled = anyio.Event()
 
     def run(self, stop: threading.Event) -> None:
         """Deliver until told to stop, and then once more what is due."""
@@ -66,12 +67,14 @@ class Courier:
             last = False
             while not last:
                 last = stop.is_set()
+                self._settled = anyio.Event()
                 taken = await to_thread.run_sync(self._take)
                 self._under_way += len(taken)
                 for delivery in taken:
                     group.start_soon(self._deliver, delivery)
                 if not taken and not last:
-                    await anyio.sleep(LOOK_S)
+                    with anyio.move_on_after(LOOK_S):
+                        await self._settled.wait()
 
     def _take(self) -> list[Delivery]:
         room = WIDTH - self._under_way
@@ -96,6 +99,7 @@ class Courier:
             await to_thread.run_sync(self._settle, delivery, outcome, pause_s)
         finally:
             self._under_way -= 1
+            self._settled.set()
 
     async def _try(self, delivery: Delivery) -> tuple[Outcome, str]:
         """What posting came to, and why; never the URL, whose path may be a secret."""

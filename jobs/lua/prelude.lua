@@ -12,6 +12,7 @@ local UPLOAD_MS = 600000 -- that a project is kept in Redis until a job needs it
 local ENDED_MS = 60000 -- that it is kept after the end of its last job
 local DEAD_MS = 86400000 -- that a dead job still needs it, for `dead retry`
 local CHECK_MS = 3600000 -- between two looks at whether its jobs are still there
+local HOST_POSTS = 8 -- deliveries of webhooks to one host that are under way at a time
 local TAKEN_MS = 60000 -- for which a worker that took a delivery has it alone
 local UNREAD_MS = 3600000 -- age from which on a queue that no worker serves has nobody
 local call = redis.call
@@ -24,7 +25,8 @@ local kept_ms = tonumber(ARGV[#ARGV])
 
 local QUEUED, RUNNING, DEAD = 'revalid:queued', 'revalid:running', 'revalid:dead'
 local QUEUES, HELD, COUNTERS = 'revalid:queues', 'revalid:held', 'revalid:counters'
-local DELIVERIES = 'revalid:deliveries' -- of webhooks, by when each is due
+local DELIVERIES = 'revalid:deliveries' -- of webhooks, by when each is due; +inf: it waits for its turn
+local POST_TURNS, POST_SHARES = 'revalid:post-turns', 'revalid:post-shares'
 local PROJECTS = 'revalid:projects' -- `tenant digest` of those in Redis, by when to look at each
 local USAGE = 'revalid:usage' -- their bytes by tenant, and of all under `*`
 local UNTOLD = 'revalid:untold' -- done jobs with webhooks that are not told yet
@@ -42,6 +44,11 @@ local function serving_key(queue) return 'revalid:serving:' .. queue end
 local function image_key(image) return 'revalid:image:' .. image end
 local function hooks_key(id) return 'revalid:hooks:' .. id end
 local function hook_key(delivery) return 'revalid:hook:' .. delivery end
+-- Deliveries of one tenant to one host that are due; those under way to a host, by the end of their
+-- leases; who waits until there are fewer of these.
+local function ready_key(tenant_host) return 'revalid:ready:' .. tenant_host end
+local function posts_key(host) return 'revalid:posts:' .. host end
+local function posts_parked_key(host) return 'revalid:posts-parked:' .. host end
 local function asked_key(id) return 'revalid:asked:' .. id end -- `queue run` of those who wait
 local function blob_key(digest) return 'revalid:blob:' .. digest end
 local function holders_key(digest) return 'revalid:holders:' .. digest end -- bytes by tenant
@@ -222,15 +229,57 @@ local function hold(id, queue, tenant, worker, lease_ms)
   call('HSET', HELD, worker, id)
 end
 
+-- Have a tenant's deliveries to a host come when they have their turn. Turns are counted for each tenant,
+-- so that one with many hosts has no more of them; `*` is how far the turns have come.
+local function queue_posts(tenant_host)
+  if not call('ZSCORE', POST_TURNS, tenant_host) then
+    local tenant = tenant_host:match('^%S+')
+    local turn, at = unpack(call('HMGET', POST_SHARES, tenant, '*'))
+    turn = math.max(tonumber(turn or 0), tonumber(at or 0))
+    call('ZADD', POST_TURNS, turn, tenant_host)
+    call('HSET', POST_SHARES, tenant, turn + 1)
+    call('PEXPIRE', POST_SHARES, HOOK_MS)
+  end
+end
+
+local function posts_under_way(host)
+  call('ZREMRANGEBYSCORE', posts_key(host), '-inf', now)
+  call('ZREMRANGEBYSCORE', posts_key(host), '(' .. now + TAKEN_MS, '+inf') -- the clock stepped back
+  return call('ZCARD', posts_key(host))
+end
+
+-- Let those go on that waited until fewer deliveries to a host are under way.
+local function unpark_posts(host)
+  for _ = posts_under_way(host) + 1, HOST_POSTS do
+    local tenant_host, turn = unpack(call('ZPOPMIN', posts_parked_key(host)))
+    if not tenant_host then break end
+    call('ZADD', POST_TURNS, turn, tenant_host)
+  end
+end
+
+-- Have a delivery that is due wait for its turn.
+local function ready(delivery, tenant, hook)
+  local place = (hook:match('"url":"https?://([^/?#"\\]*)') or ''):lower()
+  local host = (place:match('^%[[^%]]*%]') or place:match('^[^:]*')):gsub('%.$', '')
+  local tenant_host = tenant .. ' ' .. host
+  call('HSET', hook_key(delivery), 'host', host)
+  call('ZADD', DELIVERIES, '+inf', delivery)
+  call('ZADD', ready_key(tenant_host), 'NX', next_turn(), delivery)
+  if not call('ZSCORE', posts_parked_key(host), tenant_host) then
+    queue_posts(tenant_host)
+  end
+  unpark_posts(host)
+end
+
 -- Have a done job's verdict delivered to a webhook, now.
 local function notify(id, hook)
-  local verdict, failed_step, finished_at =
-    unpack(call('HMGET', job_key(id), 'verdict', 'failed_step', 'finished_at'))
+  local tenant, verdict, failed_step, finished_at =
+    unpack(call('HMGET', job_key(id), 'tenant', 'verdict', 'failed_step', 'finished_at'))
   local delivery = string.format('msg_%.0f_%.0f', micros, next_turn())
   call('HSET', hook_key(delivery), 'job', id, 'hook', hook, 'verdict', verdict,
     'failed_step', failed_step or '', 'finished_at', finished_at, 'since', now, 'tries', 0)
   call('PEXPIRE', hook_key(delivery), HOOK_MS)
-  call('ZADD', DELIVERIES, now, delivery)
+  ready(delivery, tenant, hook)
 end
 
 -- Tell a done job's webhooks; those that are too many for one script have their turn in a later one.

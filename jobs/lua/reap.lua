@@ -89,7 +89,7 @@ for _, id in ipairs(call('SRANDMEMBER', UNTOLD, 4)) do
 end
 local rewound = {}
 if ARGV[5] == '1' then
-  rewound = call('ZRANGEBYSCORE', DELIVERIES, '(' .. now + TAKEN_MS, '+inf', 'LIMIT', 0, 100)
+  rewound = call('ZRANGEBYSCORE', DELIVERIES, '(' .. now + TAKEN_MS, '(+inf', 'LIMIT', 0, 100)
   for _, delivery in ipairs(rewound) do
     call('ZADD', DELIVERIES, now, delivery)
   end

@@ -1,9 +1,13 @@
 -- ARGV delivery tries outcome delay_ms: what a try came to; `failed` is tried again after the delay
 local delivery, outcome = ARGV[1], ARGV[3]
 call('ZREM', DELIVERIES, '') -- a full Redis allows what comes after this
-local tries = call('HGET', hook_key(delivery), 'tries')
+local tries, host = unpack(call('HMGET', hook_key(delivery), 'tries', 'host'))
 if not tries or (tries ~= ARGV[2] and outcome ~= 'delivered') then
   return {'LATE'} -- it is delivered, or another worker's
+end
+if host then
+  call('ZREM', posts_key(host), delivery)
+  unpark_posts(host)
 end
 if outcome == 'failed' then
   call('ZADD', DELIVERIES, now + ARGV[4], delivery)

@@ -4,14 +4,14 @@ import os
 import subprocess
 import sys
 
-_MAIN = "import sys; from producer.cli import main; sys.exit(main())"
+MAIN = "import sys; from producer.cli import main; sys.exit(main())"
 
 
 def revalid(url: str, *arguments: str, expect: int = 0) -> str:
     """What a command prints; its exit status must be ``expect``."""
     own = {k: v for k, v in os.environ.items() if not k.startswith("REVALID_")}
     ended = subprocess.run(
-        [sys.executable, "-P", "-c", _MAIN, *arguments],
+        [sys.executable, "-P", "-c", MAIN, *arguments],
         env={**own, "REVALID_BROKER_URL": url},
         capture_output=True,
         text=True,

@@ -172,6 +172,29 @@ def test_a_receiver_that_hangs_delays_no_other_and_is_given_up(
         answer.set()
 
 
+def test_200_deliveries_that_hang_delay_no_other_tenant_or_host(
+    ledger: Ledger, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "TRY_S", 3_600.0)
+    answer = threading.Event()
+    try:
+        with receiver() as hangs, receiver(address="127.0.0.2") as there:
+            hangs.hold = answer.wait
+            for number in range(200):
+                cancelled(ledger, hangs.url(), nonce=str(number), tenant=f"loud-{number % 50}")
+            start(allow="127.0.0.0/8")
+            until(lambda: len(hangs.calls) == 8)
+            cancelled(ledger, there.url(), tenant="quiet")
+            cancelled(ledger, there.url(), tenant="loud-1", nonce="elsewhere")
+            until(lambda: counted(ledger) == {"delivered": 2})
+            assert len(hangs.calls) == 8, "of one host so many are under way at a time"
+            answer.set()
+            until(lambda: counted(ledger) == {"delivered": 202})
+            assert len(hangs.calls) == 200
+    finally:
+        answer.set()
+
+
 def test_a_worker_that_stops_posts_what_is_due(ledger: Ledger, valkey_url: str) -> None:
     stop = threading.Event()
     stop.set()
