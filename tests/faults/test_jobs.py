@@ -30,12 +30,13 @@ CANCELLED_S = 5.0
 def test_cancel(fleet: Fleet, submit: Submit, short: Path, proved: Proved) -> None:
     fleet.start()
     pids = short / "pids"
-    running = submit("sleep 600")
-    await_event(running, "step_started")
+    running = submit("echo up; sleep 600")
+    await_event(running, "output")
     ordinary = time.monotonic()
     running.cancel()
-    running.result(30)
+    (step,) = running.result(30).steps
     at_once = since(ordinary)
+    assert (step.cancelled, step.stdout) == (True, "up\n")
     assert at_once <= CANCELLED_S
     running = submit(f"trap '' TERM; echo $$ >> {pids}; while true; do sleep 1; done")
     await_event(running, "step_started")
@@ -66,12 +67,15 @@ def test_cancel(fleet: Fleet, submit: Submit, short: Path, proved: Proved) -> No
 @pytest.mark.slow
 def test_cancel_in_a_container(fleet: Fleet, submit: Submit, proved: Proved) -> None:
     fleet.start()
-    running = submit("sleep 600", sandbox="dagger")
-    await_event(running, "step_started")
+    running = submit("trap 'echo cleaned; exit 3' TERM; echo up; sleep 600", sandbox="dagger")
+    await_event(running, "output")
     asked = time.monotonic()
     assert running.cancel() is State.RUNNING
-    assert running.result(30).verdict is Verdict.CANCELLED
+    result = running.result(30)
+    assert result.verdict is Verdict.CANCELLED
     ended = since(asked)
+    (step,) = result.steps
+    assert (step.cancelled, step.exit_code, step.stdout) == (True, 3, "up\ncleaned\n")
     assert ended <= CANCELLED_S
     assert submit("true", sandbox="dagger").result(60).verdict is Verdict.PASSED
     proved(f"running in a container: ended {ended:.1f} s after")
