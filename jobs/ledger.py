@@ -24,6 +24,7 @@ from jobs.figures import Figures, decode_figures
 from jobs.job import Job
 from jobs.record import (
     DEAD_KEY,
+    HELD_KEY,
     IMAGE_S,
     SERVING_S,
     Attempt,
@@ -203,9 +204,28 @@ class Ledger:
             return None
         return cast("str | None", self.redis.get(image_key(image)))
 
-    def release(self, attempt: Attempt, reason: str) -> bool:
-        """Give a job back to the queue before its lease ends; whether it was still held."""
-        return self._change("release", attempt.job_id, attempt.fence, reason) == "QUEUED"
+    def release(self, attempt: Attempt, reason: str, *, fault: bool = False) -> bool:
+        """Give a job back to the queue before its lease ends; whether it was still held.
+
+        Args:
+            fault: The worker failed it: that is counted.
+        """
+        words = (attempt.job_id, attempt.fence, reason, int(fault))
+        return self._change("release", *words) == "QUEUED"
+
+    def holds(self, workers: Sequence[str]) -> list[tuple[str, int] | None]:
+        """The job that each process holds, with the seconds of its hard limit."""
+        if not workers:
+            return []
+        ids = cast("list[str | None]", self.redis.hmget(HELD_KEY, list(workers)))
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in ids:
+            pipe.hget(job_key(job_id or ""), "limit_s")
+        limits = pipe.execute()
+        return [
+            (job_id, int(limit_s)) if job_id and limit_s else None
+            for job_id, limit_s in zip(ids, limits, strict=True)
+        ]
 
     def abandon(self, worker: str) -> str | None:
         """Return the job that a dead process held to the queue; its id, if there was one."""

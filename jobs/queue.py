@@ -18,6 +18,7 @@ from jobs.settings import Settings
 from jobs.steps import Frozen
 
 TASK = "revalid.validate"
+QUEUE_PREFIX = "revalid."
 log = logging.getLogger("revalid.queue")
 _BATCH_PRIORITY = 9
 """Celery on Redis takes messages of priority 0 first, from whichever queue."""
@@ -48,7 +49,7 @@ def parse_doorbell(message: Any) -> Doorbell:
 
 def queue_name(lane: Lane, worker: str | None = None) -> str:
     """The Celery queue of a lane; ``worker`` names one that only workers of that kind read."""
-    return f"revalid.{worker}.{lane}" if worker else f"revalid.{lane}"
+    return f"{QUEUE_PREFIX}{worker}.{lane}" if worker else f"{QUEUE_PREFIX}{lane}"
 
 
 def make_app(settings: Settings, broker_url: str) -> Celery:
@@ -59,8 +60,8 @@ def make_app(settings: Settings, broker_url: str) -> Celery:
         broker_url=broker,
         result_backend=celery_url(settings.result_url) if settings.result_url else broker,
         broker_transport_options={
-            # Above twice the longest job: an unacknowledged message is redelivered after this.
-            "visibility_timeout": 3 * 86_400,
+            # The ledger rings again for a job that nobody claimed: no message is kept for that.
+            "ack_emulation": False,
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "health_check_interval": 25,
@@ -71,6 +72,7 @@ def make_app(settings: Settings, broker_url: str) -> Celery:
         broker_connection_timeout=5,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # the default gives up after 100
+        broker_channel_error_retry=True,  # a full Redis refuses what a starting consumer writes
         task_default_queue=queue_name(Lane.INTERACTIVE),
         task_serializer="json",
         accept_content=["json"],
@@ -82,6 +84,7 @@ def make_app(settings: Settings, broker_url: str) -> Celery:
         task_track_started=True,
         worker_prefetch_multiplier=1,  # a slow job must not hold a queued one
         worker_cancel_long_running_tasks_on_connection_loss=False,  # the lease decides, not a blip
+        worker_proc_alive_timeout=60,  # a busy machine starts no child in the default 4 s
         worker_pool_start_method="spawn",  # fork would copy event loops and connections
         worker_hijack_root_logger=False,
         worker_send_task_events=True,
@@ -148,6 +151,7 @@ def ring(app: Celery, bell: Bell) -> None:
                 TASK,
                 message,
                 queue=bell.queue,
+                declare=[],  # the queue's own list is written, and no table of bindings read
                 priority=_priority(bell.queue),
                 retry=True,
                 retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_max": 0.5},

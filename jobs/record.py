@@ -17,6 +17,8 @@ from jobs.tracing import current_traceparent
 RUNNING_KEY = "revalid:running"
 QUEUED_KEY = "revalid:queued"
 DEAD_KEY = "revalid:dead"
+HELD_KEY = "revalid:held"
+"""The hash of the job that each process holds."""
 HARD_LIMIT_MARGIN_S = 120
 """Seconds after the job's own limit at which the worker's parent ends a child that hangs."""
 IMAGE_S = 300.0
@@ -74,7 +76,7 @@ class Bell:
     """A doorbell to ring: what its message needs.
 
     Attributes:
-        limit_s: Seconds after which Celery ends the child that works on the job.
+        limit_s: Seconds after which the child that works on the job is ended.
     """
 
     job_id: str
@@ -103,6 +105,7 @@ class Record:
 
     Attributes:
         released: Attempts that gave the job back; the others before the last lost their worker.
+        faults: Those of them whose worker's own files failed.
         queued_s: Seconds that the job waited, before each of its attempts together.
         started_at: When the last attempt began.
         waits_since: Since when the job waits, or waited until it ended.
@@ -119,6 +122,7 @@ class Record:
     error: str | None
     attempts: int
     released: int
+    faults: int
     worker: str
     cancelled: bool
     queued_at: datetime
@@ -203,6 +207,7 @@ def decode_record(fields: dict[str, str]) -> Record:
         error=fields.get("error"),
         attempts=int(fields.get("attempts", 0)),
         released=int(fields.get("released", 0)),
+        faults=int(fields.get("faults", 0)),
         worker=fields.get("worker", ""),
         cancelled=fields.get("cancel") == "1",
         queued_at=queued_at,

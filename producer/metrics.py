@@ -14,10 +14,11 @@ from prometheus_client.registry import Collector
 from jobs.connection import broker_errors
 from jobs.deliveries import Outcome
 from jobs.errors import BrokerUnavailable
-from jobs.figures import ENGINE_LOST, WAITED_BOUNDS, Figures
+from jobs.figures import ENGINE_LOST, MESSAGES_DROPPED, WAITED_BOUNDS, Figures
 from jobs.job import Lane
 from jobs.ledger import Ledger
 from jobs.result import Verdict
+from jobs.workers import workers
 
 log = logging.getLogger("revalid.metrics")
 
@@ -42,6 +43,7 @@ class LedgerCollector(Collector):
         try:
             with broker_errors(self._url):
                 figures = self._ledger.figures()
+                there = workers(self._ledger.redis)
         except BrokerUnavailable as error:
             log.warning("%s", error)
             up.add_metric([], 0)
@@ -50,6 +52,11 @@ class LedgerCollector(Collector):
         up.add_metric([], 1)
         yield up
         yield from _gauges(figures)
+        yield GaugeMetricFamily(
+            "revalid_workers_out_of_service",
+            "Workers that run and take no jobs: their files or their engine fail.",
+            sum(worker.runs and worker.reason is not None for worker in there),
+        )
         yield from _counters(figures)
 
 
@@ -105,6 +112,16 @@ def _counters(figures: Figures) -> Iterator[Metric]:
         "revalid_attempts_lost",
         "Attempts whose process died or lost its lease.",
         counted.get(("lost",), 0),
+    )
+    yield CounterMetricFamily(
+        "revalid_attempts_faulted",
+        "Attempts given back because the worker's own files failed.",
+        counted.get(("faults",), 0),
+    )
+    yield CounterMetricFamily(
+        "revalid_messages_dropped",
+        "Messages in the queues that were no doorbells.",
+        counted.get((MESSAGES_DROPPED,), 0),
     )
     yield CounterMetricFamily(
         "revalid_engine_sessions_lost",

@@ -58,30 +58,31 @@ def main() -> int:
     app.steps["consumer"].add(_pulse(attendant))
     if options.exit_with_parent:
         threading.Thread(target=_stop_at_end_of_input, args=(attendant,), daemon=True).start()
-    app.worker_main(
-        [
-            "worker",
-            "--pool=prefork",
-            f"--concurrency={settings.concurrency}",
-            f"--queues={','.join(queues)}",
-            f"--hostname={hostname}",
-            "--without-gossip",
-            "--without-mingle",
-            "--loglevel=INFO",
-        ]
+    worker = app.Worker(
+        hostname=hostname,
+        pool_cls="prefork",
+        concurrency=settings.concurrency,
+        queues=queues,
+        without_gossip=True,
+        without_mingle=True,
+        loglevel=logging.INFO,
     )
-    return 0
+    worker.start()
+    return int(worker.exitcode or 0)
 
 
 def _pulse(attendant: Attendant) -> type[StartStopStep]:
     """A step of Celery's consumer whose timer stands still when the consumer does."""
 
     class Pulse(StartStopStep):
+        _timer: Any = None
+
         def start(self, consumer: Any) -> None:
             self._timer = consumer.timer.call_repeatedly(PULSE_S, attendant.consumes)
 
         def stop(self, _consumer: Any) -> None:
-            self._timer.cancel()
+            if self._timer is not None:  # a consumer that did not start is stopped, too
+                self._timer.cancel()
 
     return Pulse
 

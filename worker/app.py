@@ -12,6 +12,7 @@ from celery.signals import setup_logging, worker_process_init, worker_process_sh
 from jobs.errors import InvalidSettings
 from jobs.queue import TASK, make_app
 from jobs.settings import Settings, load_settings
+from worker import results, transport
 from worker.attempt import Attempts
 from worker.logs import configure_logging
 
@@ -25,7 +26,9 @@ settings = _settings()
 if settings.broker_url is None:
     raise InvalidSettings("REVALID_BROKER_URL is not set: name the Redis that jobs wait in")
 url = settings.broker_url
+transport.install()
 app = make_app(settings, url)
+results.install(app)
 
 
 @cache

@@ -33,8 +33,9 @@ from worker.confirm import confirm
 from worker.engine import Engine
 from worker.event_sender import EventSender
 from worker.outbox import Outbox
+from worker.own_files import check_files, own_fault
 from worker.quarantine import suspect_key
-from worker.report import Released, judge, report, unrun
+from worker.report import FilesFailed, Released, judge, report, unrun
 from worker.runner import Run
 from worker.scratch import scratch_directory
 from worker.secrets import name_key
@@ -45,6 +46,11 @@ FINISH_EVERY_S = 1.0
 FINISH_TIMEOUT_S = 60.0
 """Seconds that a finished job's result is offered to a broker that does not answer; then it waits
 in the outbox, and the slot is free."""
+
+FAULTS = 3
+"""Attempts of a job that workers' own files may fail; with the last it is ``errored``."""
+WITHDRAW_TIMEOUT_S = 5.0
+"""Seconds that a job is held back for its worker to take no more, before it is returned."""
 
 Progress = Callable[[dict[str, Any]], None]
 """Takes a small, safe description of what the job is doing."""
@@ -151,9 +157,24 @@ class Attempts:
                 return result
         except PermanentError as error:
             return self._record(attempt, unrun(attempt, record, Verdict.REJECTED, str(error)))
-        except OSError as error:
-            said = f"the worker's own files fail ({error}): free its disk, correct REVALID_SCRATCH"
-            return self._record(attempt, unrun(attempt, record, Verdict.ERRORED, said))
+        except FilesFailed as fault:
+            return self._give_back(attempt, record, str(fault))
+        except (OSError, MemoryError) as error:
+            return self._give_back(attempt, record, own_fault(error) or str(error))
+
+    def _give_back(self, attempt: Attempt, record: Record, fault: str) -> JobResult | None:
+        """Return a job to the queue once this worker takes no more, or else might have it again."""
+        if record.faults + 1 >= FAULTS:
+            return self._record(attempt, unrun(attempt, record, Verdict.ERRORED, _failed(fault)))
+        log.warning("job %s: returned, its worker's files fail: %s", attempt.job_id, fault)
+        with broker_errors(self._url):
+            with suppress(RedisError):
+                self.redis.set(suspect_key(self._worker), 1, ex=600)
+            deadline = monotonic() + WITHDRAW_TIMEOUT_S
+            while self._worker in self.ledger.serving(record.queue) and monotonic() < deadline:
+                sleep(0.1)
+            self.ledger.release(attempt, f"its worker's files fail: {fault}", fault=True)
+        return None
 
     def _work(
         self, job: Job, attempt: Attempt, record: Record, progress: Progress
@@ -171,6 +192,8 @@ class Attempts:
             except LeaseLost as error:
                 log.warning("%s", error)
                 return None
+            except FilesFailed:
+                raise
             except Released as reason:
                 log.info("job %s: returned to the queue, %s", job.id, reason)
                 with broker_errors(self._url):
@@ -235,12 +258,25 @@ class Attempts:
                 if released.is_set() and work.cancelled():
                     raise Released("its worker stops")
             verdict, error = judge(work, beat)
+            if (fault := await self._fault(work, verdict)) is not None:
+                if record.faults + 1 < FAULTS:
+                    raise FilesFailed(fault)
+                verdict, error = Verdict.ERRORED, _failed(fault)
         finally:
             self._releases = None
             for end in ends:
                 end.cancel()
             await events.finish()
         return confirmed or report(run, attempt, record, verdict, error)
+
+    async def _fault(self, work: "asyncio.Task[Verdict]", verdict: Verdict) -> str | None:
+        """What of the worker's own files kept the job from passing, also where a command said so.
+
+        What the job wrote is gone by now: it is to blame where that alone had filled the disk.
+        """
+        if verdict not in (Verdict.FAILED, Verdict.ERRORED, Verdict.REJECTED):
+            return None
+        return own_fault(work.exception()) or await asyncio.to_thread(check_files, self.settings)
 
     def _resolved(self, image: str, digest: str) -> None:
         with suppress(RedisError):  # then a submit asks for it to be looked up again
@@ -287,3 +323,10 @@ class Attempts:
                 sleep(FINISH_EVERY_S)
         log.info("job %s: %s", attempt.job_id, result.verdict)
         return result if recorded else None
+
+
+def _failed(fault: str) -> str:
+    return (
+        f"workers' own files failed the job {FAULTS} times, last: {fault}; free their disks, raise "
+        "their limit of open files, or correct REVALID_SCRATCH and REVALID_HOME"
+    )

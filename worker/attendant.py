@@ -14,6 +14,7 @@ from redis.exceptions import OutOfMemoryError
 
 from jobs.connection import broker_errors, connect
 from jobs.errors import BrokerUnavailable, PermanentError, TransientError
+from jobs.figures import COUNTERS_KEY, MESSAGES_DROPPED
 from jobs.fingerprint import fingerprint, worker_key
 from jobs.job import SandboxPolicy
 from jobs.ledger import LEASE_S
@@ -23,16 +24,19 @@ from jobs.settings import VERSION, Settings
 from jobs.workers import Worker, leave, say
 from worker import bubblewrap
 from worker.attempt import process_name
+from worker.children import Children, pool_children
 from worker.outbox import Outbox
 from worker.purge import purge
 from worker.quarantine import Quarantine, suspect_key
 from worker.scratch import sweep
+from worker.transport import dropped
 from worker.webhook_post import Poster
 from worker.webhooks import Courier
 
 ROUND_S = 1.0
 OVERDUE_S = 30.0
 END_TIMEOUT_S = 10.0
+SWEEP_EVERY_S = 60.0
 PURGE_EVERY_S = 3_600.0
 STOP_TIMEOUT_S = 5.0
 LAST_POSTS_S = 2.0
@@ -63,7 +67,7 @@ class Attendant(threading.Thread):
         self._key = worker_key(fingerprint(settings, os.environ))
         settings.home.mkdir(parents=True, exist_ok=True)
         self._alive = settings.home / "alive"  # its age is what a health check reads
-        self._children: dict[int, psutil.Process] = {}
+        self._children = Children(self._ledger)
         self._away = float("-inf")  # when Redis was last away
         self._run_id: str | None = None  # of the Redis that was last seen
         self._consumed = monotonic()
@@ -74,8 +78,7 @@ class Attendant(threading.Thread):
 
     def run(self) -> None:
         """One round every second, until :meth:`stop`."""
-        sweep(self._settings.scratch)
-        threading.Thread(target=self._purge, name="purge", daemon=True).start()
+        threading.Thread(target=self._tidy, name="tidy", daemon=True).start()
         if (key := self._settings.webhook_key) is not None:
             poster = Poster(key, self._settings.webhook_allow)
             courier = Courier(self._settings, self._ledger, self._url, poster)
@@ -84,35 +87,43 @@ class Attendant(threading.Thread):
                 target=courier.run, args=args, name="webhooks", daemon=True
             )
             self._courier.start()
-        suspected = self._quarantine.applies  # nobody has looked at the engine yet
+        suspected = True  # nobody has looked at engine and files yet
         while True:
             try:
                 with broker_errors(self._url):
                     self._round(suspected=suspected)
                 suspected = False
-                if monotonic() - self._consumed < CONSUMED_S:
+                if self._consumes() and self._quarantine.files is None:
                     self._alive.touch()
             except TransientError as error:
                 self._away = monotonic()
+                self._children.forget()
                 log.warning("%s", error)
             except Exception:  # the next round may do better; without rounds nothing is reaped
                 log.exception("the attendant's round failed")
             if self._stop_asked.wait(ROUND_S):
                 return
 
-    def _purge(self) -> None:
-        """Remove old files, beside the rounds: there may be many."""
+    def _tidy(self) -> None:
+        """Remove old files and what killed processes left, beside the rounds: there may be many."""
+        purged = float("-inf")
         while True:
             try:
-                purge(self._settings)
+                sweep(self._settings.scratch)
+                if monotonic() - purged > PURGE_EVERY_S:
+                    purged = monotonic()
+                    purge(self._settings)
             except Exception:
                 log.exception("old files were not removed")
-            if self._stop_asked.wait(PURGE_EVERY_S):
+            if self._stop_asked.wait(SWEEP_EVERY_S):
                 return
 
     def consumes(self) -> None:
         """Celery's consumer shows that it does not hang."""
         self._consumed = monotonic()
+
+    def _consumes(self) -> bool:
+        return monotonic() - self._consumed < CONSUMED_S
 
     def revoked(self, job_id: str) -> None:
         """Somebody revoked a job's task: a cancel, for nobody would run the job any more."""
@@ -158,7 +169,7 @@ class Attendant(threading.Thread):
 
     def _end_children(self) -> None:
         """Have each child return its job to the queue and end; by force after a bound."""
-        children = list(_pool_children().values())
+        children = list(pool_children().values())
         deadline = monotonic() + END_TIMEOUT_S
         while children and monotonic() < deadline:
             for child in children:  # a busy one returns its job, and then the next signal ends it
@@ -173,16 +184,17 @@ class Attendant(threading.Thread):
     def _round(self, *, suspected: bool) -> None:
         with suppress(OutOfMemoryError):  # full or not, the rest is to be done
             self._redis.set(self._key, os.getpid(), ex=int(SERVING_S))
-        self._bury_children()
+        self._children.look(trusted=self._consumes())
+        self._count_dropped()
         self._outbox.flush()
         suspected |= bool(self._redis.getdel(suspect_key(self._name)))
         self._quarantine.look(suspected=suspected)
-        if self._quarantine.reason is None:
+        if (reason := self._quarantine.reason) is None:
             self._serve(self._settings.concurrency)
             self._starved_since = None
         else:
             self._serve(0)
-            self._end_starved(self._quarantine.reason)
+            self._end_starved(reason)
         self._say()
         self._reap()
 
@@ -203,23 +215,22 @@ class Attendant(threading.Thread):
         jailed = self._settings.bubblewrap and bubblewrap.works()
         return "in bubblewrap" if jailed else "without bubblewrap"
 
+    def _count_dropped(self) -> None:
+        number, last = dropped.take()
+        if number:
+            log.error("%d messages dropped, the last: %s", number, last)
+            with suppress(OutOfMemoryError):
+                self._redis.hincrby(COUNTERS_KEY, MESSAGES_DROPPED, number)
+
     def _serve(self, slots: int) -> None:
         self._ledger.serve(self._name, self._queues, slots=slots)
 
     def _end_starved(self, reason: str) -> None:
-        """While no worker takes from these queues, jobs wait for an engine; each has its bound."""
+        """While no worker takes from these queues, jobs wait for one; each has its bound."""
         self._starved_since = self._starved_since or monotonic()
-        error = f"no worker with an engine took the job for as long as it waits for one: {reason}"
+        error = f"no worker in service took the job for as long as it waits for one: {reason}"
         for job_id in self._ledger.starve(self._queues, monotonic() - self._starved_since, error):
-            log.warning("job %s: waited too long for an engine", job_id)
-
-    def _bury_children(self) -> None:
-        """Return the jobs of children that have died to the queue."""
-        children = _pool_children()
-        for pid in self._children.keys() - children.keys():
-            if job_id := self._ledger.abandon(process_name(pid)):
-                log.warning("job %s: its process %d died", job_id, pid)
-        self._children = children
+            log.warning("job %s: waited too long for a worker in service", job_id)
 
     def _restarted(self) -> bool:
         """Whether Redis is another process than before, or too young for its leases to be judged.
@@ -239,10 +250,6 @@ class Attendant(threading.Thread):
         reaped = self._ledger.reap(judge=judge, overdue_s=OVERDUE_S)
         for job_id, worker in reaped.lost:
             log.warning("job %s: the lease of %s ended", job_id, worker)
-            for pid, child in self._children.items():
-                if worker == process_name(pid):  # it hangs, or it would have renewed it
-                    with suppress(psutil.NoSuchProcess):
-                        child.kill()
         if not reaped.overdue:
             return
         queues = {bell.queue for bell in reaped.overdue}
@@ -255,13 +262,3 @@ class Attendant(threading.Thread):
                 except BrokerUnavailable as error:  # it comes again
                     log.warning("%s", error)
                     return
-
-
-def _pool_children() -> dict[int, psutil.Process]:
-    """The processes that run jobs, but not multiprocessing's own tracker."""
-    found = {}
-    for process in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess):
-            if any("spawn_main" in word for word in process.cmdline()):
-                found[process.pid] = process
-    return found

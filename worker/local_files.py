@@ -13,6 +13,7 @@ from pathlib import Path
 
 from jobs.errors import SandboxLost
 from worker.artifacts import matching
+from worker.own_files import OURS
 from worker.sandbox import (
     WORKDIR,
     Entry,
@@ -22,11 +23,6 @@ from worker.sandbox import (
     resolve,
 )
 from worker.trees import walk
-
-_OURS = {
-    getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "EIO", "ENOMEM", "EROFS")
-}
 
 
 class Files:
@@ -240,7 +236,7 @@ def _reported(operation: str, path: str) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        if isinstance(error, OSError) and error.errno in _OURS:
+        if isinstance(error, OSError) and error.errno in OURS:
             raise SandboxLost(
                 f"{operation} {path}: {reason}; check the worker's disk and its open-file limit"
             ) from error

@@ -1,4 +1,4 @@
-"""Keeps a worker from taking jobs while its engine does not run a canary, a trivial command."""
+"""Keeps a worker from taking jobs while its files fail, or its engine does not run a canary."""
 
 import json
 import logging
@@ -12,6 +12,7 @@ from celery import Celery
 
 from jobs.job import SandboxPolicy
 from jobs.settings import Settings
+from worker.own_files import check_files
 
 CANARY_TIMEOUT_S = 60.0
 PAUSE_S = 5.0
@@ -21,43 +22,54 @@ log = logging.getLogger("revalid.worker")
 
 
 def suspect_key(worker: str) -> str:
-    """The key by which a worker's children say that its engine did not answer."""
+    """The key by which a worker's children say that its engine or its files failed them."""
     return f"revalid:suspect:{worker}"
 
 
 @dataclass
 class Quarantine:
-    """The state of one worker's engine; :meth:`look` is to be called every second or so.
+    """The state of one worker's files and engine; :meth:`look` is to be called every second or so.
 
-    A worker whose policy lets jobs run without an engine is never held back.
+    A worker whose policy lets jobs run without an engine is not held back for want of one.
 
     Attributes:
-        reason: Why the worker takes no jobs; None where it does.
+        files: What is wrong with its files; None where nothing is.
     """
 
     settings: Settings
     app: Celery
     hostname: str
     queues: Sequence[str]
-    reason: str | None = None
+    files: str | None = None
+    _engine: str | None = None
+    _looked: float = float("-inf")
     _canary: subprocess.Popen[bytes] | None = None
     _started: float = 0.0
     _consuming: bool = True
 
     @property
-    def applies(self) -> bool:
-        """Whether this worker's jobs need an engine."""
-        return self.settings.sandbox_policy is SandboxPolicy.DAGGER
+    def reason(self) -> str | None:
+        """Why the worker takes no jobs; None where it does."""
+        return self.files or self._engine
 
     def look(self, *, suspected: bool) -> None:
-        """Start a canary where one is due, and act on what the last one found.
+        """Look at files and engine where that is due, and act on what was found.
 
         Args:
-            suspected: A job had no answer from the engine since the last call.
+            suspected: Engine or files failed a job since the last call, or nobody has looked yet.
         """
-        if not self.applies:
-            return
-        due = suspected or (self.reason is not None and monotonic() - self._started > PAUSE_S)
+        if suspected or monotonic() - self._looked > PAUSE_S:
+            self._looked = monotonic()
+            self.files = check_files(self.settings)
+        if self.settings.sandbox_policy is SandboxPolicy.DAGGER:
+            self._look_at_engine(suspected=suspected)
+        wanted = self.reason is None
+        if wanted != self._consuming and self._tell(consume=wanted):
+            self._consuming = wanted
+            log.warning("%s", "takes jobs again" if wanted else f"takes no jobs: {self.reason}")
+
+    def _look_at_engine(self, *, suspected: bool) -> None:
+        due = suspected or (self._engine is not None and monotonic() - self._started > PAUSE_S)
         if self._canary is None and due:
             self._started = monotonic()
             self._canary = subprocess.Popen(
@@ -67,10 +79,6 @@ class Quarantine:
             )
         if self._canary is not None:
             self._judge(self._canary)
-        wanted = self.reason is None
-        if wanted != self._consuming and self._tell(consume=wanted):
-            self._consuming = wanted
-            log.warning("%s", "takes jobs again" if wanted else f"takes no jobs: {self.reason}")
 
     def close(self) -> None:
         """End a canary that runs."""
@@ -85,7 +93,7 @@ class Quarantine:
             canary.kill()
         out, _ = canary.communicate()
         self._canary = None
-        self.reason = judge_canary(out)
+        self._engine = judge_canary(out)
 
     def _tell(self, *, consume: bool) -> bool:
         """Have Celery's consumer stop or go on; whether it answered for every queue."""

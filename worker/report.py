@@ -17,6 +17,10 @@ class Released(Exception):
     """Somebody else shall have the job; the message says why."""
 
 
+class FilesFailed(Released):
+    """The worker's own files failed the job."""
+
+
 def judge(work: "asyncio.Task[Verdict]", beat: "asyncio.Task[None]") -> tuple[Verdict, str | None]:
     """The verdict of an attempt that has ended, and why where that is no step's doing.
 

@@ -1,4 +1,4 @@
--- ARGV id fence reason
+-- ARGV id fence reason fault: 1 where the worker failed the job
 local id = ARGV[1]
 local state, fence, cancel = unpack(call('HMGET', job_key(id), 'state', 'fence', 'cancel'))
 if state ~= 'running' or fence ~= ARGV[2] then
@@ -11,5 +11,9 @@ if cancel then
 end
 local queue = requeue(id, ARGV[3])
 call('HINCRBY', job_key(id), 'released', 1)
+if ARGV[4] == '1' then
+  call('HINCRBY', job_key(id), 'faults', 1)
+  count('faults')
+end
 raise_fence(id) -- the attempt gave up its right to finish
 return {'QUEUED', unpack(refill(queue))}

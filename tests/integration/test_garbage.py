@@ -1,0 +1,71 @@
+"""What lies on the queues may end no worker, and stops no job."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.figures import MESSAGES_DROPPED
+from jobs.job import Lane
+from jobs.queue import queue_name
+from jobs.result import Verdict
+from producer.client import Client
+from tests.integration.conftest import StartWorker, eventually
+from tests.integration.garbage import DOORBELLS, NO_DOORBELLS
+
+QUEUES = [queue_name(Lane.INTERACTIVE), f"{queue_name(Lane.BATCH)}\x06\x169"]
+
+
+def test_no_message_ends_a_worker(client: Client, start_worker: StartWorker, project: Path) -> None:
+    worker, redis = start_worker(), client.redis
+    children = [child.pid for child in worker.children()]
+    for queue in QUEUES:
+        redis.lpush(queue, *NO_DOORBELLS.values(), *DOORBELLS.values())
+    dropped = len(QUEUES) * len(NO_DOORBELLS)
+    eventually(
+        lambda: client.ledger.figures().counters.get((MESSAGES_DROPPED,)) == dropped, within_s=60
+    )
+    eventually(lambda: not redis.exists(*QUEUES), within_s=60)
+    handle = client.submit(project, commands=["true"], sandbox="local")
+    assert handle.result(60).verdict is Verdict.PASSED
+    assert worker.process.poll() is None
+    assert [child.pid for child in worker.children()] == children
+    assert not redis.exists("unacked", "unacked_index")
+    log = worker.log.read_text()
+    assert "messages dropped, the last: revalid." in log
+    assert "Traceback" not in log
+    assert log.count("message refused: job 0123456789abcdef") == len(QUEUES) * len(DOORBELLS)
+
+
+@pytest.fixture
+def full(client: Client) -> Iterator[Callable[[], object]]:
+    """Makes the broker full, until the end of the test at the latest."""
+    yield lambda: client.redis.config_set("maxmemory", "1mb")
+    client.redis.config_set("maxmemory", "0")
+
+
+def test_a_worker_consumes_from_a_full_redis_also_after_it_connects_again(
+    client: Client, start_worker: StartWorker, project: Path, full: Callable[[], object]
+) -> None:
+    worker = start_worker()
+    first = client.submit(project, commands=["sleep 3"], sandbox="local")
+    next(event for event in first.events() if event.type == "step_started")
+    waiting = client.submit(project, commands=["true"], sandbox="local")
+    full()
+    client.redis.execute_command("CLIENT", "KILL", "TYPE", "normal")  # type: ignore[no-untyped-call]
+    assert first.result(60).verdict is Verdict.PASSED
+    assert waiting.result(60).verdict is Verdict.PASSED
+    assert (first.status().attempts, waiting.status().attempts) == (1, 1)
+    assert worker.process.poll() is None
+
+
+def test_a_worker_outlives_a_queue_that_is_none(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    worker, key = start_worker(), QUEUES[0]
+    client.redis.set(key, "x")
+    eventually(lambda: "server:ResponseError" in worker.log.read_text(), within_s=60)
+    client.redis.delete(key)
+    handle = client.submit(project, commands=["true"], sandbox="local")
+    assert handle.result(60).verdict is Verdict.PASSED
+    assert worker.process.poll() is None

@@ -1,0 +1,113 @@
+"""Which children a parent ends: those that work on what is not theirs, or for too long."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import psutil
+import pytest
+from celery.worker import state
+from redis import Redis
+
+from jobs.ledger import Ledger
+from tests.jobs.samples import make_job
+from worker import children as module
+from worker.attempt import process_name
+from worker.children import Children
+
+SLEEPS = [sys.executable, "-c", "import time; time.sleep(600)", "spawn_main"]
+
+
+@pytest.fixture
+def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[psutil.Process]:
+    """A process that Celery takes to be at work on ``make_job()`` since now."""
+    monkeypatch.setattr(module, "STRAY_S", 0.0)
+    with subprocess.Popen(SLEEPS) as process:
+        request = SimpleNamespace(worker_pid=process.pid, id=make_job().id, time_start=1.0)
+        monkeypatch.setattr(state, "active_requests", [request])
+        yield psutil.Process(process.pid)
+        process.kill()
+
+
+@pytest.fixture
+def ledger(redis: Redis, child: psutil.Process) -> Ledger:
+    """A ledger in which the child holds the job."""
+    made = Ledger(redis)
+    made.submit(make_job(), "revalid.batch")
+    assert made.claim(make_job().id, process_name(child.pid))
+    return made
+
+
+def ended(child: psutil.Process) -> bool:
+    try:
+        child.wait(0.2)
+    except psutil.TimeoutExpired:
+        return False
+    return True
+
+
+def test_one_that_holds_its_job_is_left_alone(ledger: Ledger, child: psutil.Process) -> None:
+    parent = Children(ledger)
+    for _ in range(3):
+        parent.look(trusted=True)
+    assert not ended(child)
+
+
+def test_one_that_lost_its_job_is_ended(ledger: Ledger, child: psutil.Process) -> None:
+    parent = Children(ledger)
+    parent.look(trusted=True)
+    assert ledger.abandon(process_name(child.pid)) == make_job().id
+    parent.look(trusted=True)
+    assert ended(child)
+
+
+def test_one_that_holds_another_job_than_it_was_given_is_ended(
+    ledger: Ledger, child: psutil.Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = SimpleNamespace(worker_pid=child.pid, id="f" * 32, time_start=2.0)
+    monkeypatch.setattr(state, "active_requests", [request])
+    parent = Children(ledger)
+    parent.look(trusted=True)
+    parent.look(trusted=True)
+    assert ended(child)
+
+
+def test_one_past_its_limit_is_ended_and_its_job_returned(
+    ledger: Ledger, child: psutil.Process, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LATE_S", 0.0)
+    redis.hset(f"revalid:job:{make_job().id}", "limit_s", 0)
+    parent = Children(ledger)
+    parent.look(trusted=True)
+    parent.look(trusted=True)
+    assert ended(child)
+    parent.look(trusted=True)
+    assert ledger.record(make_job().id).state == "queued"
+
+
+def test_none_is_ended_while_celery_is_not_to_be_trusted(
+    ledger: Ledger, child: psutil.Process
+) -> None:
+    parent = Children(ledger)
+    parent.look(trusted=True)
+    ledger.abandon(process_name(child.pid))
+    parent.look(trusted=False)
+    parent.look(trusted=False)
+    assert not ended(child)
+
+
+def test_redis_that_was_away_gives_another_time(
+    ledger: Ledger, child: psutil.Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STRAY_S", 60.0)
+    parent = Children(ledger)
+    parent.look(trusted=True)
+    ledger.abandon(process_name(child.pid))
+    monkeypatch.setattr(module, "monotonic", lambda: 1e9)
+    parent.forget()
+    parent.look(trusted=True)
+    assert not ended(child)
+    monkeypatch.setattr(module, "monotonic", lambda: 1e9 + 61)
+    parent.look(trusted=True)
+    assert ended(child)

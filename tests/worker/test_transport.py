@@ -1,0 +1,66 @@
+"""Of a message nothing is believed but which job it names."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.errors import InvalidJob
+from tests.integration.garbage import DOORBELLS, ID, NO_DOORBELLS, dumped, message
+from worker.transport import made_anew
+
+QUEUE = "revalid.batch"
+
+
+def parts(made: bytes) -> tuple[dict[str, Any], Any]:
+    """A message without the tag that is its own, and its body."""
+    envelope = json.loads(made)
+    assert len(envelope["properties"].pop("delivery_tag")) == 36
+    return envelope, json.loads(base64.b64decode(envelope["body"]))
+
+
+@pytest.mark.parametrize("kind", NO_DOORBELLS)
+def test_what_is_no_doorbell_is_refused(kind: str) -> None:
+    with pytest.raises(InvalidJob):
+        made_anew(QUEUE, NO_DOORBELLS[kind])
+
+
+@pytest.mark.parametrize("kind", DOORBELLS)
+def test_a_doorbell_is_the_same_whatever_else_is_in_it(kind: str) -> None:
+    made = parts(made_anew(QUEUE, DOORBELLS[kind]))
+    assert made == parts(made_anew(QUEUE, dumped(message())))
+    assert made[1] == [[], {"message": {"v": 1, "job_id": ID}}, {}]
+    assert made[0]["headers"]["timelimit"] == [None, None]
+
+
+def test_two_messages_that_claim_one_tag_have_two() -> None:
+    one, other = (json.loads(made_anew(QUEUE, dumped(message()))) for _ in range(2))
+    assert one["properties"]["delivery_tag"] != other["properties"]["delivery_tag"]
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=9,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.binary(max_size=200)
+    | _json.map(dumped)
+    | st.builds(
+        lambda name, value: dumped(message() | {name: value}),
+        st.sampled_from(["body", "headers", "properties"]),
+        _json,
+    )
+)
+def test_anything_is_a_doorbell_or_refused(text: bytes) -> None:
+    try:
+        made = made_anew(QUEUE, text)
+    except InvalidJob:
+        return
+    assert parts(made) == parts(made_anew(QUEUE, dumped(message())))
