@@ -5,9 +5,11 @@ import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -134,13 +136,19 @@ class FirstProcess:
         os.close(self.writer)
 
     async def ended(self, within_s: float) -> bool:
-        """Wait for its end; to be called once bubblewrap itself has ended."""
+        """End it, and wait for that; to be called once bubblewrap itself has ended.
+
+        It ends with bubblewrap, but a command may trace it, and have it forget that.
+        """
         try:
-            told = json.loads(os.read(self._reader, _TOLD_BYTES))
-            process = os.pidfd_open(told["child-pid"])
+            number = json.loads(os.read(self._reader, _TOLD_BYTES))["child-pid"]
+            process = os.pidfd_open(number)
         except (OSError, ValueError):  # it was not started, or has ended
             return True
         gone, loop = asyncio.Event(), asyncio.get_running_loop()
+        with suppress(OSError):
+            if _is_first(number):  # and not another's, which has its number now
+                signal.pidfd_send_signal(process, signal.SIGKILL)
         loop.add_reader(process, gone.set)
         try:
             await asyncio.wait_for(gone.wait(), within_s)
@@ -150,6 +158,12 @@ class FirstProcess:
             loop.remove_reader(process)
             os.close(process)
         return True
+
+
+def _is_first(number: int) -> bool:
+    status = Path(f"/proc/{number}/status").read_text().splitlines()
+    (numbers,) = (line.split()[1:] for line in status if line.startswith("NSpid:"))
+    return len(numbers) > 1 and numbers[-1] == "1"
 
 
 def works() -> bool:

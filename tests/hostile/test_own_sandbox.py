@@ -11,8 +11,9 @@ BREAKS = {
     "workdir that leads out": "cd .. && mv workspace old && ln -s /etc workspace",
     "workdir that leads nowhere": "cd .. && mv workspace old && ln -s workspace workspace",
     "workdir that is a file": "cd .. && mv workspace old && : >workspace",
-    "deep directories": "n=0; while [ $n -lt 3000 ]; do mkdir d; cd -P d; n=$((n + 1)); done",
-    "many links": "n=0; while [ $n -lt 2000 ]; do ln -s / link$n; n=$((n + 1)); done",
+    "deep directories": "d=$(printf 'd/%.0s' $(seq 600)); "
+    'for n in 1 2 3 4 5; do mkdir -p "$d"; cd -P "$d"; done',
+    "circle of links": "ln -s a b; ln -s b a; ln -s . here",
 }
 BREAKS_LOCAL = {
     "removed sandbox": 'rm -rf "$HOME/.."',

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest_asyncio
 from jobs.job import LimitName
 from tests.contract.checks import new_token, output
 from worker import bubblewrap
+from worker.handover import handed_over
 from worker.local_sandbox import LocalSandbox
 from worker.sandbox import StepFailed
 
@@ -197,6 +199,25 @@ async def test_nothing_of_a_jail_is_left_when_its_command_has_ended(jailed: Loca
         )
         left = [p.info["cmdline"] for p in psutil.process_iter(["cmdline"])]
         assert not any(token in word for line in left for word in line or ())
+
+
+def test_first_process_of_a_jail_that_outlives_bubblewrap_is_ended() -> None:
+    if not bubblewrap.works():
+        pytest.skip("NO BUBBLEWRAP: install bwrap, and allow it to make namespaces")
+    token = str(new_token())
+    options = ["--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc"]
+    with bubblewrap.FirstProcess() as first, handed_over(options) as given:
+        with subprocess.Popen(
+            [*bubblewrap.command(given, first.writer), "/bin/sh", "-c", f"echo; sleep {token}"],
+            stdout=subprocess.PIPE,
+            pass_fds=[given, first.writer],
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"\n"
+            process.kill()
+        assert asyncio.run(first.ended(10))
+    lines = [p.info["cmdline"] or () for p in psutil.process_iter(["cmdline"])]
+    assert not any(token in line for line in lines)
 
 
 async def test_too_many_variables_are_the_jobs_fault(jailed: LocalSandbox) -> None:
