@@ -128,6 +128,7 @@ def _site(param: str, directory: Path, url: str) -> Iterator[Site]:
                 "REVALID_CONCURRENCY": "1",
                 "REVALID_SCRATCH": str(directory / "scratch"),
                 "REVALID_BUBBLEWRAP": str(not bare),
+                "REVALID_BLOB_REDIS_BYTES": str(2 * BYTES),
                 "REVALID_PROJECT_FILES": str(FILES),
                 "REVALID_PROJECT_BYTES": str(BYTES),
                 "TMPDIR": str(directory / "tmp"),
@@ -140,7 +141,8 @@ def _site(param: str, directory: Path, url: str) -> Iterator[Site]:
     try:
         with connect(url) as redis:
             eventually(lambda: redis.keys("revalid:worker:*"))
-        with Client(load_settings({}, env_file=None, broker_url=url)) as client:
+        settings = load_settings({}, env_file=None, broker_url=url, blob_redis_bytes=2 * BYTES)
+        with Client(settings) as client:
             made = Site(kind, client, Worker(process, log), directory, str(new_token()))
             made.run("true")  # opens what stays open: the engine's session, the guard
             yield made
