@@ -20,6 +20,7 @@ from tests.worker.disks import small_disk
 
 @pytest.mark.row(21)
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_hung_children(client: Client, fleet: Fleet, submit: Submit, proved: Proved) -> None:
     for _ in range(3):
         fleet.start(wait=False, REVALID_CONCURRENCY="2")
@@ -74,8 +75,8 @@ def test_full_disk(
         (disk / "filling").unlink()
         back = eventually(lambda: "takes jobs again" in sick.log.read_text(), what="its return")
         proved(
-            f"40 of 40 jobs passed, 0 errored, {faults} attempts given back ({said}); the "
-            f" worker took jobs again {back:.0f} s after there was room"
+            f"40 of 40 jobs passed, 0 errored, {faults} attempts given back ({said}); "
+            f"the worker took jobs again {back:.0f} s after there was room"
         )
 
 

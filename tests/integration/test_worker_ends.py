@@ -99,13 +99,15 @@ def test_result_that_its_process_could_not_record_is_recorded_by_the_next(
     eventually(lambda: not list(tmp_path.glob("home/unrecorded/*/*")))
 
 
-def test_worker_whose_own_disk_fails_says_so(
+def test_job_that_no_worker_has_a_disk_for_ends_and_says_so(
     client: Client, start_worker: StartWorker, project: Path, tmp_path: Path
 ) -> None:
     start_worker(REVALID_SCRATCH=str(tmp_path / "nowhere"))
-    result = client.submit(project, commands=["true"], sandbox="local").result(30)
-    assert (result.verdict, result.attempts) == (Verdict.ERRORED, 1)
-    assert "the worker's own files fail" in str(result.error)
+    handle = client.submit(project, commands=["true"], sandbox="local")
+    result = handle.result(60)
+    assert result.verdict is Verdict.ERRORED
+    assert "no worker in service took the job" in str(result.error)
+    assert "nowhere: No such file or directory" in str(result.error)
 
 
 def test_cut_connections_do_not_run_a_job_again(
