@@ -94,6 +94,11 @@ class Worker:
         """Whether the parent process runs."""
         return self.process.poll() is None
 
+    @property
+    def ready(self) -> bool:
+        """Whether it has had its first round: it then takes jobs."""
+        return self.alive and (self.home / "alive").exists()
+
     def children(self) -> list[psutil.Process]:
         """The processes that run jobs."""
         found = []
@@ -193,9 +198,7 @@ class Fleet:
 
     def await_ready(self, worker: Worker) -> None:
         """Wait until a worker's first round: it then takes jobs."""
-        eventually(
-            lambda: (worker.home / "alive").exists() or not worker.alive, START_S, what="a worker"
-        )
+        eventually(lambda: worker.ready or not worker.alive, START_S, what="a worker")
         if not worker.alive:
             pytest.fail(f"a worker ended as it started:\n{worker.log.read_text()}", pytrace=False)
 

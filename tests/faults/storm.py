@@ -292,10 +292,13 @@ class Storm:
         self._heals.append((time.monotonic() + seconds, heal))
 
     def _worker(self) -> Worker:
-        """One that is up, and has taken jobs."""
-        up = [each for each in self.fleet.workers if each.alive and each.children()]
+        """One that takes jobs, and is not frozen."""
         return self._chance.choice(
-            [each for each in up if psutil.Process(each.process.pid).status() != "stopped"]
+            [
+                each
+                for each in self.fleet.workers
+                if each.ready and psutil.Process(each.process.pid).status() != "stopped"
+            ]
         )
 
     def _kill_child(self) -> None:
