@@ -3,7 +3,7 @@
 import json
 import logging
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from celery import Celery
 from kombu.exceptions import LimitExceeded, OperationalError
@@ -168,8 +168,16 @@ def _priority(queue: str) -> int:
 
 
 def ringing(redis: Redis, queue: str) -> set[str]:
-    """Ids of the jobs whose doorbells lie in a Celery queue."""
+    """Ids of the jobs whose doorbells lie in a Celery queue, among whatever else lies there."""
     priority = _priority(queue)
     key = f"{queue}\x06\x16{priority}" if priority else queue
-    messages = cast("list[str]", redis.lrange(key, 0, -1))
-    return {str(json.loads(message)["headers"]["id"]) for message in messages}
+    command: Any = redis.execute_command  # it alone can leave undecoded what may be no text
+    messages: list[bytes] = command("LRANGE", key, 0, -1, NEVER_DECODE=True)
+    return {named for message in messages if (named := _named(message)) is not None}
+
+
+def _named(message: bytes) -> str | None:
+    try:
+        return str(json.loads(message)["headers"]["id"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None

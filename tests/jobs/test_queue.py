@@ -204,6 +204,15 @@ def test_which_doorbells_ring_is_seen_in_the_queue(
 
 
 @pytest.mark.parametrize(
+    "garbage", [b"x", b"{}", b"[]", b'{"headers": {}}', b"\xff", b"[" * 99_999]
+)
+def test_garbage_hides_no_doorbell(app: Celery, redis: Redis, bell: Bell, garbage: bytes) -> None:
+    ring(app, bell)
+    redis.lpush("q", garbage)
+    assert ringing(redis, "q") == {bell.job_id}
+
+
+@pytest.mark.parametrize(
     ("setting", "value"),
     [
         ("task_acks_late", True),
