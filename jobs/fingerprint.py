@@ -5,9 +5,14 @@ started now would have.
 """
 
 import hashlib
+import hmac
 import json
 from collections.abc import Mapping
 
+from redis import Redis
+
+from jobs.keys import home_key
+from jobs.record import SERVING_S
 from jobs.settings import VERSION, Settings
 
 _ENGINE = ("_EXPERIMENTAL_DAGGER_", "DAGGER_", "DOCKER_")
@@ -33,7 +38,11 @@ _WORKER_FIELDS = (
 
 
 def fingerprint(settings: Settings, environ: Mapping[str, str]) -> str:
-    """16 hex digits over version, engine variables, worker settings and the values it hands on."""
+    """16 hex digits over version, engine variables, worker settings and the values it hands on.
+
+    Anyone may see it, in the name of a queue. A key of the home makes it say nothing of the values,
+    some of which are secrets that could be guessed.
+    """
     handed_on = {"PATH", *settings.forwarded, *settings.secret_allow, *settings.local_env}
     seen = {
         name: value
@@ -44,7 +53,14 @@ def fingerprint(settings: Settings, environ: Mapping[str, str]) -> str:
     keys = [key and key.get_secret_value() for key in secrets]
     fields = settings.model_dump(mode="json", include=set(_WORKER_FIELDS))
     content = json.dumps([VERSION, fields, seen, keys], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    key = home_key(settings.home, "fingerprints of workers")
+    return hmac.new(key, content.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def is_served(redis: Redis, value: str) -> bool:
+    """Whether a worker with this fingerprint takes jobs."""
+    left_ms = redis.pttl(worker_key(value))
+    return 0 < left_ms <= SERVING_S * 1000  # longer: Redis's clock stepped back
 
 
 def worker_key(value: str) -> str:

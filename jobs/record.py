@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from jobs.job import Job, Lane
 from jobs.result import Verdict
-from jobs.signature import sign
+from jobs.signature import Signed, sign
 from jobs.tracing import current_traceparent
 
 RUNNING_KEY = "revalid:running"
@@ -173,7 +173,7 @@ def encode_job(job: Job, signing_key: SecretStr | None) -> list[Any]:
     if (traceparent := current_traceparent()) is not None:
         fields["traceparent"] = traceparent
     if signing_key is not None:
-        fields["signature"] = sign(signing_key, record)
+        fields["signature"] = sign(signing_key, Signed.RECORD, record)
     return [word for field in fields.items() for word in field]
 
 

@@ -8,7 +8,7 @@ from pydantic import SecretStr, ValidationError
 
 from jobs.errors import InvalidJob, PolicyRefused
 from jobs.job import Job
-from jobs.signature import check_signature, sign
+from jobs.signature import Signed, check_signature, sign
 from jobs.steps import Frozen
 
 _MAX_URL = 2_048
@@ -59,7 +59,7 @@ def check_url(url: str, allow: Sequence[str]) -> None:
 def encode_hook(job: Job, url: str, signing_key: SecretStr | None) -> str:
     """What the ledger keeps until the job is done."""
     text = Hook(job_id=job.id, url=url, labels=job.labels).model_dump_json()
-    return f"{sign(signing_key, text) if signing_key is not None else ''} {text}"
+    return f"{sign(signing_key, Signed.WEBHOOK, text) if signing_key is not None else ''} {text}"
 
 
 def decode_hook(text: str, job_id: str, signing_key: SecretStr | None) -> Hook:
@@ -69,7 +69,7 @@ def decode_hook(text: str, job_id: str, signing_key: SecretStr | None) -> Hook:
         PolicyRefused: It is not signed with this worker's key, of another job, or nothing of ours.
     """
     signature, _, record = text.partition(" ")
-    check_signature(signing_key, record, signature)
+    check_signature(signing_key, Signed.WEBHOOK, record, signature)
     try:
         hook = Hook.model_validate_json(record)
     except ValidationError:

@@ -62,6 +62,6 @@ def workers(redis: Redis) -> list[Worker]:
 
 
 def _decode(fields: dict[str, Any], now: float) -> Worker:
-    age_s = max(0.0, now - fields.pop("at"))
+    age_s = abs(now - fields.pop("at"))  # of the future: before Redis's clock stepped back
     names = Worker.__dataclass_fields__
     return Worker(**{**{name: fields[name] for name in names if name in fields}, "age_s": age_s})

@@ -22,7 +22,7 @@ from typing import Any, Self
 from pydantic import SecretStr
 
 from jobs.errors import BrokerUnavailable, InvalidSettings, JobError, WorkerUnavailable
-from jobs.fingerprint import fingerprint, worker_key
+from jobs.fingerprint import fingerprint, is_served
 from jobs.job import Lane
 from jobs.queue import queue_name
 from jobs.record import Submitted
@@ -140,7 +140,7 @@ class OwnWorker:
         """
         deadline = time.monotonic() + START_SECONDS
         with client.errors():
-            while not client.redis.exists(worker_key(self.name)):
+            while not is_served(client.redis, self.name):
                 self.check()
                 waiting()
                 if time.monotonic() > deadline:
@@ -244,7 +244,7 @@ class Crew:
 
     def _is_there(self) -> bool:
         with self._client.errors():
-            return bool(self._client.redis.exists(worker_key(self._name)))
+            return is_served(self._client.redis, self._name)
 
     def _own_settings(self) -> Settings:
         return self._settings.model_copy(

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import secrets
 import socket
 import sys
 import threading
@@ -20,6 +21,7 @@ from jobs.errors import JobError
 from jobs.fingerprint import fingerprint
 from jobs.job import Lane
 from jobs.queue import queue_name
+from worker.attempt import START
 from worker.attendant import Attendant
 from worker.logs import configure_logging
 
@@ -36,6 +38,7 @@ def main() -> int:
         "--exit-with-parent", action="store_true", help="stop when standard input closes"
     )
     options = parser.parse_args()
+    os.environ[START] = start = secrets.token_hex(4)  # for the children, which inherit it
     try:
         from worker import app as application
     except JobError as error:
@@ -49,7 +52,7 @@ def main() -> int:
     queues = [queue_name(lane, own) for lane in Lane]
     if not options.own_queues:
         queues = [*(queue_name(lane) for lane in Lane), *queues]
-    hostname = f"revalid-{os.getpid()}@{socket.gethostname()}"
+    hostname = f"revalid-{os.getpid()}-{start}@{socket.gethostname()}"
     attendant = Attendant(settings, application.url, app, hostname, queues)
     celeryd_after_setup.connect(_quiet_children, weak=False)
     worker_ready.connect(lambda **_: attendant.start(), weak=False)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,7 +29,7 @@ from jobs.queue import open_ledger, parse_doorbell
 from jobs.record import Attempt, Record
 from jobs.result import JobResult, Verdict
 from jobs.settings import Settings
-from jobs.signature import check_signature
+from jobs.signature import Signed, check_signature
 from worker.confirm import confirm
 from worker.engine import Engine
 from worker.event_sender import EventSender
@@ -58,9 +59,17 @@ Progress = Callable[[dict[str, Any]], None]
 log = logging.getLogger("revalid.worker")
 
 
+START = "_REVALID_START"
+"""The variable by which a worker's children know which start of it is theirs."""
+
+
 def process_name(pid: int) -> str:
-    """What the ledger calls a process of this machine."""
-    return f"{socket.gethostname()}:{pid}"
+    """What the ledger calls a process of this worker, and no other ever.
+
+    Two containers may have one host name, and the same process ids.
+    """
+    start = os.environ.setdefault(START, secrets.token_hex(4))
+    return f"{socket.gethostname()}:{pid}-{start}"
 
 
 class Attempts:
@@ -144,7 +153,7 @@ class Attempts:
 
     def _attempt(self, attempt: Attempt, record: Record, progress: Progress) -> JobResult | None:
         try:
-            check_signature(self.settings.signing_key, record.job, record.signature)
+            check_signature(self.settings.signing_key, Signed.RECORD, record.job, record.signature)
             job = parse_job(record.job)
             if job.id != attempt.job_id:
                 raise InvalidJob(f"the record of job {attempt.job_id} holds another: {job.id}")

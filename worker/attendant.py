@@ -24,6 +24,7 @@ from jobs.settings import VERSION, Settings
 from jobs.workers import Worker, leave, say
 from worker import bubblewrap
 from worker.attempt import process_name
+from worker.broker_sweep import BrokerSweep
 from worker.children import Children, pool_children
 from worker.outbox import Outbox
 from worker.purge import purge
@@ -63,6 +64,7 @@ class Attendant(threading.Thread):
         self._ledger = open_ledger(settings, self._redis, app)
         self._outbox = Outbox(settings.home, self._ledger, url)
         self._quarantine = Quarantine(settings, app, hostname, queues)
+        self._broker_sweep = BrokerSweep(self._redis, hostname)
         self._starved_since: float | None = None
         self._key = worker_key(fingerprint(settings, os.environ))
         settings.home.mkdir(parents=True, exist_ok=True)
@@ -197,6 +199,7 @@ class Attendant(threading.Thread):
             self._end_starved(reason)
         self._say()
         self._reap()
+        self._broker_sweep.look()
 
     def _say(self) -> None:
         policy = self._settings.sandbox_policy

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from jobs import files
-from jobs.connection import broker_errors
+from jobs.connection import broker_errors, redact
 from jobs.errors import LeaseLost
 from jobs.ledger import Ledger
 from jobs.record import Attempt
@@ -43,7 +43,9 @@ class Outbox:
     def __init__(self, home: Path, ledger: Ledger, url: str) -> None:
         self._ledger = ledger
         self._url = url
-        self._directory = home / "unrecorded" / hashlib.sha256(url.encode()).hexdigest()[:16]
+        self._directory = (
+            home / "unrecorded" / hashlib.sha256(redact(url).encode()).hexdigest()[:16]
+        )
 
     def put(self, attempt: Attempt, result: JobResult) -> Letter:
         """Keep a result; it is whole on disk, or not there where the disk refuses."""

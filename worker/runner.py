@@ -1,6 +1,7 @@
 """One attempt at a job, from its project to its steps' results."""
 
 import asyncio
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,6 +116,7 @@ class Run:
             except SandboxLost:
                 if not tries_left:
                     raise
+                await asyncio.to_thread(shutil.rmtree, self.artifacts, ignore_errors=True)
                 await asyncio.sleep(2.0 ** (SANDBOX_TRIES - tries_left - 1))
         raise AssertionError("unreachable")
 

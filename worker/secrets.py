@@ -3,18 +3,17 @@
 import base64
 import hashlib
 import json
-import os
 import re
 import tempfile
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from jobs.blobs import directory_of
 from jobs.errors import PolicyRefused
 from jobs.job import Job
+from jobs.keys import home_key
 from jobs.settings import Settings
 
 MASK = "***"
@@ -22,7 +21,6 @@ _MIN_LENGTH = 4
 _PIECE = 64
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+")
 _MAX_FILE_BYTES = 65_536
-_KEY_BYTES = 32
 
 
 def resolve_secrets(job: Job, settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
@@ -100,23 +98,11 @@ def engine_name(name: str, value: str, key: bytes) -> str:
 
 
 def name_key(home: Path) -> bytes:
-    """The key of :func:`engine_name`: one for all processes of a home, or else this process's own.
+    """The key of :func:`engine_name`: with one, every process of a home names a secret alike.
 
-    With one key, an install that was given a secret is replayed by every process of the home.
+    So an install that was given it is replayed by each of them.
     """
-    path = home / "secret-names.key"
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError), open(path, "xb", opener=_private) as file:
-            file.write(os.urandom(_KEY_BYTES))
-        key = path.read_bytes()
-    except OSError:
-        key = b""
-    return key if len(key) == _KEY_BYTES else os.urandom(_KEY_BYTES)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    return home_key(home, "names of secrets on the engine")
 
 
 def passwords(settings: Settings, environ: Mapping[str, str]) -> set[str]:

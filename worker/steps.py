@@ -1,6 +1,7 @@
 """How each step type is done in a sandbox; ``exec`` is the runner's own."""
 
 import asyncio
+import secrets
 from contextlib import suppress
 from pathlib import Path
 from typing import assert_never
@@ -72,11 +73,16 @@ async def apply_step(step: Step, sandbox: Sandbox, settings: Settings, artifact:
             sandbox.with_env(step.name, step.value)
         case ExportDirectory():
             artifact.parent.mkdir(parents=True, exist_ok=True)
+            # A new directory: what an earlier try left may hold links, and still be written to.
+            fresh = artifact.with_name(f".{artifact.name}.{secrets.token_hex(8)}")
             try:
-                await sandbox.export_directory(step.path, artifact)
+                await sandbox.export_directory(step.path, fresh)
+                if artifact.exists():
+                    await asyncio.to_thread(remove_tree, artifact)
+                fresh.rename(artifact)
             except BaseException:  # no part of it is kept, whatever ended it
                 with suppress(OSError):
-                    await asyncio.to_thread(remove_tree, artifact)
+                    await asyncio.to_thread(remove_tree, fresh)
                 raise
             return f"kept as artifact {artifact.name}\n"
         case RefreshFromHost():

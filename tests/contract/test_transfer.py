@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.settings import load_settings
+from jobs.steps import ExportDirectory
 from tests.contract.checks import names, output
 from worker.sandbox import Sandbox, StepFailed
+from worker.steps import apply_step
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -39,6 +42,26 @@ async def test_export_leaves_the_sandbox_as_it_is(sandbox: Sandbox, host: Path) 
     await sandbox.export_directory(".", host / "first")
     (host / "first" / "out" / "file").write_text("changed on the host")
     assert await sandbox.read_file("out/file") == b"x"
+
+
+async def test_an_export_is_not_led_out_by_what_an_earlier_try_left(
+    sandbox: Sandbox, host: Path, tmp_path: Path
+) -> None:
+    """The first try's directory held a link to the host; the second's has a directory there."""
+    settings, artifact = load_settings({}, env_file=None), tmp_path / "kept" / "0"
+    step = ExportDirectory(path="out")
+    await output(sandbox, f"mkdir out && ln -s {host} out/way && echo old > out/old")
+    await apply_step(step, sandbox, settings, artifact)
+    assert (artifact / "way").is_symlink()
+    await output(sandbox, "rm -r out && mkdir -p out/way && echo new > out/way/file")
+    await apply_step(step, sandbox, settings, artifact)
+    assert files_below(host) == []
+    assert (artifact / "way" / "file").read_text() == "new\n"
+    assert files_below(artifact.parent) == ["0/way/file"]
+
+
+def files_below(directory: Path) -> list[str]:
+    return [str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize("path", ["none", "afile"])

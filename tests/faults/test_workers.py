@@ -26,7 +26,7 @@ def two(fleet: Fleet) -> None:
 
 def owner(handle: JobHandle, fleet: Fleet) -> Worker:
     """The worker that has a job."""
-    named = set(re.findall(r"\d+", handle.status().worker))
+    named = set(re.findall(r":(\d+)-", handle.status().worker))
     for worker in fleet.workers:
         pids = [worker.process.pid, *(child.pid for child in worker.children())]
         if named & set(map(str, pids)):

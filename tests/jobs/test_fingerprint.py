@@ -1,12 +1,15 @@
 """Fingerprints: equal for workers that would treat a job alike, different otherwise."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from jobs import fingerprint as module
-from jobs.fingerprint import fingerprint, worker_key
+from jobs.fingerprint import fingerprint, is_served, worker_key
+from jobs.record import SERVING_S
 from jobs.settings import Settings, load_settings
 
 ENVIRON = {
@@ -17,8 +20,11 @@ ENVIRON = {
 }
 
 
+HOME = f"{__file__}/home"  # nobody can write there, so that the key is this process's own
+
+
 def settings(**fields: Any) -> Settings:
-    defaults = {"home": "/srv/revalid", "embedded": True, "concurrency": 1}
+    defaults = {"home": HOME, "embedded": True, "concurrency": 1}
     return load_settings({}, env_file=None, **(defaults | fields))
 
 
@@ -106,3 +112,20 @@ def test_the_print_changes_with_a_newly_allowed_variable() -> None:
 def test_the_print_changes_with_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "VERSION", "999")
     assert fingerprint(settings(), ENVIRON) != PRINT
+
+
+def test_the_print_says_nothing_to_who_guesses_a_secret(tmp_path: Path) -> None:
+    """Its name is a queue's, and all who reach Redis see that: a plain hash could be tried out."""
+    at_home = settings(home=tmp_path)
+    before = fingerprint(at_home, ENVIRON)
+    assert fingerprint(at_home, ENVIRON) == before
+    (tmp_path / "home.key").unlink()
+    assert fingerprint(at_home, ENVIRON) != before
+
+
+def test_a_worker_is_there_while_it_says_so(redis: Redis) -> None:
+    assert not is_served(redis, PRINT)
+    redis.set(worker_key(PRINT), 1, ex=int(SERVING_S))
+    assert is_served(redis, PRINT)
+    redis.expire(worker_key(PRINT), 3_600)  # as if Redis's clock had stepped back
+    assert not is_served(redis, PRINT)

@@ -162,7 +162,7 @@ def test_a_worker_of_the_callers_kind_is_used_and_replaced_when_it_leaves(
     embedded_settings: Settings, own_client: Client, submission: Submission
 ) -> None:
     name = fingerprint(embedded_settings, os.environ)
-    own_client.redis.set(worker_key(name), "somebody")
+    own_client.redis.set(worker_key(name), "somebody", ex=10)
     with Crew(embedded_settings, own_client) as crew:
         handle = crew.submit(submission)
         crew.check(submission)
