@@ -26,6 +26,11 @@ ROWS: dict[int, tuple[str, str]] = {
     18: ("huge or hostile tarball", "refused before it is queued; nothing outside the root"),
     19: ("store full", "submit fails cleanly, running jobs finish, workers live"),
     20: ("backlog on one worker", "memory bounded, no tenant starves, p99 of a claim stated"),
+    25: (
+        "broker's clock steps by an hour",
+        "back: a dead worker's job goes on; ahead: leases stay",
+    ),
+    28: ("what a killed worker leaves in the broker", "swept once its jobs are done"),
     24: ("one tenant fills the store", "refused above its bytes; others submit; room comes back"),
     26: ("200 webhooks to a receiver that hangs", "another tenant's is posted within one turn"),
     27: ("a run that joined a job dies", "the job goes on for who submitted it"),

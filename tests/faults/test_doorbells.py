@@ -1,4 +1,4 @@
-"""Rows 9 to 11: what the broker holds is wiped, and doorbells get lost or ring twice."""
+"""Rows 9 to 11 and 28: what the broker holds is wiped, and doorbells get lost or ring twice."""
 
 import threading
 import time
@@ -150,3 +150,28 @@ def test_doorbell_twice(
     assert_recorded_once(handle)
     assert (types(handle).count("started"), runs(short / "marks")) == (1, 1)
     proved("rung 3 times at once and once after its end: 1 run, 1 result, nothing left unacked")
+
+
+@pytest.mark.row(28)
+@pytest.mark.slow
+def test_what_a_killed_worker_leaves(
+    client: Client, fleet: Fleet, submit: Submit, proved: Proved
+) -> None:
+    dead = fleet.start(REVALID_CONCURRENCY="2")
+    handles = [submit("sleep 600") for _ in range(2)]
+    for handle in handles:
+        await_event(handle, "step_started")
+    nodes = "_kombu.binding.celery.pidbox"
+    left = client.redis.hlen("unacked"), client.redis.scard(nodes)
+    dead.kill()
+    for key in client.redis.keys("revalid:node:*"):  # its ten minutes are over
+        client.redis.delete(key)
+    for handle in handles:
+        handle.cancel()
+        client.redis.zadd("revalid:running", {handle.id: 0})
+    fleet.start()
+    eventually(lambda: client.redis.hlen("unacked") == 0, 120, what="the end of its messages")
+    assert client.redis.zcard("unacked_index") == 0
+    assert client.redis.scard(nodes) == 1
+    assert submit().result(30).verdict == "passed"
+    proved(f"{left[0]} messages and {left[1]} binding left by a killed worker: swept by another")

@@ -1,0 +1,88 @@
+"""Row 25: the broker's clock steps, while its workers' go on."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.record import State
+from jobs.result import Verdict
+from producer.client import Client
+from tests.faults.conftest import Proved, Submit
+from tests.faults.effects import assert_recorded_once, await_event, counted, runs, types
+from tests.faults.fleet import Broker, Fleet, eventually
+from tests.faults.test_workers import owner
+
+LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+HOUR = 3_600
+CLAIMED_S = 75
+"""What was left of a lease, one lease more, and what a broker that is young may take."""
+
+Set = Callable[[int], None]
+
+
+@pytest.fixture
+def set_clock(short: Path) -> Set:
+    """Has the broker's clock be so many seconds ahead."""
+
+    def to(seconds: int) -> None:
+        part = short / "clock.part"
+        part.write_text(f"{seconds:+d}")
+        part.replace(short / "clock")
+
+    to(0)
+    return to
+
+
+@pytest.fixture
+def broker(short: Path, set_clock: Set, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
+    """A broker of the test's own, whose clock the test sets."""
+    if LIBRARY is None:
+        pytest.skip("NO LIBFAKETIME: install the package libfaketime")
+    made = Broker(short)
+    with monkeypatch.context() as around:
+        around.setenv("LD_PRELOAD", str(LIBRARY))
+        around.setenv("FAKETIME_TIMESTAMP_FILE", str(short / "clock"))
+        around.setenv("FAKETIME_NO_CACHE", "1")
+        around.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        made.start()
+    yield made
+    made.kill()
+
+
+@pytest.mark.row(25)
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_brokers_clock_steps(
+    client: Client, fleet: Fleet, submit: Submit, short: Path, set_clock: Set, proved: Proved
+) -> None:
+    for _ in range(2):
+        fleet.start(REVALID_CONCURRENCY="2")
+    marks = short / "marks"
+    lost, cancelled = submit("sleep 600"), submit("sleep 600")
+    for handle in (lost, cancelled):
+        await_event(handle, "step_started")
+    condemned = owner(lost, fleet)
+    kept = submit(counted(f"sleep {CLAIMED_S}", marks))
+    await_event(kept, "step_started")
+    before = client.redis.time()[0]
+    set_clock(-HOUR)
+    eventually(lambda: client.redis.time()[0] < before - HOUR / 2, what="the step")
+    if owner(kept, fleet) is condemned or owner(cancelled, fleet) is not condemned:
+        pytest.fail("one worker took other jobs than the test needs")
+    condemned.kill()
+    cancelled.cancel()
+    back = eventually(lambda: lost.status().attempts == 2, CLAIMED_S, what="the second claim")
+    eventually(lambda: cancelled.status().state is State.DONE, CLAIMED_S, what="the cancel")
+    assert cancelled.status().verdict is Verdict.CANCELLED
+    set_clock(0)
+    eventually(lambda: client.redis.time()[0] >= before, what="the step")
+    kept.result(2 * CLAIMED_S)
+    assert_recorded_once(kept)
+    assert (kept.status().attempts, types(kept).count("started"), runs(marks)) == (1, 1, 1)
+    assert lost.status().attempts == 2
+    lost.cancel()
+    proved(
+        f"an hour back: a killed worker's job was claimed after {back:.1f} s, its other was "
+        "cancelled; an hour ahead: a living worker kept its job, 1 run"
+    )
