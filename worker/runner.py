@@ -1,8 +1,8 @@
 """One attempt at a job, from its project to its steps' results."""
 
 import asyncio
-import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -32,6 +32,7 @@ from worker.project import Project, allowed_host_path, fetch_project
 from worker.replay import Replay
 from worker.sandbox import Sandbox
 from worker.secrets import Scrubber, passwords, resolve_secrets
+from worker.trees import remove_tree
 
 SANDBOX_TRIES = 3
 FETCH_TRIES = 10
@@ -116,7 +117,8 @@ class Run:
             except SandboxLost:
                 if not tries_left:
                     raise
-                await asyncio.to_thread(shutil.rmtree, self.artifacts, ignore_errors=True)
+                with suppress(OSError):
+                    await asyncio.to_thread(remove_tree, self.artifacts)
                 await asyncio.sleep(2.0 ** (SANDBOX_TRIES - tries_left - 1))
         raise AssertionError("unreachable")
 

@@ -77,8 +77,7 @@ async def apply_step(step: Step, sandbox: Sandbox, settings: Settings, artifact:
             fresh = artifact.with_name(f".{artifact.name}.{secrets.token_hex(8)}")
             try:
                 await sandbox.export_directory(step.path, fresh)
-                if artifact.exists():
-                    await asyncio.to_thread(remove_tree, artifact)
+                await asyncio.to_thread(remove_tree, artifact)
                 fresh.rename(artifact)
             except BaseException:  # no part of it is kept, whatever ended it
                 with suppress(OSError):
