@@ -277,7 +277,7 @@ def test_flower_shows_workers_and_tasks(
 ) -> None:
     log = tmp_path / "flower.log"
     with flower(broker.url("flower"), log) as page:
-        eventually(lambda: f"revalid-{worker.process.pid}@" in page("/workers"))
+        eventually(lambda: f"revalid-{worker.process.pid}-" in page("/workers"))
         handle = producer.submit(project, commands=["echo hello"], sandbox="local")
         handle.result(30)
         eventually(lambda: "SUCCESS" in page(f"/api/task/info/{handle.id}"))
