@@ -64,7 +64,7 @@ class Attendant(threading.Thread):
         self._ledger = open_ledger(settings, self._redis, app)
         self._outbox = Outbox(settings.home, self._ledger, url)
         self._quarantine = Quarantine(settings, app, hostname, queues)
-        self._broker_sweep = BrokerSweep(self._redis, hostname)
+        self._broker_sweep = BrokerSweep(self._redis)
         self._starved_since: float | None = None
         self._key = worker_key(fingerprint(settings, os.environ))
         settings.home.mkdir(parents=True, exist_ok=True)

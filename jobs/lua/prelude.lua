@@ -14,7 +14,6 @@ local DEAD_MS = 86400000 -- that a dead job still needs it, for `dead retry`
 local CHECK_MS = 3600000 -- between two looks at whether its jobs are still there
 local HOST_POSTS = 8 -- deliveries of webhooks to one host that are under way at a time
 local TAKEN_MS = 60000 -- for which a worker that took a delivery has it alone
-local UNREAD_MS = 3600000 -- age from which on a queue that no worker serves has nobody
 local call = redis.call
 local clock = call('TIME')
 local micros = clock[1] * 1000000 + clock[2]
@@ -31,7 +30,6 @@ local PROJECTS = 'revalid:projects' -- `tenant digest` of those in Redis, by whe
 local USAGE = 'revalid:usage' -- their bytes by tenant, and of all under `*`
 local UNTOLD = 'revalid:untold' -- done jobs with webhooks that are not told yet
 local PARKED = 'revalid:parked' -- tenants that are parked in some queue
-local SERVED = 'revalid:served' -- queues, by when a worker last served each
 local function job_key(id) return 'revalid:job:' .. id end
 local function waiting_key(queue, tenant) return 'revalid:waiting:' .. queue .. ':' .. tenant end
 local function tenants_key(queue) return 'revalid:tenants:' .. queue end

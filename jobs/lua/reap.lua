@@ -94,14 +94,4 @@ if ARGV[5] == '1' then
     call('ZADD', DELIVERIES, now, delivery)
   end
 end
-clamp(SERVED, now)
-if judge then -- what Celery keeps of queues that no worker reads any more
-  for _, queue in ipairs(call('ZRANGEBYSCORE', SERVED, '-inf', now - UNREAD_MS, 'LIMIT', 0, RINGING)) do
-    call('ZREM', SERVED, queue)
-    if queue:match('^revalid%.%x+%.') and call('EXISTS', queue, queue .. '\6\0229', ringing_key(queue),
-        tenants_key(queue), flight_key(queue)) == 0 then
-      call('DEL', '_kombu.binding.' .. queue, '_kombu.binding_permanent.' .. queue)
-    end
-  end
-end
 return {lost, bells, overdue, now, #rewound}

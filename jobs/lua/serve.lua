@@ -13,6 +13,5 @@ for at = 4, #ARGV - 3 do
     call('ZADD', key, now + ARGV[3], member)
     call('PEXPIRE', key, ARGV[3])
   end
-  call('ZADD', SERVED, now, ARGV[at])
 end
 return {'OK'}

@@ -30,7 +30,7 @@ ROWS: dict[int, tuple[str, str]] = {
         "broker's clock steps by an hour",
         "back: a dead worker's job goes on; ahead: leases stay",
     ),
-    28: ("what a killed worker leaves in the broker", "swept once its jobs are done"),
+    28: ("what a killed worker leaves in the broker", "no message unacknowledged, no binding"),
     24: ("one tenant fills the store", "refused above its bytes; others submit; room comes back"),
     26: ("200 webhooks to a receiver that hangs", "another tenant's is posted within one turn"),
     27: ("a run that joined a job dies", "the job goes on for who submitted it"),
