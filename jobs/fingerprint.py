@@ -22,6 +22,7 @@ _WORKER_FIELDS = (
     "blob_url",
     "blob_redis_bytes",
     "sandbox",
+    "tools_image",
     "bubblewrap",
     "source_roots",
     "secret_allow",

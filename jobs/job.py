@@ -124,6 +124,7 @@ class Job(Frozen):
         artifacts: Globs of files to keep when the steps have ended, however they did.
         keep_going: Whether the commands of strategy ``command`` go on after one that failed.
         sandbox: Where it may run; None leaves that to the worker.
+        user: Whose the commands are in a container; None is an ordinary user.
         labels: The producer's own words, shown in reports; not part of the id.
         lane: Which queue it waits in; not part of the id.
         nonce: Set by ``fresh`` to force a new job.
@@ -143,6 +144,7 @@ class Job(Frozen):
     artifacts: tuple[ArtifactGlob, ...] = Field(default=(), max_length=64)
     limits: Limits = Limits()
     sandbox: SandboxPolicy | None = None
+    user: Literal["root"] | None = Field(default=None, exclude_if=lambda user: user is None)
     labels: dict[Text, Text] = Field(default_factory=dict, max_length=64)
     keep_going: bool = Field(default=False, exclude_if=lambda keep_going: not keep_going)
     lane: Lane = Lane.INTERACTIVE

@@ -22,6 +22,7 @@ from jobs.job import DEFAULT_IMAGE, SandboxPolicy
 
 PREFIX = "REVALID_"
 VERSION = version("revalid")
+TOOLS_IMAGE = "busybox:1.37.0-musl"
 DATABRICKS = ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "DATABRICKS_WAREHOUSE_ID")
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -67,6 +68,11 @@ class Settings(BaseSettings):
         "are not done; an upload above is refused.",
     )
     image: str = Field(default=DEFAULT_IMAGE, description="Image of jobs that name none.")
+    tools_image: str = Field(
+        default=TOOLS_IMAGE,
+        description="Image with the static busybox that runs and measures the commands of every "
+        "container.",
+    )
     tenant: str = Field(default="default", description="Tenant of jobs that name none.")
     sandbox: SandboxPolicy | None = Field(
         default=None,

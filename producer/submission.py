@@ -51,6 +51,7 @@ def prepare(
     tenant: str | None = None,
     lane: Lane | str = Lane.INTERACTIVE,
     keep_going: bool = False,
+    user: str | None = None,
     fresh: bool = False,
     nonce: str | None = None,
     webhook: str | None = None,
@@ -63,6 +64,7 @@ def prepare(
         strategy: By default ``command`` where ``commands`` are given, ``trajectory`` where
             ``steps`` are, else ``auto``.
         keep_going: Run the commands also after one that failed.
+        user: ``root`` in a container; by default an ordinary user.
         fresh: Run even where an identical job has a verdict.
         nonce: Part of the job's id; by default a random one where ``fresh``.
         webhook: URL to which the job's verdict is posted; no part of the id.
@@ -88,6 +90,7 @@ def prepare(
         "sandbox": sandbox,
         "labels": dict(labels or {}),
         "keep_going": keep_going,
+        "user": user,
         "lane": lane,
         # Nobody here knows what is at a worker's path: such a job is never joined to another.
         "nonce": nonce or (uuid.uuid4().hex if fresh or on_worker else None),

@@ -100,6 +100,7 @@ class Attempts:
                 timeout_s=settings.connect_timeout_s,
                 resolved=self._resolved,
                 name_key=name_key(settings.home),
+                tools_image=settings.tools_image,
             )
         )
 

@@ -5,7 +5,7 @@ import posixpath
 import tempfile
 import uuid
 from asyncio import to_thread
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,10 +15,11 @@ from typing import Literal, TypeVar
 
 import dagger
 
-from jobs.errors import InvalidJob, JobError, SandboxLost
+from jobs.errors import JobError, SandboxLost
 from jobs.job import LimitName
 from worker import exec_report
 from worker import sandbox as protocol
+from worker.containers import DELETE, MAKE_DIRECTORY, ORDINARY, WRITE, Account, changed
 from worker.downloads import stop_volume, volumes
 from worker.engine import Engine, one_line
 from worker.exec_report import NONCE, REPORT, REUSE, STOP, parse_report, stopping, wrapped
@@ -33,7 +34,7 @@ from worker.sandbox import (
     resolve,
 )
 from worker.secrets import engine_name
-from worker.staging import as_bytes, check_vacant, included, stage
+from worker.staging import as_bytes, included, stage
 from worker.trees import remove_tree
 
 T = TypeVar("T")
@@ -63,6 +64,7 @@ class DaggerSandbox:
     _client: dagger.Client
     _container: dagger.Container
     image: str
+    _account: Account
     _protected: tuple[str, ...]
     _scratch_root: Path | None
     _downloads: Mapping[str, dagger.CacheVolume]
@@ -81,6 +83,7 @@ class DaggerSandbox:
         engine: Engine,
         image: str,
         *,
+        account: Account = ORDINARY,
         protected: tuple[str, ...] = (),
         scratch: Path | None = None,
         tenant: str = "default",
@@ -88,6 +91,7 @@ class DaggerSandbox:
         """A fresh container of ``image``; the registry is asked once per connection.
 
         Args:
+            account: Whose commands and files are.
             protected: Globs that reject writes and deletes, relative to ``/workspace``.
             scratch: Where files on their way lie; the system's temporary directory by default.
             tenant: Whose installs share what they download.
@@ -97,11 +101,11 @@ class DaggerSandbox:
             InvalidJob: The registry does not know the image.
             SandboxLost: The registry or the engine failed.
         """
-        container, client = await engine.base(image), await engine.client()
-        names = volumes(tenant, await engine.pin(image))
+        container, client = await engine.base(image, account), await engine.client()
+        names = volumes(tenant, await engine.pin(image), account.downloads)
         downloads = {path: client.cache_volume(name) for path, name in names.items()}
         stops = client.cache_volume(stop_volume(tenant))
-        return cls(engine, client, container, image, protected, scratch, downloads, stops)
+        return cls(engine, client, container, image, account, protected, scratch, downloads, stops)
 
     async def exec(
         self,
@@ -121,7 +125,8 @@ class DaggerSandbox:
         async with self._lock:
             while self._pending:
                 self._container = self._pending.pop(0)(self._container)
-            args = partial(wrapped, command, timeout_s, output_bytes, limits)
+            words = (command, self._account.owner, timeout_s, output_bytes, limits)
+            args = partial(wrapped, *words)
             run = partial(self._run, args, self._downloads if downloads else {}, heard, stop)
             try:
                 async with asyncio.timeout(overdue):
@@ -135,8 +140,6 @@ class DaggerSandbox:
             except dagger.ExecError as error:
                 return exec_report.killed_shell(error.exit_code)
             except dagger.QueryError as error:
-                if "executable file not found" in str(error):
-                    raise InvalidJob(f"image {self.image!r} has no sh: use one that has") from None
                 raise SandboxLost(f"exec in {self.image}: {one_line(error)}; try again") from None
             self._container = after
             self._unsettled += 1
@@ -164,7 +167,7 @@ class DaggerSandbox:
             if reuse:
                 ready, key = ready.with_volatile_variable(NONCE, nonce), REUSE
             for path, volume in downloads.items():
-                ready = ready.with_mounted_cache(path, volume)
+                ready = ready.with_mounted_cache(path, volume, owner=self._account.owner)
             # The wrapper is process 1, which nothing in the container can end.
             after = ready.with_exec(args(key, live_bytes), no_init=True)
             try:
@@ -202,16 +205,18 @@ class DaggerSandbox:
         await stop.wait()
         with suppress(dagger.QueryError, JobError, TimeoutError):
             async with asyncio.timeout(_REPORT_S):
-                base = (await self._engine.base(self.image)).with_mounted_cache(STOP, self._stops)
-                await self._engine.guard(base.with_exec(stopping(nonce)).sync())
+                base = await self._engine.base(self.image, self._account)
+                base = base.with_mounted_cache(STOP, self._stops)
+                await self._engine.guard(base.with_exec(stopping(nonce), no_init=True).sync())
 
     async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         target = self._writable("write_file", path)
         if not isinstance(content, str) or len(content) > _INLINE:
             await self._upload("write_file", {target: as_bytes(content)}, mode)
             return
-        new: Change = lambda c: c.with_new_file(target, content, permissions=mode)  # noqa: E731
-        await self._change("write_file", path, new, writes=[target])
+        parent, name = posixpath.split(target)
+        file = self._client.directory().with_new_file(name, content, permissions=mode)
+        await self._change("write_file", path, WRITE, parent, file)
 
     async def write_files(self, files: Mapping[str, str | bytes]) -> None:
         targets = {self._writable("write_files", name): as_bytes(files[name]) for name in files}
@@ -231,12 +236,7 @@ class DaggerSandbox:
 
     async def delete_file(self, path: str) -> None:
         target = self._writable("delete_file", path)
-        async with self._lock:
-            found = self._container.stat(target, do_not_follow_symlinks=True)
-            kind = await self._query("delete_file", path, found.file_type())
-            if kind == dagger.FileType.DIRECTORY:
-                raise StepFailed(f"delete_file {path}: is a directory; name a file")
-            self._container = self._container.without_file(target)
+        await self._change("delete_file", path, DELETE, target)
 
     async def list_directory(self, path: str = ".") -> list[Entry]:
         target = resolve(self.workdir, path)
@@ -248,12 +248,7 @@ class DaggerSandbox:
 
     async def set_workdir(self, path: str) -> None:
         target = resolve(self.workdir, path)
-        await self._entries("set_workdir", target)
-        empty = self._client.directory()
-        await self._change(
-            "set_workdir", path, lambda c: c.with_directory(target, empty).with_workdir(target)
-        )
-        self.workdir = target
+        await self._change("set_workdir", path, MAKE_DIRECTORY, target, workdir=target)
 
     async def export_directory(self, path: str, host_path: Path) -> None:
         target = resolve(self.workdir, path)
@@ -276,7 +271,7 @@ class DaggerSandbox:
         if include == []:
             return
         source = self._client.host().directory(str(host_path), include=include, no_cache=True)
-        await self._change("refresh_from_host", path, lambda c: c.with_directory(target, source))
+        await self._change("refresh_from_host", path, WRITE, target, source)
 
     async def fork(self) -> "DaggerSandbox":
         async with self._lock:
@@ -308,48 +303,33 @@ class DaggerSandbox:
         try:
             await to_thread(stage, staged, root, targets, mode)
             source = self._client.host().directory(str(staged), no_cache=True)
-            new: Change = lambda c: c.with_directory(root, source)  # noqa: E731
-            await self._change(operation, ", ".join(targets), new, writes=targets)
+            await self._change(operation, ", ".join(targets), WRITE, root, source)
         except (FileExistsError, NotADirectoryError) as error:
             raise StepFailed(f"{operation}: {error.filename} is a file and a directory") from None
         finally:
             with suppress(OSError):
                 await to_thread(remove_tree, staged)
 
-    async def _check_vacant(self, operation: str, targets: Iterable[str]) -> None:
-        """Refuse to write where a directory is: the engine would replace it with the file."""
-        parents = sorted({posixpath.dirname(target) for target in targets})
-        names = await asyncio.gather(*(self._entries(operation, parent) for parent in parents))
-        check_vacant(operation, targets, dict(zip(parents, names, strict=True)))
-
-    async def _entries(self, operation: str, directory: str) -> list[str]:
-        """The names in what may be a directory or nothing, but no file."""
-        try:
-            return await self._engine.guard(self._container.directory(directory).entries())
-        except dagger.QueryError as error:
-            if "no such file" in str(error):
-                return []
-            raise StepFailed(f"{operation} {directory}: {one_line(error)}") from None
-
     async def _change(
-        self, operation: str, path: str, change: Change, *, writes: Iterable[str] = ()
+        self,
+        operation: str,
+        path: str,
+        change: str,
+        target: str,
+        brought: dagger.Directory | None = None,
+        workdir: str | None = None,
     ) -> None:
         async with self._lock:
-            # Side by side the two cost one round trip; where the check fails, nothing is kept.
-            vacant, changed = await asyncio.gather(
-                self._check_vacant(operation, writes),
-                self._query(operation, path, change(self._container).sync()),
-                return_exceptions=True,
-            )
-            for outcome in (vacant, changed):
-                if isinstance(outcome, BaseException):
-                    raise outcome
-            assert isinstance(changed, dagger.Container)  # noqa: S101
-            self._container, self._unsettled = changed, 0
+            after = changed(self._container, self._account, change, target, brought)
+            made = await self._query(operation, path, after.sync())
+            self.workdir = workdir or self.workdir
+            self._container, self._unsettled = made.with_workdir(self.workdir), 0
 
     async def _query(self, operation: str, path: str, work: Awaitable[T]) -> T:
         try:
             return await self._engine.guard(work)
+        except dagger.ExecError as error:
+            raise StepFailed(f"{operation} {path}: {error.stderr[:300]} ({self.image})") from None
         except dagger.QueryError as error:
             raise StepFailed(f"{operation} {path}: {one_line(error)} ({self.image})") from None
 

@@ -5,13 +5,7 @@ directories that hold nothing but downloads are kept so, for no check sees them.
 """
 
 import hashlib
-
-_DIRECTORIES = (
-    "/root/.npm",
-    "/root/.bun/install/cache",
-    "/root/.cache/pip",
-    "/root/.cache/uv",
-)
+from collections.abc import Iterable
 
 
 def stop_volume(tenant: str) -> str:
@@ -19,11 +13,12 @@ def stop_volume(tenant: str) -> str:
     return f"revalid-stop-{hashlib.sha256(tenant.encode()).hexdigest()[:32]}"
 
 
-def volumes(tenant: str, image: str) -> dict[str, str]:
+def volumes(tenant: str, image: str, directories: Iterable[str]) -> dict[str, str]:
     """The name on the engine of what is mounted at each directory during an install.
 
     Args:
         image: With its digest: what one builds, another may not run.
+        directories: Where the package managers of one account keep them.
     """
     owner = hashlib.sha256(f"{tenant} {image}".encode()).hexdigest()[:32]
-    return {path: f"revalid-{owner}{path.replace('/', '-')}" for path in _DIRECTORIES}
+    return {path: f"revalid-{owner}{path.replace('/', '-')}" for path in directories}

@@ -23,8 +23,9 @@ from dagger.provisioning._download import Downloader
 
 from jobs.errors import EngineUnavailable, InvalidJob, SandboxLost
 from jobs.record import IMAGE_S
+from jobs.settings import TOOLS_IMAGE
+from worker.containers import NO_SHELL, ORDINARY, Account, prepared, tools
 from worker.live import Receiver
-from worker.sandbox import WORKDIR
 from worker.session import CLOSE_TIMEOUT_S, bounded, die_with_parent, end
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ class Engine:
         timeout_s: Seconds that connecting may take.
         resolved: Told, in a thread, which digest an image's tag names; must not raise.
         name_key: Of the names that secrets have on the engine; this process's own by default.
+        tools_image: Of what revalid itself runs in a container: a static busybox.
     """
 
     def __init__(
@@ -57,10 +59,12 @@ class Engine:
         timeout_s: float,
         resolved: Callable[[str, str], object] = lambda *_: None,
         name_key: bytes | None = None,
+        tools_image: str = TOOLS_IMAGE,
     ) -> None:
         self.name_key = name_key or os.urandom(32)
         self._timeout_s = timeout_s
         self._resolved = resolved
+        self._tools_image = tools_image
         self._lock = asyncio.Lock()
         self._client: dagger.Client | None = None
         self._stack = contextlib.AsyncExitStack()
@@ -70,7 +74,8 @@ class Engine:
         self._lost = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         self._pinned: dict[str, tuple[str, float]] = {}  # and when that was asked
-        self._bases: dict[str, dagger.Container] = {}
+        self._bases: dict[tuple[str, Account], dagger.Container] = {}
+        self._tools: dict[str, dagger.Directory] = {}
         self.sessions_lost = 0  # and opened again
 
     async def client(self) -> dagger.Client:
@@ -141,35 +146,58 @@ class Engine:
             self._pinned[image] = (known, monotonic())
             return known
         if known not in (None, found):
-            self._bases.pop(known, None)
+            self._bases = {key: base for key, base in self._bases.items() if key[0] != known}
         self._pinned[image] = self._pinned[found] = (found, monotonic())
         await asyncio.to_thread(self._resolved, image, found.partition("@")[2])
         return found
 
-    async def base(self, image: str) -> dagger.Container:
-        """A container of the image with an empty workdir, made once per connection.
+    async def base(self, image: str, account: Account = ORDINARY) -> dagger.Container:
+        """A container of the image with an empty workdir and a home, made once per connection.
 
         Raises:
-            JobError: As :meth:`pin`.
+            JobError: As :meth:`pin`; InvalidJob also where the image has no shell.
         """
         client = await self.client()
         pinned = await self.pin(image)
-        if pinned not in self._bases:
-            made = client.container().from_(pinned).with_directory(WORKDIR, client.directory())
-            # As root: an image's own user may not write to the workdir, nor the wrapper its report.
-            made = made.with_user("0").with_workdir(WORKDIR).with_env_variable("CI", "true")
-            self._bases[pinned] = await self.guard(made.sync())
-        return self._bases[pinned]
+        if (pinned, account) not in self._bases:
+            found, own = client.container().from_(pinned), await self._own_tools(client)
+            try:
+                path = await self.guard(found.env_variable("PATH"))
+                made = await self.guard(prepared(found, path, own, account).sync())
+            except dagger.ExecError as error:
+                if error.exit_code == NO_SHELL:
+                    raise InvalidJob(f"image {image!r} has no /bin/sh: use one that has") from None
+                raise SandboxLost(
+                    f"image {image!r} could not be made ready: {one_line(error)}, {error.stderr}"
+                ) from None
+            self._bases[pinned, account] = made
+        return self._bases[pinned, account]
+
+    async def _own_tools(self, client: dagger.Client) -> dagger.Directory:
+        image = self._tools_image
+        try:
+            pinned = await self.pin(image)
+            if pinned not in self._tools:
+                made = tools(client.container().from_(pinned))
+                self._tools[pinned] = await self.guard(made.sync())
+            return self._tools[pinned]
+        except (InvalidJob, dagger.ExecError) as error:
+            said = error.stderr if isinstance(error, dagger.ExecError) else error
+            raise SandboxLost(
+                f"REVALID_TOOLS_IMAGE {image}: no static busybox was found in it ({said}); "
+                f"name one that its registry has, such as {TOOLS_IMAGE}"
+            ) from None
 
     async def canary(self, image: str) -> None:
         """Run a trivial command in a container of the image.
 
         Raises:
-            JobError: As :meth:`pin`; SandboxLost also where the command does not run.
+            JobError: As :meth:`base`; SandboxLost also where the command does not run.
         """
         base = await self.base(image)
         try:
-            await self.guard(base.with_exec(["true", uuid.uuid4().hex]).sync())
+            command = ["/bin/sh", "-c", ":", uuid.uuid4().hex]
+            await self.guard(base.with_exec(command, no_init=True).sync())
         except dagger.QueryError as error:
             raise SandboxLost(
                 f"the Dagger engine does not run commands ({one_line(error)}): see its log"
@@ -269,6 +297,7 @@ class Engine:
         self._log = self._client = self._watch = None
         self._pinned.clear()
         self._bases.clear()
+        self._tools.clear()
 
     def _last_line(self) -> str:
         if self._log is None:

@@ -1,19 +1,55 @@
 # Runs one command inside the container and reports on it in /.revalid/report:
-#   exit code, timed out (0, 1, or 2 where it was asked to end), centiseconds, bytes of stdout, bytes of stderr, nonce, limit that
-#   ended it (- for none)
+#   exit code, timed out (0, 1, or 2 where it was asked to end), centiseconds, bytes of stdout, bytes of
+#   stderr, nonce, limit that ended it (- for none)
 # then head and tail of stdout and of stderr, each one line of base64.
-# Arguments: command, limit and grace in centiseconds, bytes kept of each stream, nonce or "reuse" (it
-# is in a variable then), the limits (KiB of memory, processes, 512-byte blocks written, CPU seconds of
-# a process or 0), and how many bytes of both streams it prints meanwhile, in lines that name the
-# nonce, the stream, the place of the first byte in it, and bytes in base64.
+# Arguments: command, its user as UID:GID (0 for root), limit and grace in centiseconds, bytes kept of
+# each stream, nonce or "reuse" (it is in a variable then), the limits (KiB of memory, processes,
+# 512-byte blocks written, CPU seconds of a process or 0), and how many bytes of both streams it prints
+# meanwhile, in lines that name the nonce, the stream, the place of the first byte in it, and bytes in
+# base64.
+# It is root's, and uses no file but those of /.revalid-tools, a static busybox.
 [ $$ = 1 ] || exit 1 # in a container of its own: kill -1 would be everybody's elsewhere
-command=$1 limit=$2 grace=$3 keep=$4 nonce=$5
-memory=$6 processes=$7 blocks=$8 cpu=$9 live=${10}
-[ $nonce != reuse ] || nonce=$REVALID_NONCE
-unset REVALID_NONCE
+
+# First with the job's variables, of which this part may change none: it starts what will run the
+# command, and then itself again without them.
+if [ "$1" != watch ]; then
+  exec 9>&1 </dev/null >/dev/null 2>&1
+  /.revalid-tools/rm -rf /.revalid
+  /.revalid-tools/mkdir -m 700 /.revalid || exit 1
+  # The command may open /dev/stdout again, so its user may write; the directory is root's alone.
+  /.revalid-tools/mkfifo -m 622 /.revalid/stdout /.revalid/stderr || exit 1
+  /.revalid-tools/mkfifo -m 600 /.revalid/go || exit 1
+  exec 5<>/.revalid/stdout 6<>/.revalid/stderr # no end before ours
+  exec 7>/.revalid/said
+  # A shell ignores SIGINT in what it starts in the background, and waits for the rest: so the command
+  # starts in the foreground, and its runner, orphaned by killing the shell between, is not waited for.
+  ( (
+    read -r _revalid_me _revalid_ _revalid_ _revalid_between _revalid_ </proc/self/stat
+    echo "$_revalid_me" >&7
+    kill -9 "$_revalid_between"
+    unset _revalid_me _revalid_ _revalid_between REVALID_NONCE
+    trap : TERM # reports also what ends at the limit
+    : </.revalid/go
+    (
+      ulimit -c 0
+      ulimit -f "$9"
+      [ "${10}" = 0 ] || { ulimit -S -t "${10}" && ulimit -H -t $((${10} + 5)); }
+      exec >/.revalid/stdout 2>/.revalid/stderr 7>&-
+      [ "$2" != 0 ] || exec /bin/sh -c "$1"
+      exec /.revalid-tools/setpriv --nnp /.revalid-tools/chpst -u "$2" /bin/sh -c "$1"
+    )
+    echo $? >&7
+    kill -USR1 $$
+  ) 5>&- 6>&- 9>&-; :)
+  exec /.revalid-tools/env -i PATH=/.revalid-tools NONCE="$REVALID_NONCE" \
+    /.revalid-tools/sh "$0" watch "$@"
+fi
+shift
+cd / || exit 1
+user=$2 limit=$3 grace=$4 keep=$5 nonce=$6
+memory=$7 processes=$8 blocks=$9 cpu=${10} live=${11}
+[ "$nonce" != reuse ] || nonce=$NONCE
 d=/.revalid
-rm -rf $d && mkdir -m 700 $d && mkfifo $d/stdout $d/stderr || exit 1
-exec 9>&1 </dev/null >/dev/null 2>&1
 
 now() { IFS=' .' read -r s c _ </proc/uptime; c=${c#0}; t=$((s * 100 + c)); }
 
@@ -37,52 +73,49 @@ collect() {
     fi
   done
 }
-exec 5<>$d/stdout 6<>$d/stderr 3<$d/stdout 4<$d/stderr # 5 and 6: no end before ours
+exec 3<$d/stdout 4<$d/stderr 7>&-
 collect out 3 &
 out=$!
 collect err 4 &
 err=$!
 
-# This shell watches, for it is process 1, which nothing in the container can kill or stop. A shell
-# ignores SIGINT in what it starts in the background, and waits for the rest: so the command starts
-# in the foreground, and its runner, orphaned by killing the shell between, is not waited for.
-exec 7>$d/said 8<$d/said # open: the command may remove the files
+# This shell watches, for it is process 1, which nothing in the container can kill or stop.
+exec 8<$d/said
 trap : TERM USR1
+read -r runner <&8
 now
 start=$t
-( (
-  read -r me _ _ between _ </proc/self/stat
-  echo "$me" >&7
-  kill -9 "$between"
-  trap : TERM # reports also what ends at the limit
-  (
-    ulimit -c 0
-    ulimit -f "$blocks"
-    [ "$cpu" = 0 ] || { ulimit -S -t "$cpu" && ulimit -H -t $((cpu + 5)); }
-    exec sh -c "$command" >$d/stdout 2>$d/stderr 7>&- 8<&-
-  )
-  echo $? >&7
-  kill -USR1 $$
-) 3<&- 4<&- 5>&- 6>&- 9>&-; :)
-read -r runner <&8
+: >$d/go
 runs() { ! read -r code <&8 && kill -0 "$runner"; }
 
 page=
+while read -r key n _; do
+  if [ "$key" = KernelPageSize: ]; then page=$n && break; fi
+done </proc/self/smaps
+
 check_memory() { # Resident pages, which count shared ones often; above the limit the true sum.
   sum=0
   for p; do read -r _ n _ <"$p/statm" && sum=$((sum + n)); done
-  : "${page:=$(($(getconf PAGESIZE || echo 4096) / 1024))}"
   [ $((sum * page)) -gt "$memory" ] || return 0
-  sum=0
-  for p; do
-    read -r _ n _ <"$p/statm" || continue
-    n=$((n * page))
-    while read -r key value _; do
-      if [ "$key" = Pss: ]; then n=$value && break; fi
-    done <"$p/smaps_rollup"
-    sum=$((sum + n))
+  # Only the command's user may read it here. A command may stop or kill who reads, so it is not
+  # waited for without end, and what has no end counts as above.
+  : >$d/sizes
+  set -- sh -c 'cat /proc/[0-9]*/smaps_rollup; echo end'
+  [ "$user" = 0 ] || set -- chpst -u "$user" "$@"
+  "$@" >>$d/sizes &
+  reader=$! over=memory p=0
+  while [ $p -lt 40 ]; do
+    sleep 0.05
+    if [ "$(tail -n 1 $d/sizes)" = end ]; then
+      sum=0
+      while read -r key n _; do [ "$key" != Pss: ] || sum=$((sum + n)); done <$d/sizes
+      [ "$sum" -gt "$memory" ] || over=
+      break
+    fi
+    p=$((p + 1))
   done
-  [ "$sum" -le "$memory" ] || over=memory
+  kill -9 $reader
+  wait $reader
 }
 
 written() { # Blocks of files that changed since the start, by ctime, which nobody can set.

@@ -6,28 +6,30 @@ through its telemetry, which is slow; only a bounded part goes that way too, whi
 
 import base64
 import math
-from importlib.resources import files
 
 from jobs.job import LimitName
 from worker import sandbox
 from worker.limits import CommandLimits
 from worker.sandbox import ExecResult, Stream
 
+TOOLS = "/.revalid-tools"
+"""Where what revalid itself runs in a container is mounted."""
 REPORT = "/.revalid/report"
 NONCE = "REVALID_NONCE"
 STOP = "/.revalid-stop"
 """Where the wrapper finds a file of its nonce that asks it to end the command within a grace."""
 REUSE = "reuse"
 """A key for which runs on equal files are told apart by the variable :data:`NONCE` alone."""
-_STOPPING = """
-find "$1" -type f -mmin +60 -exec rm -f {} +
+_STOPPING = f"""
+PATH={TOOLS}
+find "$1" -type f -mmin +60 -exec rm -f {{}} +
 echo "$3" >"$1/.$2" && mv "$1/.$2" "$1/$2"
 """
-_WRAPPER = files("worker").joinpath("exec.sh").read_text()
 
 
 def wrapped(
     command: str,
+    owner: str,
     timeout_s: float,
     output_bytes: int,
     limits: CommandLimits,
@@ -37,6 +39,7 @@ def wrapped(
     """The argument list that runs ``command``; equal lists on equal files may be replayed.
 
     Args:
+        owner: Whose the command is, as ``uid:gid``; ``0`` for root.
         key: The run's nonce, or :data:`REUSE`.
         live_bytes: Bytes of output to print while the command runs.
     """
@@ -48,13 +51,14 @@ def wrapped(
         math.ceil(limits.cpu_s or 0),
         live_bytes,
     ]
-    return ["sh", "-c", _WRAPPER, "revalid", command, *map(str, (*numbers, key, *bounds))]
+    rest = map(str, (*numbers, key, *bounds))
+    return [f"{TOOLS}/sh", f"{TOOLS}/exec.sh", command, owner, *rest]
 
 
 def stopping(nonce: str) -> list[str]:
     """The argument list that asks the wrapper of a run to end it, in a container of its own."""
     grace = str(round(sandbox.CANCEL_GRACE_S * 100))
-    return ["sh", "-c", _STOPPING, "revalid", STOP, nonce, grace]
+    return [f"{TOOLS}/sh", "-c", _STOPPING, "revalid", STOP, nonce, grace]
 
 
 def parse_report(report: str, nonce: str) -> ExecResult:

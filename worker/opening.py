@@ -9,6 +9,7 @@ from jobs.errors import EngineUnavailable, PolicyRefused
 from jobs.job import Job, SandboxPolicy
 from jobs.result import SandboxReport
 from jobs.settings import Settings
+from worker.containers import ORDINARY, ROOT
 from worker.dagger_sandbox import DaggerSandbox
 from worker.engine import Engine
 from worker.local_sandbox import LocalSandbox
@@ -79,7 +80,12 @@ async def _open_container(
                 await _connect(engine, max(1.0, job.engine_wait_s - (monotonic() - started)))
             image = await engine.pin(job.image)
             return await DaggerSandbox.open(
-                engine, image, protected=job.protected, scratch=scratch, tenant=job.tenant
+                engine,
+                image,
+                account=ROOT if job.user == "root" else ORDINARY,
+                protected=job.protected,
+                scratch=scratch,
+                tenant=job.tenant,
             )
         except EngineUnavailable as error:
             if engine_missing is None:

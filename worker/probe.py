@@ -13,7 +13,7 @@ from worker.engine import Engine
 async def probe() -> dict[str, object]:
     """Connect, resolve the configured image and run a command; every wait is bounded."""
     settings = load_settings()
-    engine = Engine(timeout_s=settings.connect_timeout_s)
+    engine = Engine(timeout_s=settings.connect_timeout_s, tools_image=settings.tools_image)
     found: dict[str, object] = dict.fromkeys(("engine", "image", "error")) | {"ok": False}
     started = monotonic()
     try:

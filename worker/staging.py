@@ -1,7 +1,7 @@
 """Files on their way into a container, as a directory that the engine uploads in one operation."""
 
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from worker.sandbox import StepFailed
@@ -18,23 +18,6 @@ def stage(staged: Path, root: str, targets: Mapping[str, bytes], mode: int) -> N
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
         file.chmod(mode)
-
-
-def check_vacant(
-    operation: str, targets: Iterable[str], present: Mapping[str, Iterable[str]]
-) -> None:
-    """Refuse to write where a directory is: the engine would replace it with the file.
-
-    Args:
-        present: By parent directory the names in it; a directory's ends with a slash.
-
-    Raises:
-        StepFailed: A target is a directory.
-    """
-    for target in targets:
-        parent, name = posixpath.split(target)
-        if f"{name}/" in present[parent]:
-            raise StepFailed(f"{operation} {target}: is a directory; name a file")
 
 
 def included(host_path: Path, only: tuple[str, ...] | None) -> list[str] | None:

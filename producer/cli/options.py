@@ -60,6 +60,15 @@ Sandbox = Annotated[
         "container where an engine answers. Default: the worker's policy, auto for `run`.",
     ),
 ]
+User = Annotated[
+    Literal["root"] | None,
+    Option(
+        "--user",
+        metavar="root",
+        help="Run commands as root of their container, where an ordinary user cannot install what "
+        "they need. They can then forge their own verdict.",
+    ),
+]
 Image = Annotated[
     str | None, Option("--image", metavar="REF", help="Container image. Default: REVALID_IMAGE.")
 ]
@@ -143,6 +152,7 @@ class JobOptions:
     keep_going: bool = False
     sandbox: SandboxWord | None = None
     image: str | None = None
+    user: Literal["root"] | None = None
     timeout: float = 600
     job_timeout: float = 3_600
     limits: Sequence[str] | None = None
@@ -170,6 +180,7 @@ class JobOptions:
             "keep_going": self.keep_going,
             "sandbox": self.sandbox,
             "image": self.image,
+            "user": self.user,
             "limits": {
                 "command_timeout_s": self.timeout,
                 "job_timeout_s": self.job_timeout,

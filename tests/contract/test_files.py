@@ -64,9 +64,9 @@ async def test_modes(sandbox: Sandbox) -> None:
 
 async def test_parents_are_made(sandbox: Sandbox) -> None:
     await sandbox.write_file("a/b/c/file", "x")
-    await sandbox.write_file("/opt/elsewhere/file", "y")
+    await sandbox.write_file("/tmp/elsewhere/file", "y")
     assert await sandbox.read_file("/workspace/a/b/c/file") == b"x"
-    assert await sandbox.read_file("../opt/elsewhere/file") == b"y"
+    assert await sandbox.read_file("../tmp/elsewhere/file") == b"y"
 
 
 async def test_overwriting_replaces_content_and_mode(sandbox: Sandbox) -> None:

@@ -14,7 +14,7 @@ from worker.sandbox import WORKDIR, Sandbox, StepFailed, resolve
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 CANARY = "host canary: no sandbox may read or change this"
-GLOBS = ("locked.txt", "./vault/*", "deep/**/fixed", "*.lock", "/opt/held")
+GLOBS = ("locked.txt", "./vault/*", "deep/**/fixed", "*.lock", "/tmp/held")
 
 OPERATIONS: dict[str, Callable[[Sandbox, str, Path], Awaitable[object]]] = {
     "write_file": lambda sandbox, path, _: sandbox.write_file(path, "x"),
@@ -117,7 +117,7 @@ async def test_link_within_the_sandbox_is_followed(sandbox: Sandbox) -> None:
         "deep/a/b/fixed",
         "sub/locked.txt",
         "sub/package.lock",
-        "/opt/held",
+        "/tmp/held",
     ],
 )
 async def test_protected_files_stay(open_sandbox: Opener, path: str) -> None:

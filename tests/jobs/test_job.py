@@ -47,6 +47,7 @@ OTHER: dict[str, Any] = {
     "limits": {"job_timeout_s": 61, "command_timeout_s": 10},
     "sandbox": "local",
     "keep_going": True,
+    "user": "root",
     "nonce": "1",
 }
 NOT_DECIDING: dict[str, Any] = {"labels": {"app": "todo"}, "lane": "batch"}
@@ -295,13 +296,14 @@ def test_what_does_not_parse_is_told_in_one_line(data: object, words: list[str])
     assert all(word in message for word in words)
 
 
-def test_a_job_that_does_not_keep_going_is_written_as_before() -> None:
+@pytest.mark.parametrize("field", [{"keep_going": True}, {"user": "root"}])
+def test_a_job_without_a_newer_field_is_written_as_before(field: dict[str, Any]) -> None:
     commands = {"strategy": "command", "steps": [{"op": "exec", "command": "true"}]}
     job = make_job(**commands)
-    assert "keep_going" not in job.model_dump_json()  # nor in its id: workers may be older
-    going = make_job(**commands, keep_going=True)
-    assert parse_job(going.model_dump_json()) == going
-    assert going.id != job.id
+    assert not field.keys() & job.model_dump().keys()  # nor in its id: workers may be older
+    with_it = make_job(**commands, **field)
+    assert parse_job(with_it.model_dump_json()) == with_it
+    assert with_it.id != job.id
 
 
 def test_only_commands_keep_going() -> None:

@@ -40,7 +40,8 @@ def test_forged_report_fails_the_command(forged: str) -> None:
 
 
 def test_equal_calls_have_equal_arguments() -> None:
-    assert wrapped("true", 600.0, 10, LIMITS, "key") == wrapped("true", 600, 10, LIMITS, "key")
-    assert wrapped("true", 600, 10, LIMITS, "key") != wrapped("true", 600, 10, LIMITS, "other")
-    weaker = CommandLimits(processes=7)
-    assert wrapped("true", 600, 10, LIMITS, "key") != wrapped("true", 600, 10, weaker, "key")
+    words = ("true", "0", 600, 10, LIMITS)
+    assert wrapped(*words, "key") == wrapped("true", "0", 600.0, 10, LIMITS, "key")
+    assert wrapped(*words, "key") != wrapped(*words, "other")
+    assert wrapped(*words, "key") != wrapped("true", "1:1", *words[2:], "key")
+    assert wrapped(*words, "key") != wrapped(*words[:4], CommandLimits(processes=7), "key")

@@ -1,10 +1,11 @@
-"""The wrapper under the shells that images have, as process 1 of a namespace of its own."""
+"""The wrapper as process 1 of a namespace of its own, without an engine."""
 
 import base64
 import secrets
 import shutil
 import subprocess
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from jobs.job import LimitName
 from tests.contract.checks import whole
 from worker import bubblewrap
-from worker.exec_report import parse_report, wrapped
+from worker.containers import APPLETS
+from worker.exec_report import TOOLS, parse_report, wrapped
 from worker.limits import CommandLimits
 from worker.sandbox import ExecResult
 
@@ -27,21 +29,26 @@ def told() -> dict[str, bytes]:
     return {"out": b"", "err": b""}
 
 
-@pytest.fixture(params=["dash", "bash", "busybox sh"])
-def wrapper(request: pytest.FixtureRequest, tmp_path: Path, told: dict[str, bytes]) -> Wrapper:
-    """Runs a command under a shell, in a root directory of its own."""
-    shell = request.param.split()
-    if not bubblewrap.works() or shutil.which(shell[0]) is None:
-        pytest.skip(f"NO {request.param} in bubblewrap: install both")
-    root = tmp_path / "root"
+@pytest.fixture
+def wrapper(tmp_path: Path, told: dict[str, bytes]) -> Wrapper:
+    """Runs a command of root's under a busybox, in a root directory of its own."""
+    busybox = shutil.which("busybox")
+    if not bubblewrap.works() or busybox is None:
+        pytest.skip("NO BUSYBOX in bubblewrap: install both")
+    root, tools = tmp_path / "root", tmp_path / "tools"
     root.mkdir()
+    tools.mkdir()
+    shutil.copy(busybox, tools / "busybox")
+    for name in APPLETS:
+        (tools / name).symlink_to("busybox")
+    shutil.copy(str(files("worker").joinpath("exec.sh")), tools)
     system = [("--ro-bind", f"/{name}", f"/{name}") for name in ("usr", "bin", "lib", "sbin")]
     if Path("/lib64").exists():
         system.append(("--ro-bind", "/lib64", "/lib64"))
     jail = [
         *("bwrap", "--die-with-parent", "--unshare-pid", "--as-pid-1", "--bind", str(root), "/"),
         *(word for bind in system for word in bind),
-        *("--proc", "/proc", "--dev", "/dev"),
+        *("--proc", "/proc", "--dev", "/dev", "--ro-bind", str(tools), TOOLS),
     ]
 
     def run(
@@ -52,9 +59,8 @@ def wrapper(request: pytest.FixtureRequest, tmp_path: Path, told: dict[str, byte
         live: int = 0,
     ) -> ExecResult:
         nonce = secrets.token_hex(8)
-        _, *arguments = wrapped(command, timeout_s, keep, limits, nonce, live)
         done = subprocess.run(
-            [*jail, "--", *shell, *arguments],
+            [*jail, "--", *wrapped(command, "0", timeout_s, keep, limits, nonce, live)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=60,
@@ -132,3 +138,16 @@ def test_command_that_cuts_or_removes_the_files_of_its_output(
 ) -> None:
     result = wrapper("echo out; sleep 0.6; : >/.revalid/out.0; sleep 0.6; rm -r /.revalid", live=99)
     assert (result.exit_code, told) == (0, {"out": b"out\n", "err": b""})
+
+
+def test_variables_reach_the_command_and_nothing_else(
+    wrapper: Wrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("code", "limit", "d", "n", "PATH", "IFS", "ENV", "NONCE")
+    for name in names:
+        monkeypatch.setenv(name, f"/usr/bin:/bin:{name}")
+    result = wrapper("".join(f"echo ${{{name}}};" for name in names) + "cat /proc/1/environ")
+    *printed, own = whole(result.stdout).decode().split("\n")
+    assert printed == [f"/usr/bin:/bin:{name}" for name in names]
+    assert own.split("\0")[:1] == [f"PATH={TOOLS}"]
+    assert [word.partition("=")[0] for word in own.split("\0")[1:]] == ["NONCE", ""]
