@@ -75,7 +75,7 @@ class Engine:
         self._watch: asyncio.Task[None] | None = None
         self._pinned: dict[str, tuple[str, float]] = {}  # and when that was asked
         self._bases: dict[tuple[str, Account], dagger.Container] = {}
-        self._tools: dict[str, dagger.Directory] = {}
+        self._tools: dagger.Directory | None = None
         self.sessions_lost = 0  # and opened again
 
     async def client(self) -> dagger.Client:
@@ -174,19 +174,17 @@ class Engine:
         return self._bases[pinned, account]
 
     async def _own_tools(self, client: dagger.Client) -> dagger.Directory:
-        image = self._tools_image
-        try:
-            pinned = await self.pin(image)
-            if pinned not in self._tools:
-                made = tools(client.container().from_(pinned))
-                self._tools[pinned] = await self.guard(made.sync())
-            return self._tools[pinned]
-        except (InvalidJob, dagger.ExecError) as error:
-            said = error.stderr if isinstance(error, dagger.ExecError) else error
-            raise SandboxLost(
-                f"REVALID_TOOLS_IMAGE {image}: no static busybox was found in it ({said}); "
-                f"name one that its registry has, such as {TOOLS_IMAGE}"
-            ) from None
+        if self._tools is None:
+            made = tools(client.container().from_(self._tools_image))
+            try:
+                self._tools = await self.guard(made.sync())
+            except dagger.QueryError as error:
+                said = error.stderr if isinstance(error, dagger.ExecError) else one_line(error)
+                raise SandboxLost(
+                    f"REVALID_TOOLS_IMAGE {self._tools_image}: no static busybox was had from it "
+                    f"({said}); name one that the engine can pull, such as {TOOLS_IMAGE}"
+                ) from None
+        return self._tools
 
     async def canary(self, image: str) -> None:
         """Run a trivial command in a container of the image.
@@ -294,10 +292,9 @@ class Engine:
         await self.live.close()
         if self._log is not None:
             self._log.close()
-        self._log = self._client = self._watch = None
+        self._log = self._client = self._watch = self._tools = None
         self._pinned.clear()
         self._bases.clear()
-        self._tools.clear()
 
     def _last_line(self) -> str:
         if self._log is None:

@@ -124,7 +124,7 @@ async def test_installs_of_one_tenant_share_what_they_downloaded_and_checks_do_n
     def opened(tenant: str) -> Awaitable[DaggerSandbox]:
         return DaggerSandbox.open(dagger_engine, DEFAULT_IMAGE, tenant=tenant)
 
-    tenant, path = uuid.uuid4().hex, "/root/.npm/kept"
+    tenant, path = uuid.uuid4().hex, "/home/revalid/.npm/kept"
     first, second, other = await opened(tenant), await opened(tenant), await opened("x" + tenant)
     assert (await first.exec(f"echo one > {path}", downloads=True)).exit_code == 0
     assert (await first.exec(f"test -e {path}")).exit_code == 1
@@ -140,7 +140,7 @@ async def test_install_is_replayed_where_others_downloaded_meanwhile(
     command = f"cat /proc/sys/kernel/random/uuid # {uuid.uuid4()}"
     tenant = uuid.uuid4().hex
     ran = []
-    for filled in ("true", "touch /root/.npm/more"):
+    for filled in ("true", "touch /home/revalid/.npm/more"):
         sandbox = await DaggerSandbox.open(dagger_engine, DEFAULT_IMAGE, tenant=tenant)
         fork = await sandbox.fork()
         await fork.exec(filled, downloads=True)

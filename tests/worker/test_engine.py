@@ -77,6 +77,17 @@ async def test_image_is_pinned_to_its_digest(engine: Engine) -> None:
     assert "@sha256:" in await engine.pin(DEFAULT_IMAGE)
 
 
+async def test_a_tools_image_that_cannot_be_had_is_named() -> None:
+    engine = Engine(timeout_s=30, tools_image="busybox:no-such-tag")
+    try:
+        with pytest.raises(
+            SandboxLost, match=r"REVALID_TOOLS_IMAGE busybox:no-such-tag: .*not found"
+        ):
+            await engine.base(DEFAULT_IMAGE)
+    finally:
+        await engine.close()
+
+
 async def test_a_tag_is_asked_for_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[str, str]] = []
     engine = Engine(timeout_s=30, resolved=lambda *words: told.append(words))
