@@ -21,8 +21,6 @@ tar cf - -C {_BROUGHT} . | as_owner sh -c 'mkdir -p "$1" && exec tar xof - -C "$
 """
 DELETE = 'as_owner unlink "$1"'
 MAKE_DIRECTORY = 'as_owner mkdir -p "$1"'
-
-
 APPLETS = (
     *("base64", "cat", "chown", "chpst", "dd", "env", "find", "grep", "head", "mkdir", "mkfifo"),
     *("mv", "rm", "setpriv", "sh", "sleep", "stat", "tail", "tar", "tr", "unlink", "wc"),

@@ -2,7 +2,7 @@
 #   exit code, timed out (0, 1, or 2 where it was asked to end), centiseconds, bytes of stdout, bytes of
 #   stderr, nonce, limit that ended it (- for none)
 # then head and tail of stdout and of stderr, each one line of base64.
-# Arguments: command, its user as UID:GID (0 for root), limit and grace in centiseconds, bytes kept of
+# Arguments: start, command, its user as UID:GID (0 for root), limit and grace in centiseconds, bytes kept of
 # each stream, nonce or "reuse" (it is in a variable then), the limits (KiB of memory, processes,
 # 512-byte blocks written, CPU seconds of a process or 0), and how many bytes of both streams it prints
 # meanwhile, in lines that name the nonce, the stream, the place of the first byte in it, and bytes in
@@ -12,7 +12,8 @@
 
 # First with the job's variables, of which this part may change none: it starts what will run the
 # command, and then itself again without them.
-if [ "$1" != watch ]; then
+if [ "$1" = start ]; then
+  shift
   exec 9>&1 </dev/null >/dev/null 2>&1
   /.revalid-tools/rm -rf /.revalid
   /.revalid-tools/mkdir -m 700 /.revalid || exit 1

@@ -52,7 +52,7 @@ def wrapped(
         live_bytes,
     ]
     rest = map(str, (*numbers, key, *bounds))
-    return [f"{TOOLS}/sh", f"{TOOLS}/exec.sh", command, owner, *rest]
+    return [f"{TOOLS}/sh", f"{TOOLS}/exec.sh", "start", command, owner, *rest]
 
 
 def stopping(nonce: str) -> list[str]:

@@ -84,7 +84,7 @@ async def test_reuse_tells_secrets_apart(sandbox: DaggerSandbox) -> None:
 
 
 async def test_command_that_kills_everything_keeps_its_output(sandbox: DaggerSandbox) -> None:
-    result = await sandbox.exec("echo before; sleep 0.3; kill -9 -1 1 $PPID; while :; do :; done")
+    result = await sandbox.exec("echo before; sleep 0.3; kill -9 -1 1 $PPID; kill -9 $$")
     assert (result.exit_code, result.timed_out) == (137, False)
     assert whole(result.stdout) == b"before\n"
     assert (await sandbox.exec("echo on")).exit_code == 0
@@ -93,7 +93,7 @@ async def test_command_that_kills_everything_keeps_its_output(sandbox: DaggerSan
 @pytest.mark.parametrize(
     "change",
     [
-        "rm -rf /.revalid",
+        "rm -rf /.revalid /.revalid-tools /bin/mkdir",
         "rm -rf /.revalid; ln -s /none /.revalid",
         "rm -rf /.revalid; ln -s / /.revalid",
         "mkdir /.revalid/report",
@@ -105,12 +105,6 @@ async def test_command_that_damages_the_report_has_its_own_exit_code(
 ) -> None:
     assert (await sandbox.exec(f"{change}; exit 7")).exit_code == 7
     assert (await sandbox.exec("echo on")).exit_code == 0
-
-
-async def test_command_that_prevents_the_report_fails(sandbox: DaggerSandbox) -> None:
-    result = await sandbox.exec("rm -rf /.revalid /bin/mkdir; echo lost")
-    assert result.exit_code == 1
-    assert b"overwrote the report" in result.stderr.head
 
 
 async def test_wrapper_leaves_no_variable_or_file(sandbox: DaggerSandbox) -> None:

@@ -89,6 +89,10 @@ def test_exit_code(wrapper: Wrapper, command: str, code: int) -> None:
     assert (whole(result.stdout), whole(result.stderr)) == (b"out\n", b"err\n")
 
 
+def test_words_of_the_wrappers_own_are_commands_too(wrapper: Wrapper) -> None:
+    assert wrapper("start").exit_code == wrapper("watch-").exit_code == 127
+
+
 def test_time_limit(wrapper: Wrapper) -> None:
     result = wrapper("trap 'echo cleaned; exit 4' TERM; echo up; while :; do sleep 0.05; done", 1)
     assert (result.exit_code, result.timed_out) == (4, True)
@@ -143,7 +147,7 @@ def test_command_that_cuts_or_removes_the_files_of_its_output(
 def test_variables_reach_the_command_and_nothing_else(
     wrapper: Wrapper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ("code", "limit", "d", "n", "PATH", "IFS", "ENV", "NONCE")
+    names = ("code", "limit", "d", "n", "PATH", "BASH_ENV", "ENV", "NONCE")
     for name in names:
         monkeypatch.setenv(name, f"/usr/bin:/bin:{name}")
     result = wrapper("".join(f"echo ${{{name}}};" for name in names) + "cat /proc/1/environ")
