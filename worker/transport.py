@@ -16,6 +16,7 @@ from kombu import transport
 from kombu.transport import redis as kombu_redis
 from pydantic import BaseModel, Field, ValidationError
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from jobs.errors import InvalidJob
@@ -152,6 +153,11 @@ class Channel(kombu_redis.Channel):
 
     def _get_client(self) -> type[Redis]:
         return _Client
+
+    def _connparams(self: Any, asynchronous: bool = False) -> dict[str, Any]:
+        if self.connection is None:  # a child died with a message of a connection that was lost
+            raise RedisConnectionError("the message's connection is closed")
+        return dict(super()._connparams(asynchronous))  # type: ignore[misc]
 
     # A full Redis refuses what a binding writes, and only answers are looked up by one.
 

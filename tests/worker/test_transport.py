@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kombu import Connection, transport
 
 from jobs.errors import InvalidJob
+from jobs.queue import celery_url
 from tests.integration.garbage import DOORBELLS, ID, NO_DOORBELLS, dumped, message
-from worker.transport import made_anew
+from worker.transport import Transport, made_anew
 
 QUEUE = "revalid.batch"
 
@@ -64,3 +66,17 @@ def test_anything_is_a_doorbell_or_refused(text: bytes) -> None:
     except InvalidJob:
         return
     assert parts(made) == parts(made_anew(QUEUE, dumped(message())))
+
+
+def test_a_message_of_a_lost_connection_is_given_back_in_vain(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Celery logs it; by any other error its worker ends. The ledger rings again."""
+    name = f"{Transport.__module__}:{Transport.__name__}"
+    monkeypatch.setitem(transport.TRANSPORT_ALIASES, "redis", name)
+    with Connection(celery_url(valkey_url)) as connection:
+        channel: Any = connection.channel()
+        lost = connection.connection_errors
+        channel.close()
+        with pytest.raises(lost):
+            channel._put(QUEUE, {"properties": {"priority": 0}})
