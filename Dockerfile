@@ -19,4 +19,4 @@ RUN useradd --uid 10001 --home-dir "$REVALID_HOME" --create-home revalid \
 USER revalid
 WORKDIR /var/lib/revalid
 ENTRYPOINT ["tini", "--"]
-CMD ["python", "-P", "-m", "worker"]
+CMD ["python", "-P", "-m", "revalid.worker"]

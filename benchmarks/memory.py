@@ -20,8 +20,8 @@ import psutil
 
 from benchmarks.goals import Row, goal
 from benchmarks.system import System, system
-from jobs.errors import EngineUnavailable
-from worker.engine import Engine
+from revalid.jobs.errors import EngineUnavailable
+from revalid.worker.sandboxes.dagger.engine import Engine
 
 MB = 1_000_000
 TARBALLS_MB = (60, 500)  # through Redis, and past it

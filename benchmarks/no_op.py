@@ -15,11 +15,11 @@ import dagger
 from benchmarks.goals import Row, goal
 from benchmarks.measure import Work, in_turn, show
 from benchmarks.system import System, system
-from jobs.job import DEFAULT_IMAGE
-from worker.dagger_sandbox import DaggerSandbox
-from worker.engine import Engine
-from worker.local_sandbox import LocalSandbox
-from worker.sandbox import Sandbox
+from revalid.jobs.job import DEFAULT_IMAGE
+from revalid.worker.sandboxes.dagger.engine import Engine
+from revalid.worker.sandboxes.dagger.sandbox import DaggerSandbox
+from revalid.worker.sandboxes.local.sandbox import LocalSandbox
+from revalid.worker.sandboxes.protocol import Sandbox
 
 RUNS = 25
 WIDTH = 8

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.goals import Row, goal
-from jobs.record import Submitted
-from jobs.settings import load_settings
-from producer.client import Client
-from producer.embedded import attached
-from producer.submission import prepare
+from revalid.jobs.ledger.record import SubmitOutcome
+from revalid.jobs.settings import load_settings
+from revalid.producer.client import Client
+from revalid.producer.local.workers import attached
+from revalid.producer.submission import prepare
 
 JOBS = 10_000
 
@@ -32,7 +32,7 @@ def measure(jobs: int = JOBS) -> list[Row]:
         started = time.perf_counter()
         handles = client.send_all(made)
         rate = jobs / (time.perf_counter() - started)
-        assert all(handle.submitted is Submitted.NEW for handle in handles)
+        assert all(handle.submitted is SubmitOutcome.NEW for handle in handles)
         full = memory(client)
     print("\nqueue")
     return [

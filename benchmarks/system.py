@@ -8,12 +8,12 @@ from typing import Any
 
 import psutil
 
-from jobs.fingerprint import worker_key
-from jobs.result import JobResult
-from jobs.settings import load_settings
-from producer.client import Client, JobHandle
-from producer.embedded import OwnWorker, attached
-from producer.submission import prepare
+from revalid.jobs.result import JobResult
+from revalid.jobs.settings import load_settings
+from revalid.jobs.worker_fingerprint import worker_key
+from revalid.producer.client import Client, JobHandle
+from revalid.producer.local.workers import LocalWorker, attached
+from revalid.producer.submission import prepare
 
 
 class System:
@@ -49,7 +49,7 @@ def system(home: Path, *, slots: int, sandbox: str = "dagger") -> Iterator[Syste
     """A worker with ``slots`` slots while inside, on an embedded broker."""
     settings = load_settings({}, env_file=None, home=home, concurrency=slots, sandbox=sandbox)
     with attached(settings) as here, Client(here) as client:
-        worker = OwnWorker(here)
+        worker = LocalWorker(here)
         try:
             worker.wait(client)
             pid: Any = client.redis.get(worker_key(worker.name))

@@ -24,9 +24,9 @@ import httpx
 import psutil
 
 from benchmarks.backends import COMMANDS, free_port, serving
-from jobs.settings import Settings, load_settings
-from producer.client import Client
-from producer.embedded import attached, worker_environ
+from revalid.jobs.settings import Settings, load_settings
+from revalid.producer.client import Client
+from revalid.producer.local.workers import attached, worker_environ
 
 BOUND_S = 600
 
@@ -155,7 +155,7 @@ def working(settings: Settings, log: Path) -> Iterator[None]:
     with (
         log.open("ab") as out,
         subprocess.Popen(
-            [sys.executable, "-P", "-m", "worker", "--exit-with-parent"],
+            [sys.executable, "-P", "-m", "revalid.worker", "--exit-with-parent"],
             env=worker_environ(settings),
             cwd="/",
             stdin=subprocess.PIPE,  # closed as this block ends, and with it the worker

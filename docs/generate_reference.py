@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic_core import PydanticUndefined
 
-from jobs.settings import PREFIX, Settings
+from revalid.jobs.settings import PREFIX, Settings
 
 TARGET = Path(__file__).with_name("reference.md")
 
@@ -30,7 +30,7 @@ def settings_table() -> str:
 
 def cli() -> str:
     """Every command with its options, as Typer documents them."""
-    command = [sys.executable, "-m", "typer", "producer.cli.app", "utils", "docs"]
+    command = [sys.executable, "-m", "typer", "revalid.producer.cli.app", "utils", "docs"]
     made = subprocess.run(
         [*command, "--name", "revalid"], capture_output=True, check=True, text=True
     )

@@ -4,10 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jobs.settings import load_settings
-from producer.client import Client
-from producer.embedded import attached
-from producer.submission import prepare
+from revalid.jobs.settings import load_settings
+from revalid.producer.client import Client
+from revalid.producer.local.workers import attached
+from revalid.producer.submission import prepare
 
 EXAMPLES = Path(__file__).parent
 EXPECTED = {

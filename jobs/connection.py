@@ -14,7 +14,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError
 from redis.retry import Retry
 
-from jobs.errors import BrokerUnavailable, InvalidSettings
+from revalid.jobs.errors import BrokerUnavailable, InvalidSettings
 
 CONNECT_TIMEOUT_S = 3
 SOCKET_TIMEOUT_S = 8
@@ -87,7 +87,7 @@ def _bad_urls(url: str) -> Iterator[None]:
 
 @contextmanager
 def broker_errors(url: str) -> Iterator[None]:
-    """Turn Redis's failures into :class:`~jobs.errors.BrokerUnavailable`, with a mend."""
+    """Turn Redis's failures into :class:`~revalid.jobs.errors.BrokerUnavailable`, with a mend."""
     where = redact(url)
     try:
         yield

@@ -24,11 +24,11 @@ A command that exits non-zero is in neither branch: it is a step's result.
 """
 
 
-class JobError(Exception):
+class RevalidError(Exception):
     """The base of the tree: one line that says what failed, on what, and what to do next."""
 
 
-class PermanentError(JobError):
+class PermanentError(RevalidError):
     """The job itself is wrong; running it again would end the same way."""
 
 
@@ -52,7 +52,7 @@ class UnknownJob(PermanentError):
     """No job with this id is in the ledger."""
 
 
-class TransientError(JobError):
+class TransientError(RevalidError):
     """Our side failed; the same job may pass later."""
 
 

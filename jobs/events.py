@@ -8,7 +8,7 @@
 ``step_started``      ``index``, ``op``, ``name``, ``command``
 ``output``            ``index``, ``stream``, ``text``
 ``step_finished``     ``index``, ``name``, ``ok``, ``exit_code``, ``duration_s``, ``timed_out``,
-                      ``killed_by``, ``killed_at``, ``cancelled``, ``cached``, ``saved_s``,
+                      ``limit_exceeded``, ``limit_value``, ``cancelled``, ``cached``, ``saved_s``,
                       ``skipped_reason``
 ``cancelling``        somebody asked for the job to end
 ``requeued``          ``reason``: its worker gave it back, or was lost
@@ -24,8 +24,8 @@ from typing import Any
 import redis.asyncio
 from redis import Redis
 
-from jobs.errors import InvalidJob
-from jobs.record import events_key
+from revalid.jobs.errors import InvalidJob
+from revalid.jobs.ledger.record import events_key
 
 FINISHED = "finished"
 _AT_ONCE = 100
@@ -68,7 +68,7 @@ async def read_async(
 
 
 def check_position(after: str) -> None:
-    """Raise :class:`~jobs.errors.InvalidJob` where ``after`` is no event id."""
+    """Raise :class:`~revalid.jobs.errors.InvalidJob` where ``after`` is no event id."""
     if not re.fullmatch(r"[0-9]{1,19}(-[0-9]{1,19})?", after):
         raise InvalidJob(f"event id {after!r}: give the id of an event, or 0 for the first")
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from jobs.bounds import DAY_S
-from jobs.errors import InvalidJob
-from jobs.globs import covering, directory_glob
-from jobs.source import Source
-from jobs.steps import VARIABLE, Frozen, Step, Text
+from revalid.jobs.constants import DAY_S
+from revalid.jobs.errors import InvalidJob
+from revalid.jobs.globs import covering, directory_glob
+from revalid.jobs.source import Source
+from revalid.jobs.steps import VARIABLE, Frozen, Step, Text
 
 DEFAULT_IMAGE = "node:20-alpine3.22"
 

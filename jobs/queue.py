@@ -10,12 +10,12 @@ from kombu.exceptions import LimitExceeded, OperationalError
 from pydantic import Field, ValidationError
 from redis import Redis, RedisError
 
-from jobs.errors import BrokerUnavailable, InvalidJob
-from jobs.job import Lane, describe
-from jobs.ledger import Ledger
-from jobs.record import Bell
-from jobs.settings import Settings
-from jobs.steps import Frozen
+from revalid.jobs.errors import BrokerUnavailable, InvalidJob
+from revalid.jobs.job import Lane, describe
+from revalid.jobs.ledger.ledger import Ledger
+from revalid.jobs.ledger.record import Bell
+from revalid.jobs.settings import Settings
+from revalid.jobs.steps import Frozen
 
 TASK = "revalid.validate"
 QUEUE_PREFIX = "revalid."

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from jobs.job import LimitName
-from jobs.steps import Frozen
+from revalid.jobs.job import LimitName
+from revalid.jobs.steps import Frozen
 
 Enforcement = Literal["enforced", "not_enforced"]
 
@@ -44,8 +44,8 @@ class StepResult(Frozen):
         truncated: Either stream was larger than the cap.
         duration_s: Wall seconds.
         timed_out: The command was ended at its limit.
-        killed_by: The other limit at which the command was ended.
-        killed_at: That limit in words, such as ``8 GiB``.
+        limit_exceeded: The other limit at which the command was ended.
+        limit_value: That limit in words, such as ``8 GiB``.
         cancelled: It was ended since its job was cancelled or its attempt given up; what it printed
             until then is kept.
         cached: Replayed from the engine's cache rather than run now, which took no time.
@@ -65,8 +65,8 @@ class StepResult(Frozen):
     truncated: bool = False
     duration_s: float = 0.0
     timed_out: bool = False
-    killed_by: LimitName | None = None
-    killed_at: str | None = None
+    limit_exceeded: LimitName | None = None
+    limit_value: str | None = None
     cancelled: bool = False
     cached: bool = False
     saved_s: float = 0.0
@@ -76,7 +76,7 @@ class StepResult(Frozen):
     @property
     def clean(self) -> bool:
         """Whether the step ended well by itself: at a limit some commands exit with 0 as well."""
-        ended = self.timed_out or self.cancelled or self.killed_by is not None
+        ended = self.timed_out or self.cancelled or self.limit_exceeded is not None
         return self.exit_code == 0 and not ended
 
     @property
@@ -102,9 +102,9 @@ class StepResult(Frozen):
     @property
     def over_limit(self) -> str | None:
         """The limit besides time that ended the step, in words."""
-        if self.killed_by is None:
+        if self.limit_exceeded is None:
             return None
-        return f"over its {self.killed_by} limit of {self.killed_at}"
+        return f"over its {self.limit_exceeded} limit of {self.limit_value}"
 
 
 class SandboxReport(Frozen):

@@ -16,9 +16,9 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from jobs.bounds import MAX_SLOTS
-from jobs.errors import InvalidSettings
-from jobs.job import DEFAULT_IMAGE, SandboxPolicy
+from revalid.jobs.constants import MAX_SLOTS
+from revalid.jobs.errors import InvalidSettings
+from revalid.jobs.job import DEFAULT_IMAGE, SandboxPolicy
 
 PREFIX = "REVALID_"
 VERSION = version("revalid")

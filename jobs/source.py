@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from jobs.steps import Frozen
+from revalid.jobs.steps import Frozen
 
 
 class TarballSource(Frozen):

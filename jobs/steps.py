@@ -12,7 +12,7 @@ from pydantic import (
     field_validator,
 )
 
-from jobs.bounds import DAY_S
+from revalid.jobs.constants import DAY_S
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 

@@ -10,35 +10,35 @@ from typing import Any, Self
 import redis.asyncio
 from anyio import to_thread
 
-from jobs import events
-from jobs.connection import connect_async
-from jobs.errors import ResultTimeout
-from jobs.record import Record, State, Submitted
-from jobs.result import JobResult
-from jobs.settings import Settings
-from producer.client import Client, JobHandle
+from revalid.jobs import events
+from revalid.jobs.connection import connect_async
+from revalid.jobs.errors import ResultTimeout
+from revalid.jobs.ledger.record import JobState, Record, SubmitOutcome
+from revalid.jobs.result import JobResult
+from revalid.jobs.settings import Settings
+from revalid.producer.client import Client, JobHandle
 
 
 @dataclass(frozen=True, slots=True)
 class AsyncJobHandle:
-    """:class:`~producer.client.JobHandle` on an event loop."""
+    """:class:`~revalid.producer.client.JobHandle` on an event loop."""
 
     id: str
     client: "AsyncClient"
-    submitted: Submitted | None = None
+    submitted: SubmitOutcome | None = None
 
     @property
     def _sync(self) -> JobHandle:
         return JobHandle(self.id, self.client.sync, self.submitted)
 
     async def status(self) -> Record:
-        """The job's record. Raises :class:`~jobs.errors.UnknownJob` where there is none."""
+        """The job's record. Raises :class:`~revalid.jobs.errors.UnknownJob` where there is none."""
         return await to_thread.run_sync(self._sync.status)
 
     async def events(self, after: str = "0") -> AsyncIterator[events.Event]:
         """The job's events after an event id, until the job is done."""
         events.check_position(after)
-        done = (await self.status()).state is State.DONE
+        done = (await self.status()).state is JobState.DONE
         while True:
             with self.client.sync.errors():
                 found = await events.read_async(
@@ -52,7 +52,7 @@ class AsyncJobHandle:
             if not found:
                 if done:  # the caller has seen the last event
                     return
-                done = (await self.status()).state is State.DONE
+                done = (await self.status()).state is JobState.DONE
 
     async def result(self, timeout_s: float | None = None) -> JobResult:
         """Wait for the job and return its result.
@@ -63,7 +63,7 @@ class AsyncJobHandle:
         """
         deadline = None if timeout_s is None else monotonic() + timeout_s
         after = "0"
-        while (record := await self.status()).state is not State.DONE:
+        while (record := await self.status()).state is not JobState.DONE:
             left = events.BLOCK_S if deadline is None else deadline - monotonic()
             if left <= 0:
                 raise ResultTimeout(f"job {self.id} is still {record.state}: wait longer")
@@ -72,17 +72,17 @@ class AsyncJobHandle:
                     self.client.redis, self.id, after, block_s=left
                 ):
                     after = event.id
-        reused = self.submitted is Submitted.REUSED
+        reused = self.submitted is SubmitOutcome.REUSED
         decode = partial(self.client.sync.decode, self.id, record, reused=reused)
         return await to_thread.run_sync(decode)
 
-    async def cancel(self) -> State:
+    async def cancel(self) -> JobState:
         """Ask the job to end; the state it was in. A done job stays as it is."""
         return await to_thread.run_sync(self._sync.cancel)
 
 
 class AsyncClient:
-    """:class:`~producer.client.Client` on an event loop; raises what that does."""
+    """:class:`~revalid.producer.client.Client` on an event loop; raises what that does."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.sync = Client(settings)
@@ -91,7 +91,7 @@ class AsyncClient:
     async def submit(
         self, project: Path | str | bytes | None = None, **options: Any
     ) -> AsyncJobHandle:
-        """As :meth:`producer.client.Client.submit`."""
+        """As :meth:`revalid.producer.client.Client.submit`."""
         handle = await to_thread.run_sync(lambda: self.sync.submit(project, **options))
         return AsyncJobHandle(handle.id, self, handle.submitted)
 
@@ -104,7 +104,7 @@ class AsyncClient:
         return self.job(job_id).events(after)
 
     async def ping(self) -> None:
-        """Raise :class:`~jobs.errors.BrokerUnavailable` where the broker does not answer."""
+        """Raise :class:`.BrokerUnavailable` where the broker does not answer."""
         await to_thread.run_sync(self.sync.ping)
 
     async def close(self) -> None:

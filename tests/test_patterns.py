@@ -15,27 +15,27 @@ from typing import Any
 
 import pytest
 
-from producer.report.causes import find_causes, shape
-from producer.report.junit import _valid
-from producer.report.markdown import _code
-from producer.text import clean, one_line
+from revalid.producer.report.causes import find_causes, shape
+from revalid.producer.report.junit import _valid
+from revalid.producer.report.markdown import _code
+from revalid.producer.sanitize import clean, one_line
+from revalid.worker.run.output import to_text
+from revalid.worker.sandboxes.protocol import Stream
+from revalid.worker.secrets import Scrubber
+from revalid.worker.strategies.node.typescript import read_tsconfig
+from revalid.worker.strategies.node.workspaces import pnpm_globs
+from revalid.worker.strategies.project_tree import ProjectTree
 from tests.growth import cost, outgrows
 from tests.producer.report.samples import failing
-from worker.output import to_text
-from worker.sandbox import Stream
-from worker.secrets import Scrubber
-from worker.strategies.tree import Tree
-from worker.strategies.typescript import read_tsconfig
-from worker.strategies.workspaces import pnpm_globs
 
 ROOT = Path(__file__).parents[1]
 MADE_ELSEWHERE = {
-    ("jobs.globs", "_rule"): "tests/jobs/test_globs.py",
-    ("jobs.globs", "directory_glob"): "tests/jobs/test_globs.py",
-    ("jobs.globs", "covering"): "tests/jobs/test_globs.py",
-    ("producer.report.telling", "_rule"): "in _RULES, found there",
-    ("worker.strategies.python_install", "_declares"): "a word of ours between two borders",
-    ("worker.secrets", "__init__"): "tests/worker/test_secrets.py",
+    ("revalid.jobs.globs", "_rule"): "tests/jobs/test_globs.py",
+    ("revalid.jobs.globs", "directory_glob"): "tests/jobs/test_globs.py",
+    ("revalid.jobs.globs", "covering"): "tests/jobs/test_globs.py",
+    ("revalid.producer.report.diagnosis", "_rule"): "in _RULES, found there",
+    ("revalid.worker.strategies.python.install", "_declares"): "a word of ours between two borders",
+    ("revalid.worker.secrets", "__init__"): "tests/worker/test_secrets.py",
 }
 """Calls whose expression is made of something else: where it is tried, or why it need not be."""
 CALLS = {"compile", "search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer"}
@@ -63,7 +63,7 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
         for path in sorted((ROOT / package).rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
             tree = ast.parse(path.read_text())
-            yield ".".join(parts).removesuffix(".__init__"), tree
+            yield ".".join(("revalid", *parts)).removesuffix(".__init__"), tree
 
 
 def re_calls(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
@@ -257,7 +257,7 @@ def test_an_expression_takes_time_linear_in_the_text(use: Use) -> None:
             assert not outgrows(work, 500, 4 * SIZE), text
 
 
-class Text(Tree):
+class Text(ProjectTree):
     """A project whose every file holds one text."""
 
     def __init__(self, text: str) -> None:

@@ -17,13 +17,13 @@ from celery.signals import (
     worker_shutting_down,
 )
 
-from jobs.errors import JobError
-from jobs.fingerprint import fingerprint
-from jobs.job import Lane
-from jobs.queue import queue_name
-from worker.attempt import START
-from worker.attendant import Attendant
-from worker.logs import configure_logging
+from revalid.jobs.errors import RevalidError
+from revalid.jobs.job import Lane
+from revalid.jobs.queue import queue_name
+from revalid.jobs.worker_fingerprint import fingerprint
+from revalid.worker.executor import START
+from revalid.worker.logs import configure_logging
+from revalid.worker.supervisor import Supervisor
 
 PULSE_S = 2.0
 
@@ -40,8 +40,8 @@ def main() -> int:
     options = parser.parse_args()
     os.environ[START] = start = secrets.token_hex(4)  # for the children, which inherit it
     try:
-        from worker import app as application
-    except JobError as error:
+        from revalid.worker import app as application
+    except RevalidError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     settings, app = application.settings, application.app
@@ -53,7 +53,7 @@ def main() -> int:
     if not options.own_queues:
         queues = [*(queue_name(lane) for lane in Lane), *queues]
     hostname = f"revalid-{os.getpid()}-{start}@{socket.gethostname()}"
-    attendant = Attendant(settings, application.url, app, hostname, queues)
+    attendant = Supervisor(settings, application.url, app, hostname, queues)
     celeryd_after_setup.connect(_quiet_children, weak=False)
     worker_ready.connect(lambda **_: attendant.start(), weak=False)
     worker_shutting_down.connect(lambda **_: attendant.drain(settings.grace_s), weak=False)
@@ -74,7 +74,7 @@ def main() -> int:
     return int(worker.exitcode or 0)
 
 
-def _pulse(attendant: Attendant) -> type[StartStopStep]:
+def _pulse(attendant: Supervisor) -> type[StartStopStep]:
     """A step of Celery's consumer whose timer stands still when the consumer does."""
 
     class Pulse(StartStopStep):
@@ -95,7 +95,7 @@ def _quiet_children(**_: Any) -> None:
     os.environ.pop("_MP_FORK_LOGLEVEL_", None)
 
 
-def _stop_at_end_of_input(attendant: Attendant) -> None:
+def _stop_at_end_of_input(attendant: Supervisor) -> None:
     while os.read(0, 65_536):  # sys.stdin's lock would abort an exit that comes another way
         pass
     attendant.leave()

@@ -9,12 +9,12 @@ from typing import Any
 from celery import Task
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
-from jobs.errors import InvalidSettings
-from jobs.queue import TASK, make_app
-from jobs.settings import Settings, load_settings
-from worker import results, transport
-from worker.attempt import Attempts
-from worker.logs import configure_logging
+from revalid.jobs.errors import InvalidSettings
+from revalid.jobs.queue import TASK, make_app
+from revalid.jobs.settings import Settings, load_settings
+from revalid.worker import results, transport
+from revalid.worker.executor import JobExecutor
+from revalid.worker.logs import configure_logging
 
 
 def _settings() -> Settings:
@@ -32,9 +32,9 @@ results.install(app)
 
 
 @cache
-def attempts() -> Attempts:
+def attempts() -> JobExecutor:
     """What this process holds, opened with its first job."""
-    return Attempts(settings, url, app)
+    return JobExecutor(settings, url, app)
 
 
 @app.task(name=TASK, bind=True)

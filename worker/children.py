@@ -8,8 +8,8 @@ from time import monotonic
 import psutil
 from celery.worker import state
 
-from jobs.ledger import Ledger
-from worker.attempt import process_name
+from revalid.jobs.ledger.ledger import Ledger
+from revalid.worker.executor import process_name
 
 STRAY_S = 20.0
 """Seconds that a child may work on a job that it does not hold: claiming it, or ending it."""

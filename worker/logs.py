@@ -9,7 +9,7 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import Processor
 
-from jobs.settings import LogFormat
+from revalid.jobs.settings import LogFormat
 
 
 def configure_logging(log_format: LogFormat, level: int) -> None:

@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from jobs import files
-from jobs.connection import broker_errors, redact
-from jobs.errors import LeaseLost
-from jobs.ledger import Ledger
-from jobs.record import Attempt
-from jobs.result import JobResult, Verdict
+from revalid.jobs import atomic_write
+from revalid.jobs.connection import broker_errors, redact
+from revalid.jobs.errors import LeaseLost
+from revalid.jobs.ledger.ledger import Ledger
+from revalid.jobs.ledger.record import Attempt
+from revalid.jobs.result import JobResult, Verdict
 
 _NAME = 200
 """Characters of a step's name that a webhook is told: it may be a long command."""
@@ -24,7 +24,7 @@ log = logging.getLogger("revalid.worker")
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class PendingResult:
     """A result on its way, with all that recording it takes."""
 
     job_id: str
@@ -47,9 +47,9 @@ class Outbox:
             home / "unrecorded" / hashlib.sha256(redact(url).encode()).hexdigest()[:16]
         )
 
-    def put(self, attempt: Attempt, result: JobResult) -> Letter:
+    def put(self, attempt: Attempt, result: JobResult) -> PendingResult:
         """Keep a result; it is whole on disk, or not there where the disk refuses."""
-        letter = Letter(
+        letter = PendingResult(
             attempt.job_id,
             attempt.fence,
             attempt.number,
@@ -61,12 +61,12 @@ class Outbox:
         )
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            files.replace(self._path(letter), json.dumps(asdict(letter)).encode())
+            atomic_write.replace(self._path(letter), json.dumps(asdict(letter)).encode())
         except OSError as error:
             log.warning("job %s: its result is not kept on disk (%s)", letter.job_id, error)
         return letter
 
-    def deliver(self, letter: Letter) -> bool:
+    def deliver(self, letter: PendingResult) -> bool:
         """Record a result; False where another attempt owns the job now.
 
         Raises:
@@ -102,7 +102,7 @@ class Outbox:
                 if time.time() - path.stat().st_mtime < STALE_S:
                     continue
                 fields = json.loads(path.read_text())
-                letter = Letter(**{**fields, "verdict": Verdict(fields["verdict"])})
+                letter = PendingResult(**{**fields, "verdict": Verdict(fields["verdict"])})
             except FileNotFoundError:  # delivered meanwhile
                 continue
             except (ValueError, TypeError, KeyError) as error:  # the machine crashed
@@ -116,5 +116,5 @@ class Outbox:
             if self.deliver(letter):
                 log.warning("job %s: recorded what its process left", letter.job_id)
 
-    def _path(self, letter: Letter) -> Path:
+    def _path(self, letter: PendingResult) -> Path:
         return self._directory / f"{letter.job_id}-{letter.fence}.json"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from jobs.settings import Settings
+from revalid.jobs.settings import Settings
 
 OURS = {
     getattr(errno, name)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from worker.trees import remove_tree, temporary_directory
+from revalid.worker.file_trees import remove_tree, temporary_directory
 
 PREFIX = "revalid-job-"
 _YOUNG_S = 60.0  # made, and not locked yet

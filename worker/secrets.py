@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
-from jobs.blobs import directory_of
-from jobs.errors import PolicyRefused
-from jobs.job import Job
-from jobs.keys import home_key
-from jobs.settings import Settings
+from revalid.jobs.errors import PolicyRefused
+from revalid.jobs.job import Job
+from revalid.jobs.ledger.keys import home_key
+from revalid.jobs.projects.blobs import directory_of
+from revalid.jobs.settings import Settings
 
 MASK = "***"
 _MIN_LENGTH = 4

@@ -12,10 +12,10 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
-from jobs.job import Job
-from jobs.record import Attempt, Record
-from jobs.result import JobResult, StepResult, Verdict
-from jobs.tracing import context_of
+from revalid.jobs.job import Job
+from revalid.jobs.ledger.record import Attempt, Record
+from revalid.jobs.result import JobResult, StepResult, Verdict
+from revalid.jobs.trace_context import context_of
 
 _tracer = trace.get_tracer("revalid")
 
@@ -54,7 +54,7 @@ def attempt_span(job: Job, attempt: Attempt, record: Record) -> Iterator[Span]:
         yield span
 
 
-def tell_verdict(span: Span, result: JobResult | None) -> None:
+def record_verdict(span: Span, result: JobResult | None) -> None:
     """Add how the attempt ended; None: another has the job, or shall have it."""
     span.set_attribute("revalid.verdict", result.verdict.value if result else "none")
     if result is None or result.verdict is Verdict.ERRORED:
@@ -73,7 +73,7 @@ def step_span(name: str, op: str) -> Iterator[Span]:
         yield span
 
 
-def tell_step(span: Span, result: StepResult) -> None:
+def record_step(span: Span, result: StepResult) -> None:
     """Add how the step ended."""
     if result.exit_code is not None:
         span.set_attribute("revalid.step.exit_code", result.exit_code)

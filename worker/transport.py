@@ -19,9 +19,9 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from jobs.errors import InvalidJob
-from jobs.job import describe
-from jobs.queue import QUEUE_PREFIX, TASK, Doorbell, parse_doorbell
+from revalid.jobs.errors import InvalidJob
+from revalid.jobs.job import describe
+from revalid.jobs.queue import QUEUE_PREFIX, TASK, Doorbell, parse_doorbell
 
 RESTART_PAUSE_S = 1.0
 MAX_BYTES = 16_384

@@ -20,7 +20,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpRe
 from django.urls import path, reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from jobs.errors import (
+from revalid.jobs.errors import (
     InvalidJob,
     InvalidProject,
     QueueFull,
@@ -28,8 +28,8 @@ from jobs.errors import (
     TransientError,
     UnknownJob,
 )
-from jobs.record import State
-from producer.client import Client
+from revalid.jobs.ledger.record import JobState
+from revalid.producer.client import Client
 
 MAX_UPLOAD_BYTES = 64 * 2**20
 EVENT_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
@@ -88,7 +88,7 @@ def validation(request: HttpRequest, job_id: str) -> HttpResponse:
     if request.method == "DELETE":
         return JsonResponse({"state": job.cancel()}, status=202)
     state = job.status().state
-    result = job.result().model_dump(mode="json") if state is State.DONE else None
+    result = job.result().model_dump(mode="json") if state is JobState.DONE else None
     return JsonResponse({"id": job_id, "state": state, "result": result})
 
 

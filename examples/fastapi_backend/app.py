@@ -17,7 +17,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from jobs.errors import (
+from revalid.jobs.errors import (
     InvalidJob,
     InvalidProject,
     QueueFull,
@@ -25,9 +25,9 @@ from jobs.errors import (
     TransientError,
     UnknownJob,
 )
-from jobs.record import State
-from jobs.result import JobResult
-from producer.async_client import AsyncClient
+from revalid.jobs.ledger.record import JobState
+from revalid.jobs.result import JobResult
+from revalid.producer.async_client import AsyncClient
 
 MAX_UPLOAD_BYTES = 64 * 2**20
 PAGE = Path(__file__).with_name("index.html")
@@ -51,14 +51,14 @@ class Validation(BaseModel):
     )
 
     id: str
-    state: State
+    state: JobState
     result: JobResult | None = None
 
 
 class Cancelled(BaseModel):
     """The state that the validation was in; one that was done stays as it is."""
 
-    state: State
+    state: JobState
 
 
 class Problem(BaseModel):
@@ -191,7 +191,7 @@ async def look(client: Client, job_id: str) -> Validation:
     """Show the state of a validation, and its result once it is done."""
     job = client.job(job_id)
     state = (await job.status()).state
-    result = await job.result() if state is State.DONE else None
+    result = await job.result() if state is JobState.DONE else None
     return Validation(id=job_id, state=state, result=result)
 
 

@@ -9,9 +9,9 @@ from sqlalchemy import URL, Connection, create_engine, event, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from jobs.errors import ArchiveUnavailable, InvalidSettings
-from jobs.finished import Finish
-from producer.archive.tables import FACTS, JOBS, METADATA, SCHEMA_VERSION, STEPS, Row
+from revalid.jobs.errors import ArchiveUnavailable, InvalidSettings
+from revalid.jobs.ledger.completions import Completion
+from revalid.producer.archive.schema import FACTS, JOBS, METADATA, SCHEMA_VERSION, STEPS, Row
 
 _INSERTS: dict[str, Callable[..., Any]] = {
     "postgresql+psycopg": postgresql.insert,
@@ -75,13 +75,13 @@ class Archive:
                 "that made it"
             )
 
-    def last(self) -> Finish | None:
+    def last(self) -> Completion | None:
         """The last finish that :meth:`add` was told of. Raises as :meth:`add`."""
         with self._begin() as connection:
             found = self._fact(connection, "last")
-        return Finish(*found.split()) if found else None
+        return Completion(*found.split()) if found else None
 
-    def add(self, jobs: Sequence[Row], steps: Sequence[Row], last: Finish) -> int:
+    def add(self, jobs: Sequence[Row], steps: Sequence[Row], last: Completion) -> int:
         """Add rows, unless they are there, and note how far this reader came: all or nothing.
 
         Returns:

@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from jobs.errors import InvalidJob, InvalidProject
-from jobs.job import describe
-from jobs.steps import Frozen, Text
-from producer.batch.entry import Entry
+from revalid.jobs.errors import InvalidJob, InvalidProject
+from revalid.jobs.job import describe
+from revalid.jobs.steps import Frozen, Text
+from revalid.producer.batch.item import BatchItem
 
 GIT = re.compile(r"\A(?:(?:https?|ssh|git|file)://\S+|[\w.-]+@[\w.-]+:\S+)\Z")
 """A Git URL; ``#branch`` at its end names what to check out."""
@@ -36,7 +36,7 @@ class Line(Frozen):
     sandbox: str | None = None
     labels: dict[Text, Text] = Field(default_factory=dict)
 
-    def entry(self, base: Path) -> Entry:
+    def entry(self, base: Path) -> BatchItem:
         """Paths are relative to the manifest's own directory."""
         remote = GIT.match(self.project) is not None
         origin = self.project if remote else str(base / self.project)
@@ -46,7 +46,7 @@ class Line(Frozen):
             "image": self.image,
             "sandbox": self.sandbox,
         }
-        return Entry(
+        return BatchItem(
             project=self.name or _name(origin),
             origin=origin,
             labels=self.labels,
@@ -61,7 +61,7 @@ def find_entries(
     labels: dict[str, str] | None = None,
     limit: int | None = None,
     repeat: int = 1,
-) -> list[Entry]:
+) -> list[BatchItem]:
     """The projects behind ``sources``, in their order, each with a name of its own.
 
     Args:
@@ -93,7 +93,7 @@ def find_entries(
     ]
 
 
-def _found(source: str) -> list[Entry]:
+def _found(source: str) -> list[BatchItem]:
     try:
         found = list(_expand(source))
     except (OSError, RuntimeError) as error:  # RuntimeError: links that go in a circle
@@ -113,9 +113,9 @@ def _shown(source: str) -> str:
     return shown.encode(errors="backslashreplace").decode()
 
 
-def _expand(source: str) -> Iterator[Entry]:
+def _expand(source: str) -> Iterator[BatchItem]:
     if GIT.match(source):
-        yield Entry(project=_name(source), origin=source)
+        yield BatchItem(project=_name(source), origin=source)
         return
     path = Path(source)
     if not path.exists() and glob.has_magic(source):
@@ -153,8 +153,8 @@ def _has_manifest(path: Path) -> bool:
     return any((path / part / name).is_file() for part in ("", *_PARTS) for name in _MANIFESTS)
 
 
-def _local(path: Path) -> Entry:
-    return Entry(project=_name(str(path)), origin=str(path.resolve()))
+def _local(path: Path) -> BatchItem:
+    return BatchItem(project=_name(str(path)), origin=str(path.resolve()))
 
 
 def _name(origin: str) -> str:
@@ -162,7 +162,7 @@ def _name(origin: str) -> str:
     return _TARBALL.sub("", last).removesuffix(".git") or origin
 
 
-def _named(entries: Iterable[Entry]) -> Iterator[Entry]:
+def _named(entries: Iterable[BatchItem]) -> Iterator[BatchItem]:
     """Names made unique: the second ``app`` is ``app-2``."""
     taken: dict[str, int] = {}
     for entry in entries:
@@ -175,7 +175,7 @@ def _named(entries: Iterable[Entry]) -> Iterator[Entry]:
         yield entry.model_copy(update={"project": unique})
 
 
-def _json_lines(path: Path) -> Iterator[Entry]:
+def _json_lines(path: Path) -> Iterator[BatchItem]:
     # JSON strings may hold U+2028 and others at which splitlines() would break them.
     for number, text in enumerate(_read(path).split("\n"), 1):
         if text.strip():
@@ -188,7 +188,7 @@ def _json_lines(path: Path) -> Iterator[Entry]:
             yield _line(path, number, data)
 
 
-def _csv_lines(path: Path) -> Iterator[Entry]:
+def _csv_lines(path: Path) -> Iterator[BatchItem]:
     rows = csv.DictReader(io.StringIO(_read(path), newline=""), strict=True)
     fields = set(Line.model_fields) | {"command"}
     try:
@@ -209,7 +209,7 @@ def _csv_lines(path: Path) -> Iterator[Entry]:
         raise InvalidJob(f"{path}: not CSV ({error})") from None
 
 
-def _line(path: Path, number: int, data: Any) -> Entry:
+def _line(path: Path, number: int, data: Any) -> BatchItem:
     try:
         return Line.model_validate(data).entry(path.resolve().parent)
     except ValidationError as error:

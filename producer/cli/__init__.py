@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from producer.cli import interrupt
+from revalid.producer.cli import interrupt
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -16,7 +16,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     args = list(sys.argv[1:] if arguments is None else arguments)
     interrupt.listen()
     try:
-        from producer.cli.command import run_command  # takes a moment, in which Ctrl-C may come
+        from revalid.producer.cli.command import (
+            run_command,  # takes a moment, in which Ctrl-C may come
+        )
 
         status = run_command(args or ["--help"])
     except KeyboardInterrupt:

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 from typer import Argument, Exit, Option, Typer
 
-from jobs.bounds import MAX_SLOTS
-from producer.cli import options
-from producer.cli.batch_group import batch
-from producer.cli.groups import archive, broker, dead
-from producer.cli.options import JobOptions
+from revalid.jobs.constants import MAX_SLOTS
+from revalid.producer.cli import options
+from revalid.producer.cli.batch.commands import batch
+from revalid.producer.cli.groups import archive, broker, dead
+from revalid.producer.cli.options import JobOptions
 
 app = Typer(
     name="revalid",
@@ -75,7 +75,7 @@ def run(
     json: options.Json = False,
 ) -> int:
     """Validate a project now, show it as it goes, and exit with the verdict."""
-    from producer.cli import run as implementation
+    from revalid.producer.cli import run as implementation
 
     asked = JobOptions(
         strategy=strategy,
@@ -125,7 +125,7 @@ def replay(
     json: options.Json = False,
 ) -> int:
     """Replay recorded steps in their order, as `run` does."""
-    from producer.cli import run as implementation
+    from revalid.producer.cli import run as implementation
 
     asked = JobOptions(
         sandbox=sandbox,
@@ -174,7 +174,7 @@ def submit(
     json: options.Json = False,
 ) -> int:
     """Queue a project for a worker, print the job's id, and return at once."""
-    from producer.cli import client_commands
+    from revalid.producer.cli import jobs
 
     asked = JobOptions(
         strategy=strategy,
@@ -194,15 +194,15 @@ def submit(
         fresh=fresh,
         webhook=webhook,
     )
-    return client_commands.submit(path, asked, on_worker=on_worker, json=json)
+    return jobs.submit(path, asked, on_worker=on_worker, json=json)
 
 
 @app.command()
 def status(job_id: options.JobId, json: options.Json = False) -> int:
     """Say where a job is: queued, running or done."""
-    from producer.cli import client_commands
+    from revalid.producer.cli import jobs
 
-    return client_commands.status(job_id, json=json)
+    return jobs.status(job_id, json=json)
 
 
 @app.command()
@@ -214,9 +214,9 @@ def result(
     json: options.Json = False,
 ) -> int:
     """Wait for a job, print its result, and exit with its verdict."""
-    from producer.cli import client_commands
+    from revalid.producer.cli import jobs
 
-    return client_commands.result(job_id, wait=not no_wait, json=json)
+    return jobs.result(job_id, wait=not no_wait, json=json)
 
 
 @app.command()
@@ -227,9 +227,9 @@ def logs(
     ] = False,
 ) -> int:
     """Print what a job's commands wrote."""
-    from producer.cli import client_commands
+    from revalid.producer.cli import jobs
 
-    return client_commands.logs(job_id, follow=follow)
+    return jobs.logs(job_id, follow=follow)
 
 
 @app.command()
@@ -244,7 +244,7 @@ def artifacts(
     json: options.Json = False,
 ) -> int:
     """List the files that a job kept (--artifact), or unpack them."""
-    from producer.cli import artifacts as implementation
+    from revalid.producer.cli import artifacts as implementation
 
     return implementation.artifacts(job_id, output, json=json)
 
@@ -252,9 +252,9 @@ def artifacts(
 @app.command()
 def cancel(job_ids: options.JobIds, json: options.Json = False) -> int:
     """Ask jobs to end: a queued one does at once, a running one within seconds."""
-    from producer.cli import client_commands
+    from revalid.producer.cli import jobs
 
-    return client_commands.cancel(job_ids, json=json)
+    return jobs.cancel(job_ids, json=json)
 
 
 @app.command()
@@ -271,7 +271,7 @@ def worker(
     ] = None,
 ) -> int:
     """Run a worker here until Ctrl-C: it finishes its jobs or gives them back."""
-    from producer.cli import services
+    from revalid.producer.cli import services
 
     return services.worker(concurrency)
 
@@ -279,7 +279,7 @@ def worker(
 @app.command()
 def flower() -> int:
     """Watch workers and tasks in a browser: Flower, read only, until Ctrl-C."""
-    from producer.cli import services
+    from revalid.producer.cli import services
 
     return services.flower()
 
@@ -287,7 +287,7 @@ def flower() -> int:
 @app.command()
 def metrics() -> int:
     """Serve metrics of all jobs and workers to Prometheus until Ctrl-C."""
-    from producer.cli import services
+    from revalid.producer.cli import services
 
     return services.metrics()
 
@@ -295,7 +295,7 @@ def metrics() -> int:
 @app.command()
 def doctor(json: options.Json = False) -> int:
     """Check broker, engine, image, disk and versions, and say how to mend each."""
-    from producer.cli import doctor as implementation
+    from revalid.producer.cli import doctor as implementation
 
     return implementation.doctor(json=json)
 

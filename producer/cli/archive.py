@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from jobs.errors import InvalidSettings, TransientError
-from jobs.settings import load_settings
-from producer.cli.output import console
-from producer.cli.services import on_broker
-from producer.client import Client
-from producer.text import one_line
+from revalid.jobs.errors import InvalidSettings, TransientError
+from revalid.jobs.settings import load_settings
+from revalid.producer.cli.output import console
+from revalid.producer.cli.services import on_broker
+from revalid.producer.client import Client
+from revalid.producer.sanitize import one_line
 
 if TYPE_CHECKING:
-    from producer.archive.store import Archive
+    from revalid.producer.archive.store import Archive
 
 log = logging.getLogger("revalid.archive")
 _POLL_S = 1.0
@@ -33,8 +33,8 @@ def archive(*, once: bool) -> int:
             "postgresql+psycopg://user:password@host/name"
         )
     try:
-        from producer.archive.copy import copy_finished
-        from producer.archive.store import Archive
+        from revalid.producer.archive.copier import copy_finished
+        from revalid.producer.archive.store import Archive
     except ModuleNotFoundError as error:
         raise InvalidSettings(
             f"{error.name} is not installed: pip install 'revalid[archive]'"
@@ -55,7 +55,7 @@ def archive(*, once: bool) -> int:
 
 def _follow(client: Client, database: "Archive", alive: Path) -> None:
     """Copy until a signal comes; ``alive``'s age is what a health check reads."""
-    from producer.archive.copy import copy_finished
+    from revalid.producer.archive.copier import copy_finished
 
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

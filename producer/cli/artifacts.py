@@ -4,15 +4,15 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from jobs import tarball
-from jobs.blobs import BlobStore
-from jobs.connection import connect
-from jobs.errors import InvalidJob
-from jobs.settings import load_settings
-from producer.cli.output import console, print_json
-from producer.client import Client
-from producer.embedded import attached
-from producer.text import one_line
+from revalid.jobs.connection import connect
+from revalid.jobs.errors import InvalidJob
+from revalid.jobs.projects import tarball
+from revalid.jobs.projects.blobs import BlobStore
+from revalid.jobs.settings import load_settings
+from revalid.producer.cli.output import console, print_json
+from revalid.producer.client import Client
+from revalid.producer.local.workers import attached
+from revalid.producer.sanitize import one_line
 
 
 def artifacts(job_id: str, output: Path | None, *, json: bool) -> int:

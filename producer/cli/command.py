@@ -5,10 +5,10 @@ import traceback
 
 from typer import TyperException
 
-from jobs.errors import JobError
-from producer.cli import interrupt
-from producer.cli.app import command
-from producer.cli.output import BAD_INPUT, OUR_SIDE, report_error, status_of
+from revalid.jobs.errors import RevalidError
+from revalid.producer.cli import interrupt
+from revalid.producer.cli.app import command
+from revalid.producer.cli.output import BAD_INPUT, OUR_SIDE, report_error, status_of
 
 
 def run_command(args: list[str]) -> int:
@@ -23,7 +23,7 @@ def run_command(args: list[str]) -> int:
         path = context.command_path if context else "revalid"
         report_error("usage", f"{error.format_message()} See `{path} --help`.", json=json)
         return BAD_INPUT
-    except JobError as error:
+    except RevalidError as error:
         report_error(type(error), str(error), json=json)
         return status_of(error)
     except KeyboardInterrupt:

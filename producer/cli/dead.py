@@ -5,15 +5,15 @@ from typing import Any
 
 from rich.text import Text
 
-from jobs.errors import InvalidJob
-from jobs.events import read_all
-from jobs.job import parse_job
-from jobs.ledger import Ledger
-from jobs.settings import load_settings
-from producer.cli.output import console, print_json
-from producer.client import Client
-from producer.embedded import attached
-from producer.text import one_line
+from revalid.jobs.errors import InvalidJob
+from revalid.jobs.events import read_all
+from revalid.jobs.job import parse_job
+from revalid.jobs.ledger.ledger import Ledger
+from revalid.jobs.settings import load_settings
+from revalid.producer.cli.output import console, print_json
+from revalid.producer.client import Client
+from revalid.producer.local.workers import attached
+from revalid.producer.sanitize import one_line
 
 
 def show_all(*, json: bool) -> int:

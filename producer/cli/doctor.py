@@ -18,16 +18,16 @@ from typing import Any, Literal
 from rich.table import Table
 from rich.text import Text
 
-from jobs.connection import redact
-from jobs.errors import JobError
-from jobs.figures import Figures
-from jobs.job import SandboxPolicy
-from jobs.settings import Settings, load_settings
-from jobs.workers import Worker, workers
-from producer.cli.output import OUR_SIDE, console, print_json
-from producer.client import Client
-from producer.embedded import absolute, attached, worker_environ
-from producer.text import one_line, seconds
+from revalid.jobs.connection import redact
+from revalid.jobs.errors import RevalidError
+from revalid.jobs.job import SandboxPolicy
+from revalid.jobs.ledger.stats import QueueStats
+from revalid.jobs.ledger.workers import Worker, workers
+from revalid.jobs.settings import Settings, load_settings
+from revalid.producer.cli.output import OUR_SIDE, console, print_json
+from revalid.producer.client import Client
+from revalid.producer.local.workers import absolute, attached, worker_environ
+from revalid.producer.sanitize import one_line, seconds
 
 _PROBE_MARGIN_S = 10.0
 _LOW_BYTES, _FULL_BYTES = 5 * 2**30, 2**29
@@ -85,7 +85,7 @@ def _broker(settings: Settings) -> list[Check]:
             info = client.redis.info()
             where = "embedded" if reached.embedded else redact(client.url)
             figures, there = client.ledger.figures(), workers(client.redis)
-    except JobError as error:
+    except RevalidError as error:
         detail, _, mend = str(error).rpartition(": ")
         return [Check("broker", "fail", detail, mend)]
     queued = sum(lane.queued for lane in figures.lanes.values())
@@ -132,7 +132,7 @@ def _in_words(worker: Worker) -> str:
     return f"{words}), {silent}last beat {seconds(worker.age_s)} ago"
 
 
-def _queue(figures: Figures, queued: int, served: bool) -> Check:
+def _queue(figures: QueueStats, queued: int, served: bool) -> Check:
     lanes = [
         f"{name}: {lane.queued} wait"
         + (f", the oldest for {seconds(lane.oldest_s)}" if lane.queued else "")
@@ -180,7 +180,7 @@ def _probe(settings: Settings) -> dict[str, object]:
     """Ask in a child, since nothing on this side may import dagger."""
     bound = settings.connect_timeout_s + _PROBE_MARGIN_S
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "worker.probe"],
+        [sys.executable, "-P", "-m", "revalid.worker.sandboxes.dagger.probe"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -199,8 +199,8 @@ def _probe(settings: Settings) -> dict[str, object]:
         found = jsonlib.loads(out)
     except ValueError:
         last = err.decode(errors="replace").strip().rpartition("\n")[2]
-        return {"error": f"worker.probe ended with status {child.returncode}: {last}"}
-    return found if isinstance(found, dict) else {"error": f"worker.probe printed {found!r}"}
+        return {"error": f"the engine's probe ended with status {child.returncode}: {last}"}
+    return found if isinstance(found, dict) else {"error": f"the engine's probe printed {found!r}"}
 
 
 def _disk(settings: Settings) -> Check:

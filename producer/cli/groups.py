@@ -4,7 +4,7 @@ from typing import Annotated
 
 from typer import Argument, Option, Typer
 
-from producer.cli import options
+from revalid.producer.cli import options
 
 dead = Typer(help="Jobs that ended three workers: set aside until somebody has looked at them.")
 broker = Typer(help="The broker on this machine, for those who name no other.")
@@ -19,7 +19,7 @@ def archive(
     ] = False,
 ) -> int:
     """Copy finished jobs into the database of REVALID_ARCHIVE_URL until Ctrl-C."""
-    from producer.cli import archive as implementation
+    from revalid.producer.cli import archive as implementation
 
     return implementation.archive(once=once)
 
@@ -27,7 +27,7 @@ def archive(
 @broker.command("start")
 def broker_start() -> int:
     """Start the broker and keep it running until `revalid broker stop`; print its URL."""
-    from producer.cli import services
+    from revalid.producer.cli import services
 
     return services.broker_start()
 
@@ -35,7 +35,7 @@ def broker_start() -> int:
 @broker.command("stop")
 def broker_stop() -> int:
     """Stop the broker; what it stored stays."""
-    from producer.cli import services
+    from revalid.producer.cli import services
 
     return services.broker_stop()
 
@@ -43,7 +43,7 @@ def broker_stop() -> int:
 @broker.command("status")
 def broker_status(json: options.Json = False) -> int:
     """Say whether the broker runs, where, and where its data is."""
-    from producer.cli import services
+    from revalid.producer.cli import services
 
     return services.broker_status(json=json)
 
@@ -51,7 +51,7 @@ def broker_status(json: options.Json = False) -> int:
 @dead.command("list")
 def dead_list(json: options.Json = False) -> int:
     """Name the dead jobs, the oldest first."""
-    from producer.cli import dead as implementation
+    from revalid.producer.cli import dead as implementation
 
     return implementation.show_all(json=json)
 
@@ -59,7 +59,7 @@ def dead_list(json: options.Json = False) -> int:
 @dead.command("show")
 def dead_show(job_id: options.JobId, json: options.Json = False) -> int:
     """Say what happened to a dead job, attempt by attempt."""
-    from producer.cli import dead as implementation
+    from revalid.producer.cli import dead as implementation
 
     return implementation.show(job_id, json=json)
 
@@ -67,7 +67,7 @@ def dead_show(job_id: options.JobId, json: options.Json = False) -> int:
 @dead.command("retry")
 def dead_retry(job_ids: DeadIds = None, every: Every = False, json: options.Json = False) -> int:
     """Run dead jobs again."""
-    from producer.cli import dead as implementation
+    from revalid.producer.cli import dead as implementation
 
     return implementation.retry(job_ids or (), every=every, json=json)
 
@@ -75,6 +75,6 @@ def dead_retry(job_ids: DeadIds = None, every: Every = False, json: options.Json
 @dead.command("purge")
 def dead_purge(job_ids: DeadIds = None, every: Every = False, json: options.Json = False) -> int:
     """Forget dead jobs and their results."""
-    from producer.cli import dead as implementation
+    from revalid.producer.cli import dead as implementation
 
     return implementation.purge(job_ids or (), every=every, json=json)

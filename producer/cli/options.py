@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from typer import Argument, Option
 
-from jobs.bounds import DAY_S
-from jobs.errors import InvalidJob
+from revalid.jobs.constants import DAY_S
+from revalid.jobs.errors import InvalidJob
 
 StrategyWord = Literal["auto", "trpc", "npm", "python", "command"]
 SandboxWord = Literal["local", "auto", "dagger"]
@@ -165,7 +165,7 @@ class JobOptions:
     webhook: str | None = None
 
     def arguments(self) -> dict[str, Any]:
-        """Arguments of :func:`producer.submission.prepare`.
+        """Arguments of :func:`.prepare`.
 
         Raises:
             InvalidJob: A pair is not one, or two options contradict each other.

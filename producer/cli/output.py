@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from jobs.errors import JobError, PermanentError
-from producer.text import one_line, visible_json
+from revalid.jobs.errors import PermanentError, RevalidError
+from revalid.producer.sanitize import one_line, visible_json
 
 FAILED, BAD_INPUT, OUR_SIDE = 1, 2, 3
 
@@ -28,7 +28,7 @@ def print_json(document: Any) -> None:
 
 
 def report_error(
-    kind: str | type[JobError], message: str, *, json: bool, job_id: str | None = None
+    kind: str | type[RevalidError], message: str, *, json: bool, job_id: str | None = None
 ) -> None:
     """One line on standard error; with ``--json`` a document on standard output too."""
     console(stderr=True).print(Text.assemble(("error:", "bold red"), " ", one_line(message)))
@@ -38,6 +38,6 @@ def report_error(
         print_json({"error": error} if job_id is None else {"error": error, "id": job_id})
 
 
-def status_of(error: JobError) -> int:
+def status_of(error: RevalidError) -> int:
     """The exit status of an error: the caller's mistake, or our side."""
     return BAD_INPUT if isinstance(error, PermanentError) else OUR_SIDE

@@ -14,10 +14,16 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from jobs.events import Event
-from jobs.result import JobResult, SandboxReport, StepResult, StrategyReport
-from producer.cli.verdict import name_width, print_fact, sandbox_words, step_line, strategy_words
-from producer.text import clean, one_line, seconds
+from revalid.jobs.events import Event
+from revalid.jobs.result import JobResult, SandboxReport, StepResult, StrategyReport
+from revalid.producer.cli.verdict import (
+    name_width,
+    print_fact,
+    sandbox_words,
+    step_line,
+    strategy_words,
+)
+from revalid.producer.sanitize import clean, one_line, seconds
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _LIVE_LINES = 8

@@ -4,21 +4,21 @@ import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from jobs import events
-from jobs.errors import InvalidProject, JobError
-from jobs.record import Submitted, job_key
-from jobs.settings import Settings, load_settings
-from jobs.steps import RefreshFromHost
-from producer.cli import interrupt
-from producer.cli.options import JobOptions
-from producer.cli.output import console, print_json, report_error, status_of
-from producer.cli.progress import Progress
-from producer.cli.trajectory import read_trajectory
-from producer.cli.verdict import STATUS, print_verdict
-from producer.cli.waiting import PATIENCE_S, Waiting
-from producer.client import Client, JobHandle
-from producer.embedded import Crew, attached
-from producer.submission import Submission, prepare
+from revalid.jobs import events
+from revalid.jobs.errors import InvalidProject, RevalidError
+from revalid.jobs.ledger.record import SubmitOutcome, job_key
+from revalid.jobs.settings import Settings, load_settings
+from revalid.jobs.steps import RefreshFromHost
+from revalid.producer.cli import interrupt
+from revalid.producer.cli.options import JobOptions
+from revalid.producer.cli.output import console, print_json, report_error, status_of
+from revalid.producer.cli.progress import Progress
+from revalid.producer.cli.trajectory import read_trajectory
+from revalid.producer.cli.verdict import STATUS, print_verdict
+from revalid.producer.cli.waiting import PATIENCE_S, Waiting
+from revalid.producer.client import Client, JobHandle
+from revalid.producer.local.workers import WorkerProvider, attached
+from revalid.producer.submission import Submission, prepare
 
 CANCEL_SECONDS = 10.0
 _TICK_S = 0.2
@@ -70,11 +70,11 @@ def _validate(settings: Settings, submission: Submission, *, json: bool) -> int:
                     interrupt.check()
                     progress.tick()
 
-                crew = stack.enter_context(Crew(settings, client, waiting=tick))
+                crew = stack.enter_context(WorkerProvider(settings, client, waiting=tick))
                 interrupt.check()
                 handle = crew.submit(submission)
                 job_id = handle.id
-                progress.job(job_id, joined=handle.submitted is Submitted.JOINED)
+                progress.job(job_id, joined=handle.submitted is SubmitOutcome.JOINED)
                 interrupted = not _follow(handle, crew, submission, progress, waiting)
                 result = handle.result(CANCEL_SECONDS if interrupted else None)
                 progress.settle(result)
@@ -83,7 +83,7 @@ def _validate(settings: Settings, submission: Submission, *, json: bool) -> int:
                 print_json(result.model_dump(mode="json"))
             else:
                 print_verdict(out, result)
-    except JobError as error:
+    except RevalidError as error:
         report_error(type(error), str(error), json=json, job_id=job_id)
         return interrupt.STATUS if interrupted else status_of(error)
     except KeyboardInterrupt:
@@ -93,14 +93,18 @@ def _validate(settings: Settings, submission: Submission, *, json: bool) -> int:
 
 
 def _follow(
-    handle: JobHandle, crew: Crew, submission: Submission, progress: Progress, waiting: Waiting
+    handle: JobHandle,
+    crew: WorkerProvider,
+    submission: Submission,
+    progress: Progress,
+    waiting: Waiting,
 ) -> bool:
     """Show a job until it is done; False where Ctrl-C cancelled it meanwhile.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, and the job goes on for others.
     """
-    if handle.submitted is Submitted.REUSED:
+    if handle.submitted is SubmitOutcome.REUSED:
         return True
     after = "0"
     try:
@@ -120,7 +124,7 @@ def _follow(
     except KeyboardInterrupt:
         progress.say("cancelling; Ctrl-C again leaves at once")
         ends = True
-        with suppress(JobError):
+        with suppress(RevalidError):
             ends = crew.withdraw(handle)
         if not ends:
             progress.say("the job goes on: somebody else asked for it too")

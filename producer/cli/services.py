@@ -13,15 +13,15 @@ from types import FrameType
 from prometheus_client import CollectorRegistry, start_http_server
 from rich.text import Text
 
-from jobs.connection import redact
-from jobs.errors import InvalidSettings
-from jobs.settings import Settings, load_settings
-from producer.broker import BrokerStatus, EmbeddedBroker
-from producer.cli.output import console, print_json
-from producer.client import Client
-from producer.embedded import absolute, attached, lent_stay, worker_environ
-from producer.metrics import LedgerCollector
-from producer.text import one_line
+from revalid.jobs.connection import redact
+from revalid.jobs.errors import InvalidSettings
+from revalid.jobs.settings import Settings, load_settings
+from revalid.producer.cli.output import console, print_json
+from revalid.producer.client import Client
+from revalid.producer.local.broker import BrokerStatus, EmbeddedBroker
+from revalid.producer.local.workers import absolute, attached, broker_lease, worker_environ
+from revalid.producer.metrics import LedgerCollector
+from revalid.producer.sanitize import one_line
 
 _SECONDS = "1,2,5,10,20,30,60,120,300,600,900"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -34,7 +34,7 @@ def worker(concurrency: int | None) -> int:
         settings = settings.model_copy(update={"concurrency": concurrency})
     with on_broker(settings) as (reached, _):
         arguments, environ = ["worker", "--exit-with-parent"], worker_environ(reached)
-        with lent_stay(reached) as descriptors:
+        with broker_lease(reached) as descriptors:
             return _foreground(arguments, environ, pass_fds=descriptors)
 
 
@@ -66,7 +66,7 @@ def flower() -> int:
         console().print(f"Flower, read only, on http://{shown}:{port}; Ctrl-C ends it")
         sys.stdout.flush()
         options = [f"--address={address}", f"--port={port}"]
-        command = ["celery", "-A", "worker.watching", "flower", *options]
+        command = ["celery", "-A", "revalid.worker.flower_app", "flower", *options]
         return _foreground(command, environ, umask=0o077)
 
 

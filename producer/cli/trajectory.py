@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.errors import InvalidJob
-from jobs.job import describe
-from jobs.steps import Step
+from revalid.jobs.errors import InvalidJob
+from revalid.jobs.job import describe
+from revalid.jobs.steps import Step
 
 _STEP: TypeAdapter[Step] = TypeAdapter(Step)
 

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.result import JobResult, SandboxReport, StepResult, StrategyReport, Verdict
-from producer.cli.output import BAD_INPUT, FAILED, OUR_SIDE
-from producer.text import cached, clean, one_line, seconds
+from revalid.jobs.result import JobResult, SandboxReport, StepResult, StrategyReport, Verdict
+from revalid.producer.cli.output import BAD_INPUT, FAILED, OUR_SIDE
+from revalid.producer.sanitize import cached, clean, one_line, seconds
 
 STATUS = {
     Verdict.PASSED: 0,

@@ -5,10 +5,10 @@ from time import monotonic
 from rich.console import Console
 from rich.text import Text
 
-from jobs.record import State
-from jobs.workers import workers
-from producer.client import Client
-from producer.text import one_line
+from revalid.jobs.ledger.record import JobState
+from revalid.jobs.ledger.workers import workers
+from revalid.producer.client import Client
+from revalid.producer.sanitize import one_line
 
 PATIENCE_S = 3.0
 """Seconds that a job waits before it is asked why: a worker may be about to take it."""
@@ -19,7 +19,7 @@ def why_waiting(client: Client, job_id: str, mend: str = START) -> str | None:
     """Why nobody takes a job that is queued; None where it is not, or a worker will take it."""
     with client.errors():
         record = client.ledger.record(job_id)
-        if record.state is not State.QUEUED or client.ledger.serving(record.queue):
+        if record.state is not JobState.QUEUED or client.ledger.serving(record.queue):
             return None
         there = [worker for worker in workers(client.redis) if worker.runs]
     for worker in there:

@@ -1,8 +1,8 @@
 """The reports of a batch: what it came to, what its failures have in common, in five formats."""
 
-from producer.report.build import build, compare
-from producer.report.formats import FORMATS, read, render, write
-from producer.report.model import BatchReport, Cause, Change, Comparison, Row
+from revalid.producer.report.builder import build, compare
+from revalid.producer.report.formats import FORMATS, read, render, write
+from revalid.producer.report.model import BatchReport, Cause, Change, Comparison, Row
 
 __all__ = [
     "FORMATS",

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 
-from producer.report.model import Cause, Row
-from producer.report.telling import Telling, telling
+from revalid.producer.report.diagnosis import Diagnosis, telling
+from revalid.producer.report.model import Cause, Row
 
 _COMPARED = 50
 """Groups of one check and code that a message is compared with: bounds the work."""
@@ -37,14 +37,14 @@ _RUN = re.compile(rf"{_OWN}(?:[\s,|&]*{_OWN})+")
 
 
 class _Group:
-    def __init__(self, told: Telling, words: list[str]) -> None:
+    def __init__(self, told: Diagnosis, words: list[str]) -> None:
         self.check = told.check
         self.message = told.message
         self.words = words
         self.title = told.message.split(" ")
         self.projects: dict[str, None] = {}
 
-    def add(self, told: Telling, project: str) -> None:
+    def add(self, told: Diagnosis, project: str) -> None:
         self.projects[project] = None
         if told.message == self.message:
             return

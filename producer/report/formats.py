@@ -8,14 +8,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from jobs import files
-from jobs.errors import InvalidJob
-from jobs.job import describe
-from producer.report.junit import to_junit
-from producer.report.markdown import to_markdown
-from producer.report.model import BatchReport
-from producer.report.table import to_csv
-from producer.text import visible_json
+from revalid.jobs import atomic_write
+from revalid.jobs.errors import InvalidJob
+from revalid.jobs.job import describe
+from revalid.producer.report.csv_table import to_csv
+from revalid.producer.report.junit import to_junit
+from revalid.producer.report.markdown import to_markdown
+from revalid.producer.report.model import BatchReport
+from revalid.producer.sanitize import visible_json
 
 FORMATS = ("junit", "html", "json", "csv", "markdown")
 
@@ -35,7 +35,7 @@ def write(report: BatchReport, format: str, path: Path) -> None:
         if path.exists() and not path.is_file():
             path.write_bytes(data)
         else:
-            files.replace(path, data)
+            atomic_write.replace(path, data)
     except OSError as error:
         raise InvalidJob(f"cannot write the report {path}: {error.strerror or error}") from None
 
@@ -77,7 +77,7 @@ def render(report: BatchReport, format: str) -> str:
             return to_markdown(report)
         case "html":
             # Jinja2 is needed here alone, and takes its time to import.
-            from producer.report.page import to_html
+            from revalid.producer.report.html import to_html
 
             return to_html(report)
         case _:

@@ -3,11 +3,11 @@
 import re
 from xml.etree import ElementTree as ET
 
-from jobs.result import StepResult, Verdict
-from producer.report.excerpt import excerpt
-from producer.report.model import BatchReport, Row
-from producer.report.telling import telling
-from producer.text import clean
+from revalid.jobs.result import StepResult, Verdict
+from revalid.producer.report.diagnosis import telling
+from revalid.producer.report.excerpt import excerpt
+from revalid.producer.report.model import BatchReport, Row
+from revalid.producer.sanitize import clean
 
 _OUTPUT = 65_536
 """Characters of a failure's output that are kept; servers refuse files that are too large."""
@@ -50,7 +50,7 @@ def _step_case(suite: ET.Element, row: Row, step: StepResult) -> None:
     if step.skipped_reason is not None:
         ET.SubElement(case, "skipped", message=_valid(step.skipped_reason))
     elif not step.ok:
-        kind = "timed_out" if step.timed_out else step.killed_by or step.outcome
+        kind = "timed_out" if step.timed_out else step.limit_exceeded or step.outcome
         first = next(s for s in row.steps if not s.ok)
         message = telling(row).message if step is first else kind
         failure = ET.SubElement(case, "failure", type=kind, message=_valid(message))

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from producer.report.model import STATES, BatchReport, Cause, Change, Comparison, Row
-from producer.text import one_line, seconds
+from revalid.producer.report.model import STATES, BatchReport, Cause, Change, Comparison, Row
+from revalid.producer.sanitize import one_line, seconds
 
 _CAUSES, _ROWS, _CHANGES = 10, 50, 20
 _CELL = 120

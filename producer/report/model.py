@@ -7,8 +7,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from jobs.result import JobResult, StepResult, Verdict
-from jobs.steps import Frozen
+from revalid.jobs.result import JobResult, StepResult, Verdict
+from revalid.jobs.steps import Frozen
 
 PENDING, NOT_SUBMITTED = "pending", "not_submitted"
 STATES = (*(verdict.value for verdict in Verdict), NOT_SUBMITTED, PENDING)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import psutil
 
-from worker.sandbox import Sandbox, Stream
+from revalid.worker.sandboxes.protocol import Sandbox, Stream
 
 
 def whole(stream: Stream) -> bytes:

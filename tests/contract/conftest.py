@@ -8,12 +8,12 @@ from typing import Protocol
 import pytest
 import pytest_asyncio
 
-from jobs.job import DEFAULT_IMAGE
-from worker import bubblewrap
-from worker.dagger_sandbox import DaggerSandbox
-from worker.engine import Engine
-from worker.local_sandbox import LocalSandbox
-from worker.sandbox import Sandbox
+from revalid.jobs.job import DEFAULT_IMAGE
+from revalid.worker.sandboxes.dagger.engine import Engine
+from revalid.worker.sandboxes.dagger.sandbox import DaggerSandbox
+from revalid.worker.sandboxes.local import bubblewrap
+from revalid.worker.sandboxes.local.sandbox import LocalSandbox
+from revalid.worker.sandboxes.protocol import Sandbox
 
 
 class Opener(Protocol):

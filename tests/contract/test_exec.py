@@ -5,8 +5,8 @@ from typing import Literal
 
 import pytest
 
+from revalid.worker.sandboxes.protocol import Sandbox
 from tests.contract.checks import output, whole
-from worker.sandbox import Sandbox
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

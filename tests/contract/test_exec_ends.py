@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from revalid.worker.sandboxes.protocol import Sandbox
 from tests.contract.checks import new_token, output, sleeping, whole
-from worker.sandbox import Sandbox
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from revalid.worker.sandboxes.protocol import READ_BYTES, Entry, Sandbox, StepFailed
 from tests.contract.checks import names, output
-from worker.sandbox import READ_BYTES, Entry, Sandbox, StepFailed
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from jobs.job import LimitName
+from revalid.jobs.job import LimitName
+from revalid.worker.sandboxes.limits import CommandLimits
+from revalid.worker.sandboxes.protocol import Sandbox
 from tests.contract.checks import new_token, output, sleeping, whole
-from worker.limits import CommandLimits
-from worker.sandbox import Sandbox
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -32,7 +32,7 @@ async def test_command_over_a_limit_is_ended(sandbox: Sandbox, limit: LimitName)
         LimitName.DISK: f"sleep {token} & {FILLER}",
     }[limit]
     result = await sandbox.exec(f"echo before; {command}", limits=SMALL, timeout_s=60)
-    assert (result.killed_by, result.timed_out) == (limit, False)
+    assert (result.limit_exceeded, result.timed_out) == (limit, False)
     assert result.exit_code == 137
     assert whole(result.stdout) == b"before\n"
     assert not await sleeping(sandbox, token)
@@ -45,14 +45,14 @@ async def test_memory_of_all_processes_counts(sandbox: Sandbox) -> None:
     )
     command = "node half.js & node half.js & node half.js & wait"
     result = await sandbox.exec(command, limits=SMALL, timeout_s=60)
-    assert result.killed_by is LimitName.MEMORY
+    assert result.limit_exceeded is LimitName.MEMORY
 
 
 async def test_processor_time(sandbox: Sandbox) -> None:
     result = await sandbox.exec(
         "echo before; while :; do :; done", limits=CommandLimits(cpu_s=1), timeout_s=60
     )
-    assert (result.killed_by, result.exit_code) == (LimitName.CPU, 152)
+    assert (result.limit_exceeded, result.exit_code) == (LimitName.CPU, 152)
     assert whole(result.stdout) == b"before\n"
 
 
@@ -60,14 +60,14 @@ async def test_one_file_is_never_larger_than_the_limit(sandbox: Sandbox) -> None
     result = await sandbox.exec(
         "head -c 100000000 /dev/zero >file", limits=CommandLimits(disk_bytes=4 * MIB)
     )
-    assert (result.killed_by, result.exit_code) == (LimitName.DISK, 153)
+    assert (result.limit_exceeded, result.exit_code) == (LimitName.DISK, 153)
     assert await output(sandbox, "wc -c <file") == f"{4 * MIB}\n"
 
 
 @pytest.mark.parametrize("code", [137, 152, 153])
 async def test_exit_code_alone_is_no_limit(sandbox: Sandbox, code: int) -> None:
     result = await sandbox.exec(f"exit {code}")
-    assert (result.exit_code, result.killed_by) == (code, None)
+    assert (result.exit_code, result.limit_exceeded) == (code, None)
 
 
 async def test_command_within_its_limits_is_left_alone(sandbox: Sandbox) -> None:
@@ -77,4 +77,4 @@ async def test_command_within_its_limits_is_left_alone(sandbox: Sandbox) -> None
     result = await sandbox.exec(
         "head -c 8000000 /dev/zero >file; sleep 1 & sleep 1 & node ok.js && wait", limits=SMALL
     )
-    assert (result.exit_code, result.killed_by) == (0, None), result
+    assert (result.exit_code, result.limit_exceeded) == (0, None), result

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from revalid.worker.sandboxes.protocol import WORKDIR, Sandbox, StepFailed, resolve
 from tests.contract.checks import names, output
 from tests.contract.conftest import Opener
-from worker.sandbox import WORKDIR, Sandbox, StepFailed, resolve
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

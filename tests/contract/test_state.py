@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from revalid.worker.sandboxes.protocol import Sandbox, StepFailed
 from tests.contract.checks import names, output
 from tests.contract.conftest import Forker
-from worker.sandbox import Sandbox, StepFailed
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.settings import load_settings
-from jobs.steps import ExportDirectory
+from revalid.jobs.settings import load_settings
+from revalid.jobs.steps import ExportDirectory
+from revalid.worker.run.file_steps import apply_step
+from revalid.worker.sandboxes.protocol import Sandbox, StepFailed
 from tests.contract.checks import names, output
-from worker.sandbox import Sandbox, StepFailed
-from worker.steps import apply_step
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

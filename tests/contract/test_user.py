@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from revalid.worker.sandboxes.protocol import Sandbox, StepFailed
 from tests.contract.checks import names, output
-from worker.sandbox import Sandbox, StepFailed
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from jobs.job import Lane
-from jobs.settings import PREFIX, Settings, load_settings
+from revalid.jobs.job import Lane
+from revalid.jobs.settings import PREFIX, Settings, load_settings
+from revalid.worker.supervisor import END_TIMEOUT_S
 from tests.integration.composed import ACL, ROLES, ROOT
 from tests.integration.test_compose import (
     DOCKERFILE,
@@ -23,7 +24,6 @@ from tests.integration.test_compose import (
     seconds,
     settings_of,
 )
-from worker.attendant import END_TIMEOUT_S
 
 CHART = ROOT / "deploy/chart"
 ABOUT: dict[str, Any] = yaml.safe_load((CHART / "Chart.yaml").read_text())

@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from jobs.ledger import Ledger
-from producer.metrics import LedgerCollector
+from revalid.jobs.ledger.ledger import Ledger
+from revalid.producer.metrics import LedgerCollector
 from tests.integration.composed import ROOT
 
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana.json").read_text())

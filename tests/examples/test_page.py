@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.backends import free_port, serving
-from jobs.settings import load_settings
-from producer.client import Client
+from revalid.jobs.settings import load_settings
+from revalid.producer.client import Client
 from tests.examples.chromium import CHROMIUM, Page, chromium
 from tests.examples.test_backends import tarball
 

@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 
-from jobs.result import Verdict
-from jobs.settings import load_settings
-from jobs.steps import Step
-from producer.cli.trajectory import read_trajectory
-from producer.client import Client
+from revalid.jobs.result import Verdict
+from revalid.jobs.settings import load_settings
+from revalid.jobs.steps import Step
+from revalid.producer.cli.trajectory import read_trajectory
+from revalid.producer.client import Client
 from tests.examples.conftest import EXAMPLES
 
 TRAJECTORY = EXAMPLES / "trajectory" / "trajectory.jsonl"

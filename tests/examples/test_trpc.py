@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 
-from jobs.tarball import Bounds, pack
+from revalid.jobs.projects.tarball import Bounds, pack
 from tests.examples.conftest import EXAMPLES
 
 BOUNDS = Bounds(files=1_000, bytes=2**24)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from jobs.connection import connect
-from jobs.settings import load_settings
-from producer.client import Client, JobHandle
+from revalid.jobs.connection import connect
+from revalid.jobs.settings import load_settings
+from revalid.producer.client import Client, JobHandle
 from tests.faults.fleet import Broker, Fleet
 from tests.faults.matrix import ROWS
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from redis import Redis
 
-from jobs.events import Event, read_all
-from jobs.record import State
-from jobs.result import Verdict
-from producer.client import JobHandle
+from revalid.jobs.events import Event, read_all
+from revalid.jobs.ledger.record import JobState
+from revalid.jobs.result import Verdict
+from revalid.producer.client import JobHandle
 
 
 def counted(command: str, marks: Path) -> str:
@@ -40,7 +40,7 @@ def await_event(handle: JobHandle, type_: str, nth: int = 1) -> Event:
 def assert_recorded_once(handle: JobHandle, verdict: Verdict = Verdict.PASSED) -> None:
     """One terminal state, one effect."""
     record = handle.status()
-    assert (record.state, record.verdict) == (State.DONE, verdict), record
+    assert (record.state, record.verdict) == (JobState.DONE, verdict), record
     assert types(handle).count("finished") == 1
     assert types(handle)[-1] == "finished"
 

@@ -172,7 +172,7 @@ class Fleet:
         (home / "alive").unlink(missing_ok=True)
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "worker", "--exit-with-parent"],
+                [sys.executable, "-P", "-m", "revalid.worker", "--exit-with-parent"],
                 cwd=self.directory,
                 env={**own, **settings, **environ},
                 stdin=subprocess.PIPE,

@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 from redis import Redis
 
-from jobs.record import State
-from jobs.settings import load_settings
-from producer.client import Client, JobHandle
+from revalid.jobs.ledger.record import JobState
+from revalid.jobs.settings import load_settings
+from revalid.producer.client import Client, JobHandle
 from tests.faults.effects import since, types
 from tests.faults.fleet import Broker, Fleet, Worker, eventually
 
@@ -130,7 +130,7 @@ class Soak:
     def _collect(self) -> None:
         for handle, submitted in list(self._flying.values()):
             record = handle.status()
-            if record.state is not State.DONE:
+            if record.state is not JobState.DONE:
                 if since(submitted) < LOST_S:
                     continue
                 self.wrong["lost"] += 1

@@ -21,13 +21,13 @@ from pathlib import Path
 import psutil
 from redis import RedisError
 
-from jobs.errors import JobError, UnknownJob
-from jobs.job import Lane
-from jobs.queue import queue_name
-from jobs.record import Record, State
-from jobs.result import Verdict
-from jobs.settings import load_settings
-from producer.client import Client, JobHandle
+from revalid.jobs.errors import RevalidError, UnknownJob
+from revalid.jobs.job import Lane
+from revalid.jobs.ledger.record import JobState, Record
+from revalid.jobs.queue import queue_name
+from revalid.jobs.result import Verdict
+from revalid.jobs.settings import load_settings
+from revalid.producer.client import Client, JobHandle
 from tests.faults.effects import since, types
 from tests.faults.fleet import Broker, Fleet, Worker, eventually
 from tests.faults.proxy import Proxy
@@ -180,7 +180,7 @@ class Storm:
                 code = worker.process.returncode
                 text = f"{worker.log} ended with status {code}"
                 self.tally.wrong["workers that ended by themselves"].append(text)
-        with suppress(JobError):
+        with suppress(RevalidError):
             self._collect()
         time.sleep(0.1)
 
@@ -202,7 +202,7 @@ class Storm:
                 tenant=chance.choice(["red", "green", "blue"]),
                 nonce=f"storm-{number}",
             )
-        except JobError:
+        except RevalidError:
             return False
         self._flying.append(Job(number, handle))
         self._submitted += 1
@@ -216,7 +216,7 @@ class Storm:
                 self._flying.remove(job)
                 self._wrong("lost", job)
                 continue
-            if record.state is not State.DONE:
+            if record.state is not JobState.DONE:
                 continue
             finished = types(job.handle).count("finished")
             self._flying.remove(job)
@@ -284,7 +284,7 @@ class Storm:
             self._black_hole: 2,
         }
         (kind,) = self._chance.choices(list(kinds), list(kinds.values()))
-        with suppress(JobError, RedisError, psutil.Error, IndexError):
+        with suppress(RevalidError, RedisError, psutil.Error, IndexError):
             kind()
             self.tally.faults[kind.__name__.strip("_").replace("_", " ")] += 1
 

@@ -9,8 +9,8 @@ from statistics import quantiles
 import psutil
 import pytest
 
-from jobs.record import Record, State
-from producer.client import Client
+from revalid.jobs.ledger.record import JobState, Record
+from revalid.producer.client import Client
 from tests.faults.conftest import Proved, Submit
 from tests.faults.effects import done, since
 from tests.faults.fleet import Fleet, eventually
@@ -53,7 +53,7 @@ def test_backlog(client: Client, fleet: Fleet, submit: Submit, proved: Proved) -
     order = sorted(
         (record.started_at, tenant(number, each), record)
         for number, record in enumerate(records)
-        if record.started_at is not None and record.state is State.DONE
+        if record.started_at is not None and record.state is JobState.DONE
     )
     first = Counter(name for _, name, _ in order[: TENANTS * TURNS])
     p99 = quantiles(gaps([record for *_, record in order]), n=100)[-1]

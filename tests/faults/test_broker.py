@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import BrokerUnavailable
-from producer.client import Client, JobHandle
+from revalid.jobs.errors import BrokerUnavailable
+from revalid.producer.client import Client, JobHandle
 from tests.faults.conftest import Proved, Submit
 from tests.faults.effects import assert_recorded_once, await_event, counted, runs, since, types
 from tests.faults.fleet import Broker, Fleet, eventually

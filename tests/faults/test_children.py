@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.figures import MESSAGES_DROPPED
-from jobs.result import Verdict
-from jobs.workers import workers
-from producer.client import Client
+from revalid.jobs.ledger.stats import MESSAGES_DROPPED
+from revalid.jobs.ledger.workers import workers
+from revalid.jobs.result import Verdict
+from revalid.producer.client import Client
 from tests.faults.conftest import Proved, Submit
 from tests.faults.effects import assert_recorded_once, await_event, since
 from tests.faults.fleet import Fleet, eventually

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.record import State
-from jobs.result import Verdict
-from producer.client import Client
+from revalid.jobs.ledger.record import JobState
+from revalid.jobs.result import Verdict
+from revalid.producer.client import Client
 from tests.faults.conftest import Proved, Submit
 from tests.faults.effects import assert_recorded_once, await_event, counted, runs, types
 from tests.faults.fleet import Broker, Fleet, eventually
@@ -69,7 +69,7 @@ def test_the_brokers_clock_steps(
     condemned.kill()
     cancelled.cancel()
     back = eventually(lambda: lost.status().attempts == 2, CLAIMED_S, what="the second claim")
-    eventually(lambda: cancelled.status().state is State.DONE, CLAIMED_S, what="the cancel")
+    eventually(lambda: cancelled.status().state is JobState.DONE, CLAIMED_S, what="the cancel")
     assert cancelled.status().verdict is Verdict.CANCELLED
     set_clock(0)
     eventually(lambda: client.redis.time()[0] >= before, what="the step")

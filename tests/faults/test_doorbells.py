@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import JobError, UnknownJob
-from jobs.record import State, Submitted
-from producer.client import Client
+from revalid.jobs.errors import RevalidError, UnknownJob
+from revalid.jobs.ledger.record import JobState, SubmitOutcome
+from revalid.producer.client import Client
 from tests.faults.cli import revalid
 from tests.faults.conftest import Proved, Submit
 from tests.faults.effects import (
@@ -32,14 +32,14 @@ class Waiter(threading.Thread):
     def __init__(self, work: Callable[[], object]) -> None:
         super().__init__(daemon=True)
         self._work = work
-        self.error: JobError | None = None
+        self.error: RevalidError | None = None
         self.start()
 
     def run(self) -> None:
         """The call."""
         try:
             self._work()
-        except JobError as error:
+        except RevalidError as error:
             self.error = error
 
 
@@ -65,7 +65,7 @@ def test_data_wiped(
     said = revalid(client.url, "status", handle.id, expect=2)
     assert said == ""
     again = submit(command, **options)
-    assert (again.id, again.submitted) == (handle.id, Submitted.NEW)
+    assert (again.id, again.submitted) == (handle.id, SubmitOutcome.NEW)
     result = again.result(60)
     assert result.steps[0].stdout == "new\n", "an attempt from before the loss recorded its result"
     assert_recorded_once(again)
@@ -109,7 +109,7 @@ def test_lost_doorbells(client: Client, fleet: Fleet, submit: Submit, proved: Pr
     lost = time.monotonic()
     fleet.start()
     eventually(
-        lambda: first.status().state is State.DONE, 60, what="the job whose doorbell is lost"
+        lambda: first.status().state is JobState.DONE, 60, what="the job whose doorbell is lost"
     )
     alone = since(lost)
     blocker = submit("sleep 600")
@@ -120,7 +120,9 @@ def test_lost_doorbells(client: Client, fleet: Fleet, submit: Submit, proved: Pr
     assert client.redis.lrem(QUEUE, 0, message) == 1
     blocker.cancel()
     lost = time.monotonic()
-    eventually(lambda: all(h.status().state is State.DONE for h in behind), 60, what="the others")
+    eventually(
+        lambda: all(h.status().state is JobState.DONE for h in behind), 60, what="the others"
+    )
     among = since(lost)
     for handle in (first, *behind):
         assert_recorded_once(handle)

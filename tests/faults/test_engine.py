@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.result import Verdict
+from revalid.jobs.result import Verdict
 from tests.faults.conftest import Proved, Submit
 from tests.faults.effects import assert_recorded_once, await_event, since, types
 from tests.faults.engine import RESTART_S, EngineProcess

@@ -10,17 +10,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.errors import InvalidProject
-from jobs.record import State
-from jobs.result import Verdict
-from jobs.settings import load_settings
-from producer.client import Client
+from revalid.jobs.errors import InvalidProject
+from revalid.jobs.ledger.record import JobState
+from revalid.jobs.result import Verdict
+from revalid.jobs.settings import load_settings
+from revalid.producer.client import Client
+from revalid.worker.sandboxes.protocol import KILL_GRACE_S
 from tests.faults.conftest import Proved, Submit
 from tests.faults.effects import assert_recorded_once, await_event, counted, runs, since, types
 from tests.faults.fleet import Fleet, eventually
+from tests.jobs.projects.test_tarball_hostile import REFUSED
 from tests.jobs.tarballs import END, directory
-from tests.jobs.test_tarball_hostile import REFUSED
-from worker.sandbox import KILL_GRACE_S
 
 CANCELLED_S = 5.0
 
@@ -42,10 +42,10 @@ def test_cancel(fleet: Fleet, submit: Submit, short: Path, proved: Proved) -> No
     await_event(running, "step_started")
     eventually(lambda: pids.exists() and pids.read_text().endswith("\n"))
     queued = submit(counted("true", short / "marks"))
-    assert queued.cancel() is State.QUEUED
+    assert queued.cancel() is JobState.QUEUED
     assert queued.result(CANCELLED_S).verdict is Verdict.CANCELLED
     asked = time.monotonic()
-    assert running.cancel() is State.RUNNING
+    assert running.cancel() is JobState.RUNNING
     result = running.result(30)
     ended = since(asked)
     assert result.verdict is Verdict.CANCELLED
@@ -70,7 +70,7 @@ def test_cancel_in_a_container(fleet: Fleet, submit: Submit, proved: Proved) -> 
     running = submit("trap 'echo cleaned; exit 3' TERM; echo up; sleep 600", sandbox="dagger")
     await_event(running, "output")
     asked = time.monotonic()
-    assert running.cancel() is State.RUNNING
+    assert running.cancel() is JobState.RUNNING
     result = running.result(30)
     assert result.verdict is Verdict.CANCELLED
     ended = since(asked)

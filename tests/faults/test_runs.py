@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.record import Submitted
-from producer.client import Client
+from revalid.jobs.ledger.record import SubmitOutcome
+from revalid.producer.client import Client
 from tests.faults.cli import MAIN
 from tests.faults.conftest import Proved
 from tests.faults.effects import await_event
@@ -44,6 +44,8 @@ def test_a_run_that_joined_dies(
     gate.touch()
     result = handle.result(60)
     assert (result.verdict, result.attempts) == ("passed", 1)
-    assert client.submit(project, commands=[line], sandbox="local").submitted is Submitted.REUSED
+    assert (
+        client.submit(project, commands=[line], sandbox="local").submitted is SubmitOutcome.REUSED
+    )
     assert number is signal.SIGKILL or "the job goes on" in said
     proved(f"{number.name}: the run ended with {joined.returncode}, the job passed in attempt 1")

@@ -7,11 +7,11 @@ from typing import cast
 
 import pytest
 
-from jobs.errors import BrokerUnavailable, StoreFull, UnknownJob
-from jobs.record import Submitted
-from jobs.settings import load_settings
-from producer.client import Client, JobHandle
-from producer.submission import prepare
+from revalid.jobs.errors import BrokerUnavailable, StoreFull, UnknownJob
+from revalid.jobs.ledger.record import SubmitOutcome
+from revalid.jobs.settings import load_settings
+from revalid.producer.client import Client, JobHandle
+from revalid.producer.submission import prepare
 from tests.faults.conftest import Proved, Submit
 from tests.faults.effects import assert_recorded_once, await_event, counted, runs, since
 from tests.faults.fleet import Broker, Fleet, eventually
@@ -50,7 +50,7 @@ def test_store_full(
     assert runs(marks) == 2, "one run, which marks its start and its end"
     with prepare(client.settings, None, steps=STEPS, sandbox="local") as submission:
         again = client.send(submission)
-    assert again.submitted is Submitted.NEW
+    assert again.submitted is SubmitOutcome.NEW
     assert again.result(60).verdict == "passed"
     assert worker.alive
     proved(

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from producer.client import Client
+from revalid.producer.client import Client
 from tests.faults.conftest import Proved, Submit
 from tests.faults.effects import done, since, texts, types
 from tests.faults.fleet import Fleet

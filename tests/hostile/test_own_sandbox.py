@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.result import Verdict
+from revalid.jobs.result import Verdict
 from tests.hostile.conftest import Site
 
 BREAKS = {

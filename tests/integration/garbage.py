@@ -6,7 +6,7 @@ import json
 import zlib
 from typing import Any
 
-from jobs.queue import TASK
+from revalid.jobs.queue import TASK
 
 ID = "0123456789abcdef" * 2
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.settings import load_settings
-from producer.cli import artifacts as cli
-from producer.client import Client
+from revalid.jobs.settings import load_settings
+from revalid.producer.cli import artifacts as cli
+from revalid.producer.client import Client
 from tests.integration.composed import composed_redis
 from tests.integration.conftest import StartWorker
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.result import Verdict
-from producer.client import Client, JobHandle
+from revalid.jobs.result import Verdict
+from revalid.producer.client import Client, JobHandle
 from tests.integration.conftest import StartWorker, Worker, eventually
 
 

@@ -17,9 +17,9 @@ from redis import AuthenticationError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from jobs.settings import PREFIX, load_settings
+from revalid.jobs.settings import PREFIX, load_settings
+from revalid.worker.supervisor import END_TIMEOUT_S
 from tests.integration.composed import ROLES, ROOT, composed_redis
-from worker.attendant import END_TIMEOUT_S
 
 COMPOSE = (ROOT / "compose.yaml").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

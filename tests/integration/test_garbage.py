@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.figures import MESSAGES_DROPPED
-from jobs.job import Lane
-from jobs.queue import queue_name
-from jobs.result import Verdict
-from producer.client import Client
+from revalid.jobs.job import Lane
+from revalid.jobs.ledger.stats import MESSAGES_DROPPED
+from revalid.jobs.queue import queue_name
+from revalid.jobs.result import Verdict
+from revalid.producer.client import Client
 from tests.integration.conftest import StartWorker, eventually
 from tests.integration.garbage import DOORBELLS, NO_DOORBELLS
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from jobs.job import Lane
-from jobs.queue import TASK, queue_name
-from jobs.result import Verdict
+from revalid.jobs.job import Lane
+from revalid.jobs.queue import TASK, queue_name
+from revalid.jobs.result import Verdict
 from tests.integration.conftest import Site, eventually
 
 QUEUE = queue_name(Lane.INTERACTIVE)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from producer.client import Client
+from revalid.producer.client import Client
 from tests.integration.conftest import StartWorker, Worker
 
 

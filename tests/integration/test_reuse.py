@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.job import DEFAULT_IMAGE
-from jobs.record import Submitted, image_key, job_key
-from jobs.result import JobResult
-from producer.client import Client, JobHandle
+from revalid.jobs.job import DEFAULT_IMAGE
+from revalid.jobs.ledger.record import SubmitOutcome, image_key, job_key
+from revalid.jobs.result import JobResult
+from revalid.producer.client import Client, JobHandle
 from tests.integration.conftest import StartWorker
 
 pytestmark = pytest.mark.dagger
@@ -35,7 +35,7 @@ def test_a_verdict_is_of_its_image(
     # Nobody knows any more what the tag names: a worker asks, and the verdict stands.
     client.redis.delete(image_key(DEFAULT_IMAGE))
     handle = submit(client, project)
-    assert handle.submitted is Submitted.NEW
+    assert handle.submitted is SubmitOutcome.NEW
     confirmed = handle.result(60)
     assert confirmed == first.model_copy(update={"reused": True})
     assert "sandbox" not in [event.type for event in handle.events()]
@@ -46,8 +46,8 @@ def test_a_verdict_is_of_its_image(
     held["sandbox"]["image_digest"] = MOVED
     client.redis.hset(key, mapping={"result": json.dumps(held), "image_digest": MOVED})
     handle = submit(client, project)
-    assert handle.submitted is Submitted.NEW
+    assert handle.submitted is SubmitOutcome.NEW
     again = handle.result(60)
     assert (again.reused, again.sandbox.image_digest) == (False, digest)
     assert said(again) != said(first)
-    assert submit(client, project).submitted is Submitted.REUSED
+    assert submit(client, project).submitted is SubmitOutcome.REUSED

@@ -11,19 +11,19 @@ from kombu.exceptions import OperationalError
 from pydantic import SecretStr
 from redis.exceptions import NoPermissionError
 
-from jobs.connection import broker_errors, connect
-from jobs.deliveries import Outcome, settle, take
-from jobs.errors import BrokerUnavailable, UnknownJob
-from jobs.finished import FINISHED_KEY
-from jobs.ledger import Ledger
-from jobs.queue import make_app
-from jobs.record import Attempt, State, Submitted
-from jobs.result import Verdict
-from jobs.settings import Settings, load_settings
-from producer.archive.copy import copy_finished
-from producer.archive.store import Archive
-from producer.async_client import AsyncClient
-from producer.client import Client
+from revalid.jobs.connection import broker_errors, connect
+from revalid.jobs.errors import BrokerUnavailable, UnknownJob
+from revalid.jobs.ledger.completions import FINISHED_KEY
+from revalid.jobs.ledger.deliveries import Outcome, settle, take
+from revalid.jobs.ledger.ledger import Ledger
+from revalid.jobs.ledger.record import Attempt, JobState, SubmitOutcome
+from revalid.jobs.queue import make_app
+from revalid.jobs.result import Verdict
+from revalid.jobs.settings import Settings, load_settings
+from revalid.producer.archive.copier import copy_finished
+from revalid.producer.archive.store import Archive
+from revalid.producer.async_client import AsyncClient
+from revalid.producer.client import Client
 from tests.integration.composed import ACL, ROLES, ComposedRedis, composed_redis
 from tests.integration.conftest import StartWorker, Worker, eventually
 from tests.integration.flower import flower
@@ -206,7 +206,7 @@ def test_a_job_goes_from_producer_to_worker_and_back(
     again = producer.submit(project, commands=["sleep 60"], sandbox="local")
     for event in again.events():
         if event.type == "step_started":
-            assert again.cancel() is State.RUNNING
+            assert again.cancel() is JobState.RUNNING
     assert again.result(30).verdict is Verdict.CANCELLED
 
     async def follow() -> list[str]:
@@ -233,12 +233,12 @@ def test_a_role_may_run_the_scripts_of_its_work(broker: ComposedRedis) -> None:
             worker.reap(judge=True, overdue_s=0)
             return producer.dead() == [job.id]
 
-        assert worker.submit(job, queue, "https://host/") is Submitted.NEW
+        assert worker.submit(job, queue, "https://host/") is SubmitOutcome.NEW
         worker.serve("host", [queue], slots=1)
         assert producer.serving(queue) == {"host"}
         eventually(dies_with_its_worker)
         producer.retry(job.id)
-        assert producer.submit(job, queue, "https://host/") is Submitted.JOINED
+        assert producer.submit(job, queue, "https://host/") is SubmitOutcome.JOINED
         assert worker.release(claim(), "test")
         claim()
         assert worker.abandon("host:1") == job.id
@@ -249,7 +249,7 @@ def test_a_role_may_run_the_scripts_of_its_work(broker: ComposedRedis) -> None:
         assert worker.starve([queue], 0, "test") == []
         with pytest.raises(UnknownJob):
             producer.purge(job.id)
-        assert producer.cancel(job.id) is State.DONE
+        assert producer.cancel(job.id) is JobState.DONE
         deliveries = take(worker, 10, lease_s=60)
         assert [delivery.verdict for delivery in deliveries] == ["errored", "passed"]
         settle(worker, deliveries[0], Outcome.FAILED, delay_s=60)

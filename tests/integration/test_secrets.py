@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from producer.client import Client
+from revalid.producer.client import Client
 from tests.integration.conftest import StartWorker, eventually
 
 VALUES = {

@@ -9,13 +9,13 @@ import pytest
 from kombu.exceptions import OperationalError
 from redis import ConnectionError as RedisConnectionError
 
-from jobs.connection import broker_errors, connect, connect_async
-from jobs.errors import BrokerUnavailable
-from jobs.queue import make_app
-from jobs.result import Verdict
-from jobs.settings import load_settings
-from producer.async_client import AsyncClient
-from producer.client import Client
+from revalid.jobs.connection import broker_errors, connect, connect_async
+from revalid.jobs.errors import BrokerUnavailable
+from revalid.jobs.queue import make_app
+from revalid.jobs.result import Verdict
+from revalid.jobs.settings import load_settings
+from revalid.producer.async_client import AsyncClient
+from revalid.producer.client import Client
 from tests.integration.conftest import StartWorker, eventually
 from tests.integration.flower import flower
 from tests.integration.tls import make_certificate, tls_front

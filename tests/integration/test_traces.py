@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from producer.async_client import AsyncClient
-from producer.client import Client
+from revalid.producer.async_client import AsyncClient
+from revalid.producer.client import Client
 from tests.integration.conftest import StartWorker, eventually
 from tests.integration.otlp import spans_received
 

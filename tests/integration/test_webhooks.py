@@ -3,8 +3,8 @@
 import threading
 from pathlib import Path
 
-from jobs.result import Verdict
-from producer.client import Client
+from revalid.jobs.result import Verdict
+from revalid.producer.client import Client
 from tests.integration.conftest import StartWorker, eventually
 from tests.worker.receivers import KEY, receiver
 

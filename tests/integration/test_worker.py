@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.record import State, Submitted
-from jobs.result import Verdict
-from producer.client import Client
+from revalid.jobs.ledger.record import JobState, SubmitOutcome
+from revalid.jobs.result import Verdict
+from revalid.producer.client import Client
 from tests.integration.conftest import Site, StartWorker, eventually
 
 KINDS = ["local", pytest.param("dagger", marks=pytest.mark.dagger)]
@@ -18,7 +18,7 @@ def test_job_runs_and_its_result_is_reused(site: Site, project: Path, kind: str)
     commands = ["cat file", "echo out; echo err >&2; exit 3"]
     handle = site.client.submit(project, commands=commands, sandbox=kind, labels={"app": "one"})
     result = handle.result(60)
-    assert handle.submitted is Submitted.NEW
+    assert handle.submitted is SubmitOutcome.NEW
     assert (result.verdict, result.sandbox.kind, result.attempts) == (Verdict.FAILED, kind, 1)
     assert [(s.exit_code, s.stdout, s.stderr) for s in result.steps] == [
         (0, "content\n", ""),
@@ -41,7 +41,7 @@ def test_job_runs_and_its_result_is_reused(site: Site, project: Path, kind: str)
     digest = result.sandbox.image_digest
     assert digest is None if kind == "local" else str(digest).startswith("sha256:")
     again = site.client.submit(project, commands=commands, sandbox=kind)
-    assert again.submitted is Submitted.REUSED
+    assert again.submitted is SubmitOutcome.REUSED
     assert again.result(5).reused
     assert site.client.submit(project, commands=commands, sandbox=kind, fresh=True).id != handle.id
 
@@ -51,7 +51,7 @@ def test_running_job_is_cancelled(site: Site, project: Path, kind: str) -> None:
     handle = site.client.submit(project, commands=["echo first", "sleep 600"], sandbox=kind)
     started = (e for e in handle.events() if e.type == "step_started" and e.data["index"] == 1)
     next(started)
-    assert handle.cancel() is State.RUNNING
+    assert handle.cancel() is JobState.RUNNING
     result = handle.result(30)
     assert result.verdict is Verdict.CANCELLED
     assert [step.stdout for step in result.steps] == ["first\n", ""]
@@ -88,7 +88,7 @@ def test_two_doorbells_run_a_job_once(
 ) -> None:
     handle = client.submit(project, commands=["echo once"], sandbox="local")
     again = client.submit(project, commands=["echo once"], sandbox="local")
-    assert again.submitted is Submitted.JOINED
+    assert again.submitted is SubmitOutcome.JOINED
     start_worker()
     assert handle.result(30).attempts == 1
     eventually(lambda: not client.redis.llen("revalid.interactive"))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.record import State
-from jobs.result import JobResult, Verdict
-from producer.client import Client
+from revalid.jobs.ledger.record import JobState
+from revalid.jobs.result import JobResult, Verdict
+from revalid.producer.client import Client
+from revalid.worker.outbox import Outbox
 from tests.integration.conftest import StartWorker, eventually
-from worker.outbox import Outbox
 
 
 def test_stopped_worker_returns_its_job(
@@ -21,7 +21,7 @@ def test_stopped_worker_returns_its_job(
     handle = client.submit(project, commands=["sleep 600"], sandbox="local")
     next(event for event in handle.events() if event.type == "step_started")
     first.process.terminate()
-    eventually(lambda: handle.status().state is State.QUEUED)
+    eventually(lambda: handle.status().state is JobState.QUEUED)
     start_worker()
     eventually(lambda: handle.status().attempts == 2)
     handle.cancel()
@@ -66,7 +66,7 @@ def test_job_that_kills_its_worker_is_dead_after_three(
 
         def runs(number: int = crash) -> bool:
             record = handle.status()
-            return record.state is State.RUNNING and record.attempts == number
+            return record.state is JobState.RUNNING and record.attempts == number
 
         eventually(runs)
         pid = int(handle.status().worker.rpartition(":")[2])
@@ -127,7 +127,7 @@ def test_cut_connections_do_not_run_a_job_again(
 BROKEN = """
 import sys
 from worker import transport
-from worker.__main__ import main
+from revalid.worker.__main__ import main
 
 def broken(self, **_):
     raise RuntimeError("the consumer is broken")

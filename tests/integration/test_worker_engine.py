@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from jobs.record import Submitted
-from jobs.result import Verdict
-from producer.client import Client
-from producer.metrics import LedgerCollector
+from revalid.jobs.ledger.record import SubmitOutcome
+from revalid.jobs.result import Verdict
+from revalid.producer.client import Client
+from revalid.producer.metrics import LedgerCollector
 from tests.conftest import RUNNER_HOST
 from tests.integration.conftest import StartWorker, eventually
 
@@ -29,7 +29,7 @@ def test_engine_that_is_gone_is_our_failure_or_a_fallback(
     assert "no Dagger engine answered" in str(fallen.sandbox.fallback_reason)
     assert worker.sessions() == []
     again = client.submit(project, commands=["true"], sandbox="auto")
-    assert again.submitted is Submitted.NEW, "a fallback's verdict is not reused"
+    assert again.submitted is SubmitOutcome.NEW, "a fallback's verdict is not reused"
 
 
 @pytest.mark.dagger

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from jobs.connection import connect
-from jobs.ledger import Ledger
-from jobs.record import Attempt, Bell, Submitted
+from revalid.jobs.connection import connect
+from revalid.jobs.ledger.ledger import Ledger
+from revalid.jobs.ledger.record import Attempt, Bell, SubmitOutcome
 from tests.jobs.ledgers import JOB, Open, Step, claim
 from tests.jobs.scripts import change
 
@@ -38,7 +38,7 @@ def full(redis: Redis) -> Iterator[None]:
 @pytest.fixture
 def queued(ledger: Ledger) -> Ledger:
     """The ledger, with the job queued."""
-    assert ledger.submit(JOB, "q") is Submitted.NEW
+    assert ledger.submit(JOB, "q") is SubmitOutcome.NEW
     return ledger
 
 

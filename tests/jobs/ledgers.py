@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from redis import Redis
 
-from jobs.events import read
-from jobs.job import Job
-from jobs.ledger import Ledger
-from jobs.record import RUNNING_KEY, Attempt, Bell
-from jobs.result import Verdict
+from revalid.jobs.events import read
+from revalid.jobs.job import Job
+from revalid.jobs.ledger.ledger import Ledger
+from revalid.jobs.ledger.record import RUNNING_KEY, Attempt, Bell
+from revalid.jobs.result import Verdict
 from tests.jobs.samples import make_job
 
 JOB = make_job()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jobs.job import Job, parse_job
+from revalid.jobs.job import Job, parse_job
 
 DIGEST = "ab" * 32
 SOURCE = {"kind": "tarball", "digest": DIGEST, "size_bytes": 10}

@@ -6,9 +6,9 @@ import pytest
 from redis import Redis
 from redis.commands.core import Script
 
-import jobs.scripts
+import revalid.jobs.ledger.scripts
 
-FOLDER = Path(jobs.scripts.__file__).parent / "lua"
+FOLDER = Path(revalid.jobs.ledger.scripts.__file__).parent / "lua"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.lua") if file.stem != "prelude")
 
 
@@ -24,4 +24,4 @@ def change(monkeypatch: pytest.MonkeyPatch, line: str, changed: str) -> None:
             for name in NAMES
         }
 
-    monkeypatch.setattr("jobs.ledger.register", register)
+    monkeypatch.setattr("revalid.jobs.ledger.ledger.register", register)

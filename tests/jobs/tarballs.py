@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from jobs.errors import InvalidProject
-from jobs.tarball import Bounds, Summary, check, unpack
+from revalid.jobs.errors import InvalidProject
+from revalid.jobs.projects.tarball import Bounds, Summary, check, unpack
 
 BOUNDS = Bounds(files=100, bytes=2**30)
 END = bytes(1024)

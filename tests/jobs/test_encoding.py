@@ -7,8 +7,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from jobs.encoding import json_size, within
-from jobs.result import StepResult
+from revalid.jobs.encoding import json_size, within
+from revalid.jobs.result import StepResult
 from tests.growth import outgrows
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]))

@@ -5,8 +5,8 @@ import pickle
 
 import pytest
 
-from jobs import errors
-from jobs.errors import JobError
+from revalid.jobs import errors
+from revalid.jobs.errors import RevalidError
 
 
 def printed_tree() -> dict[str, str]:
@@ -35,7 +35,7 @@ def test_the_printed_tree_is_the_real_one() -> None:
 
 @pytest.mark.parametrize("name", printed_tree())
 def test_an_error_survives_a_pickle(name: str) -> None:
-    made: JobError = getattr(errors, name)("broker unix:///b is full: raise its maxmemory")
+    made: RevalidError = getattr(errors, name)("broker unix:///b is full: raise its maxmemory")
     copy = pickle.loads(pickle.dumps(made))  # noqa: S301
     assert (type(copy), str(copy), copy.args) == (type(made), str(made), made.args)
-    assert isinstance(copy, JobError)
+    assert isinstance(copy, RevalidError)

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from jobs import events
-from jobs.connection import connect, connect_async
-from jobs.errors import InvalidJob
-from jobs.events import Event, check_position, read, read_all, read_async
-from jobs.ledger import EVENTS_MAX, Ledger
-from jobs.record import Attempt, events_key
-from jobs.result import Verdict
+from revalid.jobs import events
+from revalid.jobs.connection import connect, connect_async
+from revalid.jobs.errors import InvalidJob
+from revalid.jobs.events import Event, check_position, read, read_all, read_async
+from revalid.jobs.ledger.ledger import EVENTS_MAX, Ledger
+from revalid.jobs.ledger.record import Attempt, events_key
+from revalid.jobs.result import Verdict
 from tests.jobs.samples import make_job, until
 
 NO_WAIT = 0.001

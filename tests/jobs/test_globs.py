@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.globs import MAX_LENGTH, Rules, covering, directory_glob
+from revalid.jobs.globs import MAX_LENGTH, Rules, covering, directory_glob
 from tests.growth import outgrows
 
 LINES = [

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from jobs.errors import InvalidJob
-from jobs.job import (
+from revalid.jobs.errors import InvalidJob
+from revalid.jobs.job import (
     DEFAULT_IMAGE,
     IMAGE,
     MAX_BYTES,
@@ -66,7 +66,9 @@ def test_the_id_does_not_depend_on_the_order_of_keys() -> None:
 
 
 def test_the_id_is_the_same_in_every_process() -> None:
-    code = "import sys; from jobs.job import parse_job; print(parse_job(sys.stdin.read()).id)"
+    code = (
+        "import sys; from revalid.jobs.job import parse_job; print(parse_job(sys.stdin.read()).id)"
+    )
     other = subprocess.run(
         [sys.executable, "-c", code],
         input=json.dumps(FULL),

@@ -13,10 +13,11 @@ from celery.app.defaults import SETTING_KEYS
 from kombu.exceptions import LimitExceeded
 from redis import Redis
 
-from jobs.errors import BrokerUnavailable, InvalidJob
-from jobs.job import Job, Lane
-from jobs.ledger import Ledger
-from jobs.queue import (
+from revalid.jobs.errors import BrokerUnavailable, InvalidJob
+from revalid.jobs.job import Job, Lane
+from revalid.jobs.ledger.ledger import Ledger
+from revalid.jobs.ledger.record import HARD_LIMIT_MARGIN_S, Bell
+from revalid.jobs.queue import (
     TASK,
     Doorbell,
     celery_url,
@@ -26,8 +27,7 @@ from jobs.queue import (
     ring,
     ringing,
 )
-from jobs.record import HARD_LIMIT_MARGIN_S, Bell
-from jobs.settings import load_settings
+from revalid.jobs.settings import load_settings
 from tests.jobs.samples import make_job
 
 ID = "0123456789abcdef" * 2

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from jobs.result import JobResult, SandboxReport, SourceReport, StepResult, Verdict
+from revalid.jobs.result import JobResult, SandboxReport, SourceReport, StepResult, Verdict
 
 PASSED = StepResult(name="install", exit_code=0)
 FAILED = StepResult(name="build", exit_code=2)
@@ -93,9 +93,17 @@ def test_the_document_has_the_keys_that_were_promised() -> None:
     assert document["sandbox"].keys() == {"kind", "fallback_reason", "image_digest"}
     assert document["source"].keys() == {"digest", "files", "size_bytes"}
     promised = "name command exit_code stdout stderr stdout_bytes stderr_bytes truncated"
-    promised += " duration_s timed_out killed_by killed_at cancelled cached saved_s skipped_reason"
+    promised += (
+        " duration_s timed_out limit_exceeded limit_value cancelled cached saved_s skipped_reason"
+    )
     (step,) = document["steps"]
-    assert step.keys() == {*promised.split(), "op", "allow_failure", "killed_by", "killed_at"}
+    assert step.keys() == {
+        *promised.split(),
+        "op",
+        "allow_failure",
+        "limit_exceeded",
+        "limit_value",
+    }
 
 
 def test_the_document_holds_words_and_moments_that_other_languages_read() -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from jobs.bounds import MAX_SLOTS
-from jobs.errors import InvalidSettings
-from jobs.job import DEFAULT_IMAGE, SandboxPolicy
-from jobs.settings import DATABRICKS, PREFIX, Settings, load_settings
+from revalid.jobs.constants import MAX_SLOTS
+from revalid.jobs.errors import InvalidSettings
+from revalid.jobs.job import DEFAULT_IMAGE, SandboxPolicy
+from revalid.jobs.settings import DATABRICKS, PREFIX, Settings, load_settings
 
 
 @pytest.fixture

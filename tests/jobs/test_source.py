@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.source import PathSource, Source, TarballSource
+from revalid.jobs.source import PathSource, Source, TarballSource
 from tests.jobs.samples import DIGEST
 
 SOURCE: TypeAdapter[Source] = TypeAdapter(Source)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.steps import (
+from revalid.jobs.steps import (
     DeleteFile,
     Exec,
     ExportDirectory,

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.settings import Settings, load_settings
-from producer.broker import EmbeddedBroker
-from producer.client import Client
+from revalid.jobs.settings import Settings, load_settings
+from revalid.producer.client import Client
+from revalid.producer.local.broker import EmbeddedBroker
 
 
 @pytest.fixture(scope="session")

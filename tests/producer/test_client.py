@@ -8,7 +8,7 @@ from typing import IO
 
 import pytest
 
-from jobs.errors import (
+from revalid.jobs.errors import (
     BrokerUnavailable,
     InvalidJob,
     InvalidProject,
@@ -17,13 +17,13 @@ from jobs.errors import (
     StoreFull,
     UnknownJob,
 )
-from jobs.record import State, Submitted, job_key
-from jobs.result import JobResult, StepResult, Verdict
-from jobs.settings import Settings, load_settings
-from jobs.source import TarballSource
-from producer.async_client import AsyncClient
-from producer.client import Client, JobHandle
-from producer.submission import prepare
+from revalid.jobs.ledger.record import JobState, SubmitOutcome, job_key
+from revalid.jobs.result import JobResult, StepResult, Verdict
+from revalid.jobs.settings import Settings, load_settings
+from revalid.jobs.source import TarballSource
+from revalid.producer.async_client import AsyncClient
+from revalid.producer.client import Client, JobHandle
+from revalid.producer.submission import prepare
 
 NOBODY = "redis://:hunter2@127.0.0.1:1/0"
 
@@ -66,9 +66,9 @@ def later() -> Iterator[list[threading.Thread]]:
 
 def test_submit_stores_the_project_and_rings_once(client: Client, project: Path) -> None:
     handle = client.submit(project, labels={"team": "a"})
-    assert handle.submitted is Submitted.NEW
+    assert handle.submitted is SubmitOutcome.NEW
     record = handle.status()
-    assert (record.state, record.queue) == (State.QUEUED, "revalid.interactive")
+    assert (record.state, record.queue) == (JobState.QUEUED, "revalid.interactive")
     job = json.loads(record.job)
     assert job["labels"] == {"team": "a"}
     source = TarballSource.model_validate(job["source"])
@@ -90,7 +90,7 @@ def test_the_message_says_only_which_job(client: Client, project: Path) -> None:
 def test_an_identical_submit_joins(client: Client, project: Path) -> None:
     first = client.submit(project)
     second = client.submit(project)
-    assert (second.id, second.submitted) == (first.id, Submitted.JOINED)
+    assert (second.id, second.submitted) == (first.id, SubmitOutcome.JOINED)
 
 
 @pytest.mark.parametrize("verdict", [Verdict.PASSED, Verdict.FAILED])
@@ -101,7 +101,7 @@ def test_a_verdict_on_the_project_is_reused(
     result = finish(first, verdict)
     rung = len(doorbells(client))
     again = client.submit(project)
-    assert (again.id, again.submitted) == (first.id, Submitted.REUSED)
+    assert (again.id, again.submitted) == (first.id, SubmitOutcome.REUSED)
     assert again.result() == result.model_copy(update={"reused": True})
     assert client.job(first.id).result() == result
     assert len(doorbells(client)) == rung
@@ -110,21 +110,21 @@ def test_a_verdict_on_the_project_is_reused(
 @pytest.mark.parametrize("verdict", [Verdict.ERRORED, Verdict.REJECTED, Verdict.TIMED_OUT])
 def test_any_other_verdict_runs_again(client: Client, project: Path, verdict: Verdict) -> None:
     finish(client.submit(project), verdict)
-    assert client.submit(project).submitted is Submitted.NEW
+    assert client.submit(project).submitted is SubmitOutcome.NEW
 
 
 def test_fresh_runs_again(client: Client, project: Path) -> None:
     first = client.submit(project)
     finish(first, Verdict.PASSED)
     fresh = client.submit(project, fresh=True)
-    assert fresh.submitted is Submitted.NEW
+    assert fresh.submitted is SubmitOutcome.NEW
     assert fresh.id != first.id
 
 
 def test_many_are_sent_in_order_and_with_their_projects(
     client: Client, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("producer.client._AT_ONCE", 2)
+    monkeypatch.setattr("revalid.producer.client._AT_ONCE", 2)
     lanes = ["batch", "batch", "batch", "interactive", "batch"]
     with ExitStack() as stack:
         made = [
@@ -133,7 +133,10 @@ def test_many_are_sent_in_order_and_with_their_projects(
         ]
         handles = client.send_all([*made, made[0]])
     assert [handle.id for handle in handles] == [each.job.id for each in [*made, made[0]]]
-    assert [handle.submitted for handle in handles] == [*[Submitted.NEW] * 5, Submitted.JOINED]
+    assert [handle.submitted for handle in handles] == [
+        *[SubmitOutcome.NEW] * 5,
+        SubmitOutcome.JOINED,
+    ]
     assert [handle.status().queue for handle in handles[:5]] == [
         f"revalid.{name}" for name in lanes
     ]
@@ -144,12 +147,12 @@ def test_many_are_sent_in_order_and_with_their_projects(
 
 def test_a_queued_job_is_cancelled_at_once(client: Client, project: Path) -> None:
     handle = client.submit(project)
-    assert handle.cancel() is State.QUEUED
+    assert handle.cancel() is JobState.QUEUED
     result = handle.result(timeout_s=1)
     assert (result.verdict, result.error) == (Verdict.CANCELLED, "cancelled before it ran")
     assert [event.type for event in handle.events()] == ["queued", "finished"]
     assert client.ledger.claim(handle.id, "test") is None
-    assert handle.cancel() is State.DONE
+    assert handle.cancel() is JobState.DONE
 
 
 def test_a_running_job_learns_with_its_next_beat_that_it_is_cancelled(
@@ -159,7 +162,7 @@ def test_a_running_job_learns_with_its_next_beat_that_it_is_cancelled(
     attempt = client.ledger.claim(handle.id, "test")
     assert attempt is not None
     assert client.ledger.beat(attempt) is False
-    assert handle.cancel() is State.RUNNING
+    assert handle.cancel() is JobState.RUNNING
     assert client.ledger.beat(attempt) is True
 
 
@@ -211,7 +214,7 @@ def test_a_job_can_be_sent_to_one_kind_of_worker(client: Client, project: Path) 
         handle = client.send(submission, worker="cafe")
         assert handle.status().queue == "revalid.cafe.interactive"
         assert len(doorbells(client, "revalid.cafe.interactive")) == 1
-        assert client.send(submission).submitted is Submitted.JOINED
+        assert client.send(submission).submitted is SubmitOutcome.JOINED
     assert handle.status().queue == "revalid.interactive"
 
 
@@ -252,7 +255,7 @@ def test_a_project_above_its_tenants_bytes_is_refused_before_it_is_stored(
             client.submit(project)
         assert len(client.redis.keys("revalid:blob:*")) == 1
         assert len(client.redis.keys("revalid:job:*")) == 1
-        assert client.submit(project, tenant="other").submitted is Submitted.NEW
+        assert client.submit(project, tenant="other").submitted is SubmitOutcome.NEW
 
 
 def test_a_project_that_went_is_uploaded_again_by_each_submit(
@@ -266,7 +269,7 @@ def test_a_project_that_went_is_uploaded_again_by_each_submit(
         client.ledger.reap(judge=False, overdue_s=30)
         assert not client.redis.exists(blob)
         handle = client.submit(project, fresh=fresh)
-        assert handle.submitted is Submitted.NEW
+        assert handle.submitted is SubmitOutcome.NEW
         assert client.redis.exists(blob)
 
 
@@ -286,7 +289,7 @@ def test_a_project_that_goes_before_its_job_is_recorded_is_uploaded_again(
     monkeypatch.setattr(client.blobs, "put", goes_at_first)
     with prepare(client.settings, project) as submission:
         (handle,) = client.send_all([submission]) if many else [client.send(submission)]
-    assert handle.submitted is Submitted.NEW
+    assert handle.submitted is SubmitOutcome.NEW
     assert len(client.redis.keys("revalid:blob:*")) == 1
 
 
@@ -313,7 +316,7 @@ async def test_async_client_does_the_same(settings: Settings, project: Path) -> 
     async with AsyncClient(settings) as client:
         await client.ping()
         handle = await client.submit(project)
-        assert handle.submitted is Submitted.NEW
+        assert handle.submitted is SubmitOutcome.NEW
         events = handle.events()
         assert (await anext(events)).type == "queued"
         with pytest.raises(ResultTimeout):
@@ -323,7 +326,7 @@ async def test_async_client_does_the_same(settings: Settings, project: Path) -> 
         assert await handle.result() == result
         again = await client.submit(project)
         assert (await again.result()).reused
-        assert await again.cancel() is State.DONE
+        assert await again.cancel() is JobState.DONE
         assert (await client.job(handle.id).status()).verdict is Verdict.FAILED
 
 
@@ -332,7 +335,7 @@ async def test_async_client_cancels_and_names_what_is_missing(
 ) -> None:
     async with AsyncClient(settings) as client:
         handle = await client.submit(project)
-        assert await handle.cancel() is State.QUEUED
+        assert await handle.cancel() is JobState.QUEUED
         assert (await handle.result()).verdict is Verdict.CANCELLED
         with pytest.raises(UnknownJob):
             await client.job("0" * 32).result()

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from jobs.record import job_key
-from jobs.settings import load_settings
-from producer import results
-from producer.client import Client
-from producer.results import read_records
+from revalid.jobs.ledger.record import job_key
+from revalid.jobs.settings import load_settings
+from revalid.producer import results
+from revalid.producer.client import Client
+from revalid.producer.results import read_records
 
 
 def store(redis: Redis, job_id: str, result: str) -> None:

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from jobs.errors import InvalidJob, InvalidProject
-from jobs.job import Job, Lane, Limits, SandboxPolicy, StrategyName
-from jobs.settings import Settings, load_settings
-from jobs.source import PathSource, TarballSource
-from jobs.steps import Exec, WriteFile
-from jobs.tarball import digest
-from producer.submission import prepare
+from revalid.jobs.errors import InvalidJob, InvalidProject
+from revalid.jobs.job import Job, Lane, Limits, SandboxPolicy, StrategyName
+from revalid.jobs.projects.tarball import digest
+from revalid.jobs.settings import Settings, load_settings
+from revalid.jobs.source import PathSource, TarballSource
+from revalid.jobs.steps import Exec, WriteFile
+from revalid.producer.submission import prepare
 
 SETTINGS = load_settings({}, env_file=None)
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.deliveries import take
-from jobs.errors import InvalidJob
-from jobs.webhook import decode_hook
-from producer.client import Client
-from producer.submission import prepare
+from revalid.jobs.errors import InvalidJob
+from revalid.jobs.ledger.deliveries import take
+from revalid.jobs.ledger.webhook import decode_hook
+from revalid.producer.client import Client
+from revalid.producer.submission import prepare
 
 
 def test_a_webhook_is_told_of_the_verdict_and_a_wrong_one_is_refused(

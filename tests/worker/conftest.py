@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from worker.local_sandbox import LocalSandbox
+from revalid.worker.sandboxes.local.sandbox import LocalSandbox
 
 
 @pytest_asyncio.fixture

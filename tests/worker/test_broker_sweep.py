@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 from redis import Redis
 
-from worker import broker_sweep
-from worker.attempt import START, process_name
-from worker.broker_sweep import BrokerSweep
+from revalid.worker import broker_sweep
+from revalid.worker.broker_sweep import BrokerSweep
+from revalid.worker.executor import START, process_name
 
 REPLIES = "_kombu.binding.reply.celery.pidbox"
 

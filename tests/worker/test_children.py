@@ -10,11 +10,11 @@ import pytest
 from celery.worker import state
 from redis import Redis
 
-from jobs.ledger import Ledger
+from revalid.jobs.ledger.ledger import Ledger
+from revalid.worker import children as module
+from revalid.worker.children import Children
+from revalid.worker.executor import process_name
 from tests.jobs.samples import make_job
-from worker import children as module
-from worker.attempt import process_name
-from worker.children import Children
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(600)", "spawn_main"]
 

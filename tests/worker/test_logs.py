@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from jobs.settings import LogFormat
-from worker.logs import configure_logging
+from revalid.jobs.settings import LogFormat
+from revalid.worker.logs import configure_logging
 
 log = logging.getLogger("revalid.test")
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from jobs.connection import connect
-from jobs.errors import BrokerUnavailable
-from jobs.ledger import Ledger
-from jobs.record import Attempt, State
-from jobs.result import JobResult, Verdict
+from revalid.jobs.connection import connect
+from revalid.jobs.errors import BrokerUnavailable
+from revalid.jobs.ledger.ledger import Ledger
+from revalid.jobs.ledger.record import Attempt, JobState
+from revalid.jobs.result import JobResult, Verdict
+from revalid.worker.outbox import STALE_S, Outbox
 from tests.jobs.ledgers import JOB, claim
-from worker.outbox import STALE_S, Outbox
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RESULT = JobResult(
@@ -56,7 +56,7 @@ def test_a_result_is_kept_until_it_is_recorded(
     assert len(kept(tmp_path)) == 1
     assert outbox.deliver(letter)
     record = ledger.record(JOB.id)
-    assert (record.state, record.verdict) == (State.DONE, Verdict.FAILED)
+    assert (record.state, record.verdict) == (JobState.DONE, Verdict.FAILED)
     assert JobResult.model_validate_json(str(record.result)) == RESULT
     assert kept(tmp_path) == []
 
@@ -73,7 +73,7 @@ def test_a_result_is_kept_while_no_broker_answers(
     assert len(kept(tmp_path)) == 1
     age(tmp_path)
     Outbox(tmp_path, ledger, "redis://another").flush()
-    assert ledger.record(JOB.id).state is State.RUNNING, "it is for another broker"
+    assert ledger.record(JOB.id).state is JobState.RUNNING, "it is for another broker"
     Outbox(tmp_path, ledger, url).flush()
     assert ledger.record(JOB.id).verdict is Verdict.FAILED
     assert kept(tmp_path) == []
@@ -85,7 +85,7 @@ def test_a_young_result_is_its_own_processs_to_record(
     outbox = Outbox(tmp_path, ledger, valkey_url)
     outbox.put(attempt, RESULT)
     outbox.flush()
-    assert ledger.record(JOB.id).state is State.RUNNING
+    assert ledger.record(JOB.id).state is JobState.RUNNING
 
 
 def test_a_result_that_came_too_late_is_dropped(
@@ -95,7 +95,7 @@ def test_a_result_that_came_too_late_is_dropped(
     letter = outbox.put(attempt, RESULT)
     ledger.release(attempt, "why")
     assert not outbox.deliver(letter)
-    assert ledger.record(JOB.id).state is State.QUEUED
+    assert ledger.record(JOB.id).state is JobState.QUEUED
     assert kept(tmp_path) == []
 
 
@@ -110,7 +110,7 @@ def test_half_a_result_is_dropped(ledger: Ledger, valkey_url: str, tmp_path: Pat
     age(tmp_path)
     outbox.flush()
     assert [each.name for each in kept(tmp_path)] == ["odd.json"]
-    assert ledger.record(JOB.id).state is State.RUNNING
+    assert ledger.record(JOB.id).state is JobState.RUNNING
 
 
 def test_a_full_disk_keeps_no_result_from_the_ledger(

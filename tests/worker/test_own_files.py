@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import InvalidProject, SandboxLost
-from jobs.settings import Settings, load_settings
+from revalid.jobs.errors import InvalidProject, SandboxLost
+from revalid.jobs.settings import Settings, load_settings
+from revalid.worker.own_files import FREE_BYTES, check_files, own_fault
 from tests.worker.disks import small_disk
-from worker.own_files import FREE_BYTES, check_files, own_fault
 
 
 def settings_of(home: Path, scratch: Path) -> Settings:

@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from worker.scratch import scratch_directory, sweep
+from revalid.worker.scratch import scratch_directory, sweep
 
 KILLED = """
 import os, sys
 from pathlib import Path
-from worker.scratch import scratch_directory
+from revalid.worker.scratch import scratch_directory
 with scratch_directory(Path(sys.argv[1])) as made:
     (made / "file").write_text("left")
     os.kill(os.getpid(), 9)

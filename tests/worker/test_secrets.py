@@ -10,10 +10,10 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from jobs.errors import PolicyRefused
-from jobs.job import Job, parse_job
-from jobs.settings import Settings, load_settings
-from worker.secrets import Scrubber, name_key, passwords, private_paths, resolve_secrets
+from revalid.jobs.errors import PolicyRefused
+from revalid.jobs.job import Job, parse_job
+from revalid.jobs.settings import Settings, load_settings
+from revalid.worker.secrets import Scrubber, name_key, passwords, private_paths, resolve_secrets
 
 TOKEN = "dapi/0123+456 789"
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kombu import Connection, transport
 
-from jobs.errors import InvalidJob
-from jobs.queue import celery_url
+from revalid.jobs.errors import InvalidJob
+from revalid.jobs.queue import celery_url
+from revalid.worker.transport import Transport, made_anew
 from tests.integration.garbage import DOORBELLS, ID, NO_DOORBELLS, dumped, message
-from worker.transport import Transport, made_anew
 
 QUEUE = "revalid.batch"
 

@@ -12,12 +12,12 @@ from pydantic import SecretStr
 from sqlalchemy import Row, create_engine, make_url, text
 from sqlalchemy.schema import CreateSchema, DropSchema
 
-from jobs.job import Job
-from jobs.ledger import Ledger
-from jobs.result import JobResult, StepResult, Verdict
-from jobs.settings import load_settings
-from producer.archive.store import Archive
-from producer.client import Client
+from revalid.jobs.job import Job
+from revalid.jobs.ledger.ledger import Ledger
+from revalid.jobs.result import JobResult, StepResult, Verdict
+from revalid.jobs.settings import load_settings
+from revalid.producer.archive.store import Archive
+from revalid.producer.client import Client
 from tests.conftest import POSTGRES
 from tests.jobs.samples import make_job
 from tests.producer.cli.conftest import revalid, until

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from producer.client import Client
+from revalid.producer.client import Client
 from tests.jobs.samples import make_job
 from tests.producer.archive.conftest import Query, run, run_many
 from tests.producer.cli.conftest import Revalid, Until

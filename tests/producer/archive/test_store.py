@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from jobs.errors import ArchiveUnavailable, InvalidSettings
-from jobs.finished import Finish
-from producer.archive.store import Archive
+from revalid.jobs.errors import ArchiveUnavailable, InvalidSettings
+from revalid.jobs.ledger.completions import Completion
+from revalid.producer.archive.store import Archive
 from tests.producer.archive.conftest import Query
 
 SECRET = "hunter2"
@@ -52,9 +52,9 @@ def test_a_directory_that_is_not_there_is_our_side(tmp_path: Path) -> None:
 
 
 def test_tables_are_made_once_and_kept(archive: Archive, query: Query) -> None:
-    archive.add([], [], Finish("1-0", "a"))
+    archive.add([], [], Completion("1-0", "a"))
     archive.create()
-    assert archive.last() == Finish("1-0", "a")
+    assert archive.last() == Completion("1-0", "a")
 
 
 def test_tables_of_another_version_are_refused(archive: Archive, query: Query) -> None:

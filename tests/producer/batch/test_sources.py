@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import InvalidJob, InvalidProject, JobError
-from producer.batch.entry import Entry
-from producer.batch.sources import find_entries
+from revalid.jobs.errors import InvalidJob, InvalidProject, RevalidError
+from revalid.producer.batch.item import BatchItem
+from revalid.producer.batch.sources import find_entries
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def apps(tmp_path: Path) -> Path:
     return root
 
 
-def names(entries: list[Entry]) -> list[str]:
+def names(entries: list[BatchItem]) -> list[str]:
     return [entry.project for entry in entries]
 
 
@@ -121,7 +121,7 @@ def test_filters_and_repeats(apps: Path) -> None:
     ],
 )
 def test_a_wrong_manifest_is_told_by_its_line(
-    tmp_path: Path, name: str, content: str | bytes, kind: type[JobError], words: str
+    tmp_path: Path, name: str, content: str | bytes, kind: type[RevalidError], words: str
 ) -> None:
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())

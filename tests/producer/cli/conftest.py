@@ -17,7 +17,7 @@ import psutil
 import pytest
 from rich.console import Console
 
-from jobs.result import JobResult, StepResult, Verdict
+from revalid.jobs.result import JobResult, StepResult, Verdict
 
 REVALID = str(Path(sys.executable).with_name("revalid"))
 _MARK = "TEST_OF_REVALID"

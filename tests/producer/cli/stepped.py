@@ -61,6 +61,6 @@ if __name__ == "__main__":
     places, told, *arguments = sys.argv[1:]
     counts = places == "count"
     sys.setprofile(Count(Path(told)) if counts else Steps(places.split(","), int(told)))
-    from producer.cli import main
+    from revalid.producer.cli import main
 
     main(arguments)

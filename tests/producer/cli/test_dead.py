@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.connection import connect
-from jobs.ledger import Ledger
+from revalid.jobs.connection import connect
+from revalid.jobs.ledger.ledger import Ledger
 from tests.producer.cli.conftest import Ran, Revalid
 
 DONE = ("--sandbox", "local", "--command", "true")

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from jobs.events import Event
-from jobs.result import SandboxReport, StepResult, StrategyReport, Verdict
-from producer.cli.progress import Progress
+from revalid.jobs.events import Event
+from revalid.jobs.result import SandboxReport, StepResult, StrategyReport, Verdict
+from revalid.producer.cli.progress import Progress
 from tests.producer.cli.conftest import console, printed, result
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import InvalidJob
-from jobs.steps import Exec, WriteFile
-from producer.cli.trajectory import read_trajectory
+from revalid.jobs.errors import InvalidJob
+from revalid.jobs.steps import Exec, WriteFile
+from revalid.producer.cli.trajectory import read_trajectory
 
 
 def test_a_trajectory_is_read_line_by_line(tmp_path: Path) -> None:

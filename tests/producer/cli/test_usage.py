@@ -10,9 +10,9 @@ from typing import get_args
 
 import pytest
 
-from jobs.job import LimitName, SandboxPolicy, StrategyName
-from producer.cli.app import command
-from producer.cli.options import LIMITS, JobOptions, SandboxWord, StrategyWord
+from revalid.jobs.job import LimitName, SandboxPolicy, StrategyName
+from revalid.producer.cli.app import command
+from revalid.producer.cli.options import LIMITS, JobOptions, SandboxWord, StrategyWord
 from tests.producer.cli.conftest import Revalid
 
 

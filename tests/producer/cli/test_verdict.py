@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from jobs.job import LimitName
-from jobs.result import JobResult, StepResult, Verdict
-from producer.cli.verdict import STATUS, print_verdict, step_line
+from revalid.jobs.job import LimitName
+from revalid.jobs.result import JobResult, StepResult, Verdict
+from revalid.producer.cli.verdict import STATUS, print_verdict, step_line
 from tests.producer.cli.conftest import console, printed, result
 
 
@@ -24,7 +24,7 @@ def verdict_of(found: JobResult) -> str:
         ({"exit_code": 2}, "  ✗ check   0.0 s  exit 2"),
         ({"exit_code": 137, "timed_out": True}, "  ✗ check   0.0 s  timed out"),
         (
-            {"exit_code": 137, "killed_by": "memory", "killed_at": "8 GiB"},
+            {"exit_code": 137, "limit_exceeded": "memory", "limit_value": "8 GiB"},
             "  ✗ check   0.0 s  over its memory limit of 8 GiB",
         ),
         ({"exit_code": 1, "allow_failure": True}, "  ✗ check   0.0 s  exit 1, may fail"),
@@ -112,7 +112,9 @@ def test_only_limits_that_do_not_hold_are_told() -> None:
 
 
 def test_a_limit_that_ended_a_step_is_named_with_its_failure() -> None:
-    step = StepResult(name="test", exit_code=137, killed_by=LimitName.DISK, killed_at="5 GiB")
+    step = StepResult(
+        name="test", exit_code=137, limit_exceeded=LimitName.DISK, limit_value="5 GiB"
+    )
     shown = verdict_of(result(Verdict.FAILED, step))
     assert "✗ test  over its disk limit of 5 GiB\n" in shown
 

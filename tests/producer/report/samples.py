@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.result import StepResult, Verdict
-from producer.report import BatchReport, Row, build
+from revalid.jobs.result import StepResult, Verdict
+from revalid.producer.report import BatchReport, Row, build
 
 CREATED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 FINISHED = datetime(2026, 3, 4, 5, 16, 7, tzinfo=UTC)

@@ -5,9 +5,9 @@ from time import process_time
 
 import pytest
 
-from jobs.result import Verdict
-from producer.report import Row
-from producer.report.causes import find_causes, shape
+from revalid.jobs.result import Verdict
+from revalid.producer.report import Row
+from revalid.producer.report.causes import find_causes, shape
 from tests.producer.report import outputs
 from tests.producer.report.samples import failing, row, step, unfinished
 

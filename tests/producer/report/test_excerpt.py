@@ -2,7 +2,7 @@
 
 import pytest
 
-from producer.report.excerpt import excerpt
+from revalid.producer.report.excerpt import excerpt
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import InvalidJob
-from producer.report import FORMATS, BatchReport, read, write
-from producer.report.formats import check_path
+from revalid.jobs.errors import InvalidJob
+from revalid.producer.report import FORMATS, BatchReport, read, write
+from revalid.producer.report.formats import check_path
 from tests.producer.report.samples import failing, report, row, unfinished
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
-from jobs.result import Verdict
-from producer.report import Row, write
+from revalid.jobs.result import Verdict
+from revalid.producer.report import Row, write
 from tests.producer.report.samples import failing, report, row, step, unfinished
 
 
@@ -77,7 +77,7 @@ def test_a_passed_job_whose_steps_are_not_known_is_one_case(path: Path) -> None:
 
 def test_limits_are_named(path: Path) -> None:
     slow = step("build", 143, timed_out=True, duration_s=9.0)
-    big = step("test", 137, killed_by="memory", killed_at="8 GiB")
+    big = step("test", 137, limit_exceeded="memory", limit_value="8 GiB")
     failures = [case.result[0] for case in cases(path, row("a", slow, big))]
     assert [(one.type, one.message) for one in failures] == [
         ("timed_out", "timed out after 9.0 s"),

@@ -3,8 +3,8 @@
 import random
 import re
 
-from jobs.result import Verdict
-from producer.report import render
+from revalid.jobs.result import Verdict
+from revalid.producer.report import render
 from tests.producer.report.samples import failing, report, row, unfinished
 from tests.producer.report.test_causes import plant
 

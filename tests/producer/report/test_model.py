@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from jobs.result import JobResult, SandboxReport, StrategyReport, Verdict
-from producer.report import Row
+from revalid.jobs.result import JobResult, SandboxReport, StrategyReport, Verdict
+from revalid.producer.report import Row
 from tests.producer.report.samples import CREATED, FINISHED, failing, report, row, step, unfinished
 
 

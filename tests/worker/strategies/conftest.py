@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from jobs.job import Job, StrategyName
-from jobs.source import PathSource
-from worker.plan import Plan, PlannedStep, make_plan
-from worker.strategies.tree import Tree
+from revalid.jobs.job import Job, StrategyName
+from revalid.jobs.source import PathSource
+from revalid.worker.strategies.dispatch import Plan, PlannedStep, make_plan
+from revalid.worker.strategies.project_tree import ProjectTree
 
 Files = Mapping[str, str | dict[str, Any]]
-Make = Callable[[Files], Tree]
+Make = Callable[[Files], ProjectTree]
 PlanOf = Callable[..., Plan]
 
 
@@ -29,12 +29,12 @@ def project(tmp_path: Path) -> Path:
 def make(project: Path) -> Make:
     """Writes files, a mapping as JSON, and gives the project's tree."""
 
-    def made(files: Files) -> Tree:
+    def made(files: Files) -> ProjectTree:
         for name, content in files.items():
             path = project / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content if isinstance(content, str) else json.dumps(content))
-        return Tree(project)
+        return ProjectTree(project)
 
     return made
 

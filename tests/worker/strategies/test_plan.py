@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import InvalidProject
-from jobs.job import Job, StrategyName
-from jobs.steps import Exec, SetEnv
+from revalid.jobs.errors import InvalidProject
+from revalid.jobs.job import Job, StrategyName
+from revalid.jobs.steps import Exec, SetEnv
+from revalid.worker.strategies.dispatch import PlannedStep, make_plan
 from tests.jobs.samples import make_job
 from tests.worker.strategies.conftest import Files, PlanOf, commands
-from worker.plan import PlannedStep, make_plan
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 

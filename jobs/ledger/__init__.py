@@ -1,0 +1,1 @@
+"""The record of every job in Redis: the truth about its state."""

@@ -1,0 +1,372 @@
+"""The ledger: the record of every job in Redis, and the truth about its state.
+
+Every change is one Lua script that reads the server's clock, so that two workers never disagree
+about time or about who owns a job. Celery's message is only the doorbell, and only a few of a queue
+ring at a time: the other jobs wait in the ledger, where tenants have their turn.
+
+::
+
+    submit -> queued --claim--> running --finish--> done
+                 \\--cancel--> done         \\--lease over, worker dead: queued again, or dead
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
+from typing import Any, cast
+
+from pydantic import SecretStr
+from redis import Redis
+
+from revalid.jobs.clock import ServerClock
+from revalid.jobs.errors import BrokerUnavailable, InvalidProject, LeaseLost, QueueFull, UnknownJob
+from revalid.jobs.job import Job
+from revalid.jobs.ledger.record import (
+    DEAD_KEY,
+    HELD_KEY,
+    IMAGE_S,
+    SERVING_S,
+    Attempt,
+    Bell,
+    JobState,
+    Reaped,
+    Record,
+    SubmitOutcome,
+    decode_bells,
+    decode_record,
+    encode_job,
+    image_key,
+    job_key,
+    serving_key,
+)
+from revalid.jobs.ledger.scripts import register
+from revalid.jobs.ledger.stats import QueueStats, decode_figures
+from revalid.jobs.ledger.webhook import encode_hook
+from revalid.jobs.result import Verdict
+from revalid.jobs.source import TarballSource
+
+LEASE_S = 30.0
+BEAT_S = 1.0
+EVENTS_MAX = 2_000
+_IMAGE_MS = int(IMAGE_S * 1000)
+
+log = logging.getLogger("revalid.ledger")
+
+
+class Ledger:
+    """The scripts of the ledger over one synchronous Redis client.
+
+    Args:
+        ring: Rings a doorbell whose job has its turn. Where that fails, a reaper rings it again.
+        result_ttl_s: Seconds that a done job is kept.
+        queued_jobs: Jobs that may be queued.
+        tenant_jobs: Jobs of one tenant that run at a time; 0 for any number.
+        interactive_slots: Slots of all workers together that batch jobs leave free.
+        signing_key: Signs the records of submitted jobs.
+        blob_redis_bytes: Bytes up to which projects are in Redis: it must hold that of a new job.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        ring: Callable[[Bell], None] = lambda _: None,
+        result_ttl_s: int = 7 * 86_400,
+        queued_jobs: int = 100_000,
+        tenant_jobs: int = 0,
+        interactive_slots: int = 0,
+        signing_key: SecretStr | None = None,
+        blob_redis_bytes: int = -1,
+    ) -> None:
+        self.redis = redis
+        self._ring = ring
+        self._queued_jobs = queued_jobs
+        self._signing_key = signing_key
+        self._blob_redis_bytes = blob_redis_bytes
+        self._limits = (tenant_jobs, interactive_slots, result_ttl_s * 1000)
+        self._clock = ServerClock()
+        self._scripts = register(redis)
+
+    def submit(
+        self, job: Job, queue: str, webhook: str | None = None, *, run: str = ""
+    ) -> SubmitOutcome:
+        """Record a job as queued, unless an identical one is under way or has judged the project.
+
+        Where nobody has asked of late what the image's tag names, a worker has to confirm that.
+
+        Args:
+            webhook: A URL to which the verdict is posted, whichever submit made the job.
+            run: Who may :meth:`withdraw` it; empty for one that waits whatever happens.
+
+        Raises:
+            QueueFull: As many jobs are queued as may be.
+        """
+        words = self._submission(job, queue, webhook, run)
+        return self._submitted(job, self._change("submit", *words))
+
+    def submit_all(
+        self, jobs: Sequence[Job], queue: str, webhooks: Sequence[str | None] | None = None
+    ) -> list[SubmitOutcome]:
+        """As :meth:`submit` for each job, in one round trip; QueueFull: some of them are queued."""
+        pipe = self.redis.pipeline(transaction=False)
+        for job, webhook in zip(jobs, webhooks or [None] * len(jobs), strict=True):
+            words = self._submission(job, queue, webhook, "")
+            self._scripts["submit"]([], [*words, *self._limits], pipe)
+        answers = pipe.execute()
+        for _, *bells in answers:
+            self._ring_all(bells)
+        return [self._submitted(job, answer[0]) for job, answer in zip(jobs, answers, strict=True)]
+
+    def _submission(self, job: Job, queue: str, webhook: str | None, run: str) -> list[Any]:
+        hook = encode_hook(job, webhook, self._signing_key) if webhook else ""
+        project, source = "", job.source
+        if isinstance(source, TarballSource) and source.size_bytes <= self._blob_redis_bytes:
+            project = f"{job.tenant} {source.digest}"
+        fields = encode_job(job, self._signing_key)
+        words = [job.id, queue, self._queued_jobs, job.image, _IMAGE_MS, hook, run, project]
+        return [*words, *fields]
+
+    def _submitted(self, job: Job, answer: str) -> SubmitOutcome:
+        if answer == "full":
+            raise QueueFull(
+                f"job {job.id}: {self._queued_jobs} jobs are queued, as many as "
+                "REVALID_QUEUED_JOBS allows: submit it again when some are done"
+            )
+        return SubmitOutcome(answer)
+
+    def claim(self, job_id: str, worker: str, *, lease_s: float = LEASE_S) -> Attempt | None:
+        """Own a job for ``lease_s`` seconds; None where it is not this doorbell's turn any more.
+
+        Raises:
+            UnknownJob: The ledger has no such job: it was purged, or Redis lost its data.
+        """
+        answer = self._change("claim", job_id, worker, int(lease_s * 1000))
+        if answer == "UNKNOWN":
+            raise UnknownJob(f"job {job_id}: not in the ledger; submit it again")
+        if answer == "NOT NOW":
+            return None
+        fence, number = answer.split()
+        return Attempt(job_id, int(fence), int(number))
+
+    def beat(self, attempt: Attempt, *, lease_s: float = LEASE_S) -> bool:
+        """Renew the lease; True where somebody asked to cancel the job.
+
+        Raises:
+            LeaseLost: Another attempt owns the job: stop working on it.
+        """
+        answer = self._change("beat", attempt.job_id, attempt.fence, int(lease_s * 1000))
+        if answer == "LOST":
+            raise LeaseLost(f"job {attempt.job_id}: attempt {attempt.number} lost its lease")
+        return answer == "CANCEL"
+
+    def append(self, attempt: Attempt, type_: str, data: str) -> None:
+        """Add an event (``data`` is JSON), unless another attempt owns the job.
+
+        The oldest are dropped above a bound.
+        """
+        self._change("append", attempt.job_id, attempt.fence, type_, data, EVENTS_MAX)
+
+    def finish(
+        self,
+        attempt: Attempt,
+        verdict: Verdict,
+        result: str,
+        *,
+        reusable: bool,
+        image_digest: str = "",
+        failed_step: str = "",
+    ) -> None:
+        """Record the one result of a job; doing it again changes nothing.
+
+        Args:
+            reusable: An identical later submit may be given this result.
+            image_digest: Of the image that it is true of; empty where the job ran in none.
+            failed_step: Name of the first step that kept the job from passing.
+
+        Raises:
+            LeaseLost: Another attempt owns the job, or it is done: nothing was recorded.
+        """
+        words = (attempt.fence, verdict, result, int(reusable), image_digest, failed_step)
+        answer = self._change("finish", attempt.job_id, *words)
+        if answer == "LOST":
+            raise LeaseLost(
+                f"job {attempt.job_id}: attempt {attempt.number} came too late; not recorded"
+            )
+
+    def resolved(self, image: str, digest: str) -> None:
+        """Say that a registry was asked just now which digest an image's tag names."""
+        self.redis.set(image_key(image), digest, px=_IMAGE_MS)
+
+    def image_digest(self, image: str) -> str | None:
+        """What :meth:`resolved` was told of late."""
+        left_ms = self.redis.pttl(image_key(image))
+        if left_ms > _IMAGE_MS:  # the server's clock stepped back
+            return None
+        return cast("str | None", self.redis.get(image_key(image)))
+
+    def release(self, attempt: Attempt, reason: str, *, fault: bool = False) -> bool:
+        """Give a job back to the queue before its lease ends; whether it was still held.
+
+        Args:
+            fault: The worker failed it: that is counted.
+        """
+        words = (attempt.job_id, attempt.fence, reason, int(fault))
+        return self._change("release", *words) == "QUEUED"
+
+    def holds(self, workers: Sequence[str]) -> list[tuple[str, int] | None]:
+        """The job that each process holds, with the seconds of its hard limit."""
+        if not workers:
+            return []
+        ids = cast("list[str | None]", self.redis.hmget(HELD_KEY, list(workers)))
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in ids:
+            pipe.hget(job_key(job_id or ""), "limit_s")
+        limits = pipe.execute()
+        return [
+            (job_id, int(limit_s)) if job_id and limit_s else None
+            for job_id, limit_s in zip(ids, limits, strict=True)
+        ]
+
+    def abandon(self, worker: str) -> str | None:
+        """Return the job that a dead process held to the queue; its id, if there was one."""
+        return self._change("abandon", worker) or None
+
+    def reap(self, *, judge: bool, overdue_s: float) -> Reaped:
+        """Return jobs whose lease ended to the queue, and give waiting ones their turn.
+
+        An attempt that lives may still go on, as long as nobody claims its job. To be called every
+        second or so: where the server's clock has stepped meanwhile, no lease is judged until each
+        could be renewed.
+
+        Args:
+            judge: False leaves leases alone: after Redis was away, nobody could renew them.
+            overdue_s: Seconds after which a doorbell's message may be lost.
+        """
+        clock = self._clock
+        judge &= monotonic() - clock.steady_since > LEASE_S
+        words = (int(judge), int(overdue_s * 1000), int(LEASE_S * 1000))
+        lost, bells, overdue, now_ms, pulled = self.run(
+            "reap", *words, clock.expected_ms, int(clock.stepped_back)
+        )
+        clock.stepped_back &= pulled > 0
+        clock.look(now_ms)
+        self._ring_all(bells)
+        return Reaped(list(zip(lost[::2], lost[1::2], strict=True)), decode_bells(overdue))
+
+    def cancel(self, job_id: str) -> JobState:
+        """Ask that a job ends: a queued one is done at once, a running one within seconds.
+
+        Returns:
+            The state that the job was in.
+
+        Raises:
+            UnknownJob: No job has this id.
+        """
+        answer = self._change("cancel", job_id)
+        if answer == "UNKNOWN":
+            raise UnknownJob(f"job {job_id}: no such job; `revalid status` takes an id of `submit`")
+        return JobState(answer)
+
+    def withdraw(self, job_id: str, run: str) -> bool:
+        """End a job that a run asked for, unless others ask for it too; whether it ends.
+
+        Where it goes on, it waits in a queue of theirs.
+
+        Raises:
+            UnknownJob: No job has this id.
+        """
+        answer = self._change("withdraw", job_id, run)
+        if answer == "UNKNOWN":
+            raise UnknownJob(f"job {job_id}: no such job, or its result was purged")
+        return answer == "ENDS"
+
+    def serve(self, worker: str, queues: Iterable[str], *, slots: int) -> None:
+        """Say that a worker takes jobs from these queues, for a short while; 0 slots: no more."""
+        self._change("serve", worker, slots, int(SERVING_S * 1000), *queues)
+
+    def serving(self, queue: str) -> set[str]:
+        """Names of the workers that take jobs from a queue."""
+        seconds, microseconds = self.redis.time()
+        now = seconds * 1000 + microseconds // 1000
+        latest = now + SERVING_S * 1000
+        members = cast("list[str]", self.redis.zrangebyscore(serving_key(queue), now, latest))
+        return {member.partition(" ")[2] for member in members}
+
+    def starve(self, queues: Iterable[str], starved_s: float, error: str) -> list[str]:
+        """End jobs that waited for an engine for too long, in queues that no worker takes from.
+
+        Args:
+            starved_s: For how long there has been none.
+
+        Returns:
+            Their ids.
+        """
+        starved_s = min(starved_s, monotonic() - self._clock.steady_since)
+        words = (int(starved_s * 1000), self._clock.expected_ms, error)
+        ended, bells = self.run("starve", *words, *queues)
+        self._ring_all(bells)
+        return list(ended)
+
+    def dead(self) -> list[str]:
+        """Ids of the jobs that ended every worker they were given to, the oldest first."""
+        ids = cast("list[str]", self.redis.zrange(DEAD_KEY, 0, -1))
+        gone = [job_id for job_id in ids if not self.redis.exists(job_key(job_id))]
+        if gone:
+            self.redis.zrem(DEAD_KEY, *gone)
+        return [job_id for job_id in ids if job_id not in gone]
+
+    def retry(self, job_id: str) -> None:
+        """Run a dead job again.
+
+        Raises:
+            UnknownJob: No dead job has this id.
+            InvalidProject: Its project is not kept any more.
+        """
+        self._change_dead("retry", job_id)
+
+    def purge(self, job_id: str) -> None:
+        """Forget a dead job.
+
+        Raises:
+            UnknownJob: No dead job has this id.
+        """
+        self._change_dead("purge", job_id)
+
+    def record(self, job_id: str) -> Record:
+        """Everything that the ledger holds of a job.
+
+        Raises:
+            UnknownJob: No job has this id.
+        """
+        fields = cast("dict[str, str]", self.redis.hgetall(job_key(job_id)))
+        if not fields:
+            raise UnknownJob(f"job {job_id}: no such job, or its result was purged")
+        return decode_record(fields)
+
+    def figures(self) -> QueueStats:
+        """What the metrics show; the client may be one that can only read."""
+        return decode_figures(self.run("figures"))
+
+    def _change(self, script: str, *args: Any) -> str:
+        answer, *bells = self.run(script, *args)
+        self._ring_all(bells)
+        return str(answer)
+
+    def _change_dead(self, script: str, job_id: str) -> None:
+        answer = self._change(script, job_id)
+        if answer == "NOT STORED":
+            raise InvalidProject(f"job {job_id}: its project is gone: submit it again")
+        if answer == "NOT DEAD":
+            raise UnknownJob(f"job {job_id}: no dead job has this id; see `revalid dead list`")
+
+    def run(self, script: str, *args: Any) -> Any:
+        """What a script answers; the doorbells in it are the caller's to ring."""
+        return self._scripts[script](args=[*args, *self._limits])
+
+    def _ring_all(self, words: Sequence[str]) -> None:
+        for bell in decode_bells(words):
+            try:
+                self._ring(bell)
+            except BrokerUnavailable as error:
+                log.warning("%s", error)
+                return

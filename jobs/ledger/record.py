@@ -1,0 +1,221 @@
+"""A job as the ledger holds it, and the words of the ledger's scripts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from time import monotonic
+from typing import Any
+
+from pydantic import SecretStr
+
+from revalid.jobs.job import Job, Lane
+from revalid.jobs.result import Verdict
+from revalid.jobs.signing import Signed, sign
+from revalid.jobs.trace_context import current_traceparent
+
+RUNNING_KEY = "revalid:running"
+QUEUED_KEY = "revalid:queued"
+DEAD_KEY = "revalid:dead"
+HELD_KEY = "revalid:held"
+"""The hash of the job that each process holds."""
+HARD_LIMIT_MARGIN_S = 120
+"""Seconds after the job's own limit at which the worker's parent ends a child that hangs."""
+IMAGE_S = 300.0
+"""Seconds for which an image's tag is taken to name what a registry said that it does."""
+SERVING_S = 15.0
+"""Seconds after its last sign of life for which a worker counts as there."""
+
+
+class JobState(StrEnum):
+    """Where a job is on its way."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+
+
+class SubmitOutcome(StrEnum):
+    """What a submit came to.
+
+    Attributes:
+        CANCELLING: Nothing, for the job is about to end.
+        NOT_STORED: Nothing, for its project is not in Redis, or not any more.
+    """
+
+    NEW = "new"
+    JOINED = "joined"
+    REUSED = "reused"
+    CANCELLING = "cancelling"
+    NOT_STORED = "not stored"
+
+    @property
+    def accepted(self) -> bool:
+        """Whether there is a job now; the others are submitted again."""
+        return self not in (SubmitOutcome.CANCELLING, SubmitOutcome.NOT_STORED)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One claim of a job.
+
+    Attributes:
+        fence: Rises with each claim; only the newest may record a result.
+        number: 1 for the first attempt.
+        claimed: When this process claimed the job, by its monotonic clock.
+    """
+
+    job_id: str
+    fence: int
+    number: int
+    claimed: float = field(default_factory=monotonic, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Bell:
+    """A doorbell to ring: what its message needs.
+
+    Attributes:
+        limit_s: Seconds after which the child that works on the job is ended.
+    """
+
+    job_id: str
+    queue: str
+    tenant: str
+    strategy: str
+    limit_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """What a reaper found.
+
+    Attributes:
+        lost: Job and worker of each lease that had ended.
+        overdue: Doorbells that have rung for long: their messages may be lost.
+    """
+
+    lost: list[tuple[str, str]]
+    overdue: list[Bell]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A job as the ledger holds it; ``job`` and ``result`` are JSON.
+
+    Attributes:
+        released: Attempts that gave the job back; the others before the last lost their worker.
+        faults: Those of them whose worker's own files failed.
+        queued_s: Seconds that the job waited, before each of its attempts together.
+        started_at: When the last attempt began.
+        waits_since: Since when the job waits, or waited until it ended.
+        error: Why the job ended without a result.
+        traceparent: The span in which the job was submitted.
+        prior: The result (JSON) of an earlier run, which stands if its image is still the same.
+    """
+
+    job: str
+    signature: str
+    queue: str
+    state: JobState
+    verdict: Verdict | None
+    error: str | None
+    attempts: int
+    released: int
+    faults: int
+    worker: str
+    cancelled: bool
+    queued_at: datetime
+    queued_s: float
+    started_at: datetime | None
+    waits_since: datetime | None
+    finished_at: datetime | None
+    result: str | None
+    traceparent: str | None = None
+    prior: str | None = None
+
+
+def job_key(job_id: str) -> str:
+    """The hash that holds a job's record."""
+    return f"revalid:job:{job_id}"
+
+
+def events_key(job_id: str) -> str:
+    """The stream that holds a job's events."""
+    return f"revalid:events:{job_id}"
+
+
+def lane_key(lane: Lane) -> str:
+    """The sorted set of a lane's queued jobs, by when each was queued."""
+    return f"revalid:lane:{lane}"
+
+
+def image_key(image: str) -> str:
+    """The string that holds the digest to which an image was resolved a short while ago."""
+    return f"revalid:image:{image}"
+
+
+def serving_key(queue: str) -> str:
+    """The sorted set of the workers that take jobs from a queue."""
+    return f"revalid:serving:{queue}"
+
+
+def encode_job(job: Job, signing_key: SecretStr | None) -> list[Any]:
+    """The fields and values with which a job's record begins, in one flat list."""
+    record = job.model_dump_json()
+    fields: dict[str, Any] = {
+        "job": record,
+        "tenant": job.tenant,
+        "strategy": job.strategy,
+        "limit_s": int(job.limits.job_timeout_s) + HARD_LIMIT_MARGIN_S,
+        "engine_wait_s": job.engine_wait_s,
+    }
+    if (traceparent := current_traceparent()) is not None:
+        fields["traceparent"] = traceparent
+    if signing_key is not None:
+        fields["signature"] = sign(signing_key, Signed.RECORD, record)
+    return [word for field in fields.items() for word in field]
+
+
+def decode_bells(words: Sequence[str]) -> list[Bell]:
+    """The doorbells that a script wants rung, from its flat list."""
+    fives = (words[at : at + 5] for at in range(0, len(words), 5))
+    return [Bell(i, queue, tenant, name, int(limit)) for i, queue, tenant, name, limit in fives]
+
+
+def decode_record(fields: dict[str, str]) -> Record:
+    """A record from the fields of its hash."""
+
+    def moment(name: str) -> datetime | None:
+        value = fields.get(name)
+        return datetime.fromtimestamp(int(value) / 1000, UTC) if value else None
+
+    verdict = fields.get("verdict")
+    queued_at = moment("queued_at")
+    assert queued_at is not None, "submit sets it"  # noqa: S101
+    started_at, finished_at = moment("started_at"), moment("finished_at")
+    waits_since = moment("waits_since") or (queued_at if started_at is None else None)
+    queued_s = int(fields.get("waited_ms", 0)) / 1000
+    if waits_since is not None and finished_at is not None:
+        queued_s += max(0.0, (finished_at - waits_since).total_seconds())
+    return Record(
+        job=fields["job"],
+        signature=fields.get("signature", ""),
+        queue=fields["queue"],
+        state=JobState(fields["state"]),
+        verdict=Verdict(verdict) if verdict else None,
+        error=fields.get("error"),
+        attempts=int(fields.get("attempts", 0)),
+        released=int(fields.get("released", 0)),
+        faults=int(fields.get("faults", 0)),
+        worker=fields.get("worker", ""),
+        cancelled=fields.get("cancel") == "1",
+        queued_at=queued_at,
+        queued_s=queued_s,
+        started_at=started_at,
+        waits_since=waits_since,
+        finished_at=finished_at,
+        result=fields.get("result"),
+        traceparent=fields.get("traceparent"),
+        prior=fields.get("prior"),
+    )

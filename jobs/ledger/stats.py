@@ -1,0 +1,64 @@
+"""What the metrics show of the ledger: how it is now, and counters that outlive every process."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+COUNTERS_KEY = "revalid:counters"
+"""A hash. Fields: ``finished LANE VERDICT``, ``waited LANE SECONDS`` (first claims, by the bound
+that their wait is within), ``waited_ms LANE``, ``lost``, ``faults``, ``engine_lost``,
+``messages_dropped`` and ``webhook OUTCOME``."""
+
+ENGINE_LOST = "engine_lost"
+MESSAGES_DROPPED = "messages_dropped"
+WAITED_BOUNDS = ("0.1", "0.5", "1", "5", "15", "60", "300", "900", "3600", "14400", "+Inf")
+"""Seconds, as claim.lua writes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFigures:
+    """One lane, all its queues together.
+
+    Attributes:
+        oldest_s: Seconds that the oldest queued job has waited; 0 where none waits.
+    """
+
+    queued: int
+    oldest_s: float
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """Everything at one moment.
+
+    Attributes:
+        dead: Jobs that are set aside.
+        slots: Jobs that all workers together may run at a time.
+        counters: By words of the field's name.
+        webhooks: Deliveries that wait for their next try, or are under way.
+    """
+
+    dead: int
+    slots: int
+    counters: dict[tuple[str, ...], int]
+    lanes: dict[str, LaneFigures]
+    webhooks: int = 0
+
+
+def decode_figures(answer: Sequence[Any]) -> QueueStats:
+    """From what ``figures.lua`` returns."""
+    dead, slots, counters, lanes, webhooks = answer
+    return QueueStats(
+        dead=dead,
+        slots=slots,
+        counters={
+            tuple(name.split()): int(value)
+            for name, value in zip(counters[::2], counters[1::2], strict=True)
+        },
+        lanes={
+            name: LaneFigures(queued, oldest_ms / 1000, running)
+            for name, queued, oldest_ms, running in lanes
+        },
+        webhooks=webhooks,
+    )

@@ -1,0 +1,1 @@
+"""Projects on their way: packed, checked, stored."""

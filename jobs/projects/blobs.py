@@ -1,0 +1,209 @@
+"""Blobs: bytes stored once under their sha256, small ones in Redis, large ones in an object store.
+
+The object store is a directory or S3, through ``obstore``.
+"""
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Self, cast
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.store import LocalStore, ObjectStore, from_url
+from redis import Redis
+
+from revalid.jobs.connection import broker_errors
+from revalid.jobs.errors import BrokerUnavailable, InvalidProject, InvalidSettings
+from revalid.jobs.settings import Settings
+
+CHUNK = 1 << 20
+ARTIFACT_REDIS_BYTES = 1 << 20
+MIN_TTL_S = 7 * 86_400
+"""A blob outlives the longest backlog, however short results are kept."""
+
+
+class BlobStore:
+    """Two places behind one digest.
+
+    Args:
+        redis: A client that does not decode.
+        url: ``file:///path`` or ``s3://bucket/prefix`` for what is too large for Redis.
+        redis_bytes: Size up to which a blob is kept in Redis.
+        ttl_s: Seconds that a blob in Redis outlives its last use; the ledger drops projects before.
+        broker: The URL of ``redis``, for messages.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        url: str | None,
+        redis_bytes: int,
+        ttl_s: int,
+        broker: str = "",
+    ) -> None:
+        self._redis = redis
+        self._broker = broker
+        self._redis_bytes = redis_bytes
+        self._ttl_s = ttl_s
+        self._url = url
+        self._kind = "blob"
+
+    @classmethod
+    def from_settings(cls, redis: Redis, settings: Settings) -> Self:
+        """A store as ``REVALID_BLOB_*`` say; the embedded broker's is below ``REVALID_HOME``."""
+        url = _url_of(settings)
+        return cls(
+            redis,
+            url=url,
+            redis_bytes=settings.project_redis_bytes,
+            ttl_s=max(settings.result_ttl_s, MIN_TTL_S),
+            broker=settings.broker_url or "",
+        )
+
+    @classmethod
+    def of_artifacts(cls, redis: Redis, settings: Settings) -> Self:
+        """The store of what jobs made, which producers may read; Redis keeps little of each."""
+        store = cls.from_settings(redis, settings)
+        store._kind = "artifact"
+        store._redis_bytes = min(store._redis_bytes, ARTIFACT_REDIS_BYTES)
+        return store
+
+    def in_redis(self, size: int) -> bool:
+        """Whether a blob of so many bytes is kept in Redis."""
+        return size <= self._redis_bytes
+
+    def put(self, file: IO[bytes], digest: str, size: int) -> None:
+        """Store the file's bytes, unless they are stored already.
+
+        Raises:
+            InvalidProject: Too large for Redis, and no object store is set.
+            BrokerUnavailable: Redis or the object store refused.
+        """
+        key = self._key(digest)
+        if self.in_redis(size):
+            with broker_errors(self._broker):
+                if not self._redis.expire(key, self._ttl_s):
+                    self._redis.set(key, file.read(), ex=self._ttl_s)
+            return
+        store = self._object_store(size)
+        try:
+            try:
+                if obstore.head(store, key)["size"] == size:
+                    self._touch(key)
+                    return
+            except FileNotFoundError:
+                pass
+            obstore.put(store, key, file)
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise BrokerUnavailable(
+                f"blob store {self._url} did not take {size} bytes: {_first_line(error)}"
+            ) from None
+
+    def fetch(self, digest: str, into: Path) -> None:
+        """Write a blob to a file, and check that it is the one asked for.
+
+        Raises:
+            InvalidProject: The blob is gone, or is not what its digest says.
+            BrokerUnavailable: Redis or the object store does not answer.
+        """
+        key = self._key(digest)
+        sha = hashlib.sha256()
+        with broker_errors(self._broker):
+            in_redis = self._redis.expire(key, self._ttl_s)
+        with into.open("wb") as out:
+            if in_redis:
+                self._read(key, out, sha)
+            elif self._url is None:
+                raise InvalidProject(f"{self._what} {digest[:12]} is gone: submit the job again")
+            else:
+                self._download(key, out, sha)
+        if sha.hexdigest() != digest:
+            self._forget(key)
+            raise InvalidProject(f"{self._what} {digest[:12]} is damaged: submit the job again")
+
+    def _read(self, key: str, out: IO[bytes], sha: "hashlib._Hash") -> None:
+        """Piece by piece: a client takes three times the memory of what it reads at once."""
+        at = 0
+        while True:
+            with broker_errors(self._broker):
+                chunk = cast("bytes", self._redis.getrange(key, at, at + CHUNK - 1))
+            if not chunk:
+                return
+            sha.update(chunk)
+            out.write(chunk)
+            at += len(chunk)
+
+    def _touch(self, key: str) -> None:
+        """A file's age is that of its last use; where others may not say so, it stays as it is."""
+        if (path := _path_of(self._url)) is not None:
+            with suppress(OSError):
+                os.utime(path / key)
+
+    def _download(self, key: str, out: IO[bytes], sha: "hashlib._Hash") -> None:
+        self._touch(key)
+        try:
+            for chunk in obstore.get(self._object_store(0), key).stream(min_chunk_size=CHUNK):
+                sha.update(chunk)
+                out.write(chunk)
+        except FileNotFoundError:
+            raise InvalidProject(
+                f"{self._what} {key} is neither in Redis nor in {self._url}: submit the job again"
+            ) from None
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise BrokerUnavailable(
+                f"blob store {self._url} did not answer: {_first_line(error)}"
+            ) from None
+
+    def _forget(self, key: str) -> None:
+        """Delete a damaged blob: a submit would take it for stored."""
+        self._redis.delete(key)
+        if self._url is not None:
+            with suppress(obstore.exceptions.BaseError, OSError):
+                obstore.delete(self._object_store(0), key)
+
+    @property
+    def _what(self) -> str:
+        return "the project" if self._kind == "blob" else "archive of artifacts"
+
+    def _key(self, digest: str) -> str:
+        return f"revalid:{self._kind}:{digest}"
+
+    def _object_store(self, size: int) -> ObjectStore:
+        if self._url is None:
+            raise InvalidProject(
+                f"{self._what} has {size} bytes, above REVALID_BLOB_REDIS_BYTES "
+                f"({self._redis_bytes}): set REVALID_BLOB_URL to file:///path or s3://bucket"
+            )
+        try:
+            if (path := _path_of(self._url)) is not None:
+                return LocalStore(path, mkdir=True)
+            return from_url(self._url)
+        except (obstore.exceptions.BaseError, ValueError, OSError) as error:
+            raise InvalidSettings(
+                f"REVALID_BLOB_URL {self._url!r}: {_first_line(error)}; "
+                "use file:///path or s3://bucket/prefix"
+            ) from None
+
+
+def directory_of(settings: Settings) -> Path | None:
+    """The directory in which large blobs are; None where that is another object store."""
+    return _path_of(_url_of(settings))
+
+
+def _url_of(settings: Settings) -> str | None:
+    if settings.blob_url is None and settings.embedded:
+        return (settings.home.absolute() / "blobs").as_uri()
+    return settings.blob_url
+
+
+def _path_of(url: str | None) -> Path | None:
+    if url is None or not url.startswith("file:///"):
+        return None
+    return Path(unquote(urlsplit(url).path))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,296 @@
+"""Project tarballs: packed the same way every time, and never trusted when read."""
+
+import errno
+import gzip
+import hashlib
+import os
+import posixpath
+import stat
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import dropwhile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from revalid.jobs.errors import InvalidProject
+from revalid.jobs.projects.ignore import included
+from revalid.jobs.projects.tar_reader import Reader, TooMuch
+
+MAX_DEPTH = 100
+"""Names in one path."""
+_MTIME = 499_162_500  # 1985-10-26, as npm packs: zip tools refuse 1970
+_MAX_RATIO = 200
+_RATIO_FROM_BYTES = 64 * 2**20
+_TARGET_BYTES = 4_096
+_REFUSED = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+"""What a file system says of names that it does not take; the rest is our own fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a project may hold."""
+
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a project holds: files, their unpacked bytes, and its one top directory if it has one.
+
+    Attributes:
+        top: Name of the only top-level entry where that is a directory, else the empty string.
+    """
+
+    files: int
+    size_bytes: int
+    top: str = ""
+
+
+class _Paths:
+    """The paths of a project: a tree, so that many under one long path take no room for each.
+
+    Attributes:
+        count: Files, links and directories, also those that only paths below them name.
+    """
+
+    def __init__(self) -> None:
+        self._root: dict[str, Any] = {}
+        self.count = 0
+
+    def add(self, info: tarfile.TarInfo) -> None:
+        """Take a path.
+
+        Raises:
+            InvalidProject: It lies outside, is there already, or lies below what is no directory.
+        """
+        *parents, last = _parts(info.name)
+        directory = self._root
+        for name in parents:
+            if name not in directory:
+                directory[name] = {}
+                self.count += 1
+            directory = directory[name]
+            if not isinstance(directory, dict):
+                raise InvalidProject(
+                    f"tarball entry {_shown(info.name)} lies below a file or link: refused"
+                )
+        if last not in directory:
+            directory[last] = {} if info.isdir() else info.isreg()
+            self.count += 1
+        elif not (info.isdir() and isinstance(directory[last], dict)):
+            raise InvalidProject(f"tarball entry {_shown(info.name)} is there twice: refused")
+
+    def has_file(self, path: str) -> bool:
+        """Whether a regular file has this path."""
+        found: Any = self._root
+        for name in path.split("/"):
+            found = found.get(name) if isinstance(found, dict) else None
+        return found is True
+
+
+@contextmanager
+def writing(out: BinaryIO) -> Iterator[tarfile.TarFile]:
+    """A gzipped tarball to add members to; equal members in equal order give equal bytes."""
+    with (
+        gzip.GzipFile(filename="", mode="wb", fileobj=out, compresslevel=4, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        yield tar
+
+
+def pack(root: Path, out: BinaryIO, bounds: Bounds) -> Summary:
+    """Pack a directory: sorted, without owners or times, so that equal trees give equal bytes.
+
+    Raises:
+        InvalidProject: Not a directory, unreadable, too large, or a link leads out of it.
+    """
+    if not root.is_dir():
+        raise InvalidProject(f"project {root}: no such directory; give a directory or a tarball")
+    files = size = 0
+    paths = _Paths()
+    with writing(out) as tar:
+        for relative, path, status in included(root):
+            info = tarfile.TarInfo(relative)
+            info.mtime = _MTIME
+            files += 1
+            if stat.S_ISDIR(status.st_mode):
+                info.type = tarfile.DIRTYPE
+            paths.add(info)
+            if stat.S_ISREG(status.st_mode):
+                info.size = status.st_size
+                info.mode = 0o755 if status.st_mode & 0o100 else 0o644
+                size += info.size
+                _check_bounds(paths.count, size, bounds)
+                _add_file(tar, info, path)
+                continue
+            _check_bounds(paths.count, size, bounds)
+            if stat.S_ISDIR(status.st_mode):
+                info.mode = 0o755
+            else:
+                info.type, info.mode = tarfile.SYMTYPE, 0o777
+                info.linkname = str(path.readlink())
+                _check_link(info)
+            tar.addfile(info)
+    if not files:
+        raise InvalidProject(f"project {root}: holds no files besides what is left out")
+    return Summary(files, size)
+
+
+def check(file: BinaryIO, bounds: Bounds) -> Summary:
+    """Read a whole tarball, and refuse it where unpacking could harm.
+
+    Raises:
+        InvalidProject: Unreadable, truncated, too large, or an entry is unsafe.
+    """
+    return _read(file, bounds, None)
+
+
+def unpack(file: BinaryIO, into: Path, bounds: Bounds) -> Summary:
+    """Unpack a tarball below ``into``, an empty directory; what :func:`check` refuses, this does.
+
+    Raises:
+        InvalidProject: As :func:`check`; ``into`` may then hold a part.
+    """
+    return _read(file, bounds, into)
+
+
+def digest(file: BinaryIO) -> str:
+    """sha256 of a file, in hex; the file is left at its start."""
+    file.seek(0)
+    sha = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        sha.update(chunk)
+    file.seek(0)
+    return sha.hexdigest()
+
+
+def _read(file: BinaryIO, bounds: Bounds, into: Path | None) -> Summary:
+    paths = _Paths()
+    tops: dict[str, bool] = {}
+    packed = file.seek(0, os.SEEK_END)
+    count = size = 0
+    reader = Reader(file, max(_RATIO_FROM_BYTES, packed * _MAX_RATIO), bounds.files)
+    try:
+        for info in reader:
+            info.name = posixpath.normpath(info.name) if info.name else ""
+            if info.name == "." and info.isdir():
+                continue
+            _check_member(info, paths)
+            count, size = count + 1, size + info.size
+            _check_bounds(paths.count, size, bounds)
+            reader.check_room()
+            top, slash, _ = info.name.partition("/")
+            tops[top] = tops.get(top, False) or bool(slash) or info.isdir()
+            if into is not None:
+                _extract(info, reader, into / info.name, into)
+    except TooMuch:
+        raise InvalidProject(
+            f"the tarball unpacks to over {_MAX_RATIO} times its size: not unpacked"
+        ) from None
+    except tarfile.TarError as error:
+        why = " ".join(str(error).split())
+        raise InvalidProject(
+            f"the tarball cannot be read ({why}): give a .tar, .tar.gz, .tar.bz2 or .tar.xz"
+        ) from None
+    if not count:
+        raise InvalidProject("the tarball is empty: pack the project's files into it")
+    only = next(iter(tops)) if len(tops) == 1 else ""
+    return Summary(count, size, only if only and tops[only] else "")
+
+
+def _extract(info: tarfile.TarInfo, reader: Reader, path: Path, into: Path) -> None:
+    """Write a checked member: what is above it are directories, and its own path is free."""
+    try:
+        if info.isdir():
+            path.mkdir(parents=True, exist_ok=True)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if info.issym():
+            path.symlink_to(info.linkname)
+        elif info.islnk():
+            path.hardlink_to(into / posixpath.normpath(info.linkname))
+        else:
+            with path.open("xb") as out:
+                for chunk in reader.data():
+                    out.write(chunk)
+            path.chmod(0o600 | info.mode & (0o755 if info.mode & 0o100 else 0o644))
+            os.utime(path, (info.mtime, info.mtime))
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        raise InvalidProject(
+            f"tarball entry {_shown(info.name)}: {error.strerror}; rename it"
+        ) from None
+
+
+def _parts(name: str) -> list[str]:
+    """The names in a path.
+
+    Raises:
+        InvalidProject: It leads out of the project, or is too long.
+    """
+    parts = name.split("/")
+    if name.startswith("/") or parts[0] == ".." or "\0" in name or name in ("", "."):
+        raise InvalidProject(f"tarball entry {_shown(name)} lies outside the project: refused")
+    if len(name) > 1024 or any(len(os.fsencode(part)) > 255 for part in parts):
+        raise InvalidProject(f"tarball entry {_shown(name)}: the name is too long")
+    if len(parts) > MAX_DEPTH:
+        raise InvalidProject(f"tarball entry {_shown(name)} lies over {MAX_DEPTH} levels deep")
+    return parts
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= 80 else f"{name[:77]}...")
+
+
+def _check_member(info: tarfile.TarInfo, paths: _Paths) -> None:
+    if info.issym():
+        _parts(info.name)
+        _check_link(info)
+    elif info.islnk():
+        if not paths.has_file(posixpath.normpath(info.linkname)):
+            raise InvalidProject(
+                f"tarball entry {_shown(info.name)}: hard link to what is no file before it"
+            )
+    elif not (info.isreg() or info.isdir()):
+        raise InvalidProject(f"tarball entry {_shown(info.name)} is a device or pipe: refused")
+    paths.add(info)
+
+
+def _check_link(info: tarfile.TarInfo) -> None:
+    """Only leading ``..`` are known to lead where they say: another link may come before others."""
+    if not 0 < len(os.fsencode(info.linkname)) < _TARGET_BYTES or "\0" in info.linkname:
+        raise InvalidProject(f"{_shown(info.name)} is a link to nothing: remove it")
+    target = posixpath.normpath(posixpath.join(posixpath.dirname(info.name), info.linkname))
+    inner = dropwhile(lambda part: part in ("", ".", ".."), info.linkname.split("/"))
+    if info.linkname.startswith("/") or target.split("/")[0] == ".." or ".." in inner:
+        raise InvalidProject(
+            f"{info.name!r} links out of the project, to {info.linkname!r}: "
+            "remove the link or put the file itself there"
+        )
+
+
+def _check_bounds(files: int, size: int, bounds: Bounds) -> None:
+    if files > bounds.files:
+        raise InvalidProject(
+            f"the project has over {bounds.files} files: leave some out by .dockerignore, "
+            "or raise REVALID_PROJECT_FILES"
+        )
+    if size > bounds.bytes:
+        raise InvalidProject(
+            f"the project has over {bounds.bytes} bytes: leave some out by .dockerignore, "
+            "or raise REVALID_PROJECT_BYTES"
+        )
+
+
+def _add_file(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            tar.addfile(info, file)
+    except OSError as error:
+        raise InvalidProject(
+            f"{path}: {error.strerror or error}; make it readable, or leave it out by .dockerignore"
+        ) from None

@@ -1,0 +1,36 @@
+"""The steps of an attempt that could not report, from the events that it sent while it ran."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from revalid.jobs.events import Event
+from revalid.jobs.result import StepResult
+
+
+def steps_from_events(events: Iterable[Event]) -> tuple[StepResult, ...]:
+    """The steps of the last attempt, with the output that was sent while they ran.
+
+    A step whose end was not told has no exit code.
+    """
+    steps: dict[int, dict[str, Any]] = {}
+    for event in events:
+        if event.type in ("started", "plan"):  # from the start
+            steps.clear()
+        elif event.type == "step_started":
+            steps[event.data["index"]] = {"name": "", "stdout": "", "stderr": ""} | _of_step(event)
+        elif event.type == "output" and (step := steps.get(event.data["index"])):
+            step[event.data["stream"]] += event.data["text"]
+        elif event.type == "step_finished":
+            steps.setdefault(event.data["index"], {}).update(_of_step(event))
+    return tuple(_step(steps[index]) for index in sorted(steps))
+
+
+def _of_step(event: Event) -> dict[str, Any]:
+    told = {name: event.data[name] for name in StepResult.model_fields if name in event.data}
+    allowed = bool(event.data.get("ok")) and event.data.get("exit_code") not in (0, None)
+    return told | ({"allow_failure": True} if allowed else {})
+
+
+def _step(fields: dict[str, Any]) -> StepResult:
+    sizes = {f"{name}_bytes": len(fields.get(name, "").encode()) for name in ("stdout", "stderr")}
+    return StepResult(**fields, **sizes)

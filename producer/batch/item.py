@@ -1,0 +1,25 @@
+"""One project of a batch, as it is kept in Redis and on disk."""
+
+from typing import Any
+
+from pydantic import Field
+
+from revalid.jobs.steps import Frozen
+
+
+class BatchItem(Frozen):
+    """What is to be submitted.
+
+    Attributes:
+        project: The project's name in reports.
+        origin: A path or a Git URL.
+        labels: Labels of its own.
+        options: Arguments of :func:`.prepare` that differ from the batch's.
+        repeat: 1 for the first of equal runs.
+    """
+
+    project: str
+    origin: str
+    labels: dict[str, str] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
+    repeat: int = 1

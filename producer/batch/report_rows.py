@@ -1,0 +1,100 @@
+"""From a batch's jobs to the rows of its report, one after the other."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from revalid.jobs.ledger.record import JobState
+from revalid.jobs.result import JobResult, StepResult, Verdict
+from revalid.producer.batch.item import BatchItem
+from revalid.producer.batch.job_fields import gone
+from revalid.producer.batch.state import Plan
+from revalid.producer.client import Client
+from revalid.producer.report.model import Row
+from revalid.producer.results import read_records
+
+KEPT = 16_384
+"""Characters of each stream of a step that a report keeps: most of them from its end."""
+KEPT_PASSED = 2_000
+"""The same for a project that passed; nothing is kept where no report shows it."""
+_CHUNK = 20  # results are large: at most 2 MiB for each step
+
+
+def rows(client: Client, plan: Plan, jobs: dict[int, str], errors: dict[int, str]) -> Iterator[Row]:
+    """One row for each project, also where equal projects share a job."""
+    uses = Counter(jobs[at] for at in range(len(plan.entries)) if at in jobs)
+    found: dict[str, JobResult | str | None] = {}
+    for start in range(0, len(plan.entries), _CHUNK):
+        positions = range(start, min(start + _CHUNK, len(plan.entries)))
+        wanted = [jobs[at] for at in positions if at in jobs and jobs[at] not in found]
+        found |= _results(client, list(dict.fromkeys(wanted)))
+        for at in positions:
+            job_id = jobs.get(at)
+            yield _row(plan.entries[at], job_id, found.get(job_id or ""), errors.get(at))
+            if job_id is not None:
+                uses[job_id] -= 1
+                if not uses[job_id]:
+                    del found[job_id]
+
+
+def slim(formats: list[str]) -> Callable[[Row], Row]:
+    """Takes from a row what no report in these formats shows."""
+    if not {"html", "json", "junit"} & set(formats):
+        return lambda row: row.model_copy(update={"steps": ()})
+    kept = KEPT_PASSED if {"html", "json"} & set(formats) else 0
+
+    def slimmed(row: Row) -> Row:
+        if row.verdict is not Verdict.PASSED:
+            return row
+        steps = tuple(_short_step(step, kept) if step.clean else step for step in row.steps)
+        return row.model_copy(update={"steps": steps})
+
+    return slimmed
+
+
+def _results(client: Client, ids: list[str]) -> dict[str, JobResult | str | None]:
+    """Results; None where a job is not done, and words where its record is gone."""
+    made: dict[str, JobResult | str | None] = {}
+    for job_id, record in read_records(client, ids):
+        if record is None:
+            made[job_id] = gone(job_id)
+        elif record.state is JobState.DONE:
+            made[job_id] = _shortened(client.decode(job_id, record))
+        else:
+            made[job_id] = None
+    return made
+
+
+def _row(
+    entry: BatchItem, job_id: str | None, result: JobResult | str | None, error: str | None
+) -> Row:
+    if not isinstance(result, JobResult):
+        return Row(
+            project=entry.project,
+            id=job_id,
+            error=error or result,
+            repeat=entry.repeat,
+            labels=entry.labels,
+        )
+    row = Row.of(entry.project, result, repeat=entry.repeat)
+    return row.model_copy(update={"labels": {**row.labels, **entry.labels}})
+
+
+def _shortened(result: JobResult) -> JobResult:
+    steps = tuple(_short_step(step, KEPT) for step in result.steps)
+    return result.model_copy(update={"steps": steps})
+
+
+def _short_step(step: StepResult, limit: int) -> StepResult:
+    short = {name: _short(getattr(step, name), limit) for name in ("stdout", "stderr")}
+    cut = any(short[name] != getattr(step, name) for name in short)
+    return step.model_copy(update={**short, "truncated": step.truncated or cut})
+
+
+def _short(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    if not limit:
+        return ""
+    head = limit // 4
+    left_out = len(text) - limit
+    return f"{text[:head]}\n… {left_out} characters left out …\n{text[head - limit :]}"

@@ -1,0 +1,223 @@
+"""``batch``: many projects as one object."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from rich.text import Text
+
+from revalid.jobs.errors import InvalidJob
+from revalid.jobs.job import Lane
+from revalid.jobs.ledger.record import JobState
+from revalid.jobs.result import Verdict
+from revalid.producer.batch.job_fields import fields
+from revalid.producer.batch.runner import BatchRunner
+from revalid.producer.batch.sources import find_entries
+from revalid.producer.batch.state import Head, Plan
+from revalid.producer.cli.batch.follow import Batches, formats, opened, write_reports
+from revalid.producer.cli.batch.progress import BatchProgress
+from revalid.producer.cli.options import BatchOptions, JobOptions, pairs
+from revalid.producer.cli.output import console, print_json
+from revalid.producer.report.formats import FORMATS
+from revalid.producer.report.markdown import words as _words
+from revalid.producer.report.model import NOT_SUBMITTED
+from revalid.producer.sanitize import one_line
+
+
+def run(
+    sources: Sequence[str],
+    asked: JobOptions,
+    how: BatchOptions,
+    *,
+    only: Sequence[str],
+    only_labels: Sequence[str],
+    limit: int | None,
+    repeat: int,
+    dry_run: bool,
+) -> int:
+    """Submit projects, follow them, and report; the exit status says whether all passed."""
+    formats(how.reports)
+    entries = find_entries(
+        sources,
+        only=only,
+        labels=pairs("--only-label", only_labels),
+        limit=limit,
+        repeat=repeat,
+    )
+    if dry_run:
+        from revalid.producer.cli.batch.dry_run import dry_run as implementation
+
+        return implementation(entries, asked, json=how.json)
+    options = asked.arguments() | {"lane": Lane.BATCH.value}
+    fresh = bool(options.pop("fresh")) or repeat > 1
+    plan = Plan(
+        id=uuid4().hex[:12],
+        source=" ".join(sources),
+        created_at=datetime.now(UTC),
+        options=options,
+        fresh=fresh,
+        entries=entries,
+    )
+    with opened() as batches:
+        previous = batches.check(how)
+        with batches.client.errors():
+            batches.store.create(plan)
+        return batches.follow(plan, how, previous, submit=True)
+
+
+def resume(batch_id: str, how: BatchOptions) -> int:
+    """Go on where a batch was left: submit what is not submitted, await what has no verdict."""
+    formats(how.reports)
+    with opened() as batches:
+        plan = batches.plan(batch_id)
+        return batches.follow(plan, how, batches.check(how), submit=True)
+
+
+def retry(batch_id: str, verdicts: Sequence[str], how: BatchOptions) -> int:
+    """Run those projects again whose verdict is one of these, and follow the batch."""
+    formats(how.reports)
+    wanted = {_verdict(word) for word in verdicts}
+    with opened() as batches:
+        plan = batches.plan(batch_id)
+        previous = batches.check(how)
+        again = _ended_as(batches, plan, wanted)
+        if not again:
+            raise InvalidJob(f"batch {batch_id}: no project is {' or '.join(sorted(wanted))}")
+        with batches.client.errors():
+            batches.store.again(batch_id, again)
+        return batches.follow(plan, how, previous, submit=True)
+
+
+def status(batch_id: str, *, json: bool) -> int:
+    """Print where a batch is."""
+    with opened() as batches:
+        plan = batches.plan(batch_id)
+        made = batches.report(plan)
+    if json:
+        print_json(made.document(steps=False))
+        return 0
+    BatchProgress(console(), plan, live=False).summary(made)
+    return 0
+
+
+def watch(batch_id: str, *, json: bool) -> int:
+    """Follow a batch that another process submits."""
+    with opened() as batches:
+        plan = batches.plan(batch_id)
+        return batches.follow(plan, BatchOptions(json=json), None, submit=False)
+
+
+def cancel(batch_id: str, *, json: bool) -> int:
+    """Cancel all jobs of a batch that are not done, and have nothing more submitted."""
+    with opened() as batches:
+        plan = batches.plan(batch_id)
+        with batches.client.errors():
+            batches.store.cancel(batch_id)
+        number = BatchRunner(batches.client, batches.store, plan, send=None).cancel()
+    if json:
+        print_json({"id": batch_id, "cancelled": number})
+    else:
+        console().print(f"batch {batch_id}: {number} jobs end")
+    return 0
+
+
+def report(batch_id: str, how: BatchOptions) -> int:
+    """Write reports of a batch as it is now."""
+    asked = formats(how.reports)
+    if not asked and not how.json:
+        raise InvalidJob(f"name a report: --report FORMAT=PATH, FORMAT one of {', '.join(FORMATS)}")
+    with opened() as batches:
+        plan = batches.plan(batch_id)
+        previous = batches.previous(how.compare)
+        made = batches.report(plan, previous, asked)
+    write_reports(made, how)
+    if how.json:
+        print_json(made.document(steps=False))
+    return 0
+
+
+def compare(batch_id: str, previous: str, *, json: bool) -> int:
+    """Say what changed from an earlier batch; 1 where something that passed does not any more."""
+    with opened() as batches:
+        plan = batches.plan(batch_id)
+        made = batches.report(plan, batches.previous(previous))
+    assert made.comparison is not None  # noqa: S101
+    if json:
+        print_json(made.comparison.model_dump(mode="json"))
+    else:
+        BatchProgress(console(), plan, live=False).comparison(made.comparison)
+    found = made.comparison
+    lost = [each for each in found.not_submitted if each.was is Verdict.PASSED]
+    return 1 if found.regressed or lost else 0
+
+
+def list_(*, json: bool) -> int:
+    """Print the batches, the newest first."""
+    with opened() as batches, batches.client.errors():
+        ids = list(batches.store.latest())
+        found = [_line(batches, head) for each in ids if (head := batches.store.head(each))]
+    if json:
+        print_json(found)
+        return 0
+    for facts in found:
+        counts = "".join(f"  {_words(state)} {n}" for state, n in facts["counts"].items() if n)
+        console().print(
+            Text.assemble(
+                f"{facts['id']}  ",
+                (f"{facts['created_at']}  ", "dim"),
+                f"{facts['done']}/{facts['projects']} done{counts}  {one_line(facts['source'])}",
+            )
+        )
+    if not found:
+        console(stderr=True).print("no batch yet: `revalid batch run DIRECTORY` makes one")
+    return 0
+
+
+def _line(batches: Batches, head: Head) -> dict[str, Any]:
+    """What the list says of a batch: how far it is, and what was submitted is not done by that."""
+    jobs, errors = batches.store.jobs(head.id), batches.store.errors(head.id)
+    known = fields(batches.client, jobs.values(), "state", "verdict")
+    verdicts = Counter(
+        verdict
+        for at, job_id in jobs.items()
+        if at not in errors and (verdict := known.get(job_id, (None, None))[1])
+    )
+    counts = {
+        **{verdict.value: verdicts[verdict] for verdict in Verdict},
+        NOT_SUBMITTED: len(errors),
+    }
+    return {
+        "id": head.id,
+        "created_at": datetime.fromisoformat(head.created_at).isoformat(timespec="seconds"),
+        "projects": head.projects,
+        "submitted": head.submitted,
+        "done": sum(counts.values()),
+        "counts": counts,
+        "source": head.source,
+    }
+
+
+def _ended_as(batches: Batches, plan: Plan, wanted: set[Verdict]) -> list[int]:
+    """Positions of the projects that came to a verdict; what has none for ever is errored."""
+    with batches.client.errors():
+        jobs, errors = batches.store.jobs(plan.id), batches.store.errors(plan.id)
+    known = fields(batches.client, jobs.values(), "state", "verdict")
+    found = []
+    for at in range(len(plan.entries)):
+        job_id = jobs.get(at)
+        state, verdict = known.get(job_id or "", (None, None))
+        lost = at in errors or (job_id is not None and state is None)
+        done = state == JobState.DONE and verdict in wanted
+        if done or (lost and Verdict.ERRORED in wanted):
+            found.append(at)
+    return found
+
+
+def _verdict(word: str) -> Verdict:
+    try:
+        return Verdict(word)
+    except ValueError:
+        known = ", ".join(Verdict)
+        raise InvalidJob(f"--verdict {word}: no such verdict; choose one of {known}") from None

@@ -1,0 +1,90 @@
+"""``batch run --dry-run``: what would run, with the strategy that each project would get."""
+
+import json as jsonlib
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from rich.text import Text
+
+from revalid.jobs.errors import PermanentError, WorkerUnavailable
+from revalid.producer.batch.git import checkout
+from revalid.producer.batch.item import BatchItem
+from revalid.producer.batch.sources import GIT
+from revalid.producer.cli.options import JobOptions
+from revalid.producer.cli.output import console, print_json
+from revalid.producer.sanitize import one_line
+
+
+def dry_run(entries: Sequence[BatchItem], asked: JobOptions, *, json: bool) -> int:
+    """Print each project's plan; 1 where one has none.
+
+    Raises:
+        WorkerUnavailable: The process that looks at projects has ended.
+    """
+    found = [
+        {"project": entry.project, "origin": entry.origin, "repeat": entry.repeat, **plan}
+        for entry, plan in zip(entries, _plans(entries, asked), strict=True)
+    ]
+    if json:
+        print_json(found)
+    else:
+        out = console()
+        for each in found:
+            what = each.get("error") or f"{each['strategy']}: {', '.join(each['steps'])}"
+            style = "red" if "error" in each else "dim"
+            out.print(Text.assemble(f"  {one_line(each['project'])}  ", (one_line(what), style)))
+        out.print(f"{len(found)} projects would run")
+    return 1 if any("error" in each for each in found) else 0
+
+
+def _plans(entries: Sequence[BatchItem], asked: JobOptions) -> Iterator[dict[str, Any]]:
+    """From a process of the worker's own code, which the producer does not import."""
+    common = asked.arguments()
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "revalid.worker.dry_run"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for entry in entries:
+            job = _fields({**common, **entry.options})
+            try:
+                if GIT.match(entry.origin):
+                    with checkout(entry.origin) as path:
+                        yield _ask(process, str(path), job)
+                else:
+                    yield _ask(process, entry.origin, job)
+            except PermanentError as error:
+                yield {"error": str(error)}
+
+
+def _ask(process: "subprocess.Popen[str]", path: str, job: dict[str, Any]) -> dict[str, Any]:
+    assert process.stdin is not None  # noqa: S101
+    assert process.stdout is not None  # noqa: S101
+    with suppress(BrokenPipeError):
+        process.stdin.write(jsonlib.dumps({"path": path, "job": job}) + "\n")
+        process.stdin.flush()
+    line = process.stdout.readline()
+    if not line.endswith("\n"):
+        with suppress(BrokenPipeError):
+            process.stdin.close()  # what it did not take must not be written again
+        raise WorkerUnavailable(
+            f"{path}: the process that looks at projects ended with status {process.wait()}; "
+            "leave the project out, or run `revalid doctor`"
+        )
+    answer: dict[str, Any] = jsonlib.loads(line)
+    return answer
+
+
+def _fields(options: dict[str, Any]) -> dict[str, Any]:
+    """What of a submit's options decides the steps."""
+    commands = options["commands"]
+    made = options["strategy"] or ("command" if commands else "auto")
+    fields: dict[str, Any] = {
+        "strategy": made,
+        "steps": [{"op": "exec", "command": command} for command in commands],
+    }
+    return fields | ({"image": options["image"]} if options["image"] else {})

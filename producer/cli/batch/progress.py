@@ -1,0 +1,156 @@
+"""What a batch shows while it runs, and when it is done."""
+
+import time
+from collections import deque
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from revalid.jobs.result import Verdict
+from revalid.producer.batch.report_rows import rows
+from revalid.producer.batch.runner import BatchRunner, Progress
+from revalid.producer.batch.state import Plan
+from revalid.producer.cli.waiting import Waiting
+from revalid.producer.client import Client
+from revalid.producer.report.model import STATES, BatchReport, Change, Comparison, Row
+from revalid.producer.sanitize import one_line, seconds
+
+_RATE_S = 60.0
+_SAID_EVERY_S = 10.0
+_CAUSES = 10
+_SLOWEST = 3
+_STYLE = {"passed": "green", "failed": "red", "errored": "magenta", "timed_out": "red"}
+
+
+class BatchProgress:
+    """A line for each project that did not pass, and below them one that counts.
+
+    Args:
+        live: The terminal can redraw a line.
+        waiting: Says why nothing goes on.
+    """
+
+    def __init__(
+        self, out: Console, plan: Plan, *, live: bool, waiting: Waiting | None = None
+    ) -> None:
+        self._out, self._plan, self._waiting = out, plan, waiting
+        self._refused: set[int] = set()
+        self._live = Live(console=out, auto_refresh=False, transient=True) if live else None
+        self._ends: deque[tuple[float, int]] = deque()
+        self._said = 0.0
+
+    def __enter__(self) -> Self:
+        self._out.print(Text.assemble(("batch ", "dim"), self._plan.id))
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, client: Client, drive: BatchRunner, progress: Progress) -> None:
+        """Show where the batch is."""
+        for at, verdict in progress.ended:
+            if verdict is not Verdict.PASSED:
+                (row,) = rows(client, self._alone(at), {0: drive.jobs[at]}, {})
+                self._out.print(_row_line(row))
+        for at in sorted(drive.errors.keys() - self._refused):
+            self._refused.add(at)
+            (row,) = rows(client, self._alone(at), {}, {0: drive.errors[at]})
+            self._out.print(_row_line(row))
+        if self._waiting is not None and not progress.running:
+            self._look(drive, self._waiting)
+        now = time.monotonic()
+        self._ends.append((now, progress.worked))
+        while now - self._ends[0][0] > _RATE_S:
+            self._ends.popleft()
+        line = self._line(progress)
+        if self._live is not None:
+            self._live.update(line, refresh=True)
+        elif now - self._said > _SAID_EVERY_S:
+            self._said = now
+            self._out.print(line)
+
+    def _look(self, drive: BatchRunner, waiting: Waiting) -> None:
+        if (job_id := next(iter(drive.pending()), None)) is not None:
+            waiting.look(job_id)
+
+    def _alone(self, at: int) -> Plan:
+        plan = self._plan
+        return Plan(
+            plan.id, plan.source, plan.created_at, plan.options, plan.fresh, [plan.entries[at]]
+        )
+
+    def _line(self, progress: Progress) -> Text:
+        words: list[str | tuple[str, str]] = [f"  {progress.done}/{progress.total}"]
+        for verdict, number in sorted(progress.verdicts.items()):
+            words += ["  ", (f"{verdict.replace('_', ' ')} {number}", _STYLE.get(verdict, "red"))]
+        if progress.refused:
+            words += ["  ", (f"not submitted {progress.refused}", "red")]
+        waiting = progress.submitted - progress.verdicts.total() - progress.running
+        words.append((f"  running {progress.running}  queued {max(0, waiting)}", "dim"))
+        (start, before), (end, after) = self._ends[0], self._ends[-1]
+        if progress.running and after > before and end > start:
+            rate = (after - before) / (end - start)
+            left = seconds((progress.total - progress.done) / rate)
+            words.append((f"  {rate:.2g}/s, about {left} left", "dim"))
+        return Text.assemble(*words)
+
+    def summary(self, report: BatchReport) -> None:
+        """Causes, the slowest projects, and last the counts."""
+        out = self._out
+        if report.comparison is not None:
+            self.comparison(report.comparison)
+        for cause in report.causes[:_CAUSES]:
+            check = cause.check.replace("_", " ") if cause.check in STATES else cause.check
+            names = ", ".join(cause.projects[:3]) + (" …" if cause.number > 3 else "")
+            out.print(Text.assemble((f"  {cause.number:>5}  ", "red"), one_line(cause.title)))
+            out.print(Text.assemble(" " * 9, (f"{check}: {one_line(names)}", "dim")))
+        timed = sorted((row for row in report.jobs if row.duration_s), key=_duration, reverse=True)
+        if len(timed) > _SLOWEST:
+            slow = (f"{one_line(row.title)} {seconds(_duration(row))}" for row in timed[:_SLOWEST])
+            out.print(Text.assemble(("  slowest  ", "dim"), ", ".join(slow)))
+        if report.flaky:
+            out.print(Text.assemble(("  flaky    ", "yellow"), one_line(", ".join(report.flaky))))
+        words: list[str | tuple[str, str]] = [f"{len(report.jobs)} projects"]
+        for state, number in report.counts.items():
+            if number:
+                words += ["  ", (f"{state.replace('_', ' ')} {number}", _STYLE.get(state, "red"))]
+        out.print(Text.assemble(*words))
+
+    def comparison(self, found: Comparison) -> None:
+        """What changed since an earlier batch."""
+        out = self._out
+        out.print(Text(f"since batch {found.previous}: {found.unchanged} unchanged", "dim"))
+        kinds = ("regressed", "fixed", "new", "missing", "not_submitted", "flaky")
+        for kind in kinds:
+            changes: tuple[Change, ...] = getattr(found, kind)
+            for change in changes:
+                told = f"{change.was or 'none'} → {change.now or 'none'}"
+                if change.reason:
+                    told += f", {one_line(change.reason)}"
+                style = {"regressed": "red", "not_submitted": "red", "fixed": "green"}.get(kind)
+                out.print(
+                    Text.assemble(
+                        (f"  {kind.replace('_', ' '):<13}  ", style or "yellow"),
+                        one_line(change.project),
+                        (f"  {told}", "dim"),
+                    )
+                )
+
+
+def _duration(row: Row) -> float:
+    return row.duration_s or 0.0
+
+
+def _row_line(row: Row) -> Text:
+    why = row.failed_step or row.error or ""
+    return Text.assemble(
+        ("  ✗ ", "red"),
+        one_line(row.title),
+        (f"  {row.state.replace('_', ' ')}", _STYLE.get(row.state, "red")),
+        (f"  {one_line(why)}", "dim"),
+    )

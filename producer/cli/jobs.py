@@ -1,0 +1,167 @@
+"""``submit``, ``status``, ``result``, ``logs`` and ``cancel``: one request each."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from revalid.jobs.errors import InvalidJob, ResultTimeout
+from revalid.jobs.events import Event, read
+from revalid.jobs.ledger.record import JobState, SubmitOutcome
+from revalid.jobs.result import JobResult
+from revalid.jobs.settings import load_settings
+from revalid.producer.cli.options import JobOptions
+from revalid.producer.cli.output import console, print_json
+from revalid.producer.cli.progress import Progress
+from revalid.producer.cli.run import settings_for
+from revalid.producer.cli.verdict import STATUS, print_verdict, step_line
+from revalid.producer.cli.waiting import Waiting
+from revalid.producer.client import Client, JobHandle
+from revalid.producer.local.workers import attached
+from revalid.producer.sanitize import clean, one_line
+from revalid.producer.submission import prepare
+
+_ORIGIN = {
+    SubmitOutcome.NEW: "queued",
+    SubmitOutcome.JOINED: "under way already",
+    SubmitOutcome.REUSED: "has its verdict already; --fresh runs it again",
+}
+
+
+def submit(project: Path, options: JobOptions, *, on_worker: bool, json: bool) -> int:
+    """Queue a job; its id alone goes to standard output."""
+    if on_worker and not project.is_absolute():
+        raise InvalidJob(f"--on-worker {project}: give the absolute path that the worker sees")
+    settings = settings_for(project)
+    with (
+        prepare(settings, project, on_worker=on_worker, **options.arguments()) as submission,
+        attached(settings) as reached,
+        Client(reached) as client,
+    ):
+        handle = client.send(submission)
+    assert handle.submitted is not None  # noqa: S101
+    if json:
+        print_json({"id": handle.id, "submitted": handle.submitted})
+        return 0
+    console().print(handle.id)
+    said = f"{_ORIGIN[handle.submitted]}; `revalid result {handle.id}` waits for the verdict"
+    if reached.embedded and handle.submitted is SubmitOutcome.NEW:
+        said += ", `revalid worker` does the work"
+    console(stderr=True).print(Text(said, "dim"))
+    return 0
+
+
+def status(job_id: str, *, json: bool) -> int:
+    """Print what the ledger says of a job."""
+    with _job(job_id) as handle:
+        record = handle.status()
+    facts: dict[str, Any] = {
+        "id": job_id,
+        "state": record.state,
+        "verdict": record.verdict,
+        "cancelled": record.cancelled,
+        "queue": record.queue,
+        "worker": record.worker or None,
+        "attempts": record.attempts,
+        "queued_at": _moment(record.queued_at),
+        "queued_s": round(record.queued_s, 3),
+        "started_at": None if record.waits_since else _moment(record.started_at),
+        "finished_at": _moment(record.finished_at),
+    }
+    if json:
+        print_json(facts)
+        return 0
+    out = console()
+    for name, value in facts.items():
+        if value not in (None, False):
+            shown = "yes" if value is True else one_line(str(value))
+            out.print(Text.assemble((f"{name.replace('_', ' '):<13}", "dim"), shown))
+    return 0
+
+
+def result(job_id: str, *, wait: bool, json: bool) -> int:
+    """Print a job's result; the exit status says its verdict."""
+    with _job(job_id) as handle:
+        if not wait and (state := handle.status().state) is not JobState.DONE:
+            raise ResultTimeout(f"job {job_id} is {state}: leave --no-wait out to wait for it")
+        waiting = Waiting(handle.client, console(stderr=True))
+        waiting.look(job_id)
+        found = handle.result(idle=lambda: waiting.look(job_id))
+    if json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        out = console()
+        Progress(out, live=False).settle(found)
+        print_verdict(out, found)
+    return STATUS[found.verdict]
+
+
+def logs(job_id: str, *, follow: bool) -> int:
+    """Print what a job's commands wrote: of a done one from its result, else as it comes."""
+    with _job(job_id) as handle:
+        record = handle.status()
+        if record.state is JobState.DONE:
+            _print_outputs(handle.result())
+            return 0
+        waiting = Waiting(handle.client, console(stderr=True))
+        waiting.look(job_id)
+        if record.state is JobState.QUEUED and not follow:
+            console(stderr=True).print(Text(f"job {job_id} is queued: no command runs", "dim"))
+        progress = Progress(console(), live=False)
+        idle = lambda: waiting.look(job_id)  # noqa: E731
+        for event in handle.events(idle=idle) if follow else _until_now(handle):
+            progress.show([event])
+    return 0
+
+
+def cancel(job_ids: Sequence[str], *, json: bool) -> int:
+    """Ask jobs to end."""
+    out = console()
+    facts: list[dict[str, Any]] = []
+    with attached(load_settings()) as settings, Client(settings) as client:
+        for job_id in job_ids:
+            handle = client.job(job_id)
+            state, record = handle.cancel(), handle.status()
+            facts.append(
+                {"id": job_id, "state": record.state, "was": state, "verdict": record.verdict}
+            )
+            said = {
+                JobState.QUEUED: "it was queued and is cancelled",
+                JobState.RUNNING: "it is running and ends within seconds",
+                JobState.DONE: f"it was done already: {record.verdict}",
+            }
+            if not json:
+                out.print(f"job {job_id}: {said[state]}")
+    if json:
+        print_json(facts[0] if len(facts) == 1 else facts)
+    return 0
+
+
+@contextmanager
+def _job(job_id: str) -> Iterator[JobHandle]:
+    with attached(load_settings()) as settings, Client(settings) as client:
+        yield client.job(job_id)
+
+
+def _moment(when: datetime | None) -> str | None:
+    return None if when is None else when.isoformat()
+
+
+def _until_now(handle: JobHandle) -> Iterator[Event]:
+    after = "0"
+    with handle.client.errors():
+        while found := read(handle.client.redis, handle.id, after, block_s=0):
+            yield from found
+            after = found[-1].id
+
+
+def _print_outputs(result: JobResult) -> None:
+    out = console()
+    for step in result.steps:
+        out.print(step_line(step, 0))
+        for text in (step.stdout, step.stderr):
+            if written := clean(text).strip("\n"):
+                out.print(Text(written))

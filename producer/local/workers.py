@@ -1,0 +1,286 @@
+"""Jobs on this machine: the embedded broker, and a worker that treats jobs as the caller would.
+
+``revalid run`` counts on a worker that is already there only when its fingerprint is the caller's.
+Else it starts one for itself, in a session of its own so that Ctrl-C does not reach it, which ends
+when its standard input does: also when this process is killed.
+"""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic import SecretStr
+
+from revalid.jobs.errors import BrokerUnavailable, InvalidSettings, RevalidError, WorkerUnavailable
+from revalid.jobs.job import Lane
+from revalid.jobs.ledger.record import SubmitOutcome
+from revalid.jobs.queue import queue_name
+from revalid.jobs.settings import PREFIX, Settings
+from revalid.jobs.worker_fingerprint import fingerprint, is_served
+from revalid.producer.client import Client, JobHandle
+from revalid.producer.local.broker import EmbeddedBroker
+from revalid.producer.local.broker_supervisor import USERS, open_lock, try_lock
+from revalid.producer.submission import Submission
+
+START_SECONDS = 20.0
+STOP_SECONDS = 15.0
+HURRIED_SECONDS = 2.0  # without a broker it has no job to give back
+_POLL_SECONDS = 0.02
+_LAST_LINES = 5
+
+
+@contextmanager
+def attached(settings: Settings) -> Iterator[Settings]:
+    """Settings that name a broker: the given one, else the embedded one, kept while inside.
+
+    Raises:
+        BrokerUnavailable: The embedded broker did not start.
+    """
+    settings = absolute(settings)
+    if settings.broker_url is not None:
+        yield settings.model_copy(update={"embedded": False})
+        return
+    broker = EmbeddedBroker(settings.home)
+    with broker.attached():
+        yield settings.model_copy(update={"broker_url": broker.url, "embedded": True})
+
+
+@contextmanager
+def broker_lease(settings: Settings) -> Iterator[tuple[int, ...]]:
+    """Descriptors to pass to a worker, which keep the embedded broker for as long as that lives.
+
+    A worker whose parent was killed still needs the broker, to give its job back.
+    """
+    if not settings.embedded:
+        yield ()
+        return
+    lock = open_lock(EmbeddedBroker(settings.home).directory, USERS)
+    try:
+        try_lock(lock, fcntl.LOCK_SH)
+        yield (lock,)
+    finally:
+        os.close(lock)
+
+
+def absolute(settings: Settings) -> Settings:
+    """The same settings in any directory: a worker does not run where its caller does."""
+
+    def resolved(path: Path | str) -> Path:
+        return Path(path).expanduser().resolve()
+
+    update: dict[str, Any] = {"home": resolved(settings.home)}
+    if settings.scratch is not None:
+        update["scratch"] = resolved(settings.scratch)
+    for field in ("source_roots", "secret_files"):
+        if paths := getattr(settings, field):
+            update[field] = tuple(str(resolved(path)) for path in paths)
+    return settings.model_copy(update=update)
+
+
+def worker_environ(settings: Settings) -> dict[str, str]:
+    """The environment in which a worker reads exactly these settings.
+
+    Raises:
+        InvalidSettings: A list's word holds a comma, which the environment cannot say.
+    """
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    for field in sorted(settings.model_fields_set):
+        value = getattr(settings, field)
+        if value is not None:
+            name = PREFIX + field.upper()
+            environ[name] = _text(name, value)
+    return environ
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, tuple):
+        if comma := next((word for word in value if "," in word), None):
+            raise InvalidSettings(f"{name}: {comma!r} has a comma, which separates; rename it")
+        return ",".join(value) or ","
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+class LocalWorker:
+    """A worker process that ends with this one.
+
+    Args:
+        settings: What the worker reads.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.name = fingerprint(settings, os.environ)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - stop() closes it
+        with broker_lease(settings) as descriptors:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "revalid.worker",
+                    "--own-queues",
+                    "--exit-with-parent",
+                ],
+                stdin=subprocess.PIPE,
+                stdout=self._log,
+                stderr=self._log,
+                env=worker_environ(settings),
+                cwd="/",
+                start_new_session=True,
+                pass_fds=descriptors,
+            )
+
+    def wait(self, client: Client, waiting: Callable[[], None] = lambda: None) -> None:
+        """Return when it takes jobs; ``waiting`` is called until then.
+
+        Raises:
+            WorkerUnavailable: It ended, or took none within 20 s.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        with client.errors():
+            while not is_served(client.redis, self.name):
+                self.check()
+                waiting()
+                if time.monotonic() > deadline:
+                    raise WorkerUnavailable(
+                        f"the worker was not ready within {START_SECONDS:g} s; {self._last_words()}"
+                    )
+                time.sleep(_POLL_SECONDS)
+
+    def check(self) -> None:
+        """Raise :class:`~revalid.jobs.errors.WorkerUnavailable` where the process has ended."""
+        code = self._process.poll()
+        if code is not None:
+            raise WorkerUnavailable(f"the worker ended with status {code}; {self._last_words()}")
+
+    def stop(self, *, hurried: bool = False) -> None:
+        """End it and everything that it started; ``hurried`` where it has nothing to give back."""
+        assert self._process.stdin is not None  # noqa: S101
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(HURRIED_SECONDS if hurried else STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._log.close()
+
+    def end(self, client: Client, *, hurried: bool = False) -> None:
+        """Stop it, and remove its queues unless the broker is gone too."""
+        self.stop(hurried=hurried)
+        with suppress(RevalidError):
+            forget_queues(client, self.name)
+
+    def _last_words(self) -> str:
+        self._log.seek(0)
+        lines = [line.strip() for line in self._log.read().decode(errors="replace").splitlines()]
+        said = " | ".join([line for line in lines if line][-_LAST_LINES:])
+        end = f"its log ends: {said}" if said else "its log is empty"
+        return f"{end}; run `revalid worker` to see it whole, and `revalid doctor`"
+
+
+class WorkerProvider:
+    """Who takes one caller's job: on a broker of the user's own, whatever workers listen there; on
+    the embedded one a worker of the caller's kind, started here if there is none.
+
+    Args:
+        settings: As :func:`attached` gives them.
+        waiting: Called again and again while a worker starts.
+    """
+
+    def __init__(
+        self, settings: Settings, client: Client, *, waiting: Callable[[], None] = lambda: None
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._waiting = waiting
+        self._name = fingerprint(settings, os.environ)
+        self._own: LocalWorker | None = None
+        self._run = uuid.uuid4().hex
+
+    def submit(self, submission: Submission) -> JobHandle:
+        """Queue the job and see that a worker takes it, unless it has its verdict already.
+
+        Raises:
+            BrokerUnavailable: The broker is not reached or is full.
+            WorkerUnavailable: No worker could be started; the job was taken back.
+        """
+        if not self._settings.embedded:
+            return self._client.send(submission, run=self._run)
+        if self._is_there():
+            return self._client.send(submission, worker=self._name, run=self._run)
+        own = self._own_settings()
+        worker = fingerprint(own, os.environ)
+        handle = self._client.send(submission, worker=worker, run=self._run)
+        if handle.submitted is SubmitOutcome.REUSED:
+            return handle
+        try:
+            self._start(own)
+        except BaseException:
+            with suppress(RevalidError):
+                self.withdraw(handle)
+            raise
+        return handle
+
+    def withdraw(self, handle: JobHandle) -> bool:
+        """End the job, unless others ask for it too; whether it ends."""
+        with self._client.errors():
+            return self._client.ledger.withdraw(handle.id, self._run)
+
+    def check(self, submission: Submission) -> None:
+        """See that the job's worker is still there; start one where another's has left.
+
+        Raises:
+            WorkerUnavailable: The worker that was started here has ended.
+        """
+        if self._own is not None:
+            self._own.check()
+        elif self._settings.embedded and not self._is_there():
+            own = self._own_settings()
+            self._start(own)
+            self._client.send(submission, worker=fingerprint(own, os.environ), run=self._run)
+
+    def _is_there(self) -> bool:
+        with self._client.errors():
+            return is_served(self._client.redis, self._name)
+
+    def _own_settings(self) -> Settings:
+        return self._settings.model_copy(
+            update={"instance": uuid.uuid4().hex, "concurrency": 1, "grace_s": 1.0}
+        )
+
+    def _start(self, settings: Settings) -> None:
+        self._own = LocalWorker(settings)
+        self._own.wait(self._client, self._waiting)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._own is not None:
+            self._own.end(self._client, hurried=isinstance(error, BrokerUnavailable))
+
+
+def forget_queues(client: Client, worker: str) -> None:
+    """Remove the queues of a worker of one's own, which nobody reads after it."""
+    client.ping()  # where the broker is gone, Celery would look for it for ever
+    with client.app.connection_for_write() as connection:
+        for lane in Lane:
+            known = client.app.amqp.queues[queue_name(lane, worker)]
+            queue = known.bind(connection.default_channel)
+            queue.declare()
+            queue.delete()

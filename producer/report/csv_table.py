@@ -1,0 +1,54 @@
+"""A batch as CSV: one line for each row."""
+
+import csv
+import io
+
+from revalid.producer.report.model import BatchReport, Row
+from revalid.producer.sanitize import one_line
+
+_COLUMNS = (
+    "project",
+    "repeat",
+    "id",
+    "verdict",
+    "failed_step",
+    "duration_s",
+    "error",
+    "strategy",
+    "sandbox",
+    "attempts",
+    "reused",
+    "labels",
+    "cause",
+)
+
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What begins a formula, also in full width."""
+
+
+def to_csv(report: BatchReport) -> str:
+    """The report as lines; the first names the columns."""
+    causes = {name: cause.title for cause in reversed(report.causes) for name in cause.projects}
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for row in report.jobs:
+        writer.writerow(_cells(row, causes.get(row.project, "") if row.red else ""))
+    return out.getvalue()
+
+
+def _cells(row: Row, cause: str) -> list[str]:
+    labels = " ".join(f"{name}={value}" for name, value in row.labels.items())
+    fields = row.model_dump(include=set(_COLUMNS)) | {"labels": labels, "cause": cause}
+    fields["verdict"] = row.state
+    return [_cell(fields[name]) for name in _COLUMNS]
+
+
+def _cell(value: object) -> str:
+    """A value as text that no spreadsheet takes for a formula."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = one_line(str(value))
+    return f"'{text}" if text.startswith(_FORMULA) else text

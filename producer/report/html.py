@@ -1,0 +1,215 @@
+"""A batch as one HTML file that needs nothing else: no server, no network."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from revalid.jobs.result import StepResult
+from revalid.producer.report.excerpt import excerpt
+from revalid.producer.report.model import STATES, BatchReport, Cause, Row
+from revalid.producer.sanitize import cached, clean, one_line, seconds
+
+_FAILED_LOG, _OTHER_LOG = 24_000, 2_000
+_FAILED_LOGS, _OTHER_LOGS = 12_000_000, 3_000_000
+"""Characters of logs in the whole file; each step's share is smaller where there are many."""
+_TURN = 100.0
+
+
+@dataclass(frozen=True)
+class _Log:
+    """What a step printed, as far as it is shown."""
+
+    label: str
+    text: str
+    left_out: int
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step as the page shows it; ``start`` and ``width`` are per cent of the row's time."""
+
+    step: StepResult
+    kind: str
+    outcome: str
+    start: float
+    width: float
+    logs: tuple[_Log, ...]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A row as the page shows it.
+
+    Attributes:
+        causes: Numbers of its causes on this page.
+        share: Its time, per cent of the longest of the batch.
+        twin: The anchor of the row that shows the logs of the same job.
+    """
+
+    row: Row
+    anchor: str
+    causes: tuple[int, ...]
+    cause: str
+    share: float
+    steps: tuple[_Step, ...]
+    twin: str | None
+
+    @cached_property
+    def text(self) -> str:
+        """What the text filter looks at."""
+        row = self.row
+        labels = (f"{name}={value}" for name, value in row.labels.items())
+        words = (row.title, row.id, row.failed_step, row.error, row.strategy, self.cause, *labels)
+        return one_line(" ".join(word for word in words if word)).lower()
+
+
+@dataclass(frozen=True)
+class _Arc:
+    """A state's part of the chart, of 100; drawn a little shorter so that parts stay apart."""
+
+    state: str
+    number: int
+    drawn: float
+    offset: float
+
+
+def to_html(report: BatchReport) -> str:
+    """The report as a page.
+
+    What projects chose, such as names and outputs, is escaped, and the page's policy lets no
+    script run but its own.
+    """
+    environment = Environment(
+        loader=PackageLoader("revalid.producer.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"seconds": seconds, "line": one_line, "words": _words}
+    script, style = (_source(environment, f"report.{kind}") for kind in ("js", "css"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    anchors = _anchors(report.jobs)
+    placed = list(zip(report.jobs, anchors, strict=True))
+    return environment.get_template("report.html").render(
+        report=report,
+        entries=list(_entries(report, placed)),
+        links={row.project: anchor for row, anchor in reversed(placed)},
+        arcs=list(_arcs(report.counts)),
+        digest=digest,
+        script=Markup(script),  # noqa: S704 -- ours
+        style=Markup(style),  # noqa: S704 -- ours
+    )
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None, "it was made with one"  # noqa: S101
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _entries(report: BatchReport, placed: Iterable[tuple[Row, str]]) -> Iterator[_Entry]:
+    causes: dict[str, list[tuple[int, Cause]]] = {}
+    for number, cause in enumerate(report.causes, 1):
+        for name in cause.projects:
+            causes.setdefault(name, []).append((number, cause))
+    longest = max((row.duration_s or 0 for row in report.jobs), default=0) or 1
+    limits = _limits(report.jobs)
+    shown: dict[str, str] = {}
+    for row, anchor in placed:
+        mine = causes.get(row.project, []) if row.red else []
+        twin = shown.setdefault(row.id, anchor) if row.id and row.steps else anchor
+        yield _Entry(
+            row=row,
+            anchor=anchor,
+            causes=tuple(number for number, _ in mine),
+            cause=" / ".join(cause.title for _, cause in mine),
+            share=round(_TURN * (row.duration_s or 0) / longest, 2),
+            steps=tuple(_steps(row, *(limits if twin == anchor else (0, 0)))),
+            twin=None if twin == anchor else twin,
+        )
+
+
+def _limits(rows: Iterable[Row]) -> tuple[int, int]:
+    """Characters shown of a failed step's log and of another's."""
+    printed = [step.ok for row in rows for step in row.steps if step.stdout or step.stderr]
+    fine, failed = sum(printed) or 1, len(printed) - sum(printed) or 1
+    return min(_FAILED_LOG, _FAILED_LOGS // failed), min(_OTHER_LOG, _OTHER_LOGS // fine)
+
+
+def _steps(row: Row, failed_limit: int, other_limit: int) -> Iterator[_Step]:
+    whole = max(row.duration_s or 0, sum(step.duration_s for step in row.steps)) or 1
+    start = 0.0
+    for step in row.steps:
+        width = _TURN * step.duration_s / whole
+        limit = other_limit if step.ok else failed_limit
+        yield _Step(
+            step=step,
+            kind=_kind(step),
+            outcome=_outcome(step),
+            start=round(start, 2),
+            width=round(width, 2),
+            logs=tuple(_logs(step, limit)) if limit else (),
+        )
+        start += width
+
+
+def _kind(step: StepResult) -> str:
+    if step.skipped_reason is not None:
+        return "skipped"
+    if step.clean:
+        return "ok"
+    if step.allow_failure:
+        return "allowed"
+    return "timed_out" if step.timed_out else "failed"
+
+
+def _outcome(step: StepResult) -> str:
+    told = step.outcome
+    if told and step.allow_failure and step.skipped_reason is None:
+        told += ", may fail"
+    return told or cached(step)
+
+
+def _logs(step: StepResult, limit: int) -> Iterator[_Log]:
+    streams = [("stdout", step.stdout), ("stderr", step.stderr)]
+    printed = [(label, text) for label, text in streams if text.strip()]
+    for label, text in printed:
+        kept, left_out = excerpt(text, limit // len(printed))
+        yield _Log(label if len(printed) > 1 else "", clean(kept).strip("\n"), left_out)
+
+
+def _arcs(counts: dict[str, int]) -> Iterator[_Arc]:
+    total = sum(counts.values()) or 1
+    offset = 0.0
+    for state in STATES:
+        length = _TURN * counts.get(state, 0) / total
+        if length:
+            gap = 0.8 if 2 < length < _TURN else 0
+            yield _Arc(state, counts[state], round(length - gap, 3), round(offset, 3))
+        offset += length
+
+
+def _anchors(rows: Iterable[Row]) -> list[str]:
+    """A name for each row's place in the page: after the project, so that a link lasts."""
+    taken: dict[str, int] = {}
+    anchors = []
+    for row in rows:
+        base = "p-" + (re.sub(r"[^A-Za-z0-9._]+", "-", row.project)[:80].strip("-") or "project")
+        base += f"-r{row.repeat}" if row.repeat > 1 else ""
+        anchor = base
+        while anchor in taken:
+            taken[base] += 1
+            anchor = f"{base}-{taken[base]}"
+        taken[anchor] = 1
+        anchors.append(anchor)
+    return anchors
+
+
+def _words(state: str) -> str:
+    return state.replace("_", " ")

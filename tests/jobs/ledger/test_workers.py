@@ -1,0 +1,47 @@
+"""What workers say of themselves."""
+
+import json
+
+from redis import Redis
+
+from revalid.jobs.ledger.workers import WORKERS_KEY, Worker, leave, say, workers
+
+ONE = Worker(name="host:1", slots=2, sandbox="dagger", version="1")
+
+
+def later(redis: Redis, seconds: int) -> None:
+    """As if a worker had spoken so much earlier."""
+    fields = json.loads(str(redis.hget(WORKERS_KEY, ONE.name)))
+    fields["at"] -= seconds
+    redis.hset(WORKERS_KEY, ONE.name, json.dumps(fields))
+
+
+def test_a_worker_is_known_by_its_last_word(redis: Redis) -> None:
+    assert workers(redis) == []
+    say(redis, ONE)
+    say(redis, Worker("host:1", 2, "dagger", "1", reason="no engine"))
+    (found,) = workers(redis)
+    assert (found.name, found.reason, found.runs) == ("host:1", "no engine", True)
+    leave(redis, "host:1")
+    assert workers(redis) == []
+
+
+def test_a_worker_that_falls_silent_stays_for_a_day(redis: Redis) -> None:
+    say(redis, ONE)
+    later(redis, 60)
+    other = Worker(name="host:2", slots=1, sandbox="local", version="1")
+    say(redis, other)
+    assert [(each.name, each.runs) for each in workers(redis)] == [
+        ("host:2", True),
+        ("host:1", False),
+    ]
+    later(redis, 90_000)
+    say(redis, other)
+    assert [each.name for each in workers(redis)] == ["host:2"]
+
+
+def test_words_of_another_version_are_read(redis: Redis) -> None:
+    fields = '{"name": "host:3", "slots": 1, "sandbox": "moon", "version": "9", "at": 0, "mood": 1}'
+    redis.hset(WORKERS_KEY, "host:3", fields)
+    (found,) = workers(redis)
+    assert (found.name, found.sandbox, found.runs) == ("host:3", "moon", False)

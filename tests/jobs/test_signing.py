@@ -1,0 +1,53 @@
+"""Signed records: made by the ledger, and checked before a job is believed."""
+
+import hashlib
+import hmac
+
+import pytest
+from pydantic import SecretStr
+from redis import Redis
+
+from revalid.jobs.errors import PolicyRefused
+from revalid.jobs.ledger.ledger import Ledger
+from revalid.jobs.signing import Signed, check_signature, sign
+from tests.jobs.ledgers import JOB
+
+KEY = SecretStr("a key")
+
+
+@pytest.mark.parametrize("key", [KEY, None], ids=["checked", "without a key"])
+def test_what_was_signed_with_the_key_is_believed(redis: Redis, key: SecretStr | None) -> None:
+    ledger = Ledger(redis, signing_key=KEY)
+    ledger.submit(JOB, "q")
+    record = ledger.record(JOB.id)
+    check_signature(key, Signed.RECORD, record.job, record.signature)
+
+
+@pytest.mark.parametrize(
+    ("signed_with", "words"), [(None, "is not signed"), (SecretStr("b"), "has another signature")]
+)
+def test_anything_else_is_refused(redis: Redis, signed_with: SecretStr | None, words: str) -> None:
+    ledger = Ledger(redis, signing_key=signed_with)
+    ledger.submit(JOB, "q")
+    record = ledger.record(JOB.id)
+    with pytest.raises(PolicyRefused, match=f"{words}: its producer needs the REVALID_SIGNING_KEY"):
+        check_signature(KEY, Signed.RECORD, record.job, record.signature)
+
+
+def test_a_changed_record_is_refused(redis: Redis) -> None:
+    ledger = Ledger(redis, signing_key=KEY)
+    ledger.submit(JOB, "q")
+    record = ledger.record(JOB.id)
+    with pytest.raises(PolicyRefused, match="has another signature"):
+        check_signature(KEY, Signed.RECORD, record.job.replace("auto", "npm"), record.signature)
+
+
+def test_what_was_signed_as_one_kind_is_no_other() -> None:
+    """One key would let a text that a producer had signed as this be shown as that."""
+    text = "a text that both kinds could be"
+    with pytest.raises(PolicyRefused, match="has another signature"):
+        check_signature(KEY, Signed.RECORD, text, sign(KEY, Signed.WEBHOOK, text))
+    plain = hmac.new(KEY.get_secret_value().encode(), text.encode(), hashlib.sha256).hexdigest()
+    for kind in Signed:
+        check_signature(KEY, kind, text, sign(KEY, kind, text))
+        assert sign(KEY, kind, text) != plain, "what REVALID_SIGNING_KEY itself would sign"

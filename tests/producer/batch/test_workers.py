@@ -1,0 +1,109 @@
+"""Who takes a batch's jobs, and that none is left to a worker that is gone."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from revalid.jobs.errors import WorkerUnavailable
+from revalid.jobs.job import Lane
+from revalid.jobs.ledger.record import JobState, job_key
+from revalid.jobs.queue import queue_name
+from revalid.jobs.result import Verdict
+from revalid.jobs.settings import Settings
+from revalid.producer.batch.workers import BatchCrew
+from revalid.producer.client import Client
+from revalid.producer.submission import Submission, prepare
+
+
+@pytest.fixture
+def own(settings: Settings) -> Settings:
+    """Settings as ``attached`` gives them, of the session's broker."""
+    return settings.model_copy(update={"embedded": True})
+
+
+@pytest.fixture
+def own_client(own: Settings) -> Iterator[Client]:
+    with Client(own) as made:
+        yield made
+
+
+@pytest.fixture
+def submission(own: Settings, project: Path) -> Iterator[Submission]:
+    options = {"commands": ["cat hello.txt"], "sandbox": "local", "lane": Lane.BATCH}
+    with prepare(own, project, **options) as made:  # type: ignore[arg-type]
+        yield made
+
+
+def kill_worker() -> None:
+    """End the batch's own worker, which leads a session, and see that it is gone."""
+    for process in psutil.Process().children():
+        if "--own-queues" in process.cmdline():
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(30)
+
+
+def test_what_was_left_behind_is_adopted_before_the_worker_starts(
+    own: Settings,
+    own_client: Client,
+    submission: Submission,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job_id = own_client.send(submission, worker="0" * 16).id
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with (
+        BatchCrew(own, own_client, None, "ab12") as crew,
+        pytest.raises(WorkerUnavailable, match="status"),
+    ):
+        crew.start([job_id])
+    queue = own_client.ledger.record(job_id).queue
+    assert queue != queue_name(Lane.BATCH, "0" * 16)
+    assert queue != queue_name(Lane.BATCH)
+
+
+def test_jobs_that_are_gone_or_done_are_left_alone(
+    own: Settings, own_client: Client, submission: Submission
+) -> None:
+    job_id = own_client.send(submission, worker="0" * 16).id
+    own_client.ledger.cancel(job_id)
+    with BatchCrew(own, own_client, None, "ab12") as crew:
+        crew.start(["f" * 32, job_id])
+        record = own_client.ledger.record(job_id)
+        assert (record.state, record.verdict) == (JobState.DONE, Verdict.CANCELLED)
+        assert not own_client.redis.exists(job_key("f" * 32))
+
+
+def test_what_was_sent_while_the_worker_was_dead_is_run(
+    own: Settings, own_client: Client, submission: Submission
+) -> None:
+    with BatchCrew(own, own_client, 1, "ab12") as crew:
+        crew.start([])
+        kill_worker()
+        job_id = crew.send(submission)  # nobody has noted it yet: the next check gets no id
+        crew.check([])
+        assert own_client.job(job_id).result(60).verdict is Verdict.PASSED
+    left = map(str, own_client.redis.keys("*revalid.*"))
+    assert [key for key in left if not key.startswith("revalid:serving:")] == []
+
+
+def test_what_is_sent_while_the_worker_changes_is_sent_again(
+    own: Settings, own_client: Client, submission: Submission, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = own_client.send
+    with BatchCrew(own, own_client, 1, "ab12") as crew:
+        crew.start([])
+        kill_worker()
+        changes: list[Callable[[], None]] = [lambda: crew.check([])]
+
+        def late(made: Submission, *, worker: str | None = None) -> object:
+            while changes:
+                changes.pop()()
+            return send(made, worker=worker)
+
+        monkeypatch.setattr(own_client, "send", late)
+        job_id = crew.send(submission)
+        assert own_client.job(job_id).result(60).verdict is Verdict.PASSED

@@ -1,0 +1,193 @@
+"""``batch`` where something goes wrong: bad words, lost records, two processes on one batch."""
+
+import json
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pytest import MonkeyPatch
+
+from revalid.jobs.errors import WorkerUnavailable
+from revalid.jobs.ledger.record import job_key
+from revalid.jobs.result import StepResult, Verdict
+from revalid.jobs.settings import load_settings
+from revalid.producer.batch.item import BatchItem
+from revalid.producer.batch.report_rows import slim
+from revalid.producer.cli.batch import dry_run
+from revalid.producer.cli.options import JobOptions
+from revalid.producer.client import Client
+from revalid.producer.local.workers import attached
+from revalid.producer.report.builder import build
+from revalid.producer.report.model import Row
+from tests.producer.cli.conftest import LOCAL, Revalid, Until
+
+
+@pytest.fixture
+def apps(tmp_path: Path) -> Path:
+    """Two projects."""
+    for name in ("one", "two"):
+        (tmp_path / "apps" / name).mkdir(parents=True)
+        (tmp_path / "apps" / name / "file").write_text(name)
+    return tmp_path / "apps"
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("--compare", "typo"), "batch typo: no batch has this id"),
+        (("--compare", "x" * 300), "no batch has this id"),
+        (("--concurrency", "65"), "--concurrency 65: without REVALID_BROKER_URL"),
+        (("--report", "html=/none/a.html"), "--report /none/a.html: No such file or directory"),
+    ],
+)
+def test_a_wrong_word_leaves_no_batch(
+    revalid: Revalid, apps: Path, words: tuple[str, ...], error: str
+) -> None:
+    ran = revalid("batch", "run", apps, "--command", "true", *LOCAL, *words)
+    assert (ran.status, error in ran.error) == (2, True)
+    assert revalid("batch", "list", "--json").json == []
+
+
+@pytest.mark.slow
+def test_a_lost_record_is_told_and_recovered(revalid: Revalid, apps: Path) -> None:
+    broker = revalid("broker", "start")
+    assert broker.status == 0
+    ran = revalid("batch", "run", apps, "--command", "true", *LOCAL, "--json")
+    batch, lost = ran.json["id"], ran.json["jobs"][0]["id"]
+    settings = load_settings({"REVALID_HOME": str(revalid.home)}, env_file=None)
+
+    def lose() -> None:
+        with attached(settings) as found, Client(found) as client:
+            client.redis.delete(job_key(lost))
+
+    lose()
+    status = revalid("batch", "status", batch, "--json").json
+    assert (status["counts"]["not_submitted"], status["counts"]["pending"]) == (1, 0)
+    assert "its record is gone" in status["jobs"][0]["error"]
+    resumed = revalid("batch", "resume", batch, "--json")
+    assert (resumed.status, resumed.json["counts"]["passed"]) == (0, 2)
+    lose()
+    again = revalid("batch", "retry", batch, "--json")
+    assert (again.status, again.json["counts"]["passed"]) == (0, 2)
+    assert again.json["jobs"][0]["id"] != lost
+    revalid("broker", "stop")
+
+
+def test_interrupted_json_is_one_document(revalid: Revalid, apps: Path, until: Until) -> None:
+    process = revalid.start("batch", "run", apps, "--command", "sleep 60", *LOCAL, "--json")
+
+    def batches() -> list[str]:
+        return [each["id"] for each in revalid("batch", "list", "--json").json if each["submitted"]]
+
+    until(lambda: bool(batches()))
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    document = json.loads(out)
+    assert [document["id"]] == batches()
+    assert document["error"]["kind"] == "interrupted"
+    assert document["id"] in document["error"]["message"]
+
+
+def test_a_cancel_ends_the_process_that_submits(revalid: Revalid, apps: Path, until: Until) -> None:
+    process = revalid.start("batch", "run", apps, "--command", "sleep 60", *LOCAL, "--json")
+
+    def batches() -> list[str]:
+        return [each["id"] for each in revalid("batch", "list", "--json").json if each["submitted"]]
+
+    until(lambda: bool(batches()))
+    (batch,) = batches()
+    watcher = revalid.start("batch", "watch", batch, "--json")
+    assert revalid("batch", "cancel", batch).status == 0
+    for each in (process, watcher):
+        out, err = each.communicate(timeout=60)
+        assert each.returncode == 1, err
+        assert json.loads(out)["counts"]["passed"] == 0
+
+
+def test_a_dry_run_goes_on_after_a_bad_project(revalid: Revalid, apps: Path) -> None:
+    (apps / "one" / "package.json").write_text('{"scripts": {"test": "true"}}')
+    ran = revalid("batch", "run", "file:///nowhere.git", apps / "one", "--dry-run", "--json")
+    assert ran.status == 1
+    bad, good = ran.json
+    assert "git clone failed: fatal:" in bad["error"]
+    assert good["strategy"] == "npm"
+
+
+def test_a_dry_run_says_that_its_process_ended(monkeypatch: MonkeyPatch) -> None:
+    monkeypatch.setattr(dry_run.sys, "executable", "/bin/false")  # type: ignore[attr-defined]
+    with pytest.raises(WorkerUnavailable, match="ended with status 1"):
+        dry_run.dry_run([BatchItem(project="x", origin="/x")], JobOptions(), json=True)
+
+
+@pytest.mark.parametrize(
+    ("formats", "passed", "failed"),
+    [
+        ([], (), ()),
+        (["csv", "markdown"], (), ()),
+        (["junit"], ("",), ("x" * 9_000,)),
+        (["html", "csv"], (2_000,), ("x" * 9_000,)),
+    ],
+)
+def test_a_report_holds_what_it_shows(
+    formats: list[str], passed: tuple[object, ...], failed: tuple[str, ...]
+) -> None:
+    text = "x" * 9_000
+    rows = [
+        Row(
+            project="a",
+            verdict=Verdict.PASSED,
+            steps=(StepResult(name="s", exit_code=0, stdout=text),),
+        ),
+        Row(
+            project="b",
+            verdict=Verdict.FAILED,
+            steps=(StepResult(name="s", exit_code=1, stdout=text),),
+        ),
+    ]
+    made = build(
+        id="ab",
+        name="apps",
+        created_at=datetime.now(UTC),
+        finished_at=None,
+        rows=iter(rows),
+        keep=slim(formats),
+    )
+    assert made.causes[0].check == "s", "found in what is not kept"
+    first, second = ([step.stdout for step in row.steps] for row in made.jobs)
+    kept = [text.count("x") if text else "" for text in first]
+    assert tuple(kept) == passed
+    assert tuple(second) == failed
+
+
+def test_a_batch_that_nobody_works_on_says_so_once_and_is_not_listed_as_done(
+    revalid: Revalid, apps: Path, until: Until, tmp_path: Path
+) -> None:
+    url = revalid("broker", "start").out.strip()
+    try:
+        (tmp_path / "list.jsonl").write_text('{"project": "apps/one"}\n{"project": "apps/none"}\n')
+        process = revalid.start(
+            *("batch", "run", tmp_path / "list.jsonl", "--command", "true", *LOCAL),
+            REVALID_BROKER_URL=url,
+        )
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        said = [next(lines).strip() for _ in range(3)]
+        assert any(line.startswith("✗ none  not submitted  ") for line in said), said
+        assert "  0/2" not in said[0]
+        waits = [line for line in said if "no worker is running" in line]
+        while not waits:
+            waits = [line for line in [next(lines)] if "no worker is running" in line]
+        assert "`revalid worker` starts one" in waits[0]
+        (batch,) = revalid("batch", "list", "--json", REVALID_BROKER_URL=url).json
+        assert (batch["projects"], batch["submitted"], batch["done"]) == (2, 1, 1)
+        assert batch["counts"]["not_submitted"] == 1
+        shown = revalid("batch", "list", REVALID_BROKER_URL=url).out
+        assert "  1/2 done  not submitted 1  " in shown
+        summary = revalid("batch", "status", batch["id"], REVALID_BROKER_URL=url).out
+        assert "not submitted: none" in summary
+        process.kill()
+        revalid("batch", "cancel", batch["id"], REVALID_BROKER_URL=url)
+    finally:
+        revalid("broker", "stop")

@@ -1,0 +1,209 @@
+"""How the steps of a plan are taken, in a real local sandbox whose forks count as free."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from revalid.jobs.encoding import json_size
+from revalid.jobs.errors import SandboxLost
+from revalid.jobs.job import Job, StrategyName
+from revalid.jobs.result import SourceReport
+from revalid.jobs.settings import load_settings
+from revalid.jobs.steps import Exec
+from revalid.worker.run.project import Project
+from revalid.worker.run.replay import TOTAL_OUTPUT_BYTES, Replay
+from revalid.worker.sandboxes.limits import DEFAULT_LIMITS
+from revalid.worker.sandboxes.local.sandbox import LocalSandbox
+from revalid.worker.sandboxes.protocol import ExecResult
+from revalid.worker.secrets import Scrubber
+from revalid.worker.strategies.dispatch import Plan, PlannedStep
+from revalid.worker.strategies.plan import check
+
+MakeReplay = Callable[..., Replay]
+
+
+@pytest.fixture
+def events() -> list[tuple[str, Any]]:
+    """What the replay told."""
+    return []
+
+
+@pytest.fixture
+def replay_of(
+    local: LocalSandbox,
+    events: list[tuple[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> MakeReplay:
+    monkeypatch.setattr(LocalSandbox, "forks_freely", True)
+
+    def make(*steps: PlannedStep, **fields: Any) -> Replay:
+        given = (Exec(command="true"),)
+        return Replay(
+            job=Job(strategy=StrategyName.TRAJECTORY, steps=given, **fields),
+            settings=load_settings({}, env_file=None, home=tmp_path / "home"),
+            plan=Plan(StrategyName.NPM, "", steps, ()),
+            project=Project(tmp_path, SourceReport()),
+            sandbox=local,
+            artifacts=tmp_path / "artifacts",
+            scrubber=Scrubber(()),
+            limits=DEFAULT_LIMITS,
+            deadline=monotonic() + 60,
+            emit=lambda type_, data: events.append((type_, data)),
+        )
+
+    return make
+
+
+def given(*commands: str, stops: bool) -> Plan:
+    steps = tuple(PlannedStep(Exec(command=command)) for command in commands)
+    return Plan(StrategyName.COMMAND, "", steps, (), stops=stops)
+
+
+async def test_a_plan_that_stops_runs_nothing_after_a_failure(replay_of: MakeReplay) -> None:
+    replay = replay_of()
+    replay.plan = given("true", "exit 4", "echo b", "echo c", stops=True)
+    await replay.run()
+    assert outcomes(replay) == [("true", 0), ("exit 4", 4), ("echo b", None), ("echo c", None)]
+    assert {step.skipped_reason for step in replay.results[2:]} == {"exit 4 did not succeed"}
+
+
+async def test_another_plan_goes_on(replay_of: MakeReplay) -> None:
+    replay = replay_of()
+    replay.plan = given("exit 4", "echo b", stops=False)
+    await replay.run()
+    assert outcomes(replay) == [("exit 4", 4), ("echo b", 0)]
+
+
+def build(name: str, command: str, *needs: str) -> PlannedStep:
+    return check(name, command, needs, parallel=False)
+
+
+def outcomes(replay: Replay) -> list[tuple[str, int | None]]:
+    return [(step.name, step.exit_code) for step in replay.results]
+
+
+async def test_checks_run_side_by_side_and_keep_their_order(replay_of: MakeReplay) -> None:
+    replay = replay_of(check("slow", "echo kept; sleep 60"), check("quick", "exit 3"))
+    quick, kept = asyncio.Event(), asyncio.Event()
+
+    def emit(type_: str, data: dict[str, Any]) -> None:
+        if type_ == "step_finished" and data["name"] == "quick":
+            quick.set()
+        if type_ == "output":
+            kept.set()
+
+    replay.emit = emit
+    work = asyncio.create_task(replay.run())
+    await asyncio.wait_for(asyncio.gather(quick.wait(), kept.wait()), 30)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    slow, done = replay.results
+    assert (slow.name, slow.stdout, slow.cancelled) == ("slow", "kept\n", True)
+    assert (done.name, done.exit_code) == ("quick", 3)
+
+
+async def test_checks_start_from_what_the_install_left_and_see_nothing_of_each_other(
+    replay_of: MakeReplay,
+) -> None:
+    alone = "test -e installed && ! test -e mark && ! test -e built && touch mark"
+    install = PlannedStep(Exec(name="install", command="touch installed"), install=True)
+    replay = replay_of(
+        install, build("build", "touch built"), check("one", alone), check("two", alone)
+    )
+    await replay.run()
+    assert outcomes(replay) == [("install", 0), ("build", 0), ("one", 0), ("two", 0)]
+    assert replay.notes == []
+
+
+async def test_check_starts_from_the_builds_it_needs(replay_of: MakeReplay) -> None:
+    only = "test -e first && ! test -e second"
+    replay = replay_of(
+        build("first", "touch first"), build("second", "touch second"), check("c", only, ("first",))
+    )
+    await replay.run()
+    assert outcomes(replay) == [("first", 0), ("second", 0), ("c", 0)]
+
+
+async def test_check_whose_build_failed_does_not_run(replay_of: MakeReplay) -> None:
+    replay = replay_of(build("build", "exit 2"), check("test", "true", ("build",)))
+    await replay.run()
+    assert replay.results[1].skipped_reason == "build did not succeed"
+
+
+async def test_failed_check_has_a_second_run_on_what_the_builds_made(
+    replay_of: MakeReplay, events: list[tuple[str, Any]]
+) -> None:
+    replay = replay_of(
+        build("build", "sleep 0.2; touch built"),
+        check("wants it", "test -e built || { echo too early; exit 1; }"),
+        check("fails", "test -e built && echo late; exit 5"),
+    )
+    await replay.run()
+    assert outcomes(replay) == [("build", 0), ("wants it", 0), ("fails", 5)]
+    assert replay.results[2].stdout == "late\n"
+    assert replay.notes == ["wants it passes only after build"]
+    ended = [data["name"] for type_, data in events if type_ == "step_finished"]
+    assert sorted(ended) == ["build", "fails", "wants it"]
+
+
+async def test_failed_check_has_one_run_where_no_build_made_anything(
+    replay_of: MakeReplay, events: list[tuple[str, Any]]
+) -> None:
+    replay = replay_of(build("build", "exit 1"), check("fails", "exit 5"))
+    await replay.run()
+    started = [data["name"] for type_, data in events if type_ == "step_started"]
+    assert sorted(started) == ["build", "fails"]
+    assert outcomes(replay) == [("build", 1), ("fails", 5)]
+
+
+async def test_artifacts_of_all_steps_are_in_one_sandbox(replay_of: MakeReplay) -> None:
+    replay = replay_of(
+        check("one", "touch mark"), check("two", "test -e mark"), artifacts=("mark",)
+    )
+    await replay.run()
+    assert outcomes(replay) == [("one", 0), ("two", 0)]
+
+
+async def test_broken_sandbox_ends_every_step(
+    replay_of: MakeReplay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = LocalSandbox.exec
+
+    async def breaks(self: LocalSandbox, command: str, **options: Any) -> ExecResult:
+        if command == "broken":
+            raise SandboxLost("gone")
+        return await whole(self, command, **options)
+
+    monkeypatch.setattr(LocalSandbox, "exec", breaks)
+    replay = replay_of(check("long", "sleep 60"), check("broken", "broken"))
+    with pytest.raises(SandboxLost, match="gone"):
+        await asyncio.wait_for(replay.run(), 30)
+
+
+async def test_the_output_of_a_job_is_bounded_as_it_is_stored(replay_of: MakeReplay) -> None:
+    """NULs take six bytes each in JSON, and bytes that are no text take three."""
+    zeros = "head -c 1048576 /dev/zero; head -c 1048576 /dev/zero | tr '\\0' '\\377' >&2"
+    steps = [check(f"zeros {n}", zeros) for n in range(12)]
+    limits = {"output_bytes": 2**20}
+    replay = replay_of(*steps, limits=limits)
+    await replay.run()
+    kept = sum(len(step.model_dump_json()) for step in replay.results)
+    assert kept < TOTAL_OUTPUT_BYTES * 1.01
+    assert all(step.truncated and step.stdout and step.stderr for step in replay.results)
+    first = replay.results[0]
+    assert "characters left out]" in first.stdout
+    assert json_size(first.stdout) > 2**20
+    assert first.stdout_bytes == 2**20
+
+
+async def test_output_of_ordinary_size_is_kept_whole(replay_of: MakeReplay) -> None:
+    replay = replay_of(check("lines", "yes | head -n 60000"))
+    await replay.run()
+    (step,) = replay.results
+    assert (step.stdout, step.truncated) == ("y\n" * 60_000, False)

@@ -1,0 +1,344 @@
+"""One attempt at a job, in a real local sandbox."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from revalid.jobs.connection import connect
+from revalid.jobs.errors import EngineUnavailable, InvalidProject, PolicyRefused
+from revalid.jobs.job import LimitName
+from revalid.jobs.projects.blobs import BlobStore
+from revalid.jobs.result import Verdict
+from revalid.jobs.settings import load_settings
+from revalid.producer.submission import prepare
+from revalid.worker.run import replay
+from revalid.worker.run.runner import Run
+from revalid.worker.sandboxes.dagger.engine import Engine
+from revalid.worker.sandboxes.local import bubblewrap
+
+MakeRun = Callable[..., Run]
+
+
+class NoEngine(Engine):
+    """An engine that is not there."""
+
+    async def client(self) -> Any:
+        raise EngineUnavailable("no Dagger engine answered")
+
+
+@pytest.fixture
+def make_run(valkey_url: str, tmp_path: Path) -> MakeRun:
+    blobs = BlobStore(connect(valkey_url, text=False), url=None, redis_bytes=2**20, ttl_s=60)
+
+    def make(
+        *commands: str,
+        project: dict[str, str] | None = None,
+        here: dict[str, Any] | None = None,
+        environ: dict[str, str] | None = None,
+        **fields: Any,
+    ) -> Run:
+        settings = load_settings(
+            {}, env_file=None, embedded=True, home=tmp_path / "home", **(here or {})
+        )
+        source = None
+        if project is not None:
+            source = tmp_path / "source"
+            for name, content in project.items():
+                (source / name).parent.mkdir(parents=True, exist_ok=True)
+                (source / name).write_text(content)
+        fields.setdefault("sandbox", "local")
+        if not project and "steps" not in fields:
+            fields["steps"] = [{"op": "exec", "command": command} for command in commands]
+            commands = ()
+        with prepare(settings, source, commands=commands, **fields) as submission:
+            job = submission.job
+            if submission.tarball is not None and job.source is not None:
+                assert job.source.kind == "tarball"
+                blobs.put(submission.tarball, job.source.digest, submission.size)
+        scratch = tmp_path / "scratch"
+        scratch.mkdir()
+        return Run(
+            job=job,
+            settings=settings,
+            environ=environ or {},
+            engine=NoEngine(timeout_s=1),
+            blobs=blobs,
+            kept=BlobStore.of_artifacts(connect(valkey_url, text=False), settings),
+            scratch=scratch,
+            artifacts=tmp_path / "artifacts",
+            emit=lambda type_, data: None,
+            engine_missing=no_engine,
+        )
+
+    return make
+
+
+async def no_engine() -> None:
+    """Nobody else has one either."""
+
+
+async def test_every_command_passes(make_run: MakeRun) -> None:
+    run = make_run("echo one", "echo two >&2")
+    assert await run.execute() is Verdict.PASSED
+    assert [(s.name, s.exit_code, s.stdout, s.stderr) for s in run.steps] == [
+        ("echo one", 0, "one\n", ""),
+        ("echo two >&2", 0, "", "two\n"),
+    ]
+    assert run.sandbox.kind == "local"
+    assert run.sandbox.fallback_reason is None
+
+
+async def test_each_command_reports_after_a_failure(make_run: MakeRun) -> None:
+    run = make_run("echo broken; exit 7", "echo after")
+    assert await run.execute() is Verdict.FAILED
+    assert [(s.exit_code, s.stdout) for s in run.steps] == [(7, "broken\n"), (0, "after\n")]
+
+
+async def test_step_limit_is_a_time_out_with_its_output(make_run: MakeRun) -> None:
+    run = make_run("echo before; sleep 60", limits={"command_timeout_s": 0.5})
+    assert await run.execute() is Verdict.TIMED_OUT
+    (step,) = run.steps
+    assert (step.timed_out, step.stdout) == (True, "before\n")
+
+
+async def test_step_over_a_limit_fails_and_says_so(make_run: MakeRun) -> None:
+    run = make_run(
+        "echo kept; printf unfinished >&2; n=0; while [ $n -lt 40 ]; do sleep 60 & n=$((n + 1)); "
+        "done; wait",
+        limits={"processes": 10},
+    )
+    assert await run.execute() is Verdict.FAILED
+    (step,) = run.steps
+    assert (step.limit_exceeded, step.over_limit) == ("processes", "over its processes limit of 10")
+    assert step.stdout == "kept\n"
+    assert step.stderr == "unfinished\n[revalid: ended, over its processes limit of 10]\n"
+
+
+async def test_report_of_limits_names_those_that_are_set(make_run: MakeRun) -> None:
+    run = make_run("true", limits={"cpu_s": 5})
+    assert await run.execute() is Verdict.PASSED
+    assert set(run.enforcement) == set(LimitName)
+    assert run.enforcement[LimitName.TIME] == "enforced"
+
+
+async def test_limit_that_is_demanded_in_vain_rejects_before_any_step(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bubblewrap, "works", lambda: False)
+    run = make_run("true", limits={"demanded": ["time", "disk"]})
+    with pytest.raises(PolicyRefused, match=r"limit disk: demanded, but the local sandbox"):
+        await run.execute()
+    assert run.steps == ()
+    assert list(run.scratch.glob("revalid-*")) == []
+
+
+async def test_failure_outweighs_a_time_out(make_run: MakeRun) -> None:
+    run = make_run("sleep 60", "exit 1", limits={"command_timeout_s": 0.3})
+    assert await run.execute() is Verdict.FAILED
+
+
+async def test_job_limit_skips_what_is_left_and_says_so(make_run: MakeRun) -> None:
+    run = make_run("sleep 60", "echo never", limits={"job_timeout_s": 1})
+    assert await run.execute() is Verdict.TIMED_OUT
+    assert run.steps[0].timed_out
+    assert "limit of 1 s" in str(run.steps[1].skipped_reason)
+
+
+async def test_failure_that_is_allowed_does_not_decide(make_run: MakeRun) -> None:
+    run = make_run(
+        steps=[
+            {"op": "exec", "command": "exit 3", "allow_failure": True},
+            {"op": "exec", "command": "true"},
+        ]
+    )
+    assert await run.execute() is Verdict.PASSED
+
+
+async def test_file_steps_report_what_they_read_and_why_they_failed(make_run: MakeRun) -> None:
+    run = make_run(
+        steps=[
+            {"op": "write_files", "files": {"a/x": "1", "a/y": "2"}},
+            {"op": "list_directory", "path": "."},
+            {"op": "read_file", "path": "a/x"},
+            {"op": "delete_file", "path": "a/none"},
+            {"op": "set_workdir", "path": "a"},
+            {"op": "set_env", "name": "GREETING", "value": "hi"},
+            {"op": "exec", "command": "echo $GREETING; cat y"},
+            {"op": "export_directory", "path": "."},
+        ]
+    )
+    assert await run.execute() is Verdict.FAILED
+    assert [step.exit_code for step in run.steps] == [0, 0, 0, 1, 0, 0, 0, 0]
+    assert run.steps[1].stdout == "a/\n"
+    assert run.steps[2].stdout == "1"
+    assert "a/none" in run.steps[3].stderr
+    assert run.steps[6].stdout == "hi\n2"
+    assert sorted(path.name for path in (run.artifacts / "7").iterdir()) == ["x", "y"]
+
+
+async def test_protected_files_cannot_be_written(make_run: MakeRun) -> None:
+    run = make_run(
+        steps=[{"op": "write_file", "path": "./a/../package.json", "content": "{}"}],
+        protected=["package.json"],
+    )
+    assert await run.execute() is Verdict.FAILED
+    assert "protected by 'package.json'" in run.steps[0].stderr
+
+
+async def test_check_is_skipped_where_its_install_failed(make_run: MakeRun) -> None:
+    manifest = '{"scripts":{"preinstall":"echo no luck; exit 9","test":"true","build":"true"}}'
+    run = make_run(project={"package.json": manifest}, strategy="npm")
+    assert await run.execute() is Verdict.FAILED
+    install, *checks = run.steps
+    assert (install.name, install.exit_code) == ("install", 9)
+    assert {step.name for step in checks} >= {"build", "test"}
+    assert all(step.skipped_reason for step in checks)
+
+
+async def test_project_without_checks_is_rejected(make_run: MakeRun) -> None:
+    run = make_run(project={"package.json": '{"name":"empty"}'}, strategy="npm")
+    with pytest.raises(InvalidProject, match="nothing was checked"):
+        await run.execute()
+
+
+async def test_check_that_may_fail_proves_nothing(make_run: MakeRun) -> None:
+    run = make_run(project={"package.json": '{"scripts":{"lint":"exit 3"}}'}, strategy="npm")
+    with pytest.raises(InvalidProject, match="nothing was checked"):
+        await run.execute()
+
+
+async def test_project_that_removes_its_workdir_fails(make_run: MakeRun) -> None:
+    run = make_run("cd .. && rm -rf workspace && ln -s / workspace", "echo next")
+    assert await run.execute() is Verdict.FAILED
+    assert run.steps[1].exit_code == 1
+    assert run.steps[1].command == "echo next"
+
+
+async def test_secret_reaches_the_command_and_nothing_else(make_run: MakeRun) -> None:
+    run = make_run(
+        'test "$DATABRICKS_TOKEN" = dapi-123456 && echo "got $DATABRICKS_TOKEN"',
+        environ={"DATABRICKS_TOKEN": "dapi-123456"},
+    )
+    assert await run.execute() is Verdict.PASSED
+    assert run.steps[0].stdout == "got ***\n"
+
+
+async def test_passwords_of_the_workers_own_proxy_are_masked(make_run: MakeRun) -> None:
+    run = make_run(
+        'echo "$HTTPS_PROXY"',
+        environ={"HTTPS_PROXY": "http://build:p%40ssword@proxy.test:3128"},
+    )
+    assert await run.execute() is Verdict.PASSED
+    assert run.steps[0].stdout == "http://***@proxy.test:3128\n"
+
+
+async def test_output_names_paths_as_in_a_container(make_run: MakeRun) -> None:
+    run = make_run("pwd; ls $PWD/none")
+    await run.execute()
+    assert run.steps[0].stdout == "/workspace\n"
+    assert "/workspace/none" in run.steps[0].stderr
+    assert "revalid-" not in run.steps[0].stderr
+
+
+async def test_refused_secret_rejects_before_any_step(make_run: MakeRun) -> None:
+    run = make_run("true", secrets={"X": "env://PATH"}, environ={"PATH": "/bin"})
+    with pytest.raises(PolicyRefused):
+        await run.execute()
+    assert run.steps == ()
+
+
+async def test_host_path_outside_the_roots_rejects_before_any_step(make_run: MakeRun) -> None:
+    run = make_run(
+        steps=[
+            {"op": "exec", "command": "true"},
+            {"op": "refresh_from_host", "host_path": "/etc"},
+        ]
+    )
+    with pytest.raises(PolicyRefused, match="REVALID_SOURCE_ROOTS"):
+        await run.execute()
+    assert run.steps == ()
+
+
+async def test_auto_falls_back_and_says_why(make_run: MakeRun) -> None:
+    run = make_run("true", sandbox="auto")
+    assert await run.execute() is Verdict.PASSED
+    assert run.sandbox.kind == "local"
+    assert run.sandbox.fallback_reason == "no Dagger engine answered"
+
+
+async def test_dagger_never_falls_back(make_run: MakeRun) -> None:
+    with pytest.raises(EngineUnavailable):
+        await make_run("true", sandbox="dagger", limits={"engine_wait_s": 0}).execute()
+
+
+@pytest.mark.parametrize(("worker", "asked"), [("dagger", "local"), ("local", "dagger")])
+async def test_worker_refuses_the_other_sandbox(make_run: MakeRun, worker: str, asked: str) -> None:
+    run = make_run("true", sandbox=asked, here={"sandbox": worker})
+    with pytest.raises(PolicyRefused, match=f"runs {worker} only"):
+        await run.execute()
+
+
+async def test_auto_job_on_a_dagger_worker_never_runs_locally(make_run: MakeRun) -> None:
+    with pytest.raises(EngineUnavailable):
+        run = make_run(
+            "true", sandbox="auto", here={"sandbox": "dagger"}, limits={"engine_wait_s": 0}
+        )
+        await run.execute()
+
+
+async def test_cancelled_run_keeps_what_it_has(make_run: MakeRun) -> None:
+    cleans = "trap 'echo cleaned; exit 3' TERM; echo up >&2; while :; do sleep 0.05; done"
+    run = make_run("echo done", cleans, "echo never")
+    up = asyncio.Event()
+    ends: list[tuple[int, bool]] = []
+
+    def emit(type_: str, data: dict[str, Any]) -> None:
+        if type_ == "output" and data["text"] == "up\n":
+            up.set()
+        if type_ == "step_finished":
+            ends.append((data["index"], data["cancelled"]))
+
+    run.emit = emit
+    work = asyncio.create_task(run.execute())
+    await up.wait()
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert [(s.stdout, s.exit_code, s.cancelled) for s in run.steps] == [
+        ("done\n", 0, False),
+        ("cleaned\n", 3, True),
+    ]
+    assert run.steps[1].duration_s > 0
+    assert (run.steps[1].ok, run.steps[1].outcome) == (False, "cancelled")
+    assert ends == [(0, False), (1, True)]
+
+
+async def test_output_of_all_steps_is_bounded(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(*(f"head -c 100000 /dev/zero # {n}" for n in range(6)))
+    monkeypatch.setattr(replay, "TOTAL_OUTPUT_BYTES", 200_000)
+    await run.execute()
+    kept = sum(len(step.stdout) for step in run.steps)
+    assert kept < 200_000
+    assert all(step.stdout_bytes == 100_000 for step in run.steps)
+
+
+async def test_worker_variables_do_not_reach_commands(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REVALID_CANARY", "seen")
+    run = make_run("env", environ={"REVALID_CANARY": "seen", "HTTPS_PROXY": "http://proxy:1"})
+    await run.execute()
+    assert "CANARY" not in run.steps[0].stdout
+    assert "HTTPS_PROXY=http://proxy:1" in run.steps[0].stdout
+
+
+async def test_command_that_ends_well_at_its_limit_has_not_passed(make_run: MakeRun) -> None:
+    run = make_run("trap 'exit 0' TERM; sleep 60 & wait", limits={"command_timeout_s": 0.5})
+    assert await run.execute() is Verdict.TIMED_OUT
+    (step,) = run.steps
+    assert (step.exit_code, step.timed_out, step.ok) == (0, True, False)

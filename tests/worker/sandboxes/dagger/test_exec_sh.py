@@ -1,0 +1,157 @@
+"""The wrapper as process 1 of a namespace of its own, without an engine."""
+
+import base64
+import secrets
+import shutil
+import subprocess
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from revalid.jobs.job import LimitName
+from revalid.worker.sandboxes.dagger.containers import APPLETS
+from revalid.worker.sandboxes.dagger.exec_wrapper import TOOLS, parse_report, wrapped
+from revalid.worker.sandboxes.limits import CommandLimits
+from revalid.worker.sandboxes.local import bubblewrap
+from revalid.worker.sandboxes.protocol import ExecResult
+from tests.contract.checks import whole
+
+Wrapper = Callable[..., ExecResult]
+
+SMALL = CommandLimits(memory_bytes=64 * 2**20, processes=40, disk_bytes=2**25, cpu_s=1)
+
+
+@pytest.fixture
+def told() -> dict[str, bytes]:
+    """What the wrapper printed of each stream while the command ran."""
+    return {"out": b"", "err": b""}
+
+
+@pytest.fixture
+def wrapper(tmp_path: Path, told: dict[str, bytes]) -> Wrapper:
+    """Runs a command of root's under a busybox, in a root directory of its own."""
+    busybox = shutil.which("busybox")
+    if not bubblewrap.works() or busybox is None:
+        pytest.skip("NO BUSYBOX in bubblewrap: install both")
+    root, tools = tmp_path / "root", tmp_path / "tools"
+    root.mkdir()
+    tools.mkdir()
+    shutil.copy(busybox, tools / "busybox")
+    for name in APPLETS:
+        (tools / name).symlink_to("busybox")
+    shutil.copy(str(files("revalid.worker.sandboxes.dagger").joinpath("exec.sh")), tools)
+    system = [("--ro-bind", f"/{name}", f"/{name}") for name in ("usr", "bin", "lib", "sbin")]
+    if Path("/lib64").exists():
+        system.append(("--ro-bind", "/lib64", "/lib64"))
+    jail = [
+        *("bwrap", "--die-with-parent", "--unshare-pid", "--as-pid-1", "--bind", str(root), "/"),
+        *(word for bind in system for word in bind),
+        *("--proc", "/proc", "--dev", "/dev", "--ro-bind", str(tools), TOOLS),
+    ]
+
+    def run(
+        command: str,
+        timeout_s: float = 20,
+        limits: CommandLimits = SMALL,
+        keep: int = 1_000,
+        live: int = 0,
+    ) -> ExecResult:
+        nonce = secrets.token_hex(8)
+        done = subprocess.run(
+            [*jail, "--", *wrapped(command, "0", timeout_s, keep, limits, nonce, live)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert [path.name for path in (root / ".revalid").iterdir()] == ["report"]
+        result = parse_report((root / ".revalid" / "report").read_text(), nonce)
+        for line in done.stdout.decode().splitlines(keepends=True):
+            seen, stream, start, *pieces = line.split()
+            assert (seen, int(start), line[-1]) == (nonce, len(told[stream]), "\n")
+            assert len(line) <= 4096  # what a pipe takes at once
+            told[stream] += base64.b64decode("".join(pieces), validate=True)
+        assert len(told["out"] + told["err"]) <= live
+        return result
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [("exit 3", 3), ("kill -INT $$", 130), ("kill -9 -1; :", 137)]
+)
+def test_exit_code(wrapper: Wrapper, command: str, code: int) -> None:
+    result = wrapper(f"echo out; echo err >&2; sleep 0.2; {command}")
+    assert (result.exit_code, result.timed_out, result.limit_exceeded) == (code, False, None)
+    assert (whole(result.stdout), whole(result.stderr)) == (b"out\n", b"err\n")
+
+
+def test_words_of_the_wrappers_own_are_commands_too(wrapper: Wrapper) -> None:
+    assert wrapper("start").exit_code == wrapper("watch-").exit_code == 127
+
+
+def test_time_limit(wrapper: Wrapper) -> None:
+    result = wrapper("trap 'echo cleaned; exit 4' TERM; echo up; while :; do sleep 0.05; done", 1)
+    assert (result.exit_code, result.timed_out) == (4, True)
+    assert whole(result.stdout) == b"up\ncleaned\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "limit", "code"),
+    [
+        ("n=0; while [ $n -lt 160 ]; do sleep 30 & n=$((n + 1)); done; wait", "processes", 137),
+        ("x=$(head -c 250000000 /dev/zero | tr '\\0' x); sleep 30; : $x", "memory", 137),
+        (
+            "for n in 1 2 3 4; do head -c 30000000 /dev/zero >/f$n; sleep 1; done; sleep 30",
+            "disk",
+            137,
+        ),
+        ("head -c 100000000 /dev/zero >/file", "disk", 153),
+        ("while :; do :; done", "cpu", 152),
+    ],
+)
+def test_other_limits(wrapper: Wrapper, command: str, limit: str, code: int) -> None:
+    result = wrapper(f"echo before; {command}", limits=SMALL if limit != "memory" else BIG_CPU)
+    assert (result.limit_exceeded, result.exit_code) == (LimitName(limit), code)
+    assert whole(result.stdout) == b"before\n"
+
+
+BIG_CPU = CommandLimits(memory_bytes=64 * 2**20)
+
+
+def test_flood_of_many_parts(wrapper: Wrapper) -> None:
+    result = wrapper("seq 1 30000000; echo end", limits=CommandLimits(), keep=100)
+    assert result.stdout.size == 258_888_897 + 4
+    assert result.stdout.head.startswith(b"1\n2\n3\n")
+    assert result.stdout.tail.endswith(b"29999999\n30000000\nend\n")
+    assert len(result.stdout.head + result.stdout.tail) == 100
+
+
+def test_output_is_printed_meanwhile(wrapper: Wrapper, told: dict[str, bytes]) -> None:
+    result = wrapper("seq 2000; printf '\\377\\000' >&2; sleep 3", keep=100_000, live=3_000)
+    assert result.stdout.head.startswith(told["out"])
+    assert told["err"] == b"\xff\x00"
+    assert len(told["out"]) == 3_000 - 2
+
+
+def test_command_that_cuts_or_removes_the_files_of_its_output(
+    wrapper: Wrapper, told: dict[str, bytes]
+) -> None:
+    result = wrapper("echo out; sleep 0.6; : >/.revalid/out.0; sleep 0.6; rm -r /.revalid", live=99)
+    assert (result.exit_code, told) == (0, {"out": b"out\n", "err": b""})
+
+
+def test_variables_reach_the_command_and_nothing_else(
+    wrapper: Wrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("code", "limit", "d", "n", "PATH", "BASH_ENV", "ENV", "NONCE")
+    for name in names:
+        monkeypatch.setenv(name, f"/usr/bin:/bin:{name}")
+    result = wrapper("".join(f"echo ${{{name}}};" for name in names) + "cat /proc/1/environ")
+    *printed, own = whole(result.stdout).decode().split("\n")
+    assert printed == [f"/usr/bin:/bin:{name}" for name in names]
+    assert own.split("\0")[:1] == [f"PATH={TOOLS}"]
+    assert [word.partition("=")[0] for word in own.split("\0")[1:]] == ["NONCE", ""]

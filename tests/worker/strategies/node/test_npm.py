@@ -1,0 +1,81 @@
+"""Plans of other Node projects."""
+
+import pytest
+
+from revalid.jobs.errors import InvalidProject
+from revalid.jobs.job import StrategyName
+from revalid.jobs.steps import Exec
+from tests.worker.strategies.conftest import PlanOf, commands, named, skips
+
+
+def test_every_script_there_is(plan_of: PlanOf) -> None:
+    scripts = dict.fromkeys(("build", "type-check", "lint", "test", "dev"), "x")
+    plan = plan_of({"package.json": {"scripts": scripts}, "yarn.lock": ""})
+    assert plan.strategy is StrategyName.NPM
+    assert plan.reason == "package.json"
+    assert {n: c for n, c in commands(plan).items() if n != "setup"} == {
+        "build": "yarn run build",
+        "typecheck": "yarn run type-check",
+        "lint": "yarn run lint",
+        "test": "yarn run test",
+    }
+
+
+def test_only_lint_does_not_decide(plan_of: PlanOf) -> None:
+    scripts = dict.fromkeys(("build", "typecheck", "lint", "test"), "x")
+    plan = plan_of({"package.json": {"scripts": scripts}})
+    allowed = {
+        n for n, s in named(plan).items() if isinstance(s.step, Exec) and s.step.allow_failure
+    }
+    assert allowed == {"lint"}
+
+
+def test_missing_scripts_are_skipped_with_the_reason(plan_of: PlanOf) -> None:
+    plan = plan_of({"package.json": "{}"})
+    assert skips(plan) == {
+        "install": "no dependencies in the root",
+        "build": "no build script in package.json",
+        "typecheck": "no tsconfig.json in the root",
+        "lint": "no lint script in package.json",
+        "test": "no test script in package.json",
+    }
+
+
+def test_the_compiler_stands_in_for_a_type_script(plan_of: PlanOf) -> None:
+    manifest = {"devDependencies": {"typescript": "5"}}
+    plan = plan_of({"package.json": manifest, "tsconfig.json": "{}"})
+    assert commands(plan)["typecheck"] == "npx --no-install tsc --noEmit"
+
+
+def test_workspaces_by_their_own_scripts(plan_of: PlanOf) -> None:
+    plan = plan_of(
+        {
+            "package.json": {"workspaces": ["packages/*"], "devDependencies": {"typescript": "5"}},
+            "packages/a/package.json": {"scripts": {"tsc": "tsc -p .", "test": "x"}},
+            "packages/b/package.json": "{}",
+            "packages/b/tsconfig.json": "{}",
+        }
+    )
+    assert plan.reason == "package.json; workspaces packages/a, packages/b"
+    assert commands(plan) == {
+        "install": "npm install",
+        "typecheck packages/a": "cd packages/a && npm run tsc",
+        "typecheck packages/b": "cd packages/b && npx --no-install tsc --noEmit",
+        "test packages/a": "cd packages/a && npm run test",
+    }
+    assert skips(plan)["test packages/b"] == "no test script in packages/b/package.json"
+
+
+def test_many_workspaces_are_named_in_short(plan_of: PlanOf) -> None:
+    files = {f"p/{n}/package.json": "{}" for n in range(8)}
+    plan = plan_of({**files, "package.json": {"workspaces": ["p/*"]}})
+    assert plan.reason.endswith("workspaces p/0, p/1, p/2, p/3, p/4, p/5 and 2 more")
+    assert skips(plan)["test"] == (
+        "no test script in package.json, p/0/package.json, p/1/package.json, p/2/package.json "
+        "and 5 more"
+    )
+
+
+def test_without_a_package_it_is_refused(plan_of: PlanOf) -> None:
+    with pytest.raises(InvalidProject, match=r"strategy npm needs a package.json"):
+        plan_of({"README.md": ""}, StrategyName.NPM)

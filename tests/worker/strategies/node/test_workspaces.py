@@ -1,0 +1,104 @@
+"""Which packages belong together."""
+
+from typing import Any
+
+import pytest
+
+from revalid.jobs.errors import InvalidProject
+from revalid.jobs.globs import directory_glob
+from revalid.worker.strategies.node.workspaces import MAX_WORKSPACES, find_groups, pnpm_globs
+from tests.worker.strategies.conftest import Make
+
+
+def layout(make: Make, files: dict[str, Any]) -> list[list[str]]:
+    return [[p.directory for p in group.packages] for group in find_groups(make(files))]
+
+
+@pytest.mark.parametrize(
+    ("glob", "directory", "expected"),
+    [
+        ("client", "client", True),
+        ("./client/", "client", True),
+        ("client", "client/app", False),
+        ("packages/*", "packages/a", True),
+        ("packages/*", "packages/a/b", False),
+        ("packages/**", "packages/a/b", True),
+        ("**/api", "a/b/api", True),
+        ("**/api", "api", True),
+        ("a/**/z", "a/z", True),
+        ("app-?", "app-1", True),
+        ("*", "a", True),
+        ("../x", "x", False),
+    ],
+)
+def test_workspace_globs(glob: str, directory: str, expected: bool) -> None:
+    assert bool(directory_glob(glob).match(directory)) is expected
+
+
+def test_a_workspace_glob_that_is_none_is_refused(make: Make) -> None:
+    with pytest.raises(InvalidProject, match=r"package.json: the workspace pattern 'a\[' has a \["):
+        find_groups(make({"package.json": {"workspaces": ["a["]}}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "packages:\n  - apps/*  # all\n  - 'packages/*'\n\ncatalog:\n  - no\n",
+        'catalog:\n  zod: 1\npackages: [apps/*, "packages/*"]\n',
+        "packages:\n- apps/*\n# why\n- packages/*\n",
+    ],
+)
+def test_pnpm_workspace_files(text: str) -> None:
+    assert pnpm_globs(text) == ["apps/*", "packages/*"]
+
+
+def test_one_install_serves_a_root_and_its_workspaces(make: Make) -> None:
+    files = {
+        "package.json": {"workspaces": ["client", "packages/*", "!packages/old", "missing"]},
+        "client/package.json": "{}",
+        "packages/a/package.json": "{}",
+        "packages/old/package.json": "{}",
+        "docs/package.json": "{}",
+    }
+    assert layout(make, files) == [[".", "client", "packages/a"]]
+
+
+def test_client_and_server_outside_the_workspaces_stand_alone(make: Make) -> None:
+    files = {
+        "package.json": {"workspaces": ["server"]},
+        "client/package.json": "{}",
+        "server/package.json": "{}",
+    }
+    assert layout(make, files) == [[".", "server"], ["client"]]
+
+
+def test_client_and_server_need_no_root(make: Make) -> None:
+    files = {"client/package.json": "{}", "server/package.json": "{}"}
+    assert layout(make, files) == [["client"], ["server"]]
+
+
+def test_pnpm_workspaces(make: Make) -> None:
+    files = {
+        "package.json": "{}",
+        "pnpm-workspace.yaml": "packages:\n  - apps/*\n",
+        "apps/web/package.json": "{}",
+    }
+    assert layout(make, files) == [[".", "apps/web"]]
+
+
+def test_a_manifest_that_does_not_parse_is_named(make: Make) -> None:
+    files = {"package.json": {"workspaces": ["*"]}, "api/package.json": "{,}"}
+    with pytest.raises(InvalidProject, match=r"api/package.json is not a JSON object"):
+        layout(make, files)
+
+
+def test_too_many_workspaces_are_refused(make: Make) -> None:
+    files: dict[str, Any] = {f"p/{n}/package.json": "{}" for n in range(MAX_WORKSPACES + 1)}
+    files["package.json"] = {"workspaces": ["p/*"]}
+    with pytest.raises(InvalidProject, match="has 257 workspaces, more than 256"):
+        layout(make, files)
+
+
+def test_too_many_patterns_are_refused(make: Make) -> None:
+    with pytest.raises(InvalidProject, match="more than 256 workspace patterns"):
+        layout(make, {"package.json": {"workspaces": ["x"] * (MAX_WORKSPACES + 1)}})

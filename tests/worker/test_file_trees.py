@@ -1,0 +1,63 @@
+"""Trees that are too deep for a recursion, and for a path."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from revalid.worker.file_trees import remove_tree, temporary_directory, walk
+
+DEEPER_THAN_A_PATH = 5_000
+
+
+def make_deep(directory: Path, depth: int) -> None:
+    """Directories in directories, each named ``d``."""
+    here = os.open(directory, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+
+
+def test_deep_tree_is_removed(tmp_path: Path) -> None:
+    with temporary_directory("deep-", tmp_path) as made:
+        make_deep(made, DEEPER_THAN_A_PATH)
+        (made / "d" / "file").touch()
+        (made / "d" / "link").symlink_to("/")
+    assert not made.exists()
+
+
+def test_what_its_owner_shut_is_removed(tmp_path: Path) -> None:
+    inner = tmp_path / "shut" / "in" / "deeper"
+    inner.mkdir(parents=True)
+    (inner / "file").touch()
+    for directory in (inner, inner.parent, inner.parent.parent):
+        directory.chmod(0)
+    remove_tree(tmp_path / "shut")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_link_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir(mode=0o755)
+    (tmp_path / "link").symlink_to(kept)
+    remove_tree(tmp_path / "link")
+    remove_tree(tmp_path / "missing")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_walk_is_sorted_and_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "b" / "c").mkdir(parents=True)
+    (tmp_path / "b" / "file").touch()
+    (tmp_path / "a").symlink_to(tmp_path)
+    assert [path for path, _ in walk(tmp_path)] == ["a", "b", "b/c", "b/file"]
+
+
+def test_walk_passes_over_what_no_path_reaches(tmp_path: Path) -> None:
+    with temporary_directory("deep-", tmp_path) as made:
+        make_deep(made, DEEPER_THAN_A_PATH)
+        assert 1_000 < len(list(walk(made))) < DEEPER_THAN_A_PATH
+        with pytest.raises(OSError, match="too long"):
+            list(walk(made, strict=True))

@@ -1,0 +1,93 @@
+"""Whether an earlier verdict stands, with an engine that knows one image or none."""
+
+from datetime import UTC, datetime
+
+import pytest
+from redis import Redis
+
+from revalid.jobs.errors import EngineUnavailable
+from revalid.jobs.ledger.ledger import Ledger
+from revalid.jobs.result import JobResult, SandboxReport, Verdict
+from revalid.jobs.settings import Settings, load_settings
+from revalid.worker.sandboxes.dagger.engine import Engine
+from revalid.worker.verdict_reuse import confirm_verdict
+from tests.jobs.samples import make_job
+
+DIGEST = "sha256:" + "1" * 64
+NOW = datetime.now(UTC)
+RESULT = JobResult(
+    id="1",
+    verdict=Verdict.FAILED,
+    image="node:20",
+    attempts=1,
+    queued_at=NOW,
+    started_at=NOW,
+    finished_at=NOW,
+    sandbox=SandboxReport(kind="dagger", image_digest=DIGEST),
+)
+PRIOR = RESULT.model_dump_json()
+
+
+class Registry(Engine):
+    """An engine whose registry says what the test does."""
+
+    def __init__(self, digest: str | None) -> None:
+        super().__init__(timeout_s=1)
+        self.digest = digest
+        self.asked = 0
+
+    async def pin(self, image: str, *, again: bool = False) -> str:
+        assert again, "what it said earlier is what is in doubt"
+        self.asked += 1
+        if self.digest is None:
+            raise EngineUnavailable("no Dagger engine answered")
+        return f"docker.io/library/{image}@{self.digest}"
+
+
+@pytest.fixture
+def ledger(redis: Redis) -> Ledger:
+    return Ledger(redis)
+
+
+def settings_of(**fields: str) -> Settings:
+    return load_settings({}, env_file=None, **fields)
+
+
+async def test_the_same_image(ledger: Ledger) -> None:
+    found = await confirm_verdict(PRIOR, make_job(), settings_of(), ledger, Registry(DIGEST))
+    assert found == RESULT.model_copy(update={"reused": True})
+
+
+@pytest.mark.parametrize("digest", ["sha256:" + "2" * 64, None], ids=["moved", "no engine"])
+async def test_another_image_or_no_answer(ledger: Ledger, digest: str | None) -> None:
+    registry = Registry(digest)
+    assert await confirm_verdict(PRIOR, make_job(), settings_of(), ledger, registry) is None
+    assert registry.asked == 1
+
+
+@pytest.mark.parametrize(("known", "stands"), [(DIGEST, True), ("sha256:other", False)])
+async def test_what_the_ledger_knows_is_not_asked_again(
+    ledger: Ledger, known: str, stands: bool
+) -> None:
+    registry = Registry(DIGEST)
+    ledger.resolved(make_job().image, known)
+    found = await confirm_verdict(PRIOR, make_job(), settings_of(), ledger, registry)
+    assert (found is not None) is stands
+    assert registry.asked == 0
+
+
+@pytest.mark.parametrize("prior", [None, "{}", '{"schema_version": 2}'])
+async def test_no_result_that_can_be_read(ledger: Ledger, prior: str | None) -> None:
+    assert await confirm_verdict(prior, make_job(), settings_of(), ledger, Registry(DIGEST)) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "allowed"), [("local", "auto"), (None, "local"), ("auto", "local")]
+)
+async def test_what_would_run_in_no_image_asks_no_engine(
+    ledger: Ledger, asked: str | None, allowed: str
+) -> None:
+    registry = Registry(DIGEST)
+    settings = settings_of(sandbox=allowed)
+    assert await confirm_verdict(PRIOR, make_job(sandbox=asked), settings, ledger, registry) is None
+    assert registry.asked == 0

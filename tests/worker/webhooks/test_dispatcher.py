@@ -1,0 +1,298 @@
+"""Deliveries: tried again, given up, and by two workers once each."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from redis import Redis
+
+from revalid.jobs.connection import connect
+from revalid.jobs.job import Job
+from revalid.jobs.ledger.ledger import Ledger
+from revalid.jobs.ledger.record import SubmitOutcome
+from revalid.jobs.result import Verdict
+from revalid.jobs.settings import load_settings
+from revalid.worker.webhooks import dispatcher
+from revalid.worker.webhooks.dispatcher import WebhookDispatcher, delay_s
+from revalid.worker.webhooks.sender import Resolve, WebhookSender, resolve
+from tests.jobs.samples import make_job, until
+from tests.worker.receivers import KEY, Receiver, receiver
+
+Start = Callable[..., None]
+
+
+@pytest.fixture
+def ledger(redis: Redis) -> Ledger:
+    return Ledger(redis, result_ttl_s=600)
+
+
+@pytest.fixture
+def start(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Starts a courier, a worker's thread; all end with the test."""
+    monkeypatch.setattr(dispatcher, "LOOK_S", 0.01)
+    stop = threading.Event()
+    with ExitStack() as stack:
+
+        def made(allow: str = "127.0.0.1", look_up: Resolve = resolve, **settings: Any) -> None:
+            redis = stack.enter_context(connect(valkey_url))
+            found = load_settings({}, env_file=None, **settings)
+            courier = WebhookDispatcher(
+                found, Ledger(redis), valkey_url, WebhookSender(KEY, [allow], look_up)
+            )
+            thread = threading.Thread(target=courier.run, args=(stop,), daemon=True)
+            thread.start()
+            stack.callback(thread.join, 15)
+            stack.callback(stop.set)
+
+        yield made
+
+
+def cancelled(ledger: Ledger, url: str, **fields: Any) -> Job:
+    """A job that came to its verdict at once."""
+    job = make_job(**fields)
+    ledger.submit(job, "q", url)
+    ledger.cancel(job.id)
+    return job
+
+
+def counted(ledger: Ledger) -> dict[str, int]:
+    counters = ledger.figures().counters
+    return {words[1]: number for words, number in counters.items() if words[0] == "webhook"}
+
+
+def test_a_verdict_is_posted_once_and_is_small(ledger: Ledger, start: Start) -> None:
+    with receiver() as there:
+        job = cancelled(ledger, there.url(), labels={"user": "7"})
+        start()
+        until(lambda: counted(ledger) == {"delivered": 1})
+    (document,) = there.documents()
+    finished = ledger.record(job.id).finished_at
+    assert finished is not None
+    assert document == {
+        "type": "job.finished",
+        "timestamp": finished.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "data": {
+            "id": job.id,
+            "verdict": "cancelled",
+            "failed_step": None,
+            "labels": {"user": "7"},
+        },
+    }
+    assert ledger.figures().webhooks == 0
+    assert not list(ledger.redis.scan_iter("revalid:hook*"))
+
+
+def test_a_failed_try_is_made_again_under_the_same_id(
+    ledger: Ledger, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "FIRST_DELAY_S", 0.01)
+    with receiver([500, 302, 429]) as there:
+        cancelled(ledger, there.url())
+        start()
+        until(lambda: "delivered" in counted(ledger))
+    assert counted(ledger) == {"failed": 3, "delivered": 1}
+    assert [path for path, _, _ in there.calls] == ["/hook"] * 4
+    assert len(there.documents()) == 4
+    assert len({headers["webhook-id"] for _, headers, _ in there.calls}) == 1
+
+
+def test_a_receiver_that_is_away_is_tried_again(ledger: Ledger, start: Start) -> None:
+    with receiver() as there:
+        pass
+    cancelled(ledger, there.url())
+    start()
+    until(lambda: counted(ledger) == {"failed": 1})
+    seconds, _ = ledger.redis.time()
+    assert ledger.redis.zcount("revalid:deliveries", seconds * 1000, "+inf") == 1, "it waits"
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(410, "refused"), (500, "exhausted")], ids=["gone", "after a day"]
+)
+def test_what_will_never_be_taken_is_dropped_and_said(
+    ledger: Ledger,
+    start: Start,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+    outcome: str,
+) -> None:
+    with receiver([status]) as there, caplog.at_level(logging.WARNING):
+        job = cancelled(ledger, there.url("/secret-path"))
+        (key,) = ledger.redis.scan_iter("revalid:hook:*")
+        if outcome == "exhausted":
+            ledger.redis.hincrby(key, "since", -86_400_000)
+        start()
+        until(lambda: counted(ledger) == {outcome: 1})
+    assert ledger.figures().webhooks == 0
+    (line,) = [entry for entry in caplog.messages if job.id in entry]
+    assert f"127.0.0.1 answered {status}" in line
+    assert "secret-path" not in caplog.text
+
+
+def test_a_private_address_is_refused_and_said(
+    ledger: Ledger, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    with receiver() as there, caplog.at_level(logging.WARNING):
+        cancelled(ledger, there.url())
+        start(allow="10.0.0.0/8")
+        until(lambda: counted(ledger) == {"refused": 1})
+    assert there.calls == []
+    assert "REVALID_WEBHOOK_ALLOW" in caplog.text
+
+
+def test_two_workers_post_each_verdict_once(ledger: Ledger, start: Start) -> None:
+    with receiver() as there:
+        jobs = [cancelled(ledger, there.url(), nonce=str(number)) for number in range(100)]
+        start()
+        start()
+        until(lambda: counted(ledger) == {"delivered": 100})
+    posted = [document["data"]["id"] for document in there.documents()]
+    assert sorted(posted) == sorted(job.id for job in jobs)
+
+
+def test_a_receiver_that_hangs_delays_no_other_and_is_given_up(
+    ledger: Ledger, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = threading.Event()
+    try:
+        with receiver() as hangs, receiver() as there:
+            hangs.hold = answer.wait
+            cancelled(ledger, hangs.url(), nonce="hangs")
+            start()
+            until(lambda: hangs.calls)
+            monkeypatch.setattr(dispatcher, "TRY_S", 0.2)
+            cancelled(ledger, hangs.url(), nonce="hangs too")
+            cancelled(ledger, there.url())
+            until(lambda: counted(ledger) == {"delivered": 1, "failed": 1})
+            assert len(there.calls) == 1
+            answer.set()
+    finally:
+        answer.set()
+
+
+def test_200_deliveries_that_hang_delay_no_other_tenant_or_host(
+    ledger: Ledger, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "TRY_S", 3_600.0)
+    answer = threading.Event()
+    try:
+        with receiver() as hangs, receiver(address="127.0.0.2") as there:
+            hangs.hold = answer.wait
+            for number in range(200):
+                cancelled(ledger, hangs.url(), nonce=str(number), tenant=f"loud-{number % 50}")
+            start(allow="127.0.0.0/8")
+            until(lambda: len(hangs.calls) == 8)
+            cancelled(ledger, there.url(), tenant="quiet")
+            cancelled(ledger, there.url(), tenant="loud-1", nonce="elsewhere")
+            until(lambda: counted(ledger) == {"delivered": 2})
+            assert len(hangs.calls) == 8, "of one host so many are under way at a time"
+            answer.set()
+            until(lambda: counted(ledger) == {"delivered": 202})
+            assert len(hangs.calls) == 200
+    finally:
+        answer.set()
+
+
+def test_a_worker_that_stops_posts_what_is_due(ledger: Ledger, valkey_url: str) -> None:
+    stop = threading.Event()
+    stop.set()
+    settings = load_settings({}, env_file=None)
+    with receiver() as there:
+        cancelled(ledger, there.url())
+        WebhookDispatcher(settings, ledger, valkey_url, WebhookSender(KEY, ["127.0.0.1"])).run(stop)
+        assert counted(ledger) == {"delivered": 1}
+
+
+def test_look_ups_that_hang_hold_up_nothing_else(
+    ledger: Ledger, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "TRY_S", 0.05)
+    answer = threading.Event()
+
+    def hangs(host: str, port: int) -> list[str]:
+        answer.wait()
+        return []
+
+    for number in range(60):  # more than there are threads
+        cancelled(ledger, "https://hangs.test/", nonce=str(number))
+    try:
+        start(look_up=hangs)
+        until(lambda: counted(ledger) == {"failed": 60})
+    finally:
+        answer.set()
+
+
+def test_what_a_lost_worker_took_is_taken_again(ledger: Ledger, start: Start) -> None:
+    with receiver() as there:
+        cancelled(ledger, there.url())
+        assert len(ledger.run("take", 60_000, 10)) == 1
+        assert ledger.run("take", 60_000, 10) == []
+        (key,) = ledger.redis.scan_iter("revalid:hook:*")
+        delivery = key.removeprefix("revalid:hook:")
+        ledger.redis.zadd("revalid:deliveries", {delivery: 1}, xx=True)  # its lease has ended
+        start()
+        until(lambda: counted(ledger) == {"delivered": 1})
+    assert len(there.calls) == 1
+
+
+@pytest.mark.parametrize("written", ["", "nothing of ours", ' {"job_id": "x", "url": "y"}'])
+def test_what_others_wrote_stops_nothing(ledger: Ledger, start: Start, written: str) -> None:
+    with receiver() as there:
+        cancelled(ledger, there.url(), nonce="overwritten")
+        (key,) = ledger.redis.scan_iter("revalid:hook:*")
+        ledger.redis.hset(key, "hook", written)
+        cancelled(ledger, there.url())
+        start()
+        until(lambda: counted(ledger) == {"refused": 1, "delivered": 1})
+
+
+def test_a_url_that_breaks_the_client_is_refused(ledger: Ledger, start: Start) -> None:
+    cancelled(ledger, "https://[", nonce="no URL")
+    cancelled(ledger, "gopher://host/", nonce="no http")
+    start()
+    until(lambda: counted(ledger) == {"refused": 2})
+
+
+def test_a_worker_with_a_signing_key_posts_only_what_was_signed_with_it(
+    redis: Redis, start: Start
+) -> None:
+    key = SecretStr("key")
+    with receiver() as there:
+        job = cancelled(Ledger(redis, signing_key=key), there.url())
+        cancelled(Ledger(redis), there.url(), nonce="not signed")
+        start(signing_key=key)
+        until(lambda: counted(Ledger(redis)) == {"delivered": 1, "refused": 1})
+    assert [document["data"]["id"] for document in there.documents()] == [job.id]
+
+
+def test_a_reused_verdict_is_posted_at_once(ledger: Ledger, start: Start) -> None:
+    def submit(there: Receiver) -> SubmitOutcome:
+        return ledger.submit(make_job(), "q", there.url())
+
+    with receiver() as one, receiver() as other:
+        assert submit(one) is SubmitOutcome.NEW
+        assert submit(other) is SubmitOutcome.JOINED
+        start()
+        attempt = ledger.claim(make_job().id, "host:1")
+        assert attempt is not None
+        assert one.calls == []
+        ledger.finish(attempt, Verdict.FAILED, "{}", reusable=True, failed_step="npm test")
+        until(lambda: one.calls and other.calls)
+        assert submit(one) is SubmitOutcome.REUSED
+        until(lambda: counted(ledger) == {"delivered": 3})
+    assert (len(one.calls), len(other.calls)) == (2, 1)
+    for document in [*one.documents(), *other.documents()]:
+        assert document["data"]["verdict"] == "failed"
+        assert document["data"]["failed_step"] == "npm test"
+
+
+def test_the_pause_grows_up_to_hours_and_a_day_has_a_dozen_tries() -> None:
+    pauses = [delay_s(tries) for tries in range(1, 12)]
+    assert 4 <= pauses[0] <= 6
+    assert all(pause <= 17_280 for pause in pauses)
+    assert 40_000 < sum(pauses) < 90_000
+    assert delay_s(10_000) <= 17_280

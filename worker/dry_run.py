@@ -1,0 +1,53 @@
+"""``python -m revalid.worker.dry_run``: what a worker would run for projects, without running it.
+
+Reads one JSON line for each project, ``{"path": ..., "job": {...}}`` with the fields of a job, and
+prints one for each: ``strategy``, ``reason`` and ``steps``, or ``error``.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from revalid.jobs.errors import RevalidError
+from revalid.jobs.job import parse_job
+from revalid.jobs.projects import tarball
+from revalid.jobs.settings import load_settings
+from revalid.worker.run.step_events import plan_event
+from revalid.worker.strategies.dispatch import make_plan
+
+
+def detect(path: Path, fields: dict[str, Any], bounds: tarball.Bounds) -> dict[str, Any]:
+    """The plan for the project at ``path``, a directory or a tarball.
+
+    Raises:
+        JobError: It has none.
+    """
+    source = {"kind": "path", "path": str(path)}
+    job = parse_job({**fields, "source": source})
+    if path.is_dir():
+        return plan_event(make_plan(job, path))
+    with tempfile.TemporaryDirectory(prefix="revalid-detect-") as directory:
+        root = Path(directory)
+        with path.open("rb") as file:
+            summary = tarball.unpack(file, root, bounds)
+        return plan_event(make_plan(job, root / summary.top))
+
+
+def main() -> None:
+    """Answer line by line."""
+    settings = load_settings(env_file=None)
+    bounds = tarball.Bounds(settings.project_files, settings.project_bytes)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        try:
+            found = detect(Path(asked["path"]), asked["job"], bounds)
+        except (RevalidError, OSError) as error:
+            found = {"error": str(error)}
+        sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

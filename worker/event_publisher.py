@@ -1,0 +1,51 @@
+"""The events of one attempt on their way to the ledger."""
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+from redis import RedisError
+
+from revalid.jobs.ledger.ledger import BEAT_S, Ledger
+from revalid.jobs.ledger.record import Attempt
+
+log = logging.getLogger("revalid.worker")
+
+
+class EventSender:
+    """Sends events in their order; what an outage holds up goes when it is over.
+
+    To be made, and used, on a running event loop.
+    """
+
+    def __init__(self, ledger: Ledger, attempt: Attempt) -> None:
+        self._ledger = ledger
+        self._attempt = attempt
+        self._waiting: asyncio.Queue[tuple[str, str] | None] = asyncio.Queue()
+        self._ended = False
+        self._task = asyncio.create_task(self._send())
+
+    def put(self, type_: str, data: dict[str, Any]) -> None:
+        """Take an event; never waits."""
+        self._waiting.put_nowait((type_, json.dumps(data)))
+
+    async def finish(self) -> None:
+        """Send what waits; give up where Redis does not answer, for the result has it all."""
+        self._ended = True
+        self._waiting.put_nowait(None)
+        await self._task
+
+    async def _send(self) -> None:
+        while (event := await self._waiting.get()) is not None:
+            while True:
+                try:
+                    await asyncio.to_thread(self._ledger.append, self._attempt, *event)
+                    break
+                except RedisError as error:
+                    log.warning(
+                        "job %s: event %s not sent (%s)", self._attempt.job_id, event[0], error
+                    )
+                    if self._ended:
+                        return
+                    await asyncio.sleep(BEAT_S)

@@ -1,0 +1,1 @@
+"""One attempt at a job: its project, its steps and their results."""

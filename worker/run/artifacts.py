@@ -1,0 +1,134 @@
+"""What a job's steps made and somebody wants: packed, bounded, and stored under its digest."""
+
+import asyncio
+import os
+import stat
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from revalid.jobs.errors import BrokerUnavailable, InvalidProject, SandboxLost
+from revalid.jobs.globs import Rules
+from revalid.jobs.projects import tarball
+from revalid.jobs.projects.blobs import BlobStore
+from revalid.jobs.result import ArtifactsReport
+from revalid.worker.file_trees import temporary_directory, walk
+from revalid.worker.sandboxes.protocol import Sandbox, StepFailed
+
+COLLECT_TIMEOUT_S = 30.0  # within what a job has after its limit
+FILES_MAX = 10_000
+NAME_MAX = 1_000  # bytes of a whole path
+_EXPORTED = "exported"
+
+
+@dataclass
+class Collection:
+    """The artifacts of one attempt.
+
+    Attributes:
+        report: What was stored; None where nothing was.
+        notes: What a reader should know: what was left out, and why.
+    """
+
+    report: ArtifactsReport | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+async def collect(
+    sandbox: Sandbox,
+    globs: Sequence[str],
+    exported: Path,
+    store: BlobStore,
+    scratch: Path,
+    most_bytes: int,
+) -> Collection:
+    """Store the files that ``globs`` match below the workspace; never fails.
+
+    Args:
+        exported: What ``export_directory`` steps wrote, which comes along as ``exported/INDEX``.
+        most_bytes: Bytes of all files together; what comes after them is left out.
+    """
+    made = Collection()
+    if not globs and not await asyncio.to_thread(exported.exists):
+        return made
+    try:
+        async with asyncio.timeout(COLLECT_TIMEOUT_S):
+            with temporary_directory("revalid-kept-", scratch) as into:
+                if globs:
+                    await sandbox.export_matching(
+                        tuple(globs), into / "files", most_bytes=most_bytes
+                    )
+                roots = [("", into / "files"), (f"{_EXPORTED}/", exported)]
+                await asyncio.to_thread(
+                    _store, roots, globs, store, most_bytes, into / "packed", made
+                )
+    except TimeoutError:
+        made.notes.append(f"artifacts: not collected within {COLLECT_TIMEOUT_S:g} s")
+    except (StepFailed, SandboxLost, BrokerUnavailable, InvalidProject, OSError) as error:
+        made.notes.append(f"artifacts: not kept ({error})")
+    return made
+
+
+def matching(root: Path, globs: Sequence[str]) -> Iterator[tuple[str, Path, os.stat_result]]:
+    """Regular files below ``root`` that a glob matches, or a directory above them; no links."""
+    wanted = Rules(f"/{glob.lstrip('/')}" for glob in globs)
+    if root.is_symlink():
+        return
+    for relative, status in walk(root):
+        if stat.S_ISREG(status.st_mode) and wanted.verdict(relative):
+            yield relative, root / relative, status
+
+
+def _store(
+    roots: Sequence[tuple[str, Path]],
+    globs: Sequence[str],
+    store: BlobStore,
+    most_bytes: int,
+    packed: Path,
+    made: Collection,
+) -> None:
+    with packed.open("w+b") as file:
+        files, size, left_out = _pack(_members(roots, globs), file, most_bytes)
+        if left_out:
+            made.notes.append(
+                f"artifacts: {left_out} left out, for there are {FILES_MAX} files at the most, of "
+                f"{most_bytes} bytes together (REVALID_ARTIFACT_BYTES)"
+            )
+        if not files:
+            made.notes.append("artifacts: no file matches" if not left_out else "artifacts: none")
+            return
+        length, digest = file.seek(0, os.SEEK_END), tarball.digest(file)
+        store.put(file, digest, length)
+    made.report = ArtifactsReport(digest=f"sha256:{digest}", files=files, size_bytes=size)
+
+
+def _members(
+    roots: Sequence[tuple[str, Path]], globs: Sequence[str]
+) -> Iterator[tuple[str, Path, os.stat_result]]:
+    exported = roots[1][1].exists()
+    for prefix, root in roots:
+        for relative, path, status in matching(root, ("**",) if prefix else globs):
+            if prefix or not exported or relative.partition("/")[0] != _EXPORTED:
+                yield prefix + relative, path, status
+
+
+def _pack(
+    members: Iterator[tuple[str, Path, os.stat_result]], out: BinaryIO, most: int
+) -> tuple[int, int, int]:
+    """Files, their bytes, and how many files were left out."""
+    files = size = left_out = 0
+    with tarball.writing(out) as tar:
+        for name, path, status in members:
+            too_much = files >= FILES_MAX or size + status.st_size > most
+            too_long = len(os.fsencode(name)) > NAME_MAX or name.count("/") >= tarball.MAX_DEPTH
+            if too_much or too_long:
+                left_out += 1
+                continue
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = status.st_size, 0o644 | status.st_mode & 0o111
+            with path.open("rb") as content:
+                tar.addfile(info, content)
+            files, size = files + 1, size + status.st_size
+    return files, size, left_out

@@ -1,0 +1,92 @@
+"""How each step type is done in a sandbox; ``exec`` is the runner's own."""
+
+import asyncio
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import assert_never
+
+from revalid.jobs.settings import Settings
+from revalid.jobs.steps import (
+    DeleteFile,
+    Exec,
+    ExportDirectory,
+    ListDirectory,
+    ReadFile,
+    RefreshFromHost,
+    SetEnv,
+    SetWorkdir,
+    Step,
+    WriteFile,
+    WriteFiles,
+)
+from revalid.worker.file_trees import remove_tree
+from revalid.worker.run.project import allowed_host_path
+from revalid.worker.sandboxes.protocol import Sandbox
+
+_NAME = 200
+
+
+def describe_step(step: Step) -> str:
+    """What reports call a step."""
+    match step:
+        case Exec(name=str(name)):
+            return name
+        case Exec(command=command):
+            return command.strip().partition("\n")[0][:_NAME]
+        case WriteFiles(files=files):
+            return f"write_files {len(files)}"
+        case SetEnv(name=name):
+            return f"set_env {name}"
+        case RefreshFromHost(host_path=host_path):
+            return f"refresh_from_host {host_path}"[:_NAME]
+        case _:
+            return f"{step.op} {step.path}"[:_NAME]
+
+
+async def apply_step(step: Step, sandbox: Sandbox, settings: Settings, artifact: Path) -> str:
+    """Do a step other than ``exec``; what it read, or nothing.
+
+    Args:
+        artifact: Where an ``export_directory`` step writes.
+
+    Raises:
+        StepFailed: It could not be done on these files.
+    """
+    match step:
+        case Exec():
+            raise AssertionError("the runner runs commands")
+        case WriteFile():
+            await sandbox.write_file(step.path, step.content, mode=step.mode)
+        case WriteFiles():
+            await sandbox.write_files(step.files)
+        case ReadFile():
+            return (await sandbox.read_file(step.path)).decode(errors="replace")
+        case DeleteFile():
+            await sandbox.delete_file(step.path)
+        case ListDirectory():
+            entries = await sandbox.list_directory(step.path)
+            return "".join(f"{entry.name}{'/' * entry.is_directory}\n" for entry in entries)
+        case SetWorkdir():
+            await sandbox.set_workdir(step.path)
+        case SetEnv():
+            sandbox.with_env(step.name, step.value)
+        case ExportDirectory():
+            artifact.parent.mkdir(parents=True, exist_ok=True)
+            # A new directory: what an earlier try left may hold links, and still be written to.
+            fresh = artifact.with_name(f".{artifact.name}.{secrets.token_hex(8)}")
+            try:
+                await sandbox.export_directory(step.path, fresh)
+                await asyncio.to_thread(remove_tree, artifact)
+                fresh.rename(artifact)
+            except BaseException:  # no part of it is kept, whatever ended it
+                with suppress(OSError):
+                    await asyncio.to_thread(remove_tree, fresh)
+                raise
+            return f"kept as artifact {artifact.name}\n"
+        case RefreshFromHost():
+            source = allowed_host_path(step.host_path, settings.source_roots, "refresh_from_host")
+            await sandbox.refresh_from_host(source, step.path)
+        case _:
+            assert_never(step)
+    return ""

@@ -1,0 +1,77 @@
+"""A job's project on the worker: fetched, checked again, and unpacked for strategies to read."""
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from revalid.jobs.errors import InvalidProject, PolicyRefused
+from revalid.jobs.projects import tarball
+from revalid.jobs.projects.blobs import BlobStore
+from revalid.jobs.result import SourceReport
+from revalid.jobs.settings import Settings
+from revalid.jobs.source import PathSource, TarballSource
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """An unpacked project, and what reports say of it."""
+
+    root: Path
+    report: SourceReport
+    note: str | None = None
+
+
+def fetch_project(
+    source: TarballSource | PathSource | None, blobs: BlobStore, settings: Settings, scratch: Path
+) -> Project:
+    """Bring a project into ``scratch``.
+
+    Raises:
+        InvalidProject: Missing, damaged, unsafe or too large.
+        PolicyRefused: A path outside the worker's source roots.
+        BrokerUnavailable: The blob store does not answer.
+    """
+    root = scratch / "project"
+    root.mkdir(exist_ok=True)
+    if source is None:
+        return Project(root, SourceReport())
+    bounds = tarball.Bounds(settings.project_files, settings.project_bytes)
+    with tempfile.NamedTemporaryFile(dir=scratch, suffix=".tar") as file:
+        packed = Path(file.name)
+        if isinstance(source, PathSource):
+            seen = allowed_host_path(source.path, settings.source_roots, "path source")
+            with packed.open("wb") as out:
+                tarball.pack(seen, out, bounds)
+            with packed.open("rb") as content:
+                digest = tarball.digest(content)
+        else:
+            blobs.fetch(source.digest, packed)
+            digest = source.digest
+        with packed.open("rb") as content:
+            summary = tarball.unpack(content, root, bounds)
+    report = SourceReport(
+        digest=f"sha256:{digest}", files=summary.files, size_bytes=summary.size_bytes
+    )
+    # `tar czf app.tgz app/` and `npm pack` put the project one directory down.
+    if summary.top and isinstance(source, TarballSource):
+        return Project(root / summary.top, report, f"the project is {summary.top}/ in the tarball")
+    return Project(root, report)
+
+
+def allowed_host_path(path: str, roots: Iterable[str], what: str) -> Path:
+    """The real directory behind a path that a job names, links resolved.
+
+    Raises:
+        PolicyRefused: It is not below one of the worker's ``REVALID_SOURCE_ROOTS``.
+        InvalidProject: It is allowed, but no directory.
+    """
+    real = Path(path).resolve()
+    if not any(real.is_relative_to(Path(root).resolve()) for root in roots):
+        raise PolicyRefused(
+            f"{what} {path}: not below REVALID_SOURCE_ROOTS of this worker; "
+            "submit the files themselves, or add the directory there"
+        )
+    if not real.is_dir():
+        raise InvalidProject(f"{what} {path}: no such directory on the worker")
+    return real

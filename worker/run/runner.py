@@ -1,0 +1,210 @@
+"""One attempt at a job, from its project to its steps' results."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+from revalid.jobs.errors import BrokerUnavailable, InvalidProject, SandboxLost
+from revalid.jobs.job import Job, LimitName
+from revalid.jobs.projects.blobs import BlobStore
+from revalid.jobs.result import (
+    ArtifactsReport,
+    Enforcement,
+    SandboxReport,
+    SourceReport,
+    StepResult,
+    StrategyReport,
+    Verdict,
+)
+from revalid.jobs.settings import Settings
+from revalid.jobs.steps import RefreshFromHost
+from revalid.worker.file_trees import remove_tree
+from revalid.worker.run.artifacts import collect
+from revalid.worker.run.output import Emit
+from revalid.worker.run.project import Project, allowed_host_path, fetch_project
+from revalid.worker.run.replay import Replay
+from revalid.worker.run.step_events import plan_event
+from revalid.worker.sandboxes.dagger.engine import Engine
+from revalid.worker.sandboxes.factory import EngineMissing, check_policy, open_sandbox
+from revalid.worker.sandboxes.limits import CommandLimits, enforcement
+from revalid.worker.sandboxes.protocol import Sandbox
+from revalid.worker.secrets import Scrubber, passwords, resolve_secrets
+from revalid.worker.strategies.dispatch import Plan, make_plan
+
+SANDBOX_TRIES = 3
+FETCH_TRIES = 10
+LIMIT_MARGIN_S = 45.0
+
+
+@dataclass
+class Run:
+    """What one attempt found; filled while it runs, so that a cancelled one still reports.
+
+    Args:
+        scratch: A private directory that the caller removes.
+        kept: Where what the job's artifacts are is stored.
+        artifacts: Where ``export_directory`` steps write; made when first used.
+        emit: Takes events.
+        engine_missing: As :func:`revalid.worker.sandboxes.factory.open_sandbox` takes it.
+    """
+
+    job: Job
+    settings: Settings
+    environ: Mapping[str, str]
+    engine: Engine
+    blobs: BlobStore
+    kept: BlobStore
+    scratch: Path
+    artifacts: Path
+    emit: Emit
+    engine_missing: EngineMissing
+
+    sandbox: SandboxReport = field(default_factory=SandboxReport)
+    enforcement: dict[LimitName, Enforcement] = field(default_factory=dict)
+    source: SourceReport = field(default_factory=SourceReport)
+    strategy: StrategyReport | None = None
+    replay: Replay | None = None
+    kept_artifacts: ArtifactsReport | None = None
+    notes: list[str] = field(default_factory=list)
+    scrubber: Scrubber = field(default_factory=lambda: Scrubber(()))
+    _secrets: dict[str, str] = field(default_factory=dict)
+    _hidden: list[str] = field(default_factory=list)
+    _deadline: float = 0.0
+
+    @property
+    def steps(self) -> tuple[StepResult, ...]:
+        """What the steps came to that ended, in the plan's order."""
+        return self.replay.results if self.replay else ()
+
+    @property
+    def tools(self) -> dict[str, str]:
+        """Version of each tool, by name."""
+        return self.replay.tools if self.replay else {}
+
+    async def execute(self) -> Verdict:
+        """Run the job's steps.
+
+        Raises:
+            PermanentError: The job asks for what cannot or may not be done: ``rejected``.
+            TransientError: Our side failed, also when tried again: ``errored``.
+        """
+        limit_s = self.job.limits.job_timeout_s
+        self._deadline = monotonic() + limit_s
+        self._check_policy()
+        try:
+            # Commands end at the limit by themselves, and keep what they printed.
+            async with asyncio.timeout(limit_s + LIMIT_MARGIN_S) as bound:
+                project = await self._fetch()
+                plan = await asyncio.to_thread(make_plan, self.job, project.root)
+                self.strategy = StrategyReport(name=plan.strategy, reason=plan.reason)
+                return await self._try(plan, project)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            reached = f"the job's limit of {limit_s:g} s was reached"
+            if self.sandbox.kind is None:
+                raise SandboxLost(f"{reached} before its sandbox was open: try again") from None
+            self.notes.append(f"{reached} while files were on their way")
+            return Verdict.TIMED_OUT
+
+    async def _try(self, plan: Plan, project: Project) -> Verdict:
+        for tries_left in reversed(range(SANDBOX_TRIES)):
+            try:
+                return await self._replay(plan, project)
+            except SandboxLost:
+                if not tries_left:
+                    raise
+                with suppress(OSError):
+                    await asyncio.to_thread(remove_tree, self.artifacts)
+                await asyncio.sleep(2.0 ** (SANDBOX_TRIES - tries_left - 1))
+        raise AssertionError("unreachable")
+
+    def _check_policy(self) -> None:
+        check_policy(self.job, self.settings)
+        self._secrets = resolve_secrets(self.job, self.settings, self.environ)
+        self._hidden = [*self._secrets.values(), *passwords(self.settings, self.environ)]
+        self.scrubber = Scrubber(self._hidden)
+        for step in self.job.steps:
+            if isinstance(step, RefreshFromHost):
+                allowed_host_path(step.host_path, self.settings.source_roots, "refresh_from_host")
+
+    async def _fetch(self) -> Project:
+        wanted = (self.job.source, self.blobs, self.settings, self.scratch)
+        for tries_left in reversed(range(FETCH_TRIES)):
+            try:
+                project = await asyncio.to_thread(fetch_project, *wanted)
+                break
+            except BrokerUnavailable:
+                if not tries_left:
+                    raise
+                await asyncio.sleep(2)
+        self.source = project.report
+        if project.note:
+            self.notes.append(project.note)
+        return project
+
+    async def _replay(self, plan: Plan, project: Project) -> Verdict:
+        self.replay = None
+        sandbox, self.sandbox = await open_sandbox(
+            self.job, self.settings, self.environ, self.engine, self.scratch, self.engine_missing
+        )
+        try:
+            limits = self.job.limits
+            self.enforcement = enforcement(limits, sandbox.kind, sandbox.enforced)
+            self.emit("sandbox", {**self.sandbox.model_dump(), "image": self.job.image})
+            self.emit("plan", plan_event(plan))
+            self.scrubber = Scrubber(self._hidden, root=sandbox.host_root)
+            sandbox.with_envs(self.job.env)
+            for name, value in self._secrets.items():
+                sandbox.with_secret(name, value)
+            self.replay = Replay(
+                job=self.job,
+                settings=self.settings,
+                plan=plan,
+                project=project,
+                sandbox=sandbox,
+                artifacts=self.artifacts,
+                scrubber=self.scrubber,
+                limits=CommandLimits.of(limits),
+                deadline=self._deadline,
+                emit=self.emit,
+            )
+            self._note(plan.notes)
+            await self.replay.run()
+            self._note(self.replay.notes)
+            await self._collect(sandbox)
+            return self._verdict(self.replay)
+        finally:
+            await sandbox.close()
+
+    def _note(self, notes: Iterable[str]) -> None:
+        """Once each: a sandbox that broke begins the plan again."""
+        self.notes.extend(note for note in notes if note not in self.notes)
+
+    async def _collect(self, sandbox: Sandbox) -> None:
+        kept = await collect(
+            sandbox,
+            self.job.artifacts,
+            self.artifacts,
+            self.kept,
+            self.scratch,
+            self.settings.artifact_bytes,
+        )
+        self.kept_artifacts = kept.report
+        self.notes.extend(kept.notes)
+
+    def _verdict(self, replay: Replay) -> Verdict:
+        failed = [step for step in self.steps if not step.ok]
+        if any(not step.timed_out for step in failed):
+            return Verdict.FAILED
+        if failed or replay.time_left() <= 0:
+            return Verdict.TIMED_OUT
+        if not replay.checked:
+            raise InvalidProject(
+                "nothing was checked: the project has no build, type check or tests; "
+                "name what proves it with --command"
+            )
+        return Verdict.PASSED

@@ -1,0 +1,1 @@
+"""The Dagger sandbox: a container on a Dagger engine."""

@@ -1,0 +1,353 @@
+"""The sandbox on a Dagger engine: an immutable container, replaced by each operation."""
+
+import asyncio
+import posixpath
+import tempfile
+import uuid
+from asyncio import to_thread
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Literal, TypeVar
+
+import dagger
+
+from revalid.jobs.errors import RevalidError, SandboxLost
+from revalid.jobs.job import LimitName
+from revalid.worker.file_trees import remove_tree
+from revalid.worker.sandboxes import protocol
+from revalid.worker.sandboxes.dagger import exec_wrapper
+from revalid.worker.sandboxes.dagger.containers import (
+    DELETE,
+    MAKE_DIRECTORY,
+    ORDINARY,
+    WRITE,
+    Account,
+    changed,
+)
+from revalid.worker.sandboxes.dagger.engine import Engine, one_line
+from revalid.worker.sandboxes.dagger.exec_wrapper import (
+    NONCE,
+    REPORT,
+    REUSE,
+    STOP,
+    parse_report,
+    stopping,
+    wrapped,
+)
+from revalid.worker.sandboxes.dagger.live_output import OutputRelay
+from revalid.worker.sandboxes.dagger.package_caches import stop_volume, volumes
+from revalid.worker.sandboxes.limits import DEFAULT_LIMITS, CommandLimits
+from revalid.worker.sandboxes.protocol import (
+    WORKDIR,
+    Entry,
+    ExecResult,
+    OnOutput,
+    StepFailed,
+    resolve,
+)
+from revalid.worker.sandboxes.staging import as_bytes, included, stage
+from revalid.worker.secrets import engine_name
+
+T = TypeVar("T")
+Change = Callable[[dagger.Container], dagger.Container]
+
+_OVERDUE_S = 30.0
+_REPORT_S = 2.0
+"""Seconds that it takes to ask a wrapper to end, and that its report takes."""
+_INLINE = 65_536
+_SETTLE_EVERY = 8
+
+
+@dataclass(eq=False)
+class DaggerSandbox:
+    """A container of one image on one engine; the protocol describes each operation.
+
+    The start of a command's output is had live, the rest at its end. A fork is a kept reference,
+    which copies nothing, and the engine forgets a closed container by itself.
+    """
+
+    kind: Literal["dagger", "local"] = field(default="dagger", init=False)
+    host_root = ""
+    enforced = frozenset(LimitName)
+    forks_freely = True
+
+    _engine: Engine
+    _client: dagger.Client
+    _container: dagger.Container
+    image: str
+    _account: Account
+    _protected: tuple[str, ...]
+    _scratch_root: Path | None
+    _downloads: Mapping[str, dagger.CacheVolume]
+    _stops: dagger.CacheVolume
+    workdir: str = WORKDIR
+    _pending: list[Change] = field(default_factory=list)  # variables, for the next command
+    _unsettled: int = 0  # commands that each query names again, until a sync
+
+    def __post_init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._scratch = Path(tempfile.mkdtemp(prefix="revalid-dagger-", dir=self._scratch_root))
+
+    @classmethod
+    async def open(
+        cls,
+        engine: Engine,
+        image: str,
+        *,
+        account: Account = ORDINARY,
+        protected: tuple[str, ...] = (),
+        scratch: Path | None = None,
+        tenant: str = "default",
+    ) -> "DaggerSandbox":
+        """A fresh container of ``image``; the registry is asked once per connection.
+
+        Args:
+            account: Whose commands and files are.
+            protected: Globs that reject writes and deletes, relative to ``/workspace``.
+            scratch: Where files on their way lie; the system's temporary directory by default.
+            tenant: Whose installs share what they download.
+
+        Raises:
+            EngineUnavailable: No engine answers.
+            InvalidJob: The registry does not know the image.
+            SandboxLost: The registry or the engine failed.
+        """
+        container, client = await engine.base(image, account), await engine.client()
+        names = volumes(tenant, await engine.pin(image), account.downloads)
+        downloads = {path: client.cache_volume(name) for path, name in names.items()}
+        stops = client.cache_volume(stop_volume(tenant))
+        return cls(engine, client, container, image, account, protected, scratch, downloads, stops)
+
+    async def exec(
+        self,
+        command: str,
+        *,
+        timeout_s: float = protocol.COMMAND_TIMEOUT_S,
+        output_bytes: int = protocol.OUTPUT_BYTES,
+        limits: CommandLimits = DEFAULT_LIMITS,
+        cacheable: bool = False,
+        downloads: bool = False,
+        on_output: OnOutput | None = None,
+        stop: asyncio.Event | None = None,
+    ) -> ExecResult:
+        overdue = timeout_s + protocol.KILL_GRACE_S + _OVERDUE_S
+        heard = OutputRelay(on_output, output_bytes)
+        started = monotonic()
+        async with self._lock:
+            while self._pending:
+                self._container = self._pending.pop(0)(self._container)
+            words = (command, self._account.owner, timeout_s, output_bytes, limits)
+            args = partial(wrapped, *words)
+            run = partial(self._run, args, self._downloads if downloads else {}, heard, stop)
+            try:
+                async with asyncio.timeout(overdue):
+                    result, after = await run(cacheable)
+                    if result.cached and not result.good:  # a failure is never replayed
+                        result, after = await run(False)
+            except _Stopped:
+                return exec_wrapper.ended_shell(heard.streams, monotonic() - started)
+            except TimeoutError:
+                return exec_wrapper.stopped_shell()
+            except dagger.ExecError as error:
+                return exec_wrapper.killed_shell(error.exit_code)
+            except dagger.QueryError as error:
+                raise SandboxLost(f"exec in {self.image}: {one_line(error)}; try again") from None
+            self._container = after
+            self._unsettled += 1
+            if self._unsettled >= _SETTLE_EVERY:
+                self._container = await self._engine.guard(after.sync())
+                self._unsettled = 0
+        heard.finish(result)
+        # A command may end itself so, which is its own failure.
+        asked = stop is not None and stop.is_set()
+        return replace(result, cancelled=result.cancelled and asked)
+
+    async def _run(
+        self,
+        args: Callable[[str, int], list[str]],
+        downloads: Mapping[str, dagger.CacheVolume],
+        heard: OutputRelay,
+        stop: asyncio.Event | None,
+        cacheable: bool,
+    ) -> tuple[ExecResult, dagger.Container]:
+        with self._engine.live.hearing(heard) as (nonce, live_bytes):
+            # The nonce as an argument makes the engine run the command. As a volatile variable it
+            # is no part of the cache key and tells a replay by not coming back; two forks of one
+            # container would share it.
+            ready, key = self._container.with_mounted_cache(STOP, self._stops), nonce
+            if cacheable:
+                ready, key = ready.with_volatile_variable(NONCE, nonce), REUSE
+            for path, volume in downloads.items():
+                ready = ready.with_mounted_cache(path, volume, owner=self._account.owner)
+            # The wrapper is process 1, which nothing in the container can end.
+            after = ready.with_exec(args(key, live_bytes), no_init=True)
+            try:
+                report = await self._until(stop, nonce, after.file(REPORT).contents())
+            except dagger.QueryError as error:
+                if f"{REPORT}: no such file" not in str(error):
+                    raise
+                report = ""
+        for path in (STOP, *downloads):
+            after = after.without_mount(path)
+        return parse_report(report, nonce), after
+
+    async def _until(self, stop: asyncio.Event | None, nonce: str, report: Awaitable[str]) -> str:
+        """Await a run's report; once ``stop`` is set, ask its wrapper to end the command.
+
+        Raises:
+            _Stopped: It did not end within a bound.
+        """
+        asking = asyncio.ensure_future(self._ask_to_end(stop or asyncio.Event(), nonce))
+        running = asyncio.ensure_future(self._engine.guard(report))
+        try:
+            await asyncio.wait({running, asking}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                await asyncio.wait({running}, timeout=protocol.CANCEL_GRACE_S + _REPORT_S)
+            if not running.done():
+                raise _Stopped
+            return await running
+        finally:
+            for task in (asking, running):
+                if not task.done():
+                    task.cancel()
+            await asyncio.wait({asking, running})
+
+    async def _ask_to_end(self, stop: asyncio.Event, nonce: str) -> None:
+        await stop.wait()
+        with suppress(dagger.QueryError, RevalidError, TimeoutError):
+            async with asyncio.timeout(_REPORT_S):
+                base = await self._engine.base(self.image, self._account)
+                base = base.with_mounted_cache(STOP, self._stops)
+                await self._engine.guard(base.with_exec(stopping(nonce), no_init=True).sync())
+
+    async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
+        target = self._writable("write_file", path)
+        if not isinstance(content, str) or len(content) > _INLINE:
+            await self._upload("write_file", {target: as_bytes(content)}, mode)
+            return
+        parent, name = posixpath.split(target)
+        file = self._client.directory().with_new_file(name, content, permissions=mode)
+        await self._change("write_file", path, WRITE, parent, file)
+
+    async def write_files(self, files: Mapping[str, str | bytes]) -> None:
+        targets = {self._writable("write_files", name): as_bytes(files[name]) for name in files}
+        await self._upload("write_files", targets, 0o644)
+
+    async def read_file(self, path: str) -> bytes:
+        target = resolve(self.workdir, path)
+        copy = self._scratch / uuid.uuid4().hex
+        async with self._lock:
+            file = self._container.file(target)
+            protocol.check_readable(path, await self._query("read_file", path, file.size()))
+            await self._query("read_file", path, file.export(str(copy)))
+        try:
+            return await to_thread(copy.read_bytes)
+        finally:
+            copy.unlink(missing_ok=True)
+
+    async def delete_file(self, path: str) -> None:
+        target = self._writable("delete_file", path)
+        await self._change("delete_file", path, DELETE, target)
+
+    async def list_directory(self, path: str = ".") -> list[Entry]:
+        target = resolve(self.workdir, path)
+        async with self._lock:
+            found = self._container.directory(target)
+            names = await self._query("list_directory", path, found.entries())
+        entries = [Entry(name.rstrip("/"), name.endswith("/")) for name in names]
+        return sorted(entries, key=lambda entry: entry.name)
+
+    async def set_workdir(self, path: str) -> None:
+        target = resolve(self.workdir, path)
+        await self._change("set_workdir", path, MAKE_DIRECTORY, target, workdir=target)
+
+    async def export_directory(self, path: str, host_path: Path) -> None:
+        target = resolve(self.workdir, path)
+        async with self._lock:
+            found = self._container.directory(target)
+            await self._query("export_directory", path, found.export(str(host_path)))
+
+    async def export_matching(
+        self, globs: tuple[str, ...], host_path: Path, *, most_bytes: int
+    ) -> None:
+        async with self._lock:
+            found = self._container.directory(WORKDIR).filter(include=list(globs))
+            await self._query("export_matching", WORKDIR, found.export(str(host_path)))
+
+    async def refresh_from_host(
+        self, host_path: Path, path: str = ".", *, only: tuple[str, ...] | None = None
+    ) -> None:
+        target = resolve(self.workdir, path)
+        include = await to_thread(included, host_path, only)
+        if include == []:
+            return
+        source = self._client.host().directory(str(host_path), include=include, no_cache=True)
+        await self._change("refresh_from_host", path, WRITE, target, source)
+
+    async def fork(self) -> "DaggerSandbox":
+        async with self._lock:
+            return replace(self, _pending=list(self._pending))
+
+    def with_env(self, name: str, value: str) -> None:
+        self._pending.append(lambda c: c.with_env_variable(name, value))
+
+    def with_envs(self, variables: Mapping[str, str]) -> None:
+        for name, value in variables.items():
+            self.with_env(name, value)
+
+    def with_secret(self, name: str, value: str) -> None:
+        secret = self._client.set_secret(engine_name(name, value, self._engine.name_key), value)
+        self._pending.append(lambda c: c.with_secret_variable(name, secret))
+
+    async def close(self) -> None:
+        with suppress(OSError):
+            await to_thread(remove_tree, self._scratch)
+
+    def _writable(self, operation: str, path: str) -> str:
+        target = resolve(self.workdir, path)
+        protocol.check_unprotected(operation, target, self._protected, WORKDIR)
+        return target
+
+    async def _upload(self, operation: str, targets: Mapping[str, bytes], mode: int) -> None:
+        root = posixpath.commonpath([posixpath.dirname(target) for target in targets])
+        staged = self._scratch / uuid.uuid4().hex
+        try:
+            await to_thread(stage, staged, root, targets, mode)
+            source = self._client.host().directory(str(staged), no_cache=True)
+            await self._change(operation, ", ".join(targets), WRITE, root, source)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise StepFailed(f"{operation}: {error.filename} is a file and a directory") from None
+        finally:
+            with suppress(OSError):
+                await to_thread(remove_tree, staged)
+
+    async def _change(
+        self,
+        operation: str,
+        path: str,
+        change: str,
+        target: str,
+        brought: dagger.Directory | None = None,
+        workdir: str | None = None,
+    ) -> None:
+        async with self._lock:
+            after = changed(self._container, self._account, change, target, brought)
+            made = await self._query(operation, path, after.sync())
+            self.workdir = workdir or self.workdir
+            self._container, self._unsettled = made.with_workdir(self.workdir), 0
+
+    async def _query(self, operation: str, path: str, work: Awaitable[T]) -> T:
+        try:
+            return await self._engine.guard(work)
+        except dagger.ExecError as error:
+            raise StepFailed(f"{operation} {path}: {error.stderr[:300]} ({self.image})") from None
+        except dagger.QueryError as error:
+            raise StepFailed(f"{operation} {path}: {one_line(error)} ({self.image})") from None
+
+
+class _Stopped(Exception):
+    """The command was to end, and its container was ended since it did not."""

@@ -1,0 +1,111 @@
+"""Which sandbox a job gets, and how long it waits for an engine."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from time import monotonic
+
+from revalid.jobs.errors import EngineUnavailable, PolicyRefused
+from revalid.jobs.job import Job, SandboxPolicy
+from revalid.jobs.result import SandboxReport
+from revalid.jobs.settings import Settings
+from revalid.worker.sandboxes.dagger.containers import ORDINARY, ROOT
+from revalid.worker.sandboxes.dagger.engine import Engine
+from revalid.worker.sandboxes.dagger.sandbox import DaggerSandbox
+from revalid.worker.sandboxes.local.sandbox import LocalSandbox
+from revalid.worker.sandboxes.protocol import Sandbox
+from revalid.worker.secrets import private_paths
+
+_LONGEST_PAUSE_S = 5.0
+
+EngineMissing = Callable[[], Awaitable[None]]
+"""Called after each vain try; may raise so that another worker has the job."""
+
+
+def check_policy(job: Job, settings: Settings) -> None:
+    """Raise :class:`~revalid.jobs.errors.PolicyRefused` where the job asks for another sandbox."""
+    allowed, asked = settings.sandbox_policy, job.sandbox
+    if asked is not None and SandboxPolicy.AUTO not in (asked, allowed) and asked != allowed:
+        raise PolicyRefused(
+            f"--sandbox {asked}: this worker runs {allowed} only (its REVALID_SANDBOX)"
+        )
+
+
+async def open_sandbox(
+    job: Job,
+    settings: Settings,
+    environ: Mapping[str, str],
+    engine: Engine,
+    scratch: Path,
+    engine_missing: EngineMissing,
+) -> tuple[Sandbox, SandboxReport]:
+    """A fresh sandbox as the job and the worker's policy want it.
+
+    Raises:
+        EngineUnavailable: No engine answered for as long as the job waits for one.
+        JobError: As :meth:`DaggerSandbox.open`.
+    """
+    policy = job.sandbox or settings.sandbox_policy
+    if policy is SandboxPolicy.AUTO:
+        policy = settings.sandbox_policy
+    reason = None
+    if policy is not SandboxPolicy.LOCAL:
+        try:
+            opened = await _open_container(
+                job, engine, scratch, engine_missing if policy is SandboxPolicy.DAGGER else None
+            )
+            digest = opened.image.partition("@")[2]
+            return opened, SandboxReport(kind="dagger", image_digest=digest)
+        except EngineUnavailable as error:
+            if policy is SandboxPolicy.DAGGER:
+                raise
+            reason = str(error)
+    local = LocalSandbox(
+        scratch=scratch,
+        protected=job.protected,
+        hidden=private_paths(settings, environ),
+        jailed=None if settings.bubblewrap else False,
+        passthrough={name: environ[name] for name in settings.local_env if name in environ},
+    )
+    return local, SandboxReport(kind="local", fallback_reason=reason)
+
+
+async def _open_container(
+    job: Job, engine: Engine, scratch: Path, engine_missing: EngineMissing | None
+) -> DaggerSandbox:
+    started, pause = monotonic(), 0.5
+    while True:
+        try:
+            if engine_missing is not None:
+                await _connect(engine, max(1.0, job.engine_wait_s - (monotonic() - started)))
+            image = await engine.pin(job.image)
+            return await DaggerSandbox.open(
+                engine,
+                image,
+                account=ROOT if job.user == "root" else ORDINARY,
+                protected=job.protected,
+                scratch=scratch,
+                tenant=job.tenant,
+            )
+        except EngineUnavailable as error:
+            if engine_missing is None:
+                raise
+            await engine_missing()
+            if monotonic() - started >= job.engine_wait_s:
+                raise EngineUnavailable(
+                    f"{error}; the job waited {job.engine_wait_s:g} s for one"
+                ) from None
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+async def _connect(engine: Engine, within_s: float) -> None:
+    """Reach the engine before the job's patience ends; pulling its image may take longer."""
+    try:
+        async with asyncio.timeout(within_s):
+            await engine.client()
+    except TimeoutError:
+        raise EngineUnavailable(
+            f"no Dagger engine answered within {within_s:.0f} s: start one, or allow "
+            "--sandbox local; `revalid doctor` checks it"
+        ) from None

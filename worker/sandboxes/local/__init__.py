@@ -1,0 +1,1 @@
+"""The local sandbox: a temporary directory on the worker."""

@@ -1,0 +1,43 @@
+"""Files on their way into a container, as a directory that the engine uploads in one operation."""
+
+import posixpath
+from collections.abc import Mapping
+from pathlib import Path
+
+from revalid.worker.sandboxes.protocol import StepFailed
+
+
+def stage(staged: Path, root: str, targets: Mapping[str, bytes], mode: int) -> None:
+    """Write files below ``staged`` as they shall stand below ``root``.
+
+    Raises:
+        FileExistsError, NotADirectoryError: One target is a parent of another.
+    """
+    for target, content in targets.items():
+        file = staged / posixpath.relpath(target, root)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        file.chmod(mode)
+
+
+def included(host_path: Path, only: tuple[str, ...] | None) -> list[str] | None:
+    """Patterns of what to upload of a directory; None for all of it.
+
+    Raises:
+        StepFailed: It is no directory, or a path would leave it.
+    """
+    if not host_path.is_dir():
+        raise StepFailed(f"refresh_from_host {host_path}: no such directory on the worker")
+    if any(".." in name.split("/") for name in only or ()):
+        raise StepFailed(f"refresh_from_host {host_path}: '..' would leave it")
+    return None if only is None else [literal(name) for name in only]
+
+
+def as_bytes(content: str | bytes) -> bytes:
+    """Text as UTF-8."""
+    return content.encode() if isinstance(content, str) else content
+
+
+def literal(name: str) -> str:
+    """A file's name as a pattern that matches nothing else."""
+    return "".join(f"\\{char}" if char in "*?[]\\" else char for char in name)

@@ -1,0 +1,63 @@
+"""Turns a job and its unpacked project into the steps to run."""
+
+import re
+from pathlib import Path
+
+from revalid.jobs.errors import InvalidProject
+from revalid.jobs.job import Job, StrategyName
+from revalid.jobs.steps import Exec
+from revalid.worker.strategies.node import npm, trpc
+from revalid.worker.strategies.node.workspaces import find_groups
+from revalid.worker.strategies.plan import Plan, PlannedStep
+from revalid.worker.strategies.project_tree import ProjectTree
+from revalid.worker.strategies.python import checks
+
+__all__ = ["Plan", "PlannedStep", "make_plan"]
+
+_TOOL = re.compile(r"(?:^|[\s;&|(])(node|npm|bun|pnpm|yarn|python3|uv|poetry)(?=\s)")
+
+
+def make_plan(job: Job, project: Path) -> Plan:
+    """Make the steps of ``job``.
+
+    Args:
+        project: The unpacked project. Its content is hostile: links in it are never followed.
+
+    Raises:
+        InvalidProject: The strategy finds nothing it knows, or a manifest does not parse.
+    """
+    tree = ProjectTree(project)
+    match job.strategy:
+        case StrategyName.COMMAND | StrategyName.TRAJECTORY:
+            return _given(job)
+        case StrategyName.TRPC:
+            return trpc.plan(tree, find_groups(tree))
+        case StrategyName.NPM:
+            return npm.plan(tree, find_groups(tree))
+        case StrategyName.PYTHON:
+            return checks.plan(tree, job.image)
+        case StrategyName.AUTO:
+            return _detected(job, tree)
+
+
+def _given(job: Job) -> Plan:
+    commands = "\n".join(step.command for step in job.steps if isinstance(step, Exec))
+    number = len(job.steps)
+    return Plan(
+        strategy=job.strategy,
+        reason=f"{number} step{'' if number == 1 else 's'} given with the job",
+        steps=tuple(PlannedStep(step) for step in job.steps),
+        tools=tuple(dict.fromkeys(_TOOL.findall(commands))),
+        stops=job.strategy is StrategyName.COMMAND and not job.keep_going,
+    )
+
+
+def _detected(job: Job, tree: ProjectTree) -> Plan:
+    if groups := find_groups(tree):
+        return trpc.plan(tree, groups) if trpc.detect(groups) else npm.plan(tree, groups)
+    if checks.detect(tree):
+        return checks.plan(tree, job.image)
+    raise InvalidProject(
+        "no strategy fits this project: found no package.json (at the root, in client/ or in "
+        f"server/) and none of {', '.join(checks.MANIFESTS)}; give the commands with --command"
+    )

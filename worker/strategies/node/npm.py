@@ -1,0 +1,36 @@
+"""The ``npm`` strategy: the scripts of any ``package.json``, by whichever package manager."""
+
+from revalid.jobs.errors import InvalidProject
+from revalid.jobs.job import StrategyName
+from revalid.worker.strategies.node.checks import node_plan
+from revalid.worker.strategies.node.workspaces import Group
+from revalid.worker.strategies.plan import Plan
+from revalid.worker.strategies.project_tree import ProjectTree
+
+TYPE_SCRIPTS = ("typecheck", "type-check", "check-types", "tsc")
+
+
+def plan(tree: ProjectTree, groups: tuple[Group, ...]) -> Plan:
+    """Install, and run the build, type check, lint and test scripts that there are.
+
+    Raises:
+        InvalidProject: There is no package, or a file that decides cannot be read.
+    """
+    if not groups:
+        raise InvalidProject(
+            "strategy npm needs a package.json at the root, in client/ or in server/: "
+            "add one, or give the commands with --command"
+        )
+    reason = "; ".join([groups[0].root.manifest, *layout(groups)])
+    return node_plan(StrategyName.NPM, tree, groups, reason, type_scripts=TYPE_SCRIPTS, lint=True)
+
+
+def layout(groups: tuple[Group, ...]) -> list[str]:
+    """How a project is divided, in words; empty where it is one package."""
+    words = []
+    if len(groups) > 1:
+        words.append(f"installed apart: {', '.join(group.root.title for group in groups)}")
+    if members := [member.directory for group in groups for member in group.members]:
+        more = f" and {len(members) - 6} more" if len(members) > 6 else ""
+        words.append(f"workspaces {', '.join(members[:6])}{more}")
+    return words

@@ -1,0 +1,154 @@
+"""A directory with a ``package.json``, read with suspicion."""
+
+import posixpath
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from revalid.jobs.errors import InvalidProject
+from revalid.worker.strategies.project_tree import ProjectTree
+
+HOOKS = frozenset(
+    {
+        "preinstall",
+        "install",
+        "postinstall",
+        "prepublish",
+        "preprepare",
+        "prepare",
+        "postprepare",
+        "pnpm:devPreinstall",
+    }
+)
+"""Scripts that an install runs."""
+
+_PLACEHOLDER = re.compile(r"echo\W+Error: no test specified\W+exit 1")
+_WATCHES = re.compile(
+    r"(?:^|\s)--watch(?:-?all)?(?![\w-]|[=\s]false)|\bvitest (?:watch|dev)\b|\btsx watch\b"
+    r"|\bnodemon\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One package of a project.
+
+    Attributes:
+        directory: Relative to the project; ``.`` for its root.
+        data: The manifest.
+    """
+
+    directory: str
+    data: Mapping[str, Any]
+
+    @property
+    def manifest(self) -> str:
+        """The path of the manifest."""
+        return self.path("package.json")
+
+    @property
+    def title(self) -> str:
+        """What a reader calls the directory."""
+        return "the root" if self.directory == "." else self.directory
+
+    @property
+    def name(self) -> str | None:
+        """The name that others depend on."""
+        name = self.data.get("name")
+        return name if isinstance(name, str) else None
+
+    @property
+    def scripts(self) -> dict[str, str]:
+        """Scripts that do something, by name."""
+        return {k: v for k, v in _strings(self.data.get("scripts")).items() if v.strip()}
+
+    @property
+    def dependencies(self) -> dict[str, str]:
+        """Dependencies of every kind."""
+        kinds = ("peer", "optional", "dev", "")
+        fields = ((f"{kind}Dependencies" if kind else "dependencies") for kind in kinds)
+        return {k: v for field in fields for k, v in _strings(self.data.get(field)).items()}
+
+    @property
+    def workspaces(self) -> tuple[str, ...]:
+        """Globs of the directories that are installed together with this one."""
+        globs = self.data.get("workspaces")
+        if isinstance(globs, dict):
+            globs = globs.get("packages")
+        return tuple(g for g in globs if isinstance(g, str)) if isinstance(globs, list) else ()
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The files, as project paths, that the manifest offers to those who import it."""
+        values = (self.data.get(field) for field in ("exports", "types", "typings", "main"))
+        names = (leaf for value in values for leaf in leaves(value))
+        return tuple(
+            posixpath.normpath(self.path(name))
+            for name in names
+            if "*" not in name and name.endswith((".js", ".mjs", ".cjs", ".ts", ".mts", ".tsx"))
+        )
+
+    def path(self, name: str) -> str:
+        """``name`` in this package, relative to the project."""
+        return name if self.directory == "." else f"{self.directory}/{name}"
+
+    def step(self, verb: str) -> str:
+        """The name of this package's step."""
+        return verb if self.directory == "." else f"{verb} {self.directory}"
+
+    def within(self, command: str) -> str:
+        """``command``, run in this package."""
+        if self.directory == ".":
+            return command
+        directory = f"./{self.directory}" if self.directory.startswith("-") else self.directory
+        return f"cd {shlex.quote(directory)} && {command}"
+
+    def unusable(self, script: str) -> str | None:
+        """Why a script cannot be a check, in words that a path can follow; None where it can."""
+        command = self.scripts.get(script)
+        if command is None:
+            return f"no {script} script in"
+        if _PLACEHOLDER.search(command):
+            return f"only npm's placeholder for a {script} script in"
+        if _WATCHES.search(command):
+            return f"the {script} script watches, so never ends, in"
+        return None
+
+
+def read_package(tree: ProjectTree, directory: str) -> Package | None:
+    """The package in ``directory``; None where it has no manifest.
+
+    Raises:
+        InvalidProject: The manifest is not a JSON object, or the directory's name is unusable.
+    """
+    manifest = "package.json" if directory == "." else f"{directory}/package.json"
+    if manifest not in tree.files:
+        return None
+    if not directory.isprintable() or len(directory) > 150:
+        raise InvalidProject(
+            f"package directory {directory[:150]!r}: rename it to at most 150 printable characters"
+        )
+    data = tree.json(manifest)
+    return None if data is None else Package(directory, data)
+
+
+def leaves(value: Any) -> Iterator[str]:
+    """Every string at the ends of a JSON value."""
+    pending = [value]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
+
+
+def _strings(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {key: item for key, item in value.items() if isinstance(item, str)}

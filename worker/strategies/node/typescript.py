@@ -1,0 +1,93 @@
+"""How a package's types are checked with the compiler that it depends on."""
+
+import json
+import posixpath
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from revalid.worker.strategies.node.managers import Manager
+from revalid.worker.strategies.node.packages import Package
+from revalid.worker.strategies.project_tree import ProjectTree
+
+# Possessive, and open-ended at the end of the text: linear on hostile input.
+_STRING = r'"(?:\\.|[^"\\])*+(?:"|\\?\Z)'
+_COMMENT = re.compile(rf"({_STRING})|//[^\n]*|/\*(?:.*?\*/|.*\Z)", re.DOTALL)
+_TRAILING_COMMA = re.compile(rf"({_STRING})|,(?=\s*+[}}\]])", re.DOTALL)
+_BUILDS = re.compile(r"\btsc (?:-b|--build)\b")
+
+
+def type_check(
+    tree: ProjectTree, package: Package, root: Package, manager: Manager
+) -> tuple[str, str]:
+    """The command that checks a package's types, and why it cannot run, if it cannot.
+
+    Args:
+        root: The root of the install that serves the package.
+
+    Raises:
+        InvalidProject: A ``tsconfig.json`` cannot be read.
+    """
+    own = "typescript" in package.dependencies
+    run = manager.local if own else manager.local_from_root
+    path = package.path("tsconfig.json")
+    command = package.within(f"{run} tsc {_arguments(package, read_tsconfig(tree, path))}")
+    if path not in tree.files:
+        return command, "no tsconfig.json in"
+    if not own and "typescript" not in root.dependencies:
+        return command, "typescript is no dependency of"
+    return command, ""
+
+
+def _arguments(package: Package, config: dict[str, Any]) -> str:
+    """``-b`` where plain tsc would check nothing, or want the output of another project.
+
+    ``-b --noEmit`` refuses references to composite projects (TS6310) in every version, so ``-b``
+    emits; ``--force`` ignores build information that came with the project.
+    """
+    references = config.get("references")
+    listed = references if isinstance(references, list) else []
+    paths = [reference.get("path") for reference in listed if isinstance(reference, dict)]
+    outside = any(isinstance(p, str) and posixpath.normpath(p).startswith("..") for p in paths)
+    solution = bool(paths) and config.get("files") == [] and not config.get("include")
+    scripted = bool(paths) and any(_BUILDS.search(s) for s in package.scripts.values())
+    return "-b --force" if outside or solution or scripted else "--noEmit"
+
+
+def bases(tree: ProjectTree, packages: Iterable[Package]) -> frozenset[str]:
+    """The tsconfigs of packages that name no files of their own and that another one extends.
+
+    Raises:
+        InvalidProject: A ``tsconfig.json`` cannot be read.
+    """
+    configs = {(path := p.path("tsconfig.json")): (p, read_tsconfig(tree, path)) for p in packages}
+    extended = {path for package, config in configs.values() for path in _extended(package, config)}
+    return frozenset(
+        path
+        for path, (_, config) in configs.items()
+        if path in extended and not config.keys() & {"files", "include", "references"}
+    )
+
+
+def _extended(package: Package, config: dict[str, Any]) -> set[str]:
+    extends = config.get("extends")
+    names = extends if isinstance(extends, list) else [extends]
+    targets = (n if n.endswith(".json") else f"{n}.json" for n in names if isinstance(n, str))
+    return {posixpath.normpath(package.path(target)) for target in targets}
+
+
+def read_tsconfig(tree: ProjectTree, path: str) -> dict[str, Any]:
+    """A tsconfig with its comments and trailing commas taken out; empty where it does not parse.
+
+    The compiler says better than we could what is wrong with it.
+
+    Raises:
+        InvalidProject: The file cannot be read.
+    """
+    text = _COMMENT.sub(lambda m: m[1] or " ", tree.text(path) or "")
+    text = _TRAILING_COMMA.sub(lambda m: m[1] or "", text)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,34 @@
+"""Whether the verdict of an earlier run still stands."""
+
+from asyncio import to_thread
+
+from pydantic import ValidationError
+from redis import RedisError
+
+from revalid.jobs.errors import RevalidError
+from revalid.jobs.job import Job, SandboxPolicy
+from revalid.jobs.ledger.ledger import Ledger
+from revalid.jobs.result import JobResult
+from revalid.jobs.settings import Settings
+from revalid.worker.sandboxes.dagger.engine import Engine
+
+
+async def confirm_verdict(
+    prior: str | None, job: Job, settings: Settings, ledger: Ledger, engine: Engine
+) -> JobResult | None:
+    """The earlier result, marked as reused, where the job's tag still names its image.
+
+    None wherever that is not known: then the job is to be run.
+    """
+    if prior is None or SandboxPolicy.LOCAL in (job.sandbox, settings.sandbox_policy):
+        return None
+    try:
+        result = JobResult.model_validate_json(prior)
+        # Of many jobs that were queued together, the first has asked for all.
+        digest = await to_thread(ledger.image_digest, job.image)
+        digest = digest or (await engine.pin(job.image, again=True)).partition("@")[2]
+    except (ValidationError, RevalidError, RedisError):
+        return None
+    if digest != result.sandbox.image_digest:
+        return None
+    return result.model_copy(update={"reused": True})
