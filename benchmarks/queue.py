@@ -43,7 +43,7 @@ def measure(jobs: int = JOBS) -> list[Row]:
 
 def memory(client: Client) -> int:
     """Bytes that Redis uses."""
-    info: Any = client.redis.info("memory")
+    info: Any = client._redis.info("memory")
     return int(info["used_memory"])
 
 

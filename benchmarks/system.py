@@ -52,7 +52,7 @@ def system(home: Path, *, slots: int, sandbox: str = "dagger") -> Iterator[Syste
         worker = LocalWorker(here)
         try:
             worker.wait(client)
-            pid: Any = client.redis.get(worker_key(worker.name))
+            pid: Any = client._redis.get(worker_key(worker.name))
             yield System(client, worker.name, psutil.Process(int(pid)))
         finally:
             worker.stop()

@@ -2,7 +2,7 @@
 
 ::
 
-    JobError
+    RevalidError
       PermanentError          never retried: the job, or how it was asked for, is wrong
         InvalidJob            does not parse, or names what does not exist
         InvalidProject        unsafe, unreadable, too large or missing
@@ -25,7 +25,19 @@ A command that exits non-zero is in neither branch: it is a step's result.
 
 
 class RevalidError(Exception):
-    """The base of the tree: one line that says what failed, on what, and what to do next."""
+    """The base of the tree: one line that says what failed, on what, and what to do next.
+
+    Attributes:
+        job_id: The job that it is about; None where it is about none.
+        retry_after_s: Seconds after which the same call may succeed; None where none is known.
+    """
+
+    def __init__(
+        self, message: str = "", *, job_id: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.retry_after_s = retry_after_s
 
 
 class PermanentError(RevalidError):
@@ -88,5 +100,5 @@ class LeaseLost(TransientError):
     """The lease ended and another attempt may own the job: this one must record nothing."""
 
 
-class ResultTimeout(TransientError):
+class ResultTimeout(TransientError, TimeoutError):
     """The job was not done in the time that the caller gave; it goes on."""

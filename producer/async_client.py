@@ -1,11 +1,11 @@
 """The client on an event loop: short calls run in a thread, waiting costs one connection."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any, Self
+from typing import Self, Unpack
 
 import redis.asyncio
 from anyio import to_thread
@@ -13,10 +13,11 @@ from anyio import to_thread
 from revalid.jobs import events
 from revalid.jobs.connection import connect_async
 from revalid.jobs.errors import ResultTimeout
-from revalid.jobs.ledger.record import JobState, Record, SubmitOutcome
+from revalid.jobs.ledger.record import JobState, SubmitOutcome
 from revalid.jobs.result import JobResult
 from revalid.jobs.settings import Settings
-from revalid.producer.client import Client, JobHandle
+from revalid.producer.client import Client, JobHandle, JobStatus
+from revalid.producer.options import SubmitOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +25,19 @@ class AsyncJobHandle:
     """:class:`~revalid.producer.client.JobHandle` on an event loop."""
 
     id: str
-    client: "AsyncClient"
+    client: "AsyncClient" = field(repr=False)
     submitted: SubmitOutcome | None = None
 
     @property
     def _sync(self) -> JobHandle:
         return JobHandle(self.id, self.client.sync, self.submitted)
 
-    async def status(self) -> Record:
-        """The job's record. Raises :class:`~revalid.jobs.errors.UnknownJob` where there is none."""
+    async def status(self) -> JobStatus:
+        """Look up where the job is.
+
+        Raises:
+            UnknownJob: No job has this id.
+        """
         return await to_thread.run_sync(self._sync.status)
 
     async def events(self, after: str = "0") -> AsyncIterator[events.Event]:
@@ -40,9 +45,9 @@ class AsyncJobHandle:
         events.check_position(after)
         done = (await self.status()).state is JobState.DONE
         while True:
-            with self.client.sync.errors():
+            with self.client.sync._errors():
                 found = await events.read_async(
-                    self.client.redis, self.id, after, block_s=0 if done else events.BLOCK_S
+                    self.client._redis, self.id, after, block_s=0 if done else events.BLOCK_S
                 )
             for event in found:
                 after = event.id
@@ -63,13 +68,15 @@ class AsyncJobHandle:
         """
         deadline = None if timeout_s is None else monotonic() + timeout_s
         after = "0"
-        while (record := await self.status()).state is not JobState.DONE:
+        while (record := await to_thread.run_sync(self._sync._record)).state is not JobState.DONE:
             left = events.BLOCK_S if deadline is None else deadline - monotonic()
             if left <= 0:
-                raise ResultTimeout(f"job {self.id} is still {record.state}: wait longer")
-            with self.client.sync.errors():
+                raise ResultTimeout(
+                    f"job {self.id} is still {record.state}: wait longer", job_id=self.id
+                )
+            with self.client.sync._errors():
                 for event in await events.read_async(
-                    self.client.redis, self.id, after, block_s=left
+                    self.client._redis, self.id, after, block_s=left
                 ):
                     after = event.id
         reused = self.submitted is SubmitOutcome.REUSED
@@ -84,15 +91,21 @@ class AsyncJobHandle:
 class AsyncClient:
     """:class:`~revalid.producer.client.Client` on an event loop; raises what that does."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.sync = Client(settings)
-        self.redis: redis.asyncio.Redis = connect_async(self.sync.url)
+    def __init__(self, settings: Settings | None = None, *, url: str | None = None) -> None:
+        self.sync = Client(settings, url=url)
+        self._redis: redis.asyncio.Redis = connect_async(self.sync.url)
 
     async def submit(
-        self, project: Path | str | bytes | None = None, **options: Any
+        self,
+        project: Path | str | bytes | None = None,
+        *,
+        idempotency_key: str | None = None,
+        **options: Unpack[SubmitOptions],
     ) -> AsyncJobHandle:
         """As :meth:`revalid.producer.client.Client.submit`."""
-        handle = await to_thread.run_sync(lambda: self.sync.submit(project, **options))
+        handle = await to_thread.run_sync(
+            lambda: self.sync.submit(project, idempotency_key=idempotency_key, **options)
+        )
         return AsyncJobHandle(handle.id, self, handle.submitted)
 
     def job(self, job_id: str) -> AsyncJobHandle:
@@ -109,7 +122,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self.redis.aclose()
+        await self._redis.aclose()
         self.sync.close()
 
     async def __aenter__(self) -> Self:

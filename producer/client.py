@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any, Self
+from typing import Self, Unpack
 
 from celery import Celery
 from pydantic import ValidationError
@@ -21,9 +22,10 @@ from revalid.jobs.projects.blobs import BlobStore
 from revalid.jobs.projects.budget import reserve
 from revalid.jobs.queue import make_app, open_ledger, queue_name
 from revalid.jobs.reported_steps import steps_from_events
-from revalid.jobs.result import JobResult
+from revalid.jobs.result import JobResult, Verdict
 from revalid.jobs.settings import Settings, load_settings
 from revalid.jobs.source import TarballSource
+from revalid.producer.options import SubmitOptions
 from revalid.producer.submission import Submission, prepare
 
 CANCEL_TIMEOUT_S = 15.0
@@ -74,6 +76,56 @@ def decode_result(
 
 
 @dataclass(frozen=True, slots=True)
+class JobStatus:
+    """Where a job is on its way; its result is :meth:`JobHandle.result`'s.
+
+    Attributes:
+        verdict: How it ended; None until then.
+        queue: The Celery queue of its lane.
+        error: Why it ended without a result.
+        attempts: Claims by a worker so far.
+        released: Those of them whose worker gave the job back.
+        worker: Who has it or had it last; empty where nobody had.
+        cancelling: Somebody asked for its end.
+        queued_s: Seconds that it waited, before each of its attempts together.
+        started_at: When its last attempt began; None while it waits.
+    """
+
+    id: str
+    state: JobState
+    verdict: Verdict | None
+    error: str | None
+    attempts: int
+    released: int
+    queue: str
+    worker: str
+    cancelling: bool
+    queued_at: datetime
+    queued_s: float
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def from_record(cls, job_id: str, record: Record) -> Self:
+        """The part of a record that callers may rely on."""
+        return cls(
+            id=job_id,
+            state=record.state,
+            verdict=record.verdict,
+            error=record.error,
+            attempts=record.attempts,
+            released=record.released,
+            queue=record.queue,
+            worker=record.worker,
+            cancelling=record.cancelled and record.state is not JobState.DONE,
+            queued_at=record.queued_at,
+            queued_s=record.queued_s,
+            started_at=None if record.waits_since else record.started_at,
+            finished_at=record.finished_at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class JobHandle:
     """A submitted job.
 
@@ -82,13 +134,20 @@ class JobHandle:
     """
 
     id: str
-    client: "Client"
+    client: "Client" = field(repr=False)
     submitted: SubmitOutcome | None = None
 
-    def status(self) -> Record:
-        """The job's record. Raises :class:`~revalid.jobs.errors.UnknownJob` where there is none."""
-        with self.client.errors():
-            return self.client.ledger.record(self.id)
+    def _record(self) -> Record:
+        with self.client._errors():
+            return self.client._ledger.record(self.id)
+
+    def status(self) -> JobStatus:
+        """Look up where the job is.
+
+        Raises:
+            UnknownJob: No job has this id.
+        """
+        return JobStatus.from_record(self.id, self._record())
 
     def events(
         self, after: str = "0", *, idle: Callable[[], object] = lambda: None
@@ -101,9 +160,9 @@ class JobHandle:
         events.check_position(after)
         done = self.status().state is JobState.DONE
         while True:
-            with self.client.errors():
+            with self.client._errors():
                 found = events.read(
-                    self.client.redis, self.id, after, block_s=0 if done else events.BLOCK_S
+                    self.client._redis, self.id, after, block_s=0 if done else events.BLOCK_S
                 )
             for event in found:
                 after = event.id
@@ -129,13 +188,15 @@ class JobHandle:
             UnknownJob: No job has this id.
         """
         deadline = None if timeout_s is None else monotonic() + timeout_s
-        with self.client.errors():
+        with self.client._errors():
             after = "0"
-            while (record := self.client.ledger.record(self.id)).state is not JobState.DONE:
+            while (record := self.client._ledger.record(self.id)).state is not JobState.DONE:
                 left = events.BLOCK_S if deadline is None else deadline - monotonic()
                 if left <= 0:
-                    raise ResultTimeout(f"job {self.id} is still {record.state}: wait longer")
-                found = events.read(self.client.redis, self.id, after, block_s=left)
+                    raise ResultTimeout(
+                        f"job {self.id} is still {record.state}: wait longer", job_id=self.id
+                    )
+                found = events.read(self.client._redis, self.id, after, block_s=left)
                 if not found:
                     idle()
                 for event in found:
@@ -144,8 +205,8 @@ class JobHandle:
 
     def cancel(self) -> JobState:
         """Ask the job to end; the state it was in. A done job stays as it is."""
-        with self.client.errors():
-            return self.client.ledger.cancel(self.id)
+        with self.client._errors():
+            return self.client._ledger.cancel(self.id)
 
 
 class Client:
@@ -153,35 +214,38 @@ class Client:
 
     Args:
         settings: Read from the environment and ``.env`` by default.
+        url: The broker's, such as ``redis://localhost:6379/0``; by default the settings'.
 
     Raises:
         InvalidSettings: No broker is named, or a setting is wrong.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, url: str | None = None) -> None:
         self.settings = settings or load_settings()
+        if url is not None:
+            self.settings = self.settings.model_copy(update={"broker_url": url})
         if self.settings.broker_url is None:
             raise InvalidSettings(
-                "REVALID_BROKER_URL is not set: name a Redis, or run `revalid broker start` "
-                "and use the URL that it prints"
+                "REVALID_BROKER_URL is not set: name a Redis there or in Client(url=...), or run "
+                "`revalid broker start` and use the URL that it prints"
             )
         self.url = self.settings.broker_url
-        self.redis = connect(self.url)
+        self._redis = connect(self.url)
         self._raw = connect(self.url, text=False)
-        self.app: Celery = make_app(self.settings, self.url)
-        self.ledger = open_ledger(self.settings, self.redis, self.app)
-        self.blobs = BlobStore.from_settings(self._raw, self.settings)
+        self._app: Celery = make_app(self.settings, self.url)
+        self._ledger = open_ledger(self.settings, self._redis, self._app)
+        self._blobs = BlobStore.from_settings(self._raw, self.settings)
 
     def submit(
         self,
         project: Path | str | bytes | None = None,
         *,
         idempotency_key: str | None = None,
-        **options: Any,
+        **options: Unpack[SubmitOptions],
     ) -> JobHandle:
         """Submit a project: a directory, a tarball file or a tarball's bytes.
 
-        Takes the options of :func:`.prepare`. An identical job that is queued or
+        Takes :class:`.SubmitOptions`. An identical job that is queued or
         running is joined, and one that passed or failed is answered with its verdict, unless
         ``fresh=True``.
 
@@ -212,8 +276,8 @@ class Client:
         scope = hashlib.sha256(f"{job.tenant} {key}".encode()).hexdigest()
         content = job.model_dump_json() + (submission.webhook or "")
         request = hashlib.sha256(content.encode()).hexdigest()
-        with self.errors():
-            first = self.redis.set(
+        with self._errors():
+            first = self._redis.set(
                 f"revalid:idempotency:{scope}", request, ex=IDEMPOTENCY_S, nx=True, get=True
             )
         if first not in (None, request):
@@ -241,16 +305,20 @@ class Client:
         """
         job = submission.job
         queue = queue_name(job.lane, worker)
-        with self.errors():
+        with self._errors():
             self._store(submission)
             deadline = monotonic() + CANCEL_TIMEOUT_S
             hook = submission.webhook
-            while not (submitted := self.ledger.submit(job, queue, hook, run=run)).accepted:
+            while not (submitted := self._ledger.submit(job, queue, hook, run=run)).accepted:
                 if monotonic() > deadline:
                     why = "is being cancelled"
                     if submitted is SubmitOutcome.NOT_STORED:
                         why = "has a project that does not stay in Redis"
-                    raise ResultTimeout(f"job {job.id} {why}: submit it again later")
+                    raise ResultTimeout(
+                        f"job {job.id} {why}: submit it again later",
+                        job_id=job.id,
+                        retry_after_s=CANCEL_TIMEOUT_S,
+                    )
                 sleep(_POLL_S)
                 self._store(submission)
         return JobHandle(job.id, self, submitted)
@@ -269,11 +337,11 @@ class Client:
             group = list(run)
             for at in range(0, len(group), _AT_ONCE):
                 some = group[at : at + _AT_ONCE]
-                with self.errors():
+                with self._errors():
                     for made in some:
                         self._store(made)
                     jobs, hooks = [made.job for made in some], [made.webhook for made in some]
-                    found = self.ledger.submit_all(jobs, queue, hooks)
+                    found = self._ledger.submit_all(jobs, queue, hooks)
                 handles += (
                     self.send(made, worker=worker)
                     if not submitted.accepted
@@ -286,18 +354,18 @@ class Client:
         job = submission.job
         if submission.tarball is not None and isinstance(job.source, TarballSource):
             digest, size = job.source.digest, submission.size
-            if self.blobs.in_redis(size):
+            if self._blobs.in_redis(size):
                 most = self.settings.tenant_blob_bytes
-                reserve(self.ledger, job.tenant, digest, size, most=most)
+                reserve(self._ledger, job.tenant, digest, size, most=most)
             submission.tarball.seek(0)
-            self.blobs.put(submission.tarball, digest, size)
+            self._blobs.put(submission.tarball, digest, size)
 
     def decode(self, job_id: str, record: Record, *, reused: bool = False) -> JobResult:
         """As :func:`decode_result`, with what the last attempt told where it could not report."""
         told: list[events.Event] = []
         if record.result is None and record.attempts:
-            with self.errors():
-                told = events.read_all(self.redis, job_id)
+            with self._errors():
+                told = events.read_all(self._redis, job_id)
         return decode_result(job_id, record, reused=reused, told=told)
 
     def job(self, job_id: str) -> JobHandle:
@@ -310,20 +378,20 @@ class Client:
 
     def ping(self) -> None:
         """Raise :class:`.BrokerUnavailable` where the broker does not answer."""
-        with self.errors():
-            self.redis.ping()
+        with self._errors():
+            self._redis.ping()
 
     @contextmanager
-    def errors(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
         """Redis's failures as this project's errors."""
         with broker_errors(self.url):
             yield
 
     def close(self) -> None:
         """Close the connections."""
-        self.redis.close()
+        self._redis.close()
         self._raw.close()
-        self.app.close()
+        self._app.close()
 
     def __enter__(self) -> Self:
         return self

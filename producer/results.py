@@ -12,8 +12,8 @@ AT_ONCE_BYTES = 8 * 2**20
 
 def read_records(client: Client, ids: Sequence[str]) -> Iterator[tuple[str, Record | None]]:
     """Each job's record, in order; None where it is gone."""
-    with client.errors():
-        pipe = client.redis.pipeline(transaction=False)
+    with client._errors():
+        pipe = client._redis.pipeline(transaction=False)
         for job_id in ids:
             pipe.hstrlen(job_key(job_id), "result")
         sizes = cast("list[int]", pipe.execute())
@@ -29,8 +29,8 @@ def read_records(client: Client, ids: Sequence[str]) -> Iterator[tuple[str, Reco
 
 
 def _read(client: Client, ids: list[str]) -> Iterator[tuple[str, Record | None]]:
-    with client.errors():
-        pipe = client.redis.pipeline(transaction=False)
+    with client._errors():
+        pipe = client._redis.pipeline(transaction=False)
         for job_id in ids:
             pipe.hgetall(job_key(job_id))
         found = cast("list[dict[str, str]]", pipe.execute())

@@ -5,18 +5,18 @@ Everything wrong is found here, before anything is stored.
 
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Unpack
 
 from revalid.jobs.errors import InvalidProject
-from revalid.jobs.job import Job, Lane, Limits, SandboxPolicy, StrategyName, parse_job
+from revalid.jobs.job import Job, Lane, Limits, parse_job
 from revalid.jobs.ledger.webhook import check_url
 from revalid.jobs.projects import tarball
 from revalid.jobs.settings import Settings
-from revalid.jobs.steps import Step
+from revalid.producer.options import SubmitOptions, check_options
 
 _IN_MEMORY_BYTES = 8 * 2**20
 
@@ -35,65 +35,43 @@ class Submission:
 def prepare(
     settings: Settings,
     project: Path | bytes | None,
-    *,
-    on_worker: bool = False,
-    strategy: StrategyName | str | None = None,
-    commands: Sequence[str] = (),
-    steps: Sequence[Step | Mapping[str, Any]] = (),
-    image: str | None = None,
-    env: Mapping[str, str] | None = None,
-    secrets: Mapping[str, str] | None = None,
-    protected: Sequence[str] = (),
-    artifacts: Sequence[str] = (),
-    limits: Limits | Mapping[str, Any] | None = None,
-    sandbox: SandboxPolicy | str | None = None,
-    labels: Mapping[str, str] | None = None,
-    tenant: str | None = None,
-    lane: Lane | str = Lane.INTERACTIVE,
-    keep_going: bool = False,
-    user: str | None = None,
-    fresh: bool = False,
-    nonce: str | None = None,
-    webhook: str | None = None,
+    **options: Unpack[SubmitOptions],
 ) -> Iterator[Submission]:
     """Pack and check a project, and make its job.
 
     Args:
         project: A directory, a tarball file, or a tarball's bytes; None for a trajectory without.
-        on_worker: ``project`` is a path that only the worker sees.
-        strategy: By default ``command`` where ``commands`` are given, ``trajectory`` where
-            ``steps`` are, else ``auto``.
-        keep_going: Run the commands also after one that failed.
-        user: ``root`` in a container; by default an ordinary user.
-        fresh: Run even where an identical job has a verdict.
-        nonce: Part of the job's id; by default a random one where ``fresh``.
-        webhook: URL to which the job's verdict is posted; no part of the id.
-
+        options: As :class:`.SubmitOptions` documents them.
     Raises:
         InvalidJob: A field is wrong.
         InvalidProject: The project is missing, unreadable, unsafe or too large.
     """
-    made = strategy or ("command" if commands else "trajectory" if steps else "auto")
+    check_options(options)
+    commands, steps = options.get("commands") or (), options.get("steps") or ()
+    limits = options.get("limits")
+    on_worker, nonce = options.get("on_worker", False), options.get("nonce")
+    webhook = options.get("webhook")
+    strategy = "command" if commands else "trajectory" if steps else "auto"
     fields: dict[str, Any] = {
-        "tenant": tenant or settings.tenant,
-        "strategy": made,
+        "tenant": options.get("tenant") or settings.tenant,
+        "strategy": options.get("strategy") or strategy,
         "steps": [
             *({"op": "exec", "command": command} for command in commands),
             *(step if isinstance(step, Mapping) else step.model_dump() for step in steps),
         ],
-        "image": image or settings.image,
-        "env": dict(env or {}),
-        "secrets": dict(secrets or {}),
-        "protected": list(protected),
-        "artifacts": list(artifacts),
+        "image": options.get("image") or settings.image,
+        "env": dict(options.get("env") or {}),
+        "secrets": dict(options.get("secrets") or {}),
+        "protected": list(options.get("protected") or ()),
+        "artifacts": list(options.get("artifacts") or ()),
         "limits": limits.model_dump() if isinstance(limits, Limits) else dict(limits or {}),
-        "sandbox": sandbox,
-        "labels": dict(labels or {}),
-        "keep_going": keep_going,
-        "user": user,
-        "lane": lane,
+        "sandbox": options.get("sandbox"),
+        "labels": dict(options.get("labels") or {}),
+        "keep_going": options.get("keep_going", False),
+        "user": options.get("user"),
+        "lane": options.get("lane") or Lane.INTERACTIVE,
         # Nobody here knows what is at a worker's path: such a job is never joined to another.
-        "nonce": nonce or (uuid.uuid4().hex if fresh or on_worker else None),
+        "nonce": nonce or (uuid.uuid4().hex if options.get("fresh") or on_worker else None),
     }
     placeholder = {"kind": "tarball", "digest": "0" * 64, "size_bytes": 0}
     fields["source"] = placeholder if project is not None else None

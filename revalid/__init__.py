@@ -1,1 +1,99 @@
-"""The public API of revalid."""
+"""The public API of revalid: submit projects, follow their jobs, read results.
+
+Every name is imported when it is first used, so that the command line's help need not wait.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from revalid.jobs.errors import (
+        ArchiveUnavailable,
+        BrokerUnavailable,
+        EngineUnavailable,
+        InvalidJob,
+        InvalidProject,
+        InvalidSettings,
+        LeaseLost,
+        PermanentError,
+        PolicyRefused,
+        QueueFull,
+        ResultTimeout,
+        RevalidError,
+        SandboxLost,
+        TransientError,
+        UnknownJob,
+        WorkerUnavailable,
+    )
+    from revalid.jobs.events import Event
+    from revalid.jobs.job import Job, Limits
+    from revalid.jobs.ledger.record import JobState
+    from revalid.jobs.result import JobResult, StepResult, Verdict
+    from revalid.jobs.settings import Settings
+    from revalid.producer.async_client import AsyncClient, AsyncJobHandle
+    from revalid.producer.client import Client, JobHandle, JobStatus
+    from revalid.producer.options import SubmitOptions
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArchiveUnavailable",
+    "AsyncClient",
+    "AsyncJobHandle",
+    "BrokerUnavailable",
+    "Client",
+    "EngineUnavailable",
+    "Event",
+    "InvalidJob",
+    "InvalidProject",
+    "InvalidSettings",
+    "Job",
+    "JobHandle",
+    "JobResult",
+    "JobState",
+    "JobStatus",
+    "LeaseLost",
+    "Limits",
+    "PermanentError",
+    "PolicyRefused",
+    "QueueFull",
+    "ResultTimeout",
+    "RevalidError",
+    "SandboxLost",
+    "Settings",
+    "StepResult",
+    "SubmitOptions",
+    "TransientError",
+    "UnknownJob",
+    "Verdict",
+    "WorkerUnavailable",
+    "__version__",
+]
+
+_MODULES = {
+    "AsyncClient": "producer.async_client",
+    "AsyncJobHandle": "producer.async_client",
+    "Client": "producer.client",
+    "Event": "jobs.events",
+    "Job": "jobs.job",
+    "JobHandle": "producer.client",
+    "JobResult": "jobs.result",
+    "JobState": "jobs.ledger.record",
+    "JobStatus": "producer.client",
+    "Limits": "jobs.job",
+    "Settings": "jobs.settings",
+    "StepResult": "jobs.result",
+    "SubmitOptions": "producer.options",
+    "Verdict": "jobs.result",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{_MODULES.get(name, 'jobs.errors')}")
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

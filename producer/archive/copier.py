@@ -29,8 +29,8 @@ def copy_finished(client: Client, archive: Archive) -> Iterator[int]:
     """
     last = archive.last()
     while True:
-        with client.errors():
-            finishes = read_finished(client.redis, last, AT_ONCE)
+        with client._errors():
+            finishes = read_finished(client._redis, last, AT_ONCE)
         if not finishes:
             return
         jobs: dict[str, Row] = {}

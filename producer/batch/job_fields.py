@@ -20,8 +20,8 @@ def fields(client: Client, ids: Iterable[str], *names: str) -> dict[str, list[st
     found: dict[str, list[str | None]] = {}
     for start in range(0, len(wanted), _CHUNK):
         chunk = wanted[start : start + _CHUNK]
-        with client.errors():
-            pipe = client.redis.pipeline(transaction=False)
+        with client._errors():
+            pipe = client._redis.pipeline(transaction=False)
             for job_id in chunk:
                 pipe.hmget(job_key(job_id), list(names))
             rows = cast("list[list[str | None]]", pipe.execute())

@@ -96,7 +96,7 @@ class BatchRunner:
         self._open: dict[int, str] = {}
         self._left: set[str] = set()
         self._waited: set[int] = set()
-        with client.errors():
+        with client._errors():
             self._rounds = store.rounds(plan.id)
         self._read()
         if send is not None:  # a project whose record is gone is submitted again
@@ -167,7 +167,7 @@ class BatchRunner:
         return {job_id: JobState(state) for job_id, (state,) in found.items() if state}
 
     def _read(self) -> None:
-        with self._client.errors():
+        with self._client._errors():
             self.jobs = self._store.jobs(self._plan.id)
             self.errors = self._store.errors(self._plan.id)
         # A project that is run again has a job of another id.
@@ -189,16 +189,16 @@ class BatchRunner:
         self._cancelled = True
         self._stop.set()
         if self._send is not None:
-            with self._client.errors():
+            with self._client._errors():
                 self._store.cancel(self._plan.id)  # what is left is not submitted: say so
             self.cancel()
 
     def _cancel(self, ids: list[str]) -> int:
         ended = 0
-        with self._client.errors():
+        with self._client._errors():
             for job_id in ids:
                 with suppress(UnknownJob):
-                    if self._client.ledger.withdraw(job_id, self._plan.id):
+                    if self._client._ledger.withdraw(job_id, self._plan.id):
                         ended += 1
                     else:  # it goes on for others, and this batch is over without it
                         self._left.add(job_id)
@@ -236,7 +236,7 @@ class BatchRunner:
             except Exception as error:  # raised when what the others came to is noted
                 failure = failure or error
         if jobs or errors:
-            with self._client.errors():
+            with self._client._errors():
                 self._store.submitted(self._plan.id, jobs, errors)
             self.jobs |= jobs
             self.errors |= errors
@@ -281,7 +281,7 @@ class BatchRunner:
         if self._send is None:
             self._read()
         if not self._cancelled:
-            with self._client.errors():
+            with self._client._errors():
                 cancelled = self._store.is_cancelled(self._plan.id)
             if cancelled:
                 self._end_early()

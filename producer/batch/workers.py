@@ -91,14 +91,14 @@ class BatchCrew:
             forget_queues(self._client, dead)
 
     def _adopt(self, ids: Iterable[str], worker: str) -> None:
-        with self._client.errors():
+        with self._client._errors():
             for job_id in ids:
-                found = self._client.redis.hmget(job_key(job_id), ["state", "job"])
+                found = self._client._redis.hmget(job_key(job_id), ["state", "job"])
                 state, text = cast("list[str | None]", found)
                 if state in (JobState.QUEUED, JobState.RUNNING):
                     job = parse_job(text)
                     queue = queue_name(job.lane, worker)
-                    self._client.ledger.submit(job, queue, run=self._batch)
+                    self._client._ledger.submit(job, queue, run=self._batch)
 
     def __enter__(self) -> Self:
         return self

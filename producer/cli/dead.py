@@ -18,8 +18,8 @@ from revalid.producer.sanitize import one_line
 
 def show_all(*, json: bool) -> int:
     """Print a line for each dead job."""
-    with attached(load_settings()) as settings, Client(settings) as client, client.errors():
-        found = [_facts(client, job_id) for job_id in client.ledger.dead()]
+    with attached(load_settings()) as settings, Client(settings) as client, client._errors():
+        found = [_facts(client, job_id) for job_id in client._ledger.dead()]
     if json:
         print_json(found)
         return 0
@@ -40,12 +40,12 @@ def show_all(*, json: bool) -> int:
 
 def show(job_id: str, *, json: bool) -> int:
     """Print what a dead job went through."""
-    with attached(load_settings()) as settings, Client(settings) as client, client.errors():
-        if job_id not in client.ledger.dead():
+    with attached(load_settings()) as settings, Client(settings) as client, client._errors():
+        if job_id not in client._ledger.dead():
             raise InvalidJob(f"job {job_id} is not dead; `revalid dead list` names those that are")
         facts = _facts(client, job_id)
         facts["events"] = [
-            {"type": event.type, **event.data} for event in read_all(client.redis, job_id)
+            {"type": event.type, **event.data} for event in read_all(client._redis, job_id)
         ]
     if json:
         print_json(facts)
@@ -81,10 +81,10 @@ def _change(
     if every == bool(job_ids):
         raise InvalidJob("name the dead jobs, or give --all")
     out = console(quiet=json)
-    with attached(load_settings()) as settings, Client(settings) as client, client.errors():
-        wanted = client.ledger.dead() if every else list(job_ids)
+    with attached(load_settings()) as settings, Client(settings) as client, client._errors():
+        wanted = client._ledger.dead() if every else list(job_ids)
         for job_id in wanted:
-            change(client.ledger, job_id)
+            change(client._ledger, job_id)
             out.print(f"job {job_id}: {done}")
     if json:
         print_json(wanted)
@@ -92,7 +92,7 @@ def _change(
 
 
 def _facts(client: Client, job_id: str) -> dict[str, Any]:
-    record = client.ledger.record(job_id)
+    record = client._ledger.record(job_id)
     job = parse_job(record.job)
     return {
         "id": job_id,

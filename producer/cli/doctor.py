@@ -81,10 +81,10 @@ def _print(checks: list[Check]) -> None:
 
 def _broker(settings: Settings) -> list[Check]:
     try:
-        with attached(settings) as reached, Client(reached) as client, client.errors():
-            info = client.redis.info()
+        with attached(settings) as reached, Client(reached) as client, client._errors():
+            info = client._redis.info()
             where = "embedded" if reached.embedded else redact(client.url)
-            figures, there = client.ledger.figures(), workers(client.redis)
+            figures, there = client._ledger.figures(), workers(client._redis)
     except RevalidError as error:
         detail, _, mend = str(error).rpartition(": ")
         return [Check("broker", "fail", detail, mend)]

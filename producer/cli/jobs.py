@@ -62,13 +62,13 @@ def status(job_id: str, *, json: bool) -> int:
         "id": job_id,
         "state": record.state,
         "verdict": record.verdict,
-        "cancelled": record.cancelled,
+        "cancelling": record.cancelling,
         "queue": record.queue,
         "worker": record.worker or None,
         "attempts": record.attempts,
         "queued_at": _moment(record.queued_at),
         "queued_s": round(record.queued_s, 3),
-        "started_at": None if record.waits_since else _moment(record.started_at),
+        "started_at": _moment(record.started_at),
         "finished_at": _moment(record.finished_at),
     }
     if json:
@@ -152,8 +152,8 @@ def _moment(when: datetime | None) -> str | None:
 
 def _until_now(handle: JobHandle) -> Iterator[Event]:
     after = "0"
-    with handle.client.errors():
-        while found := read(handle.client.redis, handle.id, after, block_s=0):
+    with handle.client._errors():
+        while found := read(handle.client._redis, handle.id, after, block_s=0):
             yield from found
             after = found[-1].id
 

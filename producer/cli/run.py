@@ -110,8 +110,8 @@ def _follow(
     try:
         while True:
             interrupt.check()
-            with handle.client.errors():
-                found = events.read(handle.client.redis, handle.id, after, block_s=_TICK_S)
+            with handle.client._errors():
+                found = events.read(handle.client._redis, handle.id, after, block_s=_TICK_S)
             progress.show(found)
             if found and found[-1].last:
                 return True
@@ -133,7 +133,7 @@ def _follow(
 
 
 def _see_that_it_is_known(handle: JobHandle) -> None:
-    with handle.client.errors():
-        known = handle.client.redis.exists(job_key(handle.id))
+    with handle.client._errors():
+        known = handle.client._redis.exists(job_key(handle.id))
     if not known:
         handle.status()

@@ -76,7 +76,7 @@ def metrics() -> int:
     host, _, port = settings.metrics_listen.rpartition(":")
     with on_broker(settings) as (_, client):
         registry = CollectorRegistry()
-        registry.register(LedgerCollector(client.ledger, client.url))
+        registry.register(LedgerCollector(client._ledger, client.url))
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # for the server's threads too
         try:
             server, _thread = start_http_server(int(port), host.strip("[]"), registry)

@@ -17,11 +17,11 @@ START = "`revalid worker` starts one"
 
 def why_waiting(client: Client, job_id: str, mend: str = START) -> str | None:
     """Why nobody takes a job that is queued; None where it is not, or a worker will take it."""
-    with client.errors():
-        record = client.ledger.record(job_id)
-        if record.state is not JobState.QUEUED or client.ledger.serving(record.queue):
+    with client._errors():
+        record = client._ledger.record(job_id)
+        if record.state is not JobState.QUEUED or client._ledger.serving(record.queue):
             return None
-        there = [worker for worker in workers(client.redis) if worker.runs]
+        there = [worker for worker in workers(client._redis) if worker.runs]
     for worker in there:
         if worker.reason:
             return f"no worker takes jobs; {worker.name}: {one_line(worker.reason)}"

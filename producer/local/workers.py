@@ -146,8 +146,8 @@ class LocalWorker:
             WorkerUnavailable: It ended, or took none within 20 s.
         """
         deadline = time.monotonic() + START_SECONDS
-        with client.errors():
-            while not is_served(client.redis, self.name):
+        with client._errors():
+            while not is_served(client._redis, self.name):
                 self.check()
                 waiting()
                 if time.monotonic() > deadline:
@@ -233,8 +233,8 @@ class WorkerProvider:
 
     def withdraw(self, handle: JobHandle) -> bool:
         """End the job, unless others ask for it too; whether it ends."""
-        with self._client.errors():
-            return self._client.ledger.withdraw(handle.id, self._run)
+        with self._client._errors():
+            return self._client._ledger.withdraw(handle.id, self._run)
 
     def check(self, submission: Submission) -> None:
         """See that the job's worker is still there; start one where another's has left.
@@ -250,8 +250,8 @@ class WorkerProvider:
             self._client.send(submission, worker=fingerprint(own, os.environ), run=self._run)
 
     def _is_there(self) -> bool:
-        with self._client.errors():
-            return is_served(self._client.redis, self._name)
+        with self._client._errors():
+            return is_served(self._client._redis, self._name)
 
     def _own_settings(self) -> Settings:
         return self._settings.model_copy(
@@ -278,9 +278,9 @@ class WorkerProvider:
 def forget_queues(client: Client, worker: str) -> None:
     """Remove the queues of a worker of one's own, which nobody reads after it."""
     client.ping()  # where the broker is gone, Celery would look for it for ever
-    with client.app.connection_for_write() as connection:
+    with client._app.connection_for_write() as connection:
         for lane in Lane:
-            known = client.app.amqp.queues[queue_name(lane, worker)]
+            known = client._app.amqp.queues[queue_name(lane, worker)]
             queue = known.bind(connection.default_channel)
             queue.declare()
             queue.delete()

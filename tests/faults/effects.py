@@ -24,7 +24,7 @@ def runs(marks: Path) -> int:
 
 def types(handle: JobHandle) -> list[str]:
     """The types of a job's events so far."""
-    return [event.type for event in read_all(handle.client.redis, handle.id)]
+    return [event.type for event in read_all(handle.client._redis, handle.id)]
 
 
 def await_event(handle: JobHandle, type_: str, nth: int = 1) -> Event:

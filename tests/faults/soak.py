@@ -111,7 +111,7 @@ class Soak:
 
     def look(self) -> None:
         """Take a sample and print it."""
-        self.samples.append(sample(self.done, self._client.redis, self._worker))
+        self.samples.append(sample(self.done, self._client._redis, self._worker))
         print(self.samples[-1], flush=True)  # noqa: T201
 
     def _submit(self) -> None:
@@ -177,9 +177,9 @@ def main() -> int:
                 )
                 soak.run()
                 took = since(started)
-                eventually(lambda: not client.redis.keys("revalid:job:*"), 3 * KEPT_S, every_s=1)
+                eventually(lambda: not client._redis.keys("revalid:job:*"), 3 * KEPT_S, every_s=1)
                 soak.look()
-                left = sorted(str(key) for key in client.redis.keys("revalid:*"))
+                left = sorted(str(key) for key in client._redis.keys("revalid:*"))
         finally:
             fleet.end()
             broker.kill()

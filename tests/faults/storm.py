@@ -211,7 +211,7 @@ class Storm:
     def _collect(self) -> None:
         for job in list(self._flying):
             try:
-                record = job.handle.status()
+                record = job.handle._record()
             except UnknownJob:
                 self._flying.remove(job)
                 self._wrong("lost", job)
@@ -326,16 +326,16 @@ class Storm:
         self._later(self._chance.uniform(20, LIVENESS_S), lambda: self.fleet.replace(worker))
 
     def _fill_redis(self) -> None:
-        self._client.redis.config_set("maxmemory", "1mb")
+        self._client._redis.config_set("maxmemory", "1mb")
         self._later(self._chance.uniform(3, 15), self._empty_redis)
 
     def _empty_redis(self) -> None:
         with suppress(RedisError):  # it is down, and comes back without a bound
-            self._client.redis.config_set("maxmemory", "0")
+            self._client._redis.config_set("maxmemory", "0")
 
     def _cut(self) -> None:
         for kind in ("normal", "pubsub"):
-            self._client.redis.client_kill_filter(_type=kind, skipme=True)
+            self._client._redis.client_kill_filter(_type=kind, skipme=True)
 
     def _cancel(self) -> None:
         job = self._chance.choice(self._flying)
@@ -345,7 +345,7 @@ class Storm:
     def _litter(self) -> None:
         queue = queue_name(self._chance.choice(list(Lane)))
         key = f"{queue}\x06\x169" if queue.endswith(Lane.BATCH) else queue
-        self._client.redis.lpush(key, self._chance.choice(GARBAGE))
+        self._client._redis.lpush(key, self._chance.choice(GARBAGE))
 
     def _kill_redis(self) -> None:
         if self._down:

@@ -42,14 +42,14 @@ def test_backlog(client: Client, fleet: Fleet, submit: Submit, proved: Proved) -
     full = memory(client)
     worker = fleet.start()
     parent = psutil.Process(worker.process.pid)
-    eventually(lambda: done(client.redis) >= TENANTS, what="the first claims")  # all is loaded
-    drained, at_first, already = time.monotonic(), rss(parent), done(client.redis)
+    eventually(lambda: done(client._redis) >= TENANTS, what="the first claims")  # all is loaded
+    drained, at_first, already = time.monotonic(), rss(parent), done(client._redis)
     bound_s = 0.15 * claims + 30
-    eventually(lambda: done(client.redis) >= claims, bound_s, what=f"{claims} claims", every_s=0.5)
+    eventually(lambda: done(client._redis) >= claims, bound_s, what=f"{claims} claims", every_s=0.5)
     speed = (claims - already) / since(drained)
     at_last = rss(parent)
     worker.kill()
-    records = [handle.status() for handle in handles]
+    records = [handle._record() for handle in handles]
     order = sorted(
         (record.started_at, tenant(number, each), record)
         for number, record in enumerate(records)
@@ -77,7 +77,7 @@ def tenant(number: int, each: int) -> int:
 
 def memory(client: Client) -> float:
     """MiB that Redis uses."""
-    return float(client.redis.info("memory")["used_memory"]) / 2**20
+    return float(client._redis.info("memory")["used_memory"]) / 2**20
 
 
 def rss(parent: psutil.Process) -> float:

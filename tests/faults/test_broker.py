@@ -64,7 +64,7 @@ def test_cut_connections(
     await_event(handle, "step_started")
     cut = 0
     for kind in ("normal", "pubsub"):
-        cut += int(client.redis.client_kill_filter(_type=kind, skipme=True))
+        cut += int(client._redis.client_kill_filter(_type=kind, skipme=True))
     assert cut > 0
     handle.result(30)
     again = usable_again(fleet, submit)

@@ -35,7 +35,7 @@ def test_hung_children(client: Client, fleet: Fleet, submit: Submit, proved: Pro
         os.kill(child.pid, signal.SIGSTOP)
     stopped = time.monotonic()
     for handle in hung:
-        client.redis.zadd("revalid:running", {handle.id: 0})  # whoever reaps first takes it
+        client._redis.zadd("revalid:running", {handle.id: 0})  # whoever reaps first takes it
     for handle in hung:
         await_event(handle, "requeued")
         handle.cancel()
@@ -69,8 +69,8 @@ def test_full_disk(
         for handle in handles:
             assert handle.result(120).verdict is Verdict.PASSED
             assert_recorded_once(handle)
-        faults = sum(handle.status().faults for handle in handles)
-        (reason,) = filter(None, (worker.reason for worker in workers(client.redis)))
+        faults = sum(handle._record().faults for handle in handles)
+        (reason,) = filter(None, (worker.reason for worker in workers(client._redis)))
         said = reason.partition(": ")[2]
         (disk / "filling").unlink()
         back = eventually(lambda: "takes jobs again" in sick.log.read_text(), what="its return")
@@ -89,11 +89,11 @@ def test_garbage(client: Client, fleet: Fleet, submit: Submit, proved: Proved) -
         fleet.await_ready(worker)
     everything = [*NO_DOORBELLS.values(), *DOORBELLS.values()]
     for _ in range(5):
-        client.redis.lpush("revalid.interactive", *everything)
+        client._redis.lpush("revalid.interactive", *everything)
         assert submit().result(60).verdict is Verdict.PASSED
     wanted = 5 * len(NO_DOORBELLS)
     eventually(
-        lambda: client.ledger.figures().counters.get((MESSAGES_DROPPED,)) == wanted,
+        lambda: client._ledger.figures().counters.get((MESSAGES_DROPPED,)) == wanted,
         what="the count of what was dropped",
     )
     assert all(worker.alive for worker in fleet.workers)
@@ -111,12 +111,12 @@ def test_store_full_while_jobs_wait(
     worker = fleet.start()
     handles = [submit("sleep 0.2") for _ in range(12)]
     await_event(handles[0], "step_started")
-    client.redis.config_set("maxmemory", "1mb")
-    client.redis.execute_command("CLIENT", "KILL", "TYPE", "normal")  # type: ignore[no-untyped-call]
+    client._redis.config_set("maxmemory", "1mb")
+    client._redis.execute_command("CLIENT", "KILL", "TYPE", "normal")  # type: ignore[no-untyped-call]
     for handle in handles:
         assert handle.result(90).verdict is Verdict.PASSED
         assert_recorded_once(handle)
     assert worker.alive
-    client.redis.config_set("maxmemory", "0")
+    client._redis.config_set("maxmemory", "0")
     assert submit().result(60).verdict is Verdict.PASSED
     proved("Redis full, connections cut: 12 of 12 jobs that waited ran meanwhile, worker alive")

@@ -63,16 +63,16 @@ def test_the_brokers_clock_steps(
     fleet.start(REVALID_CONCURRENCY="2")
     kept = submit(counted(f"sleep {CLAIMED_S}", marks))
     await_event(kept, "step_started")
-    before = client.redis.time()[0]
+    before = client._redis.time()[0]
     set_clock(-HOUR)
-    eventually(lambda: client.redis.time()[0] < before - HOUR / 2, what="the step")
+    eventually(lambda: client._redis.time()[0] < before - HOUR / 2, what="the step")
     condemned.kill()
     cancelled.cancel()
     back = eventually(lambda: lost.status().attempts == 2, CLAIMED_S, what="the second claim")
     eventually(lambda: cancelled.status().state is JobState.DONE, CLAIMED_S, what="the cancel")
     assert cancelled.status().verdict is Verdict.CANCELLED
     set_clock(0)
-    eventually(lambda: client.redis.time()[0] >= before, what="the step")
+    eventually(lambda: client._redis.time()[0] >= before, what="the step")
     kept.result(2 * CLAIMED_S)
     assert_recorded_once(kept)
     assert (kept.status().attempts, types(kept).count("started"), runs(marks)) == (1, 1, 1)

@@ -55,7 +55,7 @@ def test_data_wiped(
     await_event(handle, "step_started")
     waiters = [Waiter(lambda: handle.result(60)), Waiter(lambda: list(handle.events()))]
     eventually(turn.exists)
-    client.redis.flushall()
+    client._redis.flushall()
     wiped = time.monotonic()
     for waiter in waiters:
         waiter.join(15)
@@ -90,7 +90,7 @@ def test_data_wiped_and_submitted_at_once(
     command = f"if mkdir {turn} 2>/dev/null; then sleep 3; echo old; else sleep 6; echo new; fi"
     handle = submit(command, **options)
     eventually(turn.exists)
-    client.redis.flushall()
+    client._redis.flushall()
     again = submit(command, **options)
     assert again.id == handle.id
     result = again.result(90)
@@ -105,7 +105,7 @@ def test_data_wiped_and_submitted_at_once(
 def test_lost_doorbells(client: Client, fleet: Fleet, submit: Submit, proved: Proved) -> None:
     """All of an idle queue's, and one of several that wait behind a running job."""
     first = submit()
-    assert client.redis.delete(QUEUE)
+    assert client._redis.delete(QUEUE)
     lost = time.monotonic()
     fleet.start()
     eventually(
@@ -115,9 +115,9 @@ def test_lost_doorbells(client: Client, fleet: Fleet, submit: Submit, proved: Pr
     blocker = submit("sleep 600")
     await_event(blocker, "step_started")
     behind = [submit() for _ in range(3)]
-    messages = texts(client.redis, "LRANGE", QUEUE, 0, -1)
+    messages = texts(client._redis, "LRANGE", QUEUE, 0, -1)
     (message,) = [each for each in messages if behind[1].id in each]
-    assert client.redis.lrem(QUEUE, 0, message) == 1
+    assert client._redis.lrem(QUEUE, 0, message) == 1
     blocker.cancel()
     lost = time.monotonic()
     eventually(
@@ -137,14 +137,14 @@ def test_doorbell_twice(
     client: Client, fleet: Fleet, submit: Submit, short: Path, proved: Proved
 ) -> None:
     handle = submit(counted("sleep 2", short / "marks"))
-    (message,) = texts(client.redis, "LRANGE", QUEUE, 0, -1)
-    client.redis.lpush(QUEUE, message, message)
+    (message,) = texts(client._redis, "LRANGE", QUEUE, 0, -1)
+    client._redis.lpush(QUEUE, message, message)
     fleet.start(REVALID_CONCURRENCY="2")
     assert handle.result(30).attempts == 1
-    client.redis.lpush(QUEUE, message)
+    client._redis.lpush(QUEUE, message)
 
     def drained() -> bool:
-        left = client.redis.llen(QUEUE), client.redis.hlen("unacked")
+        left = client._redis.llen(QUEUE), client._redis.hlen("unacked")
         return left == (0, 0)
 
     eventually(drained, what="the end of the duplicates")
@@ -163,8 +163,8 @@ def test_what_a_killed_worker_leaves(
     handle = submit("sleep 600")
     await_event(handle, "step_started")
     dead.kill()
-    assert client.redis.exists("unacked", "unacked_index") == 0
-    keys = [str(key) for key in client.redis.keys("_kombu.binding*")]
+    assert client._redis.exists("unacked", "unacked_index") == 0
+    keys = [str(key) for key in client._redis.keys("_kombu.binding*")]
     assert [key for key in keys if "reply" not in key] == []
     fleet.start()
     assert submit().result(30).verdict == "passed"

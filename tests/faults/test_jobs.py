@@ -98,7 +98,7 @@ def test_hostile_tarballs(client: Client, short: Path, proved: Proved) -> None:
     with pytest.raises(InvalidProject):
         client.submit(bomb.getvalue(), commands=["true"], fresh=True)
     bombed = since(started)
-    assert client.redis.dbsize() == 0
+    assert client._redis.dbsize() == 0
     assert set(short.iterdir()) == before
     assert not Path("/escaped").exists()
     proved(
@@ -123,7 +123,7 @@ def test_huge_tarball(client: Client, short: Path, proved: Proved) -> None:
         small.submit(huge, commands=["true"])
     took = since(started)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held) // 1024
-    assert client.redis.dbsize() == 0
+    assert client._redis.dbsize() == 0
     assert grown < 100, f"{grown} MiB more"
     assert took < 30
     proved(

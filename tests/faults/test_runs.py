@@ -37,10 +37,10 @@ def test_a_run_that_joined_dies(
         stderr=subprocess.STDOUT,
         text=True,
     ) as joined:
-        eventually(lambda: len(client.redis.smembers(f"revalid:asked:{handle.id}")) == 2)
+        eventually(lambda: len(client._redis.smembers(f"revalid:asked:{handle.id}")) == 2)
         joined.send_signal(number)
         said = joined.communicate(timeout=60)[0]
-    assert handle.status().cancelled is False
+    assert handle.status().cancelling is False
     gate.touch()
     result = handle.result(60)
     assert (result.verdict, result.attempts) == ("passed", 1)

@@ -27,7 +27,7 @@ def test_store_full(
     marks = short / "marks"
     handle = submit(counted("sleep 3; echo end >> " + str(marks), marks))
     await_event(handle, "step_started")
-    client.redis.config_set("maxmemory", "1mb")
+    client._redis.config_set("maxmemory", "1mb")
     full = time.monotonic()
     with (
         prepare(client.settings, None, steps=STEPS, sandbox="local") as submission,
@@ -42,7 +42,7 @@ def test_store_full(
     while since(full) < 4.5:  # the fault itself: it lasts longer than the job
         assert worker.alive
         time.sleep(0.1)
-    client.redis.config_set("maxmemory", "0")
+    client._redis.config_set("maxmemory", "0")
     room = time.monotonic()
     assert handle.result(60).attempts == 1
     stored = since(room)
@@ -77,14 +77,14 @@ def test_one_tenant_fills_the_store(
             while len(taken) < 20:
                 taken.append(submit(client, "loud"))
                 taken[-1].cancel()
-        stored = int(client.redis.hget("revalid:usage", "loud") or 0)
+        stored = int(client._redis.hget("revalid:usage", "loud") or 0)
         assert stored <= 2**20
         fleet.start()
         assert submit(client, "quiet").result(60).verdict == "passed"
-        ended = cast("list[str]", client.redis.zrange("revalid:projects", 0, -1))
-        client.redis.zadd("revalid:projects", dict.fromkeys(ended, 1))  # a minute, cut short
-        eventually(lambda: not client.redis.exists("revalid:usage"), what="room")
-        assert len(client.redis.keys("revalid:blob:*")) == 0
+        ended = cast("list[str]", client._redis.zrange("revalid:projects", 0, -1))
+        client._redis.zadd("revalid:projects", dict.fromkeys(ended, 1))  # a minute, cut short
+        eventually(lambda: not client._redis.exists("revalid:usage"), what="room")
+        assert len(client._redis.keys("revalid:blob:*")) == 0
         assert submit(client, "loud").result(60).verdict == "passed"
     proved(
         f"refused at {stored} bytes of 1048576, after {len(taken)} uploads whose jobs were "

@@ -36,10 +36,10 @@ def strike(fleet: Fleet, client: Client, chance: random.Random) -> str:
 
 def end_leases(client: Client, pids: set[str]) -> None:
     """Have the leases of dead processes end now; that half a minute is row 1's to measure."""
-    for job_id in texts(client.redis, "ZRANGE", "revalid:running", 0, -1):
+    for job_id in texts(client._redis, "ZRANGE", "revalid:running", 0, -1):
         named = client.job(job_id).status().worker
         if named.rpartition(":")[2] in pids:
-            client.redis.zadd("revalid:running", {job_id: 0}, xx=True)
+            client._redis.zadd("revalid:running", {job_id: 0}, xx=True)
 
 
 @pytest.mark.row(2)
@@ -56,7 +56,7 @@ def test_storm(
         fleet.await_ready(worker)
     started = time.monotonic()
     struck = Counter[str]()
-    while (ended := done(client.redis)) < jobs and since(started) < 0.13 * jobs + 60:
+    while (ended := done(client._redis)) < jobs and since(started) < 0.13 * jobs + 60:
         fleet.keep_up()
         if ended > jobs * (struck.total() + 1) / (kills + 1):
             struck[strike(fleet, client, chance)] += 1

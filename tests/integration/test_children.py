@@ -28,7 +28,7 @@ def test_hung_child_is_ended_also_where_another_worker_took_its_lease(
     child = child_of(hangs, worker)
     os.kill(child.pid, signal.SIGSTOP)
     # As another worker's reaper: this one hears nothing of it.
-    assert client.ledger.abandon(hangs.status().worker) == hangs.id
+    assert client._ledger.abandon(hangs.status().worker) == hangs.id
     assert hangs.cancel() == "queued"
     eventually(lambda: not child.is_running(), within_s=40)
     assert client.submit(project, commands=["true"], sandbox="local").result(60).verdict == "passed"
@@ -42,9 +42,9 @@ def test_child_past_its_hard_limit_is_ended_also_where_it_keeps_its_lease(
     handle = client.submit(project, commands=["sleep 600"], sandbox="local")
     next(event for event in handle.events() if event.type == "step_started")
     child = child_of(handle, worker)
-    client.redis.hset(f"revalid:job:{handle.id}", "limit_s", "1")
+    client._redis.hset(f"revalid:job:{handle.id}", "limit_s", "1")
     eventually(lambda: not child.is_running())
-    client.redis.hset(f"revalid:job:{handle.id}", "limit_s", "600")
+    client._redis.hset(f"revalid:job:{handle.id}", "limit_s", "600")
     eventually(lambda: handle.status().attempts == 2)
     handle.cancel()
     assert handle.result(30).verdict is Verdict.CANCELLED

@@ -17,13 +17,13 @@ QUEUES = [queue_name(Lane.INTERACTIVE), f"{queue_name(Lane.BATCH)}\x06\x169"]
 
 
 def test_no_message_ends_a_worker(client: Client, start_worker: StartWorker, project: Path) -> None:
-    worker, redis = start_worker(), client.redis
+    worker, redis = start_worker(), client._redis
     children = [child.pid for child in worker.children()]
     for queue in QUEUES:
         redis.lpush(queue, *NO_DOORBELLS.values(), *DOORBELLS.values())
     dropped = len(QUEUES) * len(NO_DOORBELLS)
     eventually(
-        lambda: client.ledger.figures().counters.get((MESSAGES_DROPPED,)) == dropped, within_s=60
+        lambda: client._ledger.figures().counters.get((MESSAGES_DROPPED,)) == dropped, within_s=60
     )
     eventually(lambda: not redis.exists(*QUEUES), within_s=60)
     handle = client.submit(project, commands=["true"], sandbox="local")
@@ -40,8 +40,8 @@ def test_no_message_ends_a_worker(client: Client, start_worker: StartWorker, pro
 @pytest.fixture
 def full(client: Client) -> Iterator[Callable[[], object]]:
     """Makes the broker full, until the end of the test at the latest."""
-    yield lambda: client.redis.config_set("maxmemory", "1mb")
-    client.redis.config_set("maxmemory", "0")
+    yield lambda: client._redis.config_set("maxmemory", "1mb")
+    client._redis.config_set("maxmemory", "0")
 
 
 def test_a_worker_consumes_from_a_full_redis_also_after_it_connects_again(
@@ -52,7 +52,7 @@ def test_a_worker_consumes_from_a_full_redis_also_after_it_connects_again(
     next(event for event in first.events() if event.type == "step_started")
     waiting = client.submit(project, commands=["true"], sandbox="local")
     full()
-    client.redis.execute_command("CLIENT", "KILL", "TYPE", "normal")  # type: ignore[no-untyped-call]
+    client._redis.execute_command("CLIENT", "KILL", "TYPE", "normal")  # type: ignore[no-untyped-call]
     assert first.result(60).verdict is Verdict.PASSED
     assert waiting.result(60).verdict is Verdict.PASSED
     assert (first.status().attempts, waiting.status().attempts) == (1, 1)
@@ -63,9 +63,9 @@ def test_a_worker_outlives_a_queue_that_is_none(
     client: Client, start_worker: StartWorker, project: Path
 ) -> None:
     worker, key = start_worker(), QUEUES[0]
-    client.redis.set(key, "x")
+    client._redis.set(key, "x")
     eventually(lambda: "server:ResponseError" in worker.log.read_text(), within_s=60)
-    client.redis.delete(key)
+    client._redis.delete(key)
     handle = client.submit(project, commands=["true"], sandbox="local")
     assert handle.result(60).verdict is Verdict.PASSED
     assert worker.process.poll() is None

@@ -67,7 +67,7 @@ def test_the_trap_works(tmp_path: Path) -> None:
 def test_a_pickle_is_refused_and_the_next_job_served(
     site: Site, tmp_path: Path, project: Path, place: str, headers: dict[str, Any]
 ) -> None:
-    redis, log = site.client.redis, site.worker.log
+    redis, log = site.client._redis, site.worker.log
     words = "dropped, the last: " if place == "queue" else "Refusing to deserialize"
     refused = log.read_text().count(words)
     sprung = tmp_path / "sprung"

@@ -20,7 +20,7 @@ def test_json_lines_name_their_job(
     next(event for event in handle.events() if event.type == "step_started")
     handle.cancel()
     handle.result(30)
-    refused = client.app.send_task(
+    refused = client._app.send_task(
         "revalid.validate", kwargs={"message": {"v": 2}}, queue="revalid.batch"
     )
     refused.get(timeout=30)

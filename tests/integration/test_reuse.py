@@ -30,10 +30,10 @@ def test_a_verdict_is_of_its_image(
     start_worker()
     first = submit(client, project).result(60)
     digest = first.sandbox.image_digest
-    assert digest == client.redis.get(image_key(DEFAULT_IMAGE))
+    assert digest == client._redis.get(image_key(DEFAULT_IMAGE))
 
     # Nobody knows any more what the tag names: a worker asks, and the verdict stands.
-    client.redis.delete(image_key(DEFAULT_IMAGE))
+    client._redis.delete(image_key(DEFAULT_IMAGE))
     handle = submit(client, project)
     assert handle.submitted is SubmitOutcome.NEW
     confirmed = handle.result(60)
@@ -42,9 +42,9 @@ def test_a_verdict_is_of_its_image(
 
     # As if the verdict were of an image that the tag does not name any more.
     key = job_key(handle.id)
-    held = json.loads(str(client.redis.hget(key, "result")))
+    held = json.loads(str(client._redis.hget(key, "result")))
     held["sandbox"]["image_digest"] = MOVED
-    client.redis.hset(key, mapping={"result": json.dumps(held), "image_digest": MOVED})
+    client._redis.hset(key, mapping={"result": json.dumps(held), "image_digest": MOVED})
     handle = submit(client, project)
     assert handle.submitted is SubmitOutcome.NEW
     again = handle.result(60)

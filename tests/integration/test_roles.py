@@ -266,7 +266,7 @@ def test_a_producer_stops_no_worker_and_a_worker_answers_its_operator(
     broker: ComposedRedis, producer: Client, worker: Worker
 ) -> None:
     with pytest.raises(OperationalError, match="no permissions"):
-        producer.app.control.shutdown()
+        producer._app.control.shutdown()
     with make_app(settings_of(broker, "worker"), broker.url("worker")) as app:
         eventually(lambda: app.control.ping(timeout=1, limit=1))
     assert worker.process.poll() is None

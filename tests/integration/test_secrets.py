@@ -13,6 +13,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from revalid.jobs.job import SandboxPolicy
 from revalid.producer.client import Client
 from tests.integration.conftest import StartWorker, eventually
 
@@ -45,7 +46,7 @@ def flower_api(port: int) -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("kind", ["local", pytest.param("dagger", marks=pytest.mark.dagger)])
 def test_no_value_leaves_the_sandbox(
-    client: Client, start_worker: StartWorker, valkey_url: str, tmp_path: Path, kind: str
+    client: Client, start_worker: StartWorker, valkey_url: str, tmp_path: Path, kind: SandboxPolicy
 ) -> None:
     worker = start_worker(**VALUES)
     port = free_port()
@@ -92,7 +93,7 @@ def test_no_value_leaves_the_sandbox(
             "flower": json.dumps(shown).encode(),
             "flower log": flower_log.read_bytes(),
             "worker log": worker.log.read_bytes(),
-            **{f"key {key}": dumped(client, key) for key in map(str, client.redis.keys("*"))},
+            **{f"key {key}": dumped(client, key) for key in map(str, client._redis.keys("*"))},
         }
         assert len(places) > 6
         for value in VALUES.values():
@@ -119,7 +120,7 @@ def reachable(port: int) -> bool:
 def dumped(client: Client, key: str) -> bytes:
     """Everything that a key holds, as text."""
     redis = client._raw
-    match client.redis.type(key):
+    match client._redis.type(key):
         case "string":
             content: object = redis.get(key)
         case "hash":

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
+from revalid.jobs.job import SandboxPolicy
 from revalid.producer.async_client import AsyncClient
 from revalid.producer.client import Client
 from tests.integration.conftest import StartWorker, eventually
@@ -23,7 +24,7 @@ def attributes(span: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_attempt_and_its_steps_belong_to_the_request(
-    client: Client, start_worker: StartWorker, project: Path, kind: str
+    client: Client, start_worker: StartWorker, project: Path, kind: SandboxPolicy
 ) -> None:
     with spans_received() as spans:
         start_worker(**spans.environ, REVALID_SECRET_ALLOW="TOKEN", TOKEN="hunter2-hunter2")
@@ -74,12 +75,12 @@ def test_the_async_client_hands_on_its_span_also_to_a_dead_job_run_again(
 
     with tracer.start_as_current_span("request") as request:
         job_id = asyncio.run(submit())
-    kept = client.ledger.record(job_id).traceparent
+    kept = client._ledger.record(job_id).traceparent
     assert kept is not None
     assert f"{request.get_span_context().trace_id:032x}" in kept
-    client.redis.zadd("revalid:dead", {job_id: 1})
-    client.ledger.retry(job_id)
-    assert client.ledger.record(job_id).traceparent == kept
+    client._redis.zadd("revalid:dead", {job_id: 1})
+    client._ledger.retry(job_id)
+    assert client._ledger.record(job_id).traceparent == kept
 
 
 def test_a_trace_is_no_part_of_a_jobs_id(client: Client, project: Path) -> None:
@@ -87,7 +88,7 @@ def test_a_trace_is_no_part_of_a_jobs_id(client: Client, project: Path) -> None:
     with tracer.start_as_current_span("request"):
         traced = client.submit(project, commands=["true"])
     assert traced.id == plain.id
-    assert client.ledger.record(plain.id).traceparent is None
+    assert client._ledger.record(plain.id).traceparent is None
 
 
 @pytest.mark.parametrize("exporter", ["otlp", "none"])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from revalid.jobs.job import SandboxPolicy
 from revalid.jobs.ledger.record import JobState, SubmitOutcome
 from revalid.jobs.result import Verdict
 from revalid.producer.client import Client
@@ -14,7 +15,7 @@ KINDS = ["local", pytest.param("dagger", marks=pytest.mark.dagger)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_job_runs_and_its_result_is_reused(site: Site, project: Path, kind: str) -> None:
+def test_job_runs_and_its_result_is_reused(site: Site, project: Path, kind: SandboxPolicy) -> None:
     commands = ["cat file", "echo out; echo err >&2; exit 3"]
     handle = site.client.submit(project, commands=commands, sandbox=kind, labels={"app": "one"})
     result = handle.result(60)
@@ -47,7 +48,7 @@ def test_job_runs_and_its_result_is_reused(site: Site, project: Path, kind: str)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_running_job_is_cancelled(site: Site, project: Path, kind: str) -> None:
+def test_running_job_is_cancelled(site: Site, project: Path, kind: SandboxPolicy) -> None:
     handle = site.client.submit(project, commands=["echo first", "sleep 600"], sandbox=kind)
     started = (e for e in handle.events() if e.type == "step_started" and e.data["index"] == 1)
     next(started)
@@ -75,7 +76,7 @@ def test_unknown_image_is_rejected_and_a_silent_registry_is_not(site: Site, proj
 
 
 def test_doorbell_of_an_unknown_version_is_refused(site: Site) -> None:
-    sent = site.client.app.send_task(
+    sent = site.client._app.send_task(
         "revalid.validate", kwargs={"message": {"v": 2, "job_id": "0" * 32}}, queue="revalid.batch"
     )
     answer = sent.get(timeout=20)
@@ -91,14 +92,14 @@ def test_two_doorbells_run_a_job_once(
     assert again.submitted is SubmitOutcome.JOINED
     start_worker()
     assert handle.result(30).attempts == 1
-    eventually(lambda: not client.redis.llen("revalid.interactive"))
+    eventually(lambda: not client._redis.llen("revalid.interactive"))
     assert [event.type for event in handle.events()].count("started") == 1
 
 
 def test_revoked_task_is_a_cancelled_job(site: Site, project: Path) -> None:
     handle = site.client.submit(project, commands=["sleep 600"], sandbox="local")
     next(event for event in handle.events() if event.type == "step_started")
-    site.client.app.control.revoke(handle.id, terminate=True)
+    site.client._app.control.revoke(handle.id, terminate=True)
     assert handle.result(30).verdict is Verdict.CANCELLED
 
 

@@ -74,7 +74,7 @@ def test_job_that_kills_its_worker_is_dead_after_three(
     result = handle.result(60)
     assert (result.verdict, result.attempts) == (Verdict.ERRORED, 3)
     assert "ended its worker 3 times" in str(result.error)
-    assert client.ledger.dead() == [handle.id]
+    assert client._ledger.dead() == [handle.id]
     assert client.submit(project, commands=["true"], sandbox="local").result(30).verdict == "passed"
 
 
@@ -82,7 +82,7 @@ def test_result_that_its_process_could_not_record_is_recorded_by_the_next(
     client: Client, start_worker: StartWorker, project: Path, tmp_path: Path
 ) -> None:
     handle = client.submit(project, commands=["true"], sandbox="local")
-    attempt = client.ledger.claim(handle.id, "gone:1")
+    attempt = client._ledger.claim(handle.id, "gone:1")
     assert attempt is not None
     result = JobResult(
         id=handle.id,
@@ -93,7 +93,7 @@ def test_result_that_its_process_could_not_record_is_recorded_by_the_next(
         started_at=None,
         finished_at=handle.status().queued_at,
     )
-    Outbox(tmp_path / "home", client.ledger, client.url).put(attempt, result)
+    Outbox(tmp_path / "home", client._ledger, client.url).put(attempt, result)
     start_worker()
     assert handle.result(30) == result
     eventually(lambda: not list(tmp_path.glob("home/unrecorded/*/*")))
@@ -116,7 +116,7 @@ def test_cut_connections_do_not_run_a_job_again(
     worker = start_worker()
     handle = client.submit(project, commands=["sleep 4; echo done"], sandbox="local")
     next(event for event in handle.events() if event.type == "step_started")
-    client.redis.client_kill_filter(_type="normal", skipme=True)
+    client._redis.client_kill_filter(_type="normal", skipme=True)
     result = handle.result(30)
     assert (result.verdict, result.attempts) == (Verdict.PASSED, 1)
     assert [event.type for event in handle.events()].count("started") == 1

@@ -46,7 +46,7 @@ def test_lost_engine_session_is_our_failure_and_tried_again(
     assert [step.exit_code for step in result.steps] == [5]
     assert [event.type for event in handle.events()].count("step_started") == 2
     registry = CollectorRegistry()
-    registry.register(LedgerCollector(client.ledger, client.url))
+    registry.register(LedgerCollector(client._ledger, client.url))
     assert registry.get_sample_value("revalid_engine_sessions_lost_total") == 1
 
 
@@ -56,7 +56,7 @@ def test_worker_without_an_engine_takes_no_jobs_and_says_so(
     gone = {RUNNER_HOST: "unix:///nowhere/engine.sock", "REVALID_CONNECT_TIMEOUT_S": "2"}
     worker = start_worker(REVALID_SANDBOX="dagger", **gone)
     eventually(lambda: "takes no jobs: no Dagger engine" in worker.log.read_text())
-    assert client.ledger.serving("revalid.interactive") == set()
+    assert client._ledger.serving("revalid.interactive") == set()
     handle = client.submit(project, commands=["true"], limits={"engine_wait_s": 1})
     result = handle.result(40)
     assert (result.verdict, result.attempts) == (Verdict.ERRORED, 0)
@@ -78,7 +78,7 @@ def test_worker_whose_engine_is_back_takes_jobs_again(
     )
     eventually(lambda: "takes no jobs: no Dagger engine" in worker.log.read_text())
     handle = client.submit(project, commands=["true"], limits={"engine_wait_s": 300})
-    eventually(lambda: client.redis.llen("revalid.interactive") == 1)
+    eventually(lambda: client._redis.llen("revalid.interactive") == 1)
     door.symlink_to(real)
     result = handle.result(100)
     assert (result.verdict, result.attempts) == (Verdict.PASSED, 1)

@@ -25,7 +25,7 @@ def settings(broker: EmbeddedBroker) -> Settings:
         {"REVALID_BROKER_URL": broker.url, "REVALID_HOME": str(broker.home)}, env_file=None
     )
     with Client(found) as client:
-        client.redis.flushdb()
+        client._redis.flushdb()
     return found
 
 

@@ -17,6 +17,7 @@ from revalid.jobs.errors import (
     StoreFull,
     UnknownJob,
 )
+from revalid.jobs.job import Lane
 from revalid.jobs.ledger.record import JobState, SubmitOutcome, job_key
 from revalid.jobs.result import JobResult, StepResult, Verdict
 from revalid.jobs.settings import Settings, load_settings
@@ -30,7 +31,7 @@ NOBODY = "redis://:hunter2@127.0.0.1:1/0"
 
 def finish(handle: JobHandle, verdict: Verdict) -> JobResult:
     """Do a worker's part: claim the job and record a result."""
-    ledger = handle.client.ledger
+    ledger = handle.client._ledger
     attempt = ledger.claim(handle.id, "test")
     assert attempt is not None
     record = ledger.record(handle.id)
@@ -50,7 +51,7 @@ def finish(handle: JobHandle, verdict: Verdict) -> JobResult:
 
 
 def doorbells(client: Client, queue: str = "revalid.interactive") -> list[object]:
-    rung = client.redis.lrange(queue, 0, -1)
+    rung = client._redis.lrange(queue, 0, -1)
     assert isinstance(rung, list)
     return [json.loads(message) for message in rung]
 
@@ -67,19 +68,19 @@ def later() -> Iterator[list[threading.Thread]]:
 def test_submit_stores_the_project_and_rings_once(client: Client, project: Path) -> None:
     handle = client.submit(project, labels={"team": "a"})
     assert handle.submitted is SubmitOutcome.NEW
-    record = handle.status()
+    record = handle._record()
     assert (record.state, record.queue) == (JobState.QUEUED, "revalid.interactive")
     job = json.loads(record.job)
     assert job["labels"] == {"team": "a"}
     source = TarballSource.model_validate(job["source"])
-    assert client.redis.strlen(f"revalid:blob:{source.digest}") == source.size_bytes
+    assert client._redis.strlen(f"revalid:blob:{source.digest}") == source.size_bytes
     assert len(doorbells(client)) == 1
 
 
 def test_the_message_says_only_which_job(client: Client, project: Path) -> None:
     handle = client.submit(project, env={"WORD": "unspoken"})
-    with client.app.connection_for_read() as connection:
-        queue = client.app.amqp.queues["revalid.interactive"].bind(connection.default_channel)
+    with client._app.connection_for_read() as connection:
+        queue = client._app.amqp.queues["revalid.interactive"].bind(connection.default_channel)
         message = queue.get(no_ack=True)
     assert message is not None
     args, kwargs, _ = message.payload
@@ -125,7 +126,7 @@ def test_many_are_sent_in_order_and_with_their_projects(
     client: Client, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("revalid.producer.client._AT_ONCE", 2)
-    lanes = ["batch", "batch", "batch", "interactive", "batch"]
+    lanes = [Lane.BATCH, Lane.BATCH, Lane.BATCH, Lane.INTERACTIVE, Lane.BATCH]
     with ExitStack() as stack:
         made = [
             stack.enter_context(prepare(client.settings, project, nonce=str(number), lane=lane))
@@ -142,7 +143,7 @@ def test_many_are_sent_in_order_and_with_their_projects(
     ]
     source = made[0].job.source
     assert isinstance(source, TarballSource)
-    assert client.redis.strlen(f"revalid:blob:{source.digest}") == source.size_bytes
+    assert client._redis.strlen(f"revalid:blob:{source.digest}") == source.size_bytes
 
 
 def test_a_queued_job_is_cancelled_at_once(client: Client, project: Path) -> None:
@@ -151,7 +152,7 @@ def test_a_queued_job_is_cancelled_at_once(client: Client, project: Path) -> Non
     result = handle.result(timeout_s=1)
     assert (result.verdict, result.error) == (Verdict.CANCELLED, "cancelled before it ran")
     assert [event.type for event in handle.events()] == ["queued", "finished"]
-    assert client.ledger.claim(handle.id, "test") is None
+    assert client._ledger.claim(handle.id, "test") is None
     assert handle.cancel() is JobState.DONE
 
 
@@ -159,11 +160,11 @@ def test_a_running_job_learns_with_its_next_beat_that_it_is_cancelled(
     client: Client, project: Path
 ) -> None:
     handle = client.submit(project)
-    attempt = client.ledger.claim(handle.id, "test")
+    attempt = client._ledger.claim(handle.id, "test")
     assert attempt is not None
-    assert client.ledger.beat(attempt) is False
+    assert client._ledger.beat(attempt) is False
     assert handle.cancel() is JobState.RUNNING
-    assert client.ledger.beat(attempt) is True
+    assert client._ledger.beat(attempt) is True
 
 
 def test_events_come_in_order_and_resume_after_any(client: Client, project: Path) -> None:
@@ -195,9 +196,9 @@ def test_result_gives_up_after_its_time(client: Client, project: Path) -> None:
 
 def test_a_result_of_another_version_is_refused_in_words(client: Client, project: Path) -> None:
     handle = client.submit(project)
-    attempt = client.ledger.claim(handle.id, "test")
+    attempt = client._ledger.claim(handle.id, "test")
     assert attempt is not None
-    client.ledger.finish(attempt, Verdict.PASSED, '{"schema_version": 2}', reusable=True)
+    client._ledger.finish(attempt, Verdict.PASSED, '{"schema_version": 2}', reusable=True)
     with pytest.raises(InvalidJob, match="another version of revalid"):
         handle.result()
 
@@ -223,7 +224,7 @@ def test_nothing_is_stored_for_a_wrong_job(client: Client, project: Path) -> Non
         client.submit(project, image="NO")
     with pytest.raises(InvalidProject):
         client.submit(b"no tarball")
-    assert client.redis.keys("revalid*") == []
+    assert client._redis.keys("revalid*") == []
 
 
 def test_a_large_project_goes_to_the_object_store(
@@ -233,12 +234,12 @@ def test_a_large_project_goes_to_the_object_store(
     with Client(small) as client:
         with pytest.raises(InvalidProject, match="REVALID_BLOB_URL"):
             client.submit(project)
-        assert client.redis.keys("revalid:job:*") == []
+        assert client._redis.keys("revalid:job:*") == []
     update = {"embedded": True, "home": tmp_path / "home"}
     with Client(small.model_copy(update=update)) as client:
-        source = json.loads(client.submit(project).status().job)["source"]
-        client.blobs.fetch(source["digest"], tmp_path / "fetched")
-        assert client.redis.keys("revalid:blob:*") == []
+        source = json.loads(client.submit(project)._record().job)["source"]
+        client._blobs.fetch(source["digest"], tmp_path / "fetched")
+        assert client._redis.keys("revalid:blob:*") == []
     assert (tmp_path / "fetched").stat().st_size == source["size_bytes"]
     assert any((tmp_path / "home" / "blobs").iterdir())
 
@@ -247,14 +248,14 @@ def test_a_project_above_its_tenants_bytes_is_refused_before_it_is_stored(
     settings: Settings, project: Path
 ) -> None:
     with Client(settings) as first:
-        size = json.loads(first.submit(project).status().job)["source"]["size_bytes"]
+        size = json.loads(first.submit(project)._record().job)["source"]["size_bytes"]
     (project / "more.txt").write_text("more")
     bound = settings.model_copy(update={"tenant_blob_bytes": 2 * size})
     with Client(bound) as client:
         with pytest.raises(StoreFull, match="REVALID_TENANT_BLOB_BYTES"):
             client.submit(project)
-        assert len(client.redis.keys("revalid:blob:*")) == 1
-        assert len(client.redis.keys("revalid:job:*")) == 1
+        assert len(client._redis.keys("revalid:blob:*")) == 1
+        assert len(client._redis.keys("revalid:job:*")) == 1
         assert client.submit(project, tenant="other").submitted is SubmitOutcome.NEW
 
 
@@ -262,39 +263,39 @@ def test_a_project_that_went_is_uploaded_again_by_each_submit(
     client: Client, project: Path
 ) -> None:
     handle = client.submit(project)
-    (blob,) = client.redis.keys("revalid:blob:*")
+    (blob,) = client._redis.keys("revalid:blob:*")
     for fresh in (False, True):
         handle.cancel()
-        client.redis.zadd("revalid:projects", dict.fromkeys(projects(client), 1))
-        client.ledger.reap(judge=False, overdue_s=30)
-        assert not client.redis.exists(blob)
+        client._redis.zadd("revalid:projects", dict.fromkeys(projects(client), 1))
+        client._ledger.reap(judge=False, overdue_s=30)
+        assert not client._redis.exists(blob)
         handle = client.submit(project, fresh=fresh)
         assert handle.submitted is SubmitOutcome.NEW
-        assert client.redis.exists(blob)
+        assert client._redis.exists(blob)
 
 
 @pytest.mark.parametrize("many", [False, True])
 def test_a_project_that_goes_before_its_job_is_recorded_is_uploaded_again(
     client: Client, project: Path, monkeypatch: pytest.MonkeyPatch, many: bool
 ) -> None:
-    put, puts = client.blobs.put, 0
+    put, puts = client._blobs.put, 0
 
     def goes_at_first(file: IO[bytes], digest: str, size: int) -> None:
         nonlocal puts
         puts += 1
         put(file, digest, size)
         if puts == 1:
-            client.redis.delete(f"revalid:blob:{digest}")
+            client._redis.delete(f"revalid:blob:{digest}")
 
-    monkeypatch.setattr(client.blobs, "put", goes_at_first)
+    monkeypatch.setattr(client._blobs, "put", goes_at_first)
     with prepare(client.settings, project) as submission:
         (handle,) = client.send_all([submission]) if many else [client.send(submission)]
     assert handle.submitted is SubmitOutcome.NEW
-    assert len(client.redis.keys("revalid:blob:*")) == 1
+    assert len(client._redis.keys("revalid:blob:*")) == 1
 
 
 def projects(client: Client) -> list[str]:
-    return [str(word) for word in client.redis.zrange("revalid:projects", 0, -1)]
+    return [str(word) for word in client._redis.zrange("revalid:projects", 0, -1)]
 
 
 def test_a_broker_that_is_not_reached_is_named_without_its_password(project: Path) -> None:
@@ -347,7 +348,7 @@ async def test_async_client_cancels_and_names_what_is_missing(
 
 def give_back(handle: JobHandle) -> None:
     """A worker's part: claim the job, begin a step, and return it to the queue."""
-    ledger = handle.client.ledger
+    ledger = handle.client._ledger
     attempt = ledger.claim(handle.id, "test")
     assert attempt is not None
     ledger.append(attempt, "step_started", json.dumps({"index": 0, "name": "slow", "command": "x"}))
@@ -387,7 +388,7 @@ async def test_the_async_client_tells_the_same(settings: Settings, project: Path
 
 def test_a_job_that_waited_has_no_duration(client: Client, project: Path) -> None:
     handle = client.submit(project, commands=["x"])
-    client.redis.hincrby(job_key(handle.id), "queued_at", -90_000)
+    client._redis.hincrby(job_key(handle.id), "queued_at", -90_000)
     handle.cancel()
     found = handle.result()
     assert (found.error, found.steps, found.duration_s) == ("cancelled before it ran", (), None)

@@ -39,7 +39,7 @@ def test_another_request_with_the_key_is_refused(client: Client, project: Path) 
     for other in ({"labels": {"n": "2"}}, {"commands": ["ls"]}, {"webhook": "https://x/"}):
         with pytest.raises(InvalidJob, match="key 'a': it came with another request before"):
             client.submit(project, idempotency_key="a", **other)
-    assert client.redis.zcard("revalid:queued") == 1
+    assert client._redis.zcard("revalid:queued") == 1
 
 
 def test_tenants_have_keys_of_their_own(client: Client, project: Path) -> None:
@@ -61,7 +61,7 @@ def test_of_different_requests_at_once_one_has_the_key(client: Client, project: 
         ids = list(threads.map(submit, range(8), timeout=60))
     assert ids.count(None) == 4
     assert len({*ids}) == 2
-    assert client.redis.zcard("revalid:queued") == 1
+    assert client._redis.zcard("revalid:queued") == 1
 
 
 def test_a_try_that_stored_no_job_can_be_repeated(settings: Settings, project: Path) -> None:
@@ -75,8 +75,8 @@ def test_a_try_that_stored_no_job_can_be_repeated(settings: Settings, project: P
 
 def test_a_key_is_kept_for_a_day_and_not_in_clear(client: Client, project: Path) -> None:
     client.submit(project, idempotency_key="a customer's order")
-    (key,) = client.redis.keys("revalid:idempotency:*")
-    assert 0 < client.redis.ttl(key) <= IDEMPOTENCY_S
+    (key,) = client._redis.keys("revalid:idempotency:*")
+    assert 0 < client._redis.ttl(key) <= IDEMPOTENCY_S
     assert "customer" not in key
 
 

@@ -16,11 +16,11 @@ def test_a_webhook_is_told_of_the_verdict_and_a_wrong_one_is_refused(
 ) -> None:
     with pytest.raises(InvalidJob, match="webhook: give an https:// URL"):
         client.submit(project, webhook="ftp://host/")
-    assert client.redis.keys("*") == []
+    assert client._redis.keys("*") == []
     handle = client.submit(project, webhook="https://host/one")
     with prepare(client.settings, project, webhook="https://host/two") as made:
         assert [again.id for again in client.send_all([made])] == [handle.id]
     handle.cancel()
-    deliveries = take(client.ledger, 10, lease_s=60)
+    deliveries = take(client._ledger, 10, lease_s=60)
     urls = [decode_hook(each.hook, handle.id, None).url for each in deliveries]
     assert sorted(urls) == ["https://host/one", "https://host/two"]

@@ -62,7 +62,7 @@ def run(
     )
     with opened() as batches:
         previous = batches.check(how)
-        with batches.client.errors():
+        with batches.client._errors():
             batches.store.create(plan)
         return batches.follow(plan, how, previous, submit=True)
 
@@ -85,7 +85,7 @@ def retry(batch_id: str, verdicts: Sequence[str], how: BatchOptions) -> int:
         again = _ended_as(batches, plan, wanted)
         if not again:
             raise InvalidJob(f"batch {batch_id}: no project is {' or '.join(sorted(wanted))}")
-        with batches.client.errors():
+        with batches.client._errors():
             batches.store.again(batch_id, again)
         return batches.follow(plan, how, previous, submit=True)
 
@@ -113,7 +113,7 @@ def cancel(batch_id: str, *, json: bool) -> int:
     """Cancel all jobs of a batch that are not done, and have nothing more submitted."""
     with opened() as batches:
         plan = batches.plan(batch_id)
-        with batches.client.errors():
+        with batches.client._errors():
             batches.store.cancel(batch_id)
         number = BatchRunner(batches.client, batches.store, plan, send=None).cancel()
     if json:
@@ -155,7 +155,7 @@ def compare(batch_id: str, previous: str, *, json: bool) -> int:
 
 def list_(*, json: bool) -> int:
     """Print the batches, the newest first."""
-    with opened() as batches, batches.client.errors():
+    with opened() as batches, batches.client._errors():
         ids = list(batches.store.latest())
         found = [_line(batches, head) for each in ids if (head := batches.store.head(each))]
     if json:
@@ -201,7 +201,7 @@ def _line(batches: Batches, head: Head) -> dict[str, Any]:
 
 def _ended_as(batches: Batches, plan: Plan, wanted: set[Verdict]) -> list[int]:
     """Positions of the projects that came to a verdict; what has none for ever is errored."""
-    with batches.client.errors():
+    with batches.client._errors():
         jobs, errors = batches.store.jobs(plan.id), batches.store.errors(plan.id)
     known = fields(batches.client, jobs.values(), "state", "verdict")
     found = []

@@ -40,7 +40,7 @@ class Batches:
 
     def plan(self, batch_id: str) -> Plan:
         """A batch's plan. Raises :class:`~revalid.jobs.errors.UnknownJob` where there is none."""
-        with self.client.errors():
+        with self.client._errors():
             return self.store.plan(batch_id)
 
     def check(self, how: BatchOptions) -> BatchReport | None:
@@ -93,7 +93,7 @@ class Batches:
 
     def _left_out(self, plan: Plan, drive: BatchRunner) -> dict[int, str]:
         """Why the projects of a cancelled batch that have become no jobs will become none."""
-        with self.client.errors():
+        with self.client._errors():
             if not self.store.is_cancelled(plan.id):
                 return {}
         why = f"the batch was cancelled before; `revalid batch resume {plan.id}` submits it"
@@ -139,7 +139,7 @@ class Batches:
 
     def _drive(self, plan: Plan, how: BatchOptions, shown: BatchProgress) -> None:
         client = self.client
-        with client.errors():
+        with client._errors():
             self.store.go_on(plan.id)
         with BatchCrew(client.settings, client, how.concurrency, plan.id) as crew:
             slots = None if client.settings.embedded else how.concurrency
@@ -204,7 +204,7 @@ def opened() -> Iterator[Batches]:
         Client(settings) as client,
     ):
         ttl_s = max(settings.result_ttl_s, MIN_TTL_S)
-        store = BatchStore(client.redis, settings.home / "batches", ttl_s=ttl_s)
+        store = BatchStore(client._redis, settings.home / "batches", ttl_s=ttl_s)
         yield Batches(client, store)
 
 

@@ -33,7 +33,7 @@ def run(
     client: Client, job: Job, *steps: StepResult, verdict: Verdict = Verdict.PASSED, **fields: Any
 ) -> None:
     """A job, from submit to its end."""
-    ledger = Ledger(client.redis)
+    ledger = Ledger(client._redis)
     ledger.submit(job, "q")
     attempt = ledger.claim(job.id, "host:1")
     assert attempt is not None

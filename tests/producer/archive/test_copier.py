@@ -86,7 +86,7 @@ def test_a_row_says_what_a_job_came_to(client: Client, archive: Archive, query: 
 
 def test_a_job_that_never_ran_is_there_too(client: Client, archive: Archive, query: Query) -> None:
     job = make_job()
-    ledger = Ledger(client.redis)
+    ledger = Ledger(client._redis)
     ledger.submit(job, "q")
     ledger.cancel(job.id)
     list(copy_finished(client, archive))
@@ -113,10 +113,10 @@ def test_one_that_runs_again_or_is_gone_holds_nothing_up(
     run(client, again, verdict=Verdict.ERRORED)
     run(client, gone)
     run(client, last)
-    Ledger(client.redis).submit(again, "q")
-    client.redis.delete(job_key(gone.id))
+    Ledger(client._redis).submit(again, "q")
+    client._redis.delete(job_key(gone.id))
     assert list(copy_finished(client, archive)) == [1]
-    Ledger(client.redis).cancel(again.id)
+    Ledger(client._redis).cancel(again.id)
     assert list(copy_finished(client, archive)) == [1]
     assert {row.id: row.verdict for row in query("SELECT * FROM revalid_jobs")} == {
         last.id: "passed",
@@ -133,7 +133,7 @@ def test_read_again_from_the_start_nothing_is_added_twice(
     query("DELETE FROM revalid_archive WHERE name = 'last'")
     assert list(copy_finished(client, archive)) == [0, 0, 0]
     assert list(copy_finished(client, archive)) == []
-    client.redis.delete(FINISHED_KEY)  # as by a Redis that lost its data
+    client._redis.delete(FINISHED_KEY)  # as by a Redis that lost its data
     ids |= {(job := make_job(nonce="new")).id}
     run(client, job)
     assert list(copy_finished(client, archive)) == [1]
@@ -173,7 +173,7 @@ def test_a_result_of_a_later_version_is_not_passed_over(
     client: Client, archive: Archive, query: Query
 ) -> None:
     run(client, job := make_job())
-    client.redis.hset(job_key(job.id), "result", '{"schema_version": 2}')
+    client._redis.hset(job_key(job.id), "result", '{"schema_version": 2}')
     with pytest.raises(InvalidJob, match="upgrade this one"):
         list(copy_finished(client, archive))
     assert archive.last() is None

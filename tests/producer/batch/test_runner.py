@@ -25,7 +25,7 @@ NUMBER = 5
 
 @pytest.fixture
 def store(client: Client, tmp_path: Path) -> BatchStore:
-    return BatchStore(client.redis, tmp_path / "batches", ttl_s=600)
+    return BatchStore(client._redis, tmp_path / "batches", ttl_s=600)
 
 
 @pytest.fixture
@@ -55,9 +55,9 @@ def send(client: Client) -> Callable[[Submission], str]:
 
 def judge(client: Client, job_id: str, verdict: Verdict = Verdict.PASSED) -> None:
     """Do what a worker does with a job that rings."""
-    attempt = client.ledger.claim(job_id, "worker")
+    attempt = client._ledger.claim(job_id, "worker")
     assert attempt is not None
-    client.ledger.finish(attempt, verdict, "{}", reusable=True)
+    client._ledger.finish(attempt, verdict, "{}", reusable=True)
 
 
 def judge_all(client: Client, drive: BatchRunner) -> Callable[[Progress], None]:
@@ -72,7 +72,7 @@ def judge_all(client: Client, drive: BatchRunner) -> Callable[[Progress], None]:
 
 def recorded(client: Client) -> set[str]:
     """Ids of the jobs that the ledger knows."""
-    return {str(key).rpartition(":")[2] for key in client.redis.keys(job_key("*"))}
+    return {str(key).rpartition(":")[2] for key in client._redis.keys(job_key("*"))}
 
 
 def nothing() -> None:
@@ -122,7 +122,7 @@ def test_a_project_whose_record_is_gone_is_submitted_again(
 ) -> None:
     first = BatchRunner(client, store, plan, send=send)
     first.run(judge_all(client, first), nothing)
-    client.redis.delete(job_key(first.jobs[1]))
+    client._redis.delete(job_key(first.jobs[1]))
     sent: list[str] = []
 
     def counted(submission: Submission) -> str:
@@ -205,7 +205,7 @@ def test_fail_fast_leaves_nothing_running(
 
     drive.run(look, nothing)
     ids = recorded(client)
-    assert {client.ledger.record(job_id).state for job_id in ids} == {JobState.DONE}
+    assert {client._ledger.record(job_id).state for job_id in ids} == {JobState.DONE}
     assert len(ids) > 1
 
 

@@ -60,7 +60,7 @@ def test_what_was_left_behind_is_adopted_before_the_worker_starts(
         pytest.raises(WorkerUnavailable, match="status"),
     ):
         crew.start([job_id])
-    queue = own_client.ledger.record(job_id).queue
+    queue = own_client._ledger.record(job_id).queue
     assert queue != queue_name(Lane.BATCH, "0" * 16)
     assert queue != queue_name(Lane.BATCH)
 
@@ -69,12 +69,12 @@ def test_jobs_that_are_gone_or_done_are_left_alone(
     own: Settings, own_client: Client, submission: Submission
 ) -> None:
     job_id = own_client.send(submission, worker="0" * 16).id
-    own_client.ledger.cancel(job_id)
+    own_client._ledger.cancel(job_id)
     with BatchCrew(own, own_client, None, "ab12") as crew:
         crew.start(["f" * 32, job_id])
-        record = own_client.ledger.record(job_id)
+        record = own_client._ledger.record(job_id)
         assert (record.state, record.verdict) == (JobState.DONE, Verdict.CANCELLED)
-        assert not own_client.redis.exists(job_key("f" * 32))
+        assert not own_client._redis.exists(job_key("f" * 32))
 
 
 def test_what_was_sent_while_the_worker_was_dead_is_run(
@@ -86,7 +86,7 @@ def test_what_was_sent_while_the_worker_was_dead_is_run(
         job_id = crew.send(submission)  # nobody has noted it yet: the next check gets no id
         crew.check([])
         assert own_client.job(job_id).result(60).verdict is Verdict.PASSED
-    left = map(str, own_client.redis.keys("*revalid.*"))
+    left = map(str, own_client._redis.keys("*revalid.*"))
     assert [key for key in left if not key.startswith("revalid:serving:")] == []
 
 

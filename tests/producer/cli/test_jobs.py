@@ -45,10 +45,10 @@ def test_status_of_a_job_that_waits_again_names_no_start(
 ) -> None:
     there = replace(revalid, environ={**revalid.environ, "REVALID_BROKER_URL": client.url})
     job_id = submitted(there, project, *TRUE)
-    attempt = client.ledger.claim(job_id, "host:1")
+    attempt = client._ledger.claim(job_id, "host:1")
     assert attempt is not None
     assert there("status", job_id, "--json").json["started_at"] is not None
-    client.ledger.release(attempt, "its worker stops")
+    client._ledger.release(attempt, "its worker stops")
     found = there("status", job_id, "--json").json
     assert (found["state"], found["started_at"], found["attempts"]) == ("queued", None, 1)
     assert "started at" not in there("status", job_id).out

@@ -86,7 +86,7 @@ def test_without_one_the_embedded_broker_is_kept_while_inside(tmp_path: Path) ->
     with attached(settings) as found, Client(found) as client:
         assert found.embedded
         client.ping()
-        pid = client.redis.info("server")["process_id"]
+        pid = client._redis.info("server")["process_id"]
     assert not psutil.pid_exists(pid)
 
 
@@ -146,7 +146,7 @@ def test_a_worker_is_started_for_the_job_and_leaves_nothing(
     assert queue != queue_name(Lane.INTERACTIVE)
     assert children
     until(lambda: all(map(gone, children)))
-    assert own_client.redis.keys("*revalid.*") == []
+    assert own_client._redis.keys("*revalid.*") == []
 
 
 def test_a_verdict_that_is_there_needs_no_worker(
@@ -156,9 +156,9 @@ def test_a_verdict_that_is_there_needs_no_worker(
     stand_in: Callable[[str], None],
 ) -> None:
     handle = own_client.send(submission)
-    attempt = own_client.ledger.claim(handle.id, "test")
+    attempt = own_client._ledger.claim(handle.id, "test")
     assert attempt is not None
-    own_client.ledger.finish(attempt, Verdict.PASSED, "{}", reusable=True)
+    own_client._ledger.finish(attempt, Verdict.PASSED, "{}", reusable=True)
     stand_in("exit 1")
     with WorkerProvider(embedded_settings, own_client) as crew:
         assert crew.submit(submission).submitted is SubmitOutcome.REUSED
@@ -168,12 +168,12 @@ def test_a_worker_of_the_callers_kind_is_used_and_replaced_when_it_leaves(
     embedded_settings: Settings, own_client: Client, submission: Submission
 ) -> None:
     name = fingerprint(embedded_settings, os.environ)
-    own_client.redis.set(worker_key(name), "somebody", ex=10)
+    own_client._redis.set(worker_key(name), "somebody", ex=10)
     with WorkerProvider(embedded_settings, own_client) as crew:
         handle = crew.submit(submission)
         crew.check(submission)
         assert handle.status().queue == queue_name(Lane.INTERACTIVE, name)
-        own_client.redis.delete(worker_key(name))
+        own_client._redis.delete(worker_key(name))
         crew.check(submission)
         assert handle.result(timeout_s=60).verdict is Verdict.PASSED
 
@@ -200,7 +200,7 @@ def test_a_worker_that_cannot_start_says_why_and_the_job_is_taken_back(
         pytest.raises(WorkerUnavailable, match=r"status 7; its log ends: first \| no such module"),
     ):
         crew.submit(submission)
-    record = own_client.ledger.record(submission.job.id)
+    record = own_client._ledger.record(submission.job.id)
     assert (record.state, record.verdict) == (JobState.DONE, Verdict.CANCELLED)
 
 

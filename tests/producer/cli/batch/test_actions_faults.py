@@ -59,7 +59,7 @@ def test_a_lost_record_is_told_and_recovered(revalid: Revalid, apps: Path) -> No
 
     def lose() -> None:
         with attached(settings) as found, Client(found) as client:
-            client.redis.delete(job_key(lost))
+            client._redis.delete(job_key(lost))
 
     lose()
     status = revalid("batch", "status", batch, "--json").json

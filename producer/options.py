@@ -1,0 +1,82 @@
+"""The options of a job: one definition for both clients, batches and the command line."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, Literal, TypedDict
+
+from revalid.jobs.errors import InvalidJob
+from revalid.jobs.job import Lane, Limits, SandboxPolicy, StrategyName
+from revalid.jobs.steps import Step
+
+Strategy = StrategyName | Literal["auto", "trpc", "npm", "python", "command", "trajectory"]
+Sandbox = SandboxPolicy | Literal["local", "auto", "dagger"]
+
+
+class SubmitOptions(TypedDict, total=False):
+    """The keyword arguments of ``submit``. None means the default, as if the name were absent.
+
+    Attributes:
+        on_worker: ``project`` is a path that only the worker sees.
+        strategy: What makes the steps; by default ``command`` where ``commands`` are given,
+            ``trajectory`` where ``steps`` are, else ``auto``.
+        commands: Shell lines to run in order.
+        steps: The steps of a trajectory, as models or as mappings.
+        image: Container image; the setting ``REVALID_IMAGE`` by default.
+        env: Variables of every command. The ledger stores them: not for secrets.
+        secrets: Variable to reference, such as ``env://NAME`` or ``file:///path``.
+        protected: Globs of paths that file steps must not write or delete.
+        artifacts: Globs of files to keep when the steps have ended.
+        limits: What the job may use.
+        sandbox: Where it may run; by default the worker's policy.
+        labels: Words of your own for reports; no part of the job's id.
+        tenant: Whose job it is; the setting ``REVALID_TENANT`` by default.
+        lane: ``interactive`` (the default), or ``batch`` for work that nobody waits for.
+        keep_going: Run the commands also after one that failed.
+        user: ``root`` in a container; by default an ordinary user.
+        fresh: Run even where an identical job has a verdict.
+        nonce: Part of the job's id; by default a random one where ``fresh``.
+        webhook: URL to which the verdict is posted; no part of the job's id.
+    """
+
+    on_worker: bool
+    strategy: Strategy | None
+    commands: Sequence[str]
+    steps: Sequence[Step | Mapping[str, Any]]
+    image: str | None
+    env: Mapping[str, str] | None
+    secrets: Mapping[str, str] | None
+    protected: Sequence[str]
+    artifacts: Sequence[str]
+    limits: Limits | Mapping[str, Any] | None
+    sandbox: Sandbox | None
+    labels: Mapping[str, str] | None
+    tenant: str | None
+    lane: Lane | Literal["interactive", "batch"]
+    keep_going: bool
+    user: Literal["root"] | None
+    fresh: bool
+    nonce: str | None
+    webhook: str | None
+
+
+_LISTS = ("commands", "steps", "protected", "artifacts")
+_MAPPINGS = ("env", "secrets", "labels", "limits")
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Check names and shapes, for callers whose code no type checker has read.
+
+    Raises:
+        TypeError: No option has this name.
+        InvalidJob: A list is one string, or a mapping is none.
+    """
+    for name, value in options.items():
+        if name not in SubmitOptions.__annotations__:
+            near = get_close_matches(name, SubmitOptions.__annotations__, n=1)
+            raise TypeError(
+                f"no option {name!r} of a job" + (f"; did you mean {near[0]!r}?" if near else "")
+            )
+        if name in _LISTS and (isinstance(value, str | bytes) or not isinstance(value, Sequence)):
+            raise InvalidJob(f"{name}: give a list, such as {name}=[{value!r:.60}]")
+        if name in _MAPPINGS and not isinstance(value, Mapping | Limits | None):
+            raise InvalidJob(f"{name}: {value!r:.60} is no mapping of names to values")
