@@ -58,6 +58,23 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --cache-dir .venv/import-linter
+	$(BIN)/deptry jobs worker producer revalid
+	$(BIN)/deptry --config client/pyproject.toml jobs producer
+
+.PHONY: matrix
+matrix: ## run the unit tests on each Python from 3.11 to 3.13 that is installed
+	@for version in 3.11 3.12 3.13; do \
+	  command -v python$$version >/dev/null || { echo "python$$version: not installed, skipped"; continue; }; \
+	  python$$version -m venv .venv-$$version && .venv-$$version/bin/pip install --quiet --editable '.[dev]' && \
+	  .venv-$$version/bin/python -m pytest $(ARGS) $(UNITS) || exit 1; \
+	done
+
+.PHONY: coverage
+coverage: .venv/installed ## run the tests with coverage, also of child processes, and print a report
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS) tests
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --sort=cover
 
 .PHONY: bench
 bench: .venv/installed ## print the ratios of benchmarks/, measured in one run

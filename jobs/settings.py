@@ -5,7 +5,6 @@ import os
 from base64 import b64decode
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.metadata import version
 from io import StringIO
 from ipaddress import ip_network
 from pathlib import Path
@@ -16,12 +15,13 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from revalid import __version__
 from revalid.jobs.constants import MAX_SLOTS
 from revalid.jobs.errors import InvalidSettings
 from revalid.jobs.job import DEFAULT_IMAGE, SandboxPolicy
 
 PREFIX = "REVALID_"
-VERSION = version("revalid")
+VERSION = __version__
 TOOLS_IMAGE = "busybox:1.37.0-musl"
 DATABRICKS = ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "DATABRICKS_WAREHOUSE_ID")
 

@@ -1,12 +1,12 @@
 """The commands and their help. What they do is imported when they run: it takes half a second."""
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer import Argument, Exit, Option, Typer
 
+from revalid import __version__
 from revalid.jobs.constants import MAX_SLOTS
 from revalid.producer.cli import options
 from revalid.producer.cli.batch.commands import batch
@@ -24,7 +24,7 @@ app = Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"revalid {version('revalid')}")
+        typer.echo(f"revalid {__version__}")
         raise Exit
 
 

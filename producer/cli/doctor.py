@@ -11,21 +11,23 @@ import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.table import Table
 from rich.text import Text
 
+from revalid import __version__
 from revalid.jobs.connection import redact
-from revalid.jobs.errors import RevalidError
+from revalid.jobs.errors import RevalidError, WorkerUnavailable
 from revalid.jobs.job import SandboxPolicy
 from revalid.jobs.ledger.stats import QueueStats
 from revalid.jobs.ledger.workers import Worker, workers
 from revalid.jobs.settings import Settings, load_settings
 from revalid.producer.cli.output import OUR_SIDE, console, print_json
 from revalid.producer.client import Client
+from revalid.producer.local.worker_command import worker_command
 from revalid.producer.local.workers import absolute, attached, worker_environ
 from revalid.producer.sanitize import one_line, seconds
 
@@ -154,7 +156,10 @@ def _engine(settings: Settings) -> list[Check]:
     policy = settings.sandbox_policy
     if policy is SandboxPolicy.LOCAL:
         return [Check("engine", "ok", "not used: REVALID_SANDBOX is local")]
-    found = _probe(settings)
+    try:
+        found = _probe(settings)
+    except WorkerUnavailable:
+        return [Check("engine", "ok", "not used: only revalid-client is installed here")]
     if not found.get("engine"):
         state: Literal["warn", "fail"] = "warn" if policy is SandboxPolicy.AUTO else "fail"
         mend = "start a Dagger engine that this user reaches, or set REVALID_SANDBOX=local"
@@ -180,7 +185,7 @@ def _probe(settings: Settings) -> dict[str, object]:
     """Ask in a child, since nothing on this side may import dagger."""
     bound = settings.connect_timeout_s + _PROBE_MARGIN_S
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "revalid.worker.sandboxes.dagger.probe"],
+        worker_command("revalid.worker.sandboxes.dagger.probe"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -220,9 +225,17 @@ def _disk(settings: Settings) -> Check:
 def _versions() -> dict[str, str | None]:
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in ("revalid", "celery", "dagger-io")},
+        "revalid": __version__,
+        **{name: _package_version(name) for name in ("celery", "dagger-io")},
         **{tool: _tool_version(tool) for tool in ("node", "npm")},
     }
+
+
+def _package_version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _tool_version(tool: str) -> str | None:

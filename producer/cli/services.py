@@ -19,6 +19,7 @@ from revalid.jobs.settings import Settings, load_settings
 from revalid.producer.cli.output import console, print_json
 from revalid.producer.client import Client
 from revalid.producer.local.broker import BrokerStatus, EmbeddedBroker
+from revalid.producer.local.worker_command import worker_command
 from revalid.producer.local.workers import absolute, attached, broker_lease, worker_environ
 from revalid.producer.metrics import LedgerCollector
 from revalid.producer.sanitize import one_line
@@ -29,6 +30,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def worker(concurrency: int | None) -> int:
     """Run a worker in the foreground; its exit status."""
+    worker_command()
     settings = load_settings()
     if concurrency is not None:
         settings = settings.model_copy(update={"concurrency": concurrency})
@@ -40,6 +42,7 @@ def worker(concurrency: int | None) -> int:
 
 def flower() -> int:
     """Run Flower in the foreground; its exit status."""
+    worker_command()
     settings = load_settings()
     with on_broker(settings) as (reached, _):
         # The password goes through the environment: everybody can read argument lists.

@@ -9,7 +9,6 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -30,6 +29,7 @@ from revalid.jobs.worker_fingerprint import fingerprint, is_served
 from revalid.producer.client import Client, JobHandle
 from revalid.producer.local.broker import EmbeddedBroker
 from revalid.producer.local.broker_supervisor import USERS, open_lock, try_lock
+from revalid.producer.local.worker_command import worker_command
 from revalid.producer.submission import Submission
 
 START_SECONDS = 20.0
@@ -50,6 +50,7 @@ def attached(settings: Settings) -> Iterator[Settings]:
     if settings.broker_url is not None:
         yield settings.model_copy(update={"embedded": False})
         return
+    worker_command()  # a broker of one's own is of no use without
     broker = EmbeddedBroker(settings.home)
     with broker.attached():
         yield settings.model_copy(update={"broker_url": broker.url, "embedded": True})
@@ -122,14 +123,7 @@ class LocalWorker:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - stop() closes it
         with broker_lease(settings) as descriptors:
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "revalid.worker",
-                    "--own-queues",
-                    "--exit-with-parent",
-                ],
+                worker_command("revalid.worker", "--own-queues", "--exit-with-parent"),
                 stdin=subprocess.PIPE,
                 stdout=self._log,
                 stderr=self._log,

@@ -2,7 +2,6 @@
 
 import json as jsonlib
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -15,6 +14,7 @@ from revalid.producer.batch.item import BatchItem
 from revalid.producer.batch.sources import GIT
 from revalid.producer.cli.options import JobOptions
 from revalid.producer.cli.output import console, print_json
+from revalid.producer.local.worker_command import worker_command
 from revalid.producer.sanitize import one_line
 
 
@@ -44,7 +44,7 @@ def _plans(entries: Sequence[BatchItem], asked: JobOptions) -> Iterator[dict[str
     """From a process of the worker's own code, which the producer does not import."""
     common = asked.arguments()
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "revalid.worker.dry_run"],
+        worker_command("revalid.worker.dry_run"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
