@@ -1,6 +1,6 @@
 """The steps of an attempt that could not report, from the events that it sent while it ran."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from revalid.jobs.events import Event
@@ -26,8 +26,9 @@ def steps_from_events(events: Iterable[Event]) -> tuple[StepResult, ...]:
 
 
 def _of_step(event: Event) -> dict[str, Any]:
-    told = {name: event.data[name] for name in StepResult.model_fields if name in event.data}
-    allowed = bool(event.data.get("ok")) and event.data.get("exit_code") not in (0, None)
+    data: Mapping[str, Any] = event.data
+    told = {name: data[name] for name in StepResult.model_fields if name in data}
+    allowed = bool(data.get("ok")) and data.get("exit_code") not in (0, None)
     return told | ({"allow_failure": True} if allowed else {})
 
 

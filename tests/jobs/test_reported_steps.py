@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from revalid.jobs.events import Event
+from revalid.jobs.events import Event, make_event
 from revalid.jobs.reported_steps import steps_from_events
 
 
 def event(type_: str, **data: Any) -> Event:
-    return Event("1-1", type_, data)
+    event = make_event("1-1", type_, data)
+    assert event is not None
+    return event
 
 
 def test_steps_are_those_of_the_last_attempt() -> None:

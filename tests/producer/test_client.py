@@ -17,6 +17,7 @@ from revalid.jobs.errors import (
     StoreFull,
     UnknownJob,
 )
+from revalid.jobs.events import FinishedEvent
 from revalid.jobs.job import Lane
 from revalid.jobs.ledger.record import JobState, SubmitOutcome, job_key
 from revalid.jobs.result import JobResult, StepResult, Verdict
@@ -172,7 +173,7 @@ def test_events_come_in_order_and_resume_after_any(client: Client, project: Path
     finish(handle, Verdict.PASSED)
     found = list(handle.events())
     assert [event.type for event in found] == ["queued", "started", "finished"]
-    assert found[-1].data == {"verdict": "passed"}
+    assert found[-1] == FinishedEvent(found[-1].id, {"verdict": "passed"})
     assert list(handle.events(after=found[0].id)) == found[1:]
 
 

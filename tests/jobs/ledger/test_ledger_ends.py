@@ -11,7 +11,7 @@ from redis import Redis
 
 from revalid.jobs.connection import broker_errors, connect
 from revalid.jobs.errors import BrokerUnavailable, LeaseLost
-from revalid.jobs.events import read
+from revalid.jobs.events import FinishedEvent, read
 from revalid.jobs.ledger.ledger import Ledger
 from revalid.jobs.ledger.record import (
     QUEUED_KEY,
@@ -56,7 +56,7 @@ def test_a_queued_job_is_cancelled_at_once(queued: Ledger, redis: Redis) -> None
     assert queued.claim(JOB.id, "host:1") is None
     assert redis.zrange(QUEUED_KEY, 0, -1) == []
     (*_, last) = read(redis, JOB.id, "0")
-    assert (last.type, last.data) == ("finished", {"verdict": "cancelled"})
+    assert last == FinishedEvent(last.id, {"verdict": "cancelled"})
 
 
 def test_a_running_job_learns_of_its_cancelling_by_a_heartbeat(
