@@ -11,7 +11,7 @@ from revalid.jobs.constants import MAX_SLOTS
 from revalid.producer.cli import options
 from revalid.producer.cli.batch.commands import batch
 from revalid.producer.cli.groups import archive, broker, dead
-from revalid.producer.cli.options import JobOptions
+from revalid.producer.cli.options import JobOptions, with_job_options
 
 app = Typer(
     name="revalid",
@@ -55,45 +55,16 @@ def _main(
     "Without REVALID_BROKER_URL a broker and a worker are started for this run and end with it. "
     "A .env of the project itself is not read."
 )
+@with_job_options("webhook")
 def run(
     path: options.Project = Path(),
-    strategy: options.Strategy = None,
-    command: options.Commands = None,
-    keep_going: options.KeepGoing = False,
-    sandbox: options.Sandbox = None,
-    image: options.Image = None,
-    user: options.User = None,
-    timeout: options.Timeout = 600,
-    job_timeout: options.JobTimeout = 3_600,
-    limit: options.Limit = None,
-    require: options.Require = None,
-    env: options.Env = None,
-    secret: options.Secret = None,
-    label: options.Label = None,
-    artifact: options.Artifact = None,
-    fresh: options.Fresh = False,
+    *,
+    asked: JobOptions,
     json: options.Json = False,
 ) -> int:
     """Validate a project now, show it as it goes, and exit with the verdict."""
     from revalid.producer.cli import run as implementation
 
-    asked = JobOptions(
-        strategy=strategy,
-        commands=command,
-        keep_going=keep_going,
-        sandbox=sandbox,
-        image=image,
-        user=user,
-        timeout=timeout,
-        job_timeout=job_timeout,
-        limits=limit,
-        required=require,
-        env=env,
-        secrets=secret,
-        labels=label,
-        artifacts=artifact,
-        fresh=fresh,
-    )
     return implementation.run(path, asked, json=json)
 
 
@@ -102,6 +73,7 @@ def run(
     '{"op": "write_file", "path": "hello.py", "content": "print(1)"}\n\n'
     '{"op": "exec", "command": "python3 hello.py"}'
 )
+@with_job_options("strategy", "commands", "keep_going", "webhook")
 def replay(
     trajectory: Annotated[
         Path, Argument(metavar="TRAJECTORY", help="JSON Lines: one step a line.")
@@ -110,41 +82,18 @@ def replay(
         Path | None,
         Option("--project", metavar="PATH", help="Directory or tarball that the steps start from."),
     ] = None,
-    sandbox: options.Sandbox = None,
-    image: options.Image = None,
-    user: options.User = None,
-    timeout: options.Timeout = 600,
-    job_timeout: options.JobTimeout = 3_600,
-    limit: options.Limit = None,
-    require: options.Require = None,
-    env: options.Env = None,
-    secret: options.Secret = None,
-    label: options.Label = None,
-    artifact: options.Artifact = None,
-    fresh: options.Fresh = False,
+    *,
+    asked: JobOptions,
     json: options.Json = False,
 ) -> int:
     """Replay recorded steps in their order, as `run` does."""
     from revalid.producer.cli import run as implementation
 
-    asked = JobOptions(
-        sandbox=sandbox,
-        image=image,
-        user=user,
-        timeout=timeout,
-        job_timeout=job_timeout,
-        limits=limit,
-        required=require,
-        env=env,
-        secrets=secret,
-        labels=label,
-        artifacts=artifact,
-        fresh=fresh,
-    )
     return implementation.replay(trajectory, project, asked, json=json)
 
 
 @app.command()
+@with_job_options()
 def submit(
     path: options.Project = Path(),
     on_worker: Annotated[
@@ -155,45 +104,13 @@ def submit(
             help="PATH is absolute and seen by the worker alone, under its REVALID_SOURCE_ROOTS.",
         ),
     ] = False,
-    strategy: options.Strategy = None,
-    command: options.Commands = None,
-    keep_going: options.KeepGoing = False,
-    sandbox: options.Sandbox = None,
-    image: options.Image = None,
-    user: options.User = None,
-    timeout: options.Timeout = 600,
-    job_timeout: options.JobTimeout = 3_600,
-    limit: options.Limit = None,
-    require: options.Require = None,
-    env: options.Env = None,
-    secret: options.Secret = None,
-    label: options.Label = None,
-    artifact: options.Artifact = None,
-    webhook: options.Webhook = None,
-    fresh: options.Fresh = False,
+    *,
+    asked: JobOptions,
     json: options.Json = False,
 ) -> int:
     """Queue a project for a worker, print the job's id, and return at once."""
     from revalid.producer.cli import jobs
 
-    asked = JobOptions(
-        strategy=strategy,
-        commands=command,
-        keep_going=keep_going,
-        sandbox=sandbox,
-        image=image,
-        user=user,
-        timeout=timeout,
-        job_timeout=job_timeout,
-        limits=limit,
-        required=require,
-        env=env,
-        secrets=secret,
-        labels=label,
-        artifacts=artifact,
-        fresh=fresh,
-        webhook=webhook,
-    )
     return jobs.submit(path, asked, on_worker=on_worker, json=json)
 
 

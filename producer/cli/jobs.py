@@ -36,8 +36,10 @@ def submit(project: Path, options: JobOptions, *, on_worker: bool, json: bool) -
     if on_worker and not project.is_absolute():
         raise InvalidJob(f"--on-worker {project}: give the absolute path that the worker sees")
     settings = settings_for(project)
+    arguments = options.arguments()
+    arguments["on_worker"] = on_worker
     with (
-        prepare(settings, project, on_worker=on_worker, **options.arguments()) as submission,
+        prepare(settings, project, **arguments) as submission,
         attached(settings) as reached,
         Client(reached) as client,
     ):

@@ -1,15 +1,20 @@
 """The options that several commands share, and what they make."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from typer import Argument, Option
 
 from revalid.jobs.constants import DAY_S
 from revalid.jobs.errors import InvalidJob
+
+if TYPE_CHECKING:  # slow to import, which the help need not wait for
+    from revalid.producer.options import SubmitOptions
 
 StrategyWord = Literal["auto", "trpc", "npm", "python", "command"]
 SandboxWord = Literal["local", "auto", "dagger"]
@@ -145,26 +150,26 @@ Json = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """What ``run``, ``submit`` and ``replay`` say about a job, as it was typed."""
+    """What the commands that make jobs say about them, as it was typed."""
 
-    strategy: StrategyWord | None = None
-    commands: Sequence[str] | None = None
-    keep_going: bool = False
-    sandbox: SandboxWord | None = None
-    image: str | None = None
-    user: Literal["root"] | None = None
-    timeout: float = 600
-    job_timeout: float = 3_600
-    limits: Sequence[str] | None = None
-    required: Sequence[str] | None = None
-    env: Sequence[str] | None = None
-    secrets: Sequence[str] | None = None
-    labels: Sequence[str] | None = None
-    fresh: bool = False
-    artifacts: Sequence[str] | None = None
-    webhook: str | None = None
+    strategy: Strategy = None
+    commands: Commands = None
+    keep_going: KeepGoing = False
+    sandbox: Sandbox = None
+    image: Image = None
+    user: User = None
+    timeout: Timeout = 600
+    job_timeout: JobTimeout = 3_600
+    limits: Limit = None
+    required: Require = None
+    env: Env = None
+    secrets: Secret = None
+    labels: Label = None
+    artifacts: Artifact = None
+    webhook: Webhook = None
+    fresh: Fresh = False
 
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> "SubmitOptions":
         """Arguments of :func:`.prepare`.
 
         Raises:
@@ -245,3 +250,44 @@ class BatchOptions:
     reports: Sequence[str] | None = None
     compare: str | None = None
     json: bool = False
+
+
+def with_job_options(*left_out: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Give a command an option for each field of :class:`JobOptions`, as one argument ``asked``.
+
+    They stand before ``--json`` in the command's help.
+
+    Args:
+        left_out: Fields that the command does not offer.
+    """
+    hints = get_type_hints(JobOptions, include_extras=True)
+    shared = {
+        each.name: Parameter(
+            each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=hints[each.name]
+        )
+        for each in fields(JobOptions)
+        if each.name not in left_out
+    }
+
+    def decorate(function: Callable[..., int]) -> Callable[..., int]:
+        own = signature(function, eval_str=True)
+        parameters = [
+            each.replace(kind=Parameter.KEYWORD_ONLY)
+            for each in own.parameters.values()
+            if each.name not in ("asked", "json")
+        ]
+
+        @wraps(function)
+        def command(**given: Any) -> int:
+            asked = JobOptions(**{name: given.pop(name) for name in shared})
+            return function(asked=asked, **given)
+
+        parameters += [
+            *shared.values(),
+            own.parameters["json"].replace(kind=Parameter.KEYWORD_ONLY),
+        ]
+        command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in parameters}
+        return command
+
+    return decorate

@@ -50,7 +50,7 @@ def run(
         from revalid.producer.cli.batch.dry_run import dry_run as implementation
 
         return implementation(entries, asked, json=how.json)
-    options = asked.arguments() | {"lane": Lane.BATCH.value}
+    options: dict[str, Any] = {**asked.arguments(), "lane": Lane.BATCH.value}
     fresh = bool(options.pop("fresh")) or repeat > 1
     plan = Plan(
         id=uuid4().hex[:12],

@@ -5,7 +5,7 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from revalid.producer.cli import options
-from revalid.producer.cli.options import BatchOptions, JobOptions
+from revalid.producer.cli.options import BatchOptions, JobOptions, with_job_options
 
 batch = Typer(help="Many projects as one object: run, follow, resume, report, compare.")
 
@@ -57,6 +57,7 @@ Compare = Annotated[
     "A manifest's lines have project (a path or Git URL), and may have name, strategy, commands, "
     "image, sandbox and labels. Exit status: 0 when every project passed, 1 when any did not."
 )
+@with_job_options()
 def run(
     sources: Sources,
     only: Annotated[
@@ -91,45 +92,13 @@ def run(
     ] = False,
     report: Reports = None,
     compare: Compare = None,
-    strategy: options.Strategy = None,
-    command: options.Commands = None,
-    keep_going: options.KeepGoing = False,
-    sandbox: options.Sandbox = None,
-    image: options.Image = None,
-    user: options.User = None,
-    timeout: options.Timeout = 600,
-    job_timeout: options.JobTimeout = 3_600,
-    limits: options.Limit = None,
-    require: options.Require = None,
-    env: options.Env = None,
-    secret: options.Secret = None,
-    label: options.Label = None,
-    artifact: options.Artifact = None,
-    webhook: options.Webhook = None,
-    fresh: options.Fresh = False,
+    *,
+    asked: JobOptions,
     json: options.Json = False,
 ) -> int:
     """Validate many projects, show them as they go, and report."""
     from revalid.producer.cli.batch import actions as implementation
 
-    asked = JobOptions(
-        strategy=strategy,
-        commands=command,
-        keep_going=keep_going,
-        sandbox=sandbox,
-        image=image,
-        user=user,
-        timeout=timeout,
-        job_timeout=job_timeout,
-        limits=limits,
-        required=require,
-        env=env,
-        secrets=secret,
-        labels=label,
-        artifacts=artifact,
-        fresh=fresh,
-        webhook=webhook,
-    )
     how = BatchOptions(concurrency, fail_fast, report, compare, json)
     return implementation.run(
         sources,
