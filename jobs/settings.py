@@ -15,10 +15,10 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from revalid import __version__
 from revalid.jobs.constants import MAX_SLOTS
 from revalid.jobs.errors import InvalidSettings
 from revalid.jobs.job import DEFAULT_IMAGE, SandboxPolicy
+from revalid.version import __version__
 
 PREFIX = "REVALID_"
 VERSION = __version__

@@ -6,6 +6,8 @@ Every name is imported when it is first used, so that the command line's help ne
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from revalid.version import __version__
+
 if TYPE_CHECKING:
     from revalid.jobs.errors import (
         ArchiveUnavailable,
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from revalid.producer.async_client import AsyncClient, AsyncJobHandle
     from revalid.producer.client import Client, JobHandle, JobStatus
     from revalid.producer.options import SubmitOptions
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ArchiveUnavailable",

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 from typer import Argument, Exit, Option, Typer
 
-from revalid import __version__
 from revalid.jobs.constants import MAX_SLOTS
 from revalid.producer.cli import options
 from revalid.producer.cli.batch.commands import batch
 from revalid.producer.cli.groups import archive, broker, dead
 from revalid.producer.cli.options import JobOptions, with_job_options
+from revalid.version import __version__
 
 app = Typer(
     name="revalid",

@@ -18,7 +18,6 @@ from typing import Any, Literal
 from rich.table import Table
 from rich.text import Text
 
-from revalid import __version__
 from revalid.jobs.connection import redact
 from revalid.jobs.errors import RevalidError, WorkerUnavailable
 from revalid.jobs.job import SandboxPolicy
@@ -30,6 +29,7 @@ from revalid.producer.client import Client
 from revalid.producer.local.worker_command import worker_command
 from revalid.producer.local.workers import absolute, attached, worker_environ
 from revalid.producer.sanitize import one_line, seconds
+from revalid.version import __version__
 
 _PROBE_MARGIN_S = 10.0
 _LOW_BYTES, _FULL_BYTES = 5 * 2**30, 2**29
