@@ -87,7 +87,7 @@ def _bad_urls(url: str) -> Iterator[None]:
 
 @contextmanager
 def broker_errors(url: str) -> Iterator[None]:
-    """Turn Redis's failures into :class:`~revalid.jobs.errors.BrokerUnavailable`, with a mend."""
+    """Turn Redis's failures into :class:`~revalid.jobs.errors.BrokerUnavailable`, with a fix."""
     where = redact(url)
     try:
         yield

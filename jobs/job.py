@@ -78,7 +78,7 @@ class Limits(Frozen):
         memory_bytes: Bytes of memory that all processes of a command may hold together.
         processes: Processes that a command may have at a time.
         disk_bytes: Bytes that one command may write, and that one file may have.
-        demanded: Limits without which the job is rejected rather than run.
+        required: Limits without which the job is rejected rather than run.
         engine_wait_s: Seconds that the job may wait for an engine while none answers; no part of
             the id. By default 15 in the interactive lane and 600 in the batch lane.
     """
@@ -91,12 +91,12 @@ class Limits(Frozen):
     memory_bytes: int = Field(default=8 * 2**30, ge=16 * 2**20, le=2**50)
     processes: int = Field(default=4_096, ge=1, le=2**20)
     disk_bytes: int = Field(default=20 * 2**30, ge=2**20, le=2**50)
-    demanded: tuple[LimitName, ...] = ()
+    required: tuple[LimitName, ...] = ()
 
     @model_validator(mode="after")
     def _demands_what_is_set(self) -> Self:
-        if LimitName.CPU in self.demanded and self.cpu_s is None:
-            raise ValueError("demands cpu, but sets no cpu_s: set one")
+        if LimitName.CPU in self.required and self.cpu_s is None:
+            raise ValueError("requires cpu, but sets no cpu_s: set one")
         return self
 
 

@@ -13,7 +13,7 @@ from redis import Redis, RedisError
 from revalid.jobs.errors import BrokerUnavailable, InvalidJob
 from revalid.jobs.job import Lane, describe
 from revalid.jobs.ledger.ledger import Ledger
-from revalid.jobs.ledger.record import Bell
+from revalid.jobs.ledger.record import Doorbell
 from revalid.jobs.settings import Settings
 from revalid.jobs.steps import Frozen
 
@@ -24,14 +24,14 @@ _BATCH_PRIORITY = 9
 """Celery on Redis takes messages of priority 0 first, from whichever queue."""
 
 
-class Doorbell(Frozen):
+class DoorbellMessage(Frozen):
     """The body of a Celery message."""
 
     v: Literal[1] = 1
     job_id: str = Field(pattern=r"^[0-9a-f]{32}$")
 
 
-def parse_doorbell(message: Any) -> Doorbell:
+def parse_doorbell(message: Any) -> DoorbellMessage:
     """Read a message.
 
     Raises:
@@ -42,7 +42,7 @@ def parse_doorbell(message: Any) -> Doorbell:
             f"message version {message.get('v')!r} is not 1: upgrade this worker or the producer"
         )
     try:
-        return Doorbell.model_validate(message)
+        return DoorbellMessage.model_validate(message)
     except ValidationError as error:
         raise InvalidJob(f"not a doorbell message: {describe(error)}") from None
 
@@ -121,7 +121,7 @@ def open_ledger(settings: Settings, redis: Redis, app: Celery) -> Ledger:
     )
 
 
-def ring(app: Celery, bell: Bell) -> None:
+def ring(app: Celery, doorbell: Doorbell) -> None:
     """Publish the doorbell of a recorded job; ringing twice is harmless.
 
     Celery's ``send_task`` would subscribe to the result; nobody here waits for it that way.
@@ -130,35 +130,35 @@ def ring(app: Celery, bell: Bell) -> None:
         BrokerUnavailable: The broker did not take the message.
     """
     message = app.amqp.as_task_v2(
-        bell.job_id,
+        doorbell.job_id,
         TASK,
-        kwargs={"message": Doorbell(job_id=bell.job_id).model_dump()},
-        time_limit=bell.limit_s,
+        kwargs={"message": DoorbellMessage(job_id=doorbell.job_id).model_dump()},
+        time_limit=doorbell.limit_s,
         argsrepr="()",
-        kwargsrepr=f"strategy={bell.strategy} tenant={bell.tenant}",
+        kwargsrepr=f"strategy={doorbell.strategy} tenant={doorbell.tenant}",
         ignore_result=False,
     )
     try:
         try:
             # Celery never overwrites an earlier success; its own `forget` retries for 10 s.
             backend: Any = app.backend
-            backend.delete(backend.get_key_for_task(bell.job_id))
+            backend.delete(backend.get_key_for_task(doorbell.job_id))
         except RedisError as error:  # Celery's results are for Flower; the ledger has its own
-            log.warning("job %s: Celery's result stays (%s)", bell.job_id, error)
+            log.warning("job %s: Celery's result stays (%s)", doorbell.job_id, error)
         with app.producer_pool.acquire(block=True, timeout=5) as publisher:
             app.amqp.send_task_message(
                 publisher,
                 TASK,
                 message,
-                queue=bell.queue,
+                queue=doorbell.queue,
                 declare=[],  # the queue's own list is written, and no table of bindings read
-                priority=_priority(bell.queue),
+                priority=_priority(doorbell.queue),
                 retry=True,
                 retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_max": 0.5},
             )
     except (OperationalError, LimitExceeded, RedisError) as error:
         raise BrokerUnavailable(
-            f"job {bell.job_id} is recorded, but its doorbell did not ring ({error}): "
+            f"job {doorbell.job_id} is recorded, but its doorbell did not ring ({error}): "
             "a worker rings it again"
         ) from None
 

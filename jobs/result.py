@@ -163,7 +163,7 @@ class JobResult(Frozen):
     Attributes:
         enforcement: What the sandbox that ran the job does for each limit that the job sets; empty
             where none was opened.
-        error: Why the verdict is ``rejected``, ``errored`` or ``cancelled``, with a mend.
+        error: Why the verdict is ``rejected``, ``errored`` or ``cancelled``, with a fix.
         tools: Version of each tool that ran, by name.
         notes: What a reader should know, such as a missing lockfile.
         queued_s: Seconds that the job waited, before each of its attempts together.

@@ -281,7 +281,7 @@ def load_settings(
         overrides: Fields that win over both.
 
     Raises:
-        InvalidSettings: A name is unknown or a value is wrong; one line names it and the mend.
+        InvalidSettings: A name is unknown or a value is wrong; one line names it and the fix.
     """
     found: dict[str, str] = {}
     if env_file is not None and env_file.is_file():

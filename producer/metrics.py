@@ -42,7 +42,7 @@ class LedgerCollector(Collector):
         up = GaugeMetricFamily("revalid_broker_up", "Whether the broker answered this scrape.")
         try:
             with broker_errors(self._url):
-                figures = self._ledger.figures()
+                stats = self._ledger.stats()
                 there = workers(self._ledger.redis)
         except BrokerUnavailable as error:
             log.warning("%s", error)
@@ -51,16 +51,16 @@ class LedgerCollector(Collector):
             return
         up.add_metric([], 1)
         yield up
-        yield from _gauges(figures)
+        yield from _gauges(stats)
         yield GaugeMetricFamily(
             "revalid_workers_out_of_service",
             "Workers that run and take no jobs: their files or their engine fail.",
             sum(worker.runs and worker.reason is not None for worker in there),
         )
-        yield from _counters(figures)
+        yield from _counters(stats)
 
 
-def _gauges(figures: QueueStats) -> Iterator[Metric]:
+def _gauges(stats: QueueStats) -> Iterator[Metric]:
     queued = GaugeMetricFamily("revalid_jobs_queued", "Jobs that wait.", labels=["lane"])
     oldest = GaugeMetricFamily(
         "revalid_oldest_queued_seconds",
@@ -69,7 +69,7 @@ def _gauges(figures: QueueStats) -> Iterator[Metric]:
     )
     running = GaugeMetricFamily("revalid_jobs_running", "Jobs that run.", labels=["lane"])
     for lane in Lane:
-        found = figures.lanes.get(lane)
+        found = stats.lanes.get(lane)
         queued.add_metric([lane], found.queued if found else 0)
         oldest.add_metric([lane], found.oldest_s if found else 0)
         running.add_metric([lane], found.running if found else 0)
@@ -77,18 +77,18 @@ def _gauges(figures: QueueStats) -> Iterator[Metric]:
     yield oldest
     yield running
     yield GaugeMetricFamily(
-        "revalid_slots", "Jobs that the workers in service may run at a time.", figures.slots
+        "revalid_slots", "Jobs that the workers in service may run at a time.", stats.slots
     )
     yield GaugeMetricFamily(
-        "revalid_jobs_dead", "Jobs set aside after three lost processes.", figures.dead
+        "revalid_jobs_dead", "Jobs set aside after three lost processes.", stats.dead
     )
     yield GaugeMetricFamily(
-        "revalid_webhooks_waiting", "Verdicts not delivered to their webhook.", figures.webhooks
+        "revalid_webhooks_waiting", "Verdicts not delivered to their webhook.", stats.webhooks
     )
 
 
-def _counters(figures: QueueStats) -> Iterator[Metric]:
-    counted = figures.counters
+def _counters(stats: QueueStats) -> Iterator[Metric]:
+    counted = stats.counters
     finished = CounterMetricFamily(
         "revalid_jobs_finished", "Jobs that came to their verdict.", labels=["lane", "verdict"]
     )

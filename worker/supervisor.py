@@ -65,7 +65,7 @@ class Supervisor(threading.Thread):
         self._outbox = Outbox(settings.home, self._ledger, url)
         self._quarantine = EngineHealth(settings, app, hostname, queues)
         self._broker_sweep = BrokerSweep(self._redis)
-        self._starved_since: float | None = None
+        self._unserved_since: float | None = None
         self._key = worker_key(fingerprint(settings, os.environ))
         settings.home.mkdir(parents=True, exist_ok=True)
         self._alive = settings.home / "alive"  # its age is what a health check reads
@@ -193,10 +193,10 @@ class Supervisor(threading.Thread):
         self._quarantine.look(suspected=suspected)
         if (reason := self._quarantine.reason) is None:
             self._serve(self._settings.concurrency)
-            self._starved_since = None
+            self._unserved_since = None
         else:
             self._serve(0)
-            self._end_starved(reason)
+            self._fail_unserved(reason)
         self._say()
         self._reap()
         self._broker_sweep.look()
@@ -226,13 +226,15 @@ class Supervisor(threading.Thread):
                 self._redis.hincrby(COUNTERS_KEY, MESSAGES_DROPPED, number)
 
     def _serve(self, slots: int) -> None:
-        self._ledger.serve(self._name, self._queues, slots=slots)
+        self._ledger.announce(self._name, self._queues, slots=slots)
 
-    def _end_starved(self, reason: str) -> None:
+    def _fail_unserved(self, reason: str) -> None:
         """While no worker takes from these queues, jobs wait for one; each has its bound."""
-        self._starved_since = self._starved_since or monotonic()
+        self._unserved_since = self._unserved_since or monotonic()
         error = f"no worker in service took the job for as long as it waits for one: {reason}"
-        for job_id in self._ledger.starve(self._queues, monotonic() - self._starved_since, error):
+        for job_id in self._ledger.fail_unserved(
+            self._queues, monotonic() - self._unserved_since, error
+        ):
             log.warning("job %s: waited too long for a worker in service", job_id)
 
     def _restarted(self) -> bool:
@@ -255,13 +257,13 @@ class Supervisor(threading.Thread):
             log.warning("job %s: the lease of %s ended", job_id, worker)
         if not reaped.overdue:
             return
-        queues = {bell.queue for bell in reaped.overdue}
+        queues = {doorbell.queue for doorbell in reaped.overdue}
         there = {job_id for queue in queues for job_id in ringing(self._redis, queue)}
-        for bell in reaped.overdue:
-            if bell.job_id not in there:
-                log.warning("job %s: its doorbell rings again", bell.job_id)
+        for doorbell in reaped.overdue:
+            if doorbell.job_id not in there:
+                log.warning("job %s: its doorbell rings again", doorbell.job_id)
                 try:
-                    ring(self._app, bell)
+                    ring(self._app, doorbell)
                 except BrokerUnavailable as error:  # it comes again
                     log.warning("%s", error)
                     return

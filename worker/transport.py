@@ -21,7 +21,7 @@ from redis.exceptions import ResponseError
 
 from revalid.jobs.errors import InvalidJob
 from revalid.jobs.job import describe
-from revalid.jobs.queue import QUEUE_PREFIX, TASK, Doorbell, parse_doorbell
+from revalid.jobs.queue import QUEUE_PREFIX, TASK, DoorbellMessage, parse_doorbell
 
 RESTART_PAUSE_S = 1.0
 MAX_BYTES = 16_384
@@ -95,7 +95,7 @@ def _job_named(arguments: Any) -> str:
 
 
 def _message(queue: str, job_id: str, kwargsrepr: str) -> dict[str, Any]:
-    arguments = [[], {"message": Doorbell(job_id=job_id).model_dump()}, {}]
+    arguments = [[], {"message": DoorbellMessage(job_id=job_id).model_dump()}, {}]
     return {
         "body": base64.b64encode(json.dumps(arguments).encode()).decode(),
         "content-type": "application/json",

@@ -27,12 +27,12 @@ from revalid.jobs.ledger.record import (
     IMAGE_S,
     SERVING_S,
     Attempt,
-    Bell,
+    Doorbell,
     JobState,
     Reaped,
     Record,
     SubmitOutcome,
-    decode_bells,
+    decode_doorbells,
     decode_record,
     encode_job,
     image_key,
@@ -40,7 +40,7 @@ from revalid.jobs.ledger.record import (
     serving_key,
 )
 from revalid.jobs.ledger.scripts import register
-from revalid.jobs.ledger.stats import QueueStats, decode_figures
+from revalid.jobs.ledger.stats import QueueStats, decode_stats
 from revalid.jobs.ledger.webhook import encode_hook
 from revalid.jobs.result import Verdict
 from revalid.jobs.source import TarballSource
@@ -70,7 +70,7 @@ class Ledger:
         self,
         redis: Redis,
         *,
-        ring: Callable[[Bell], None] = lambda _: None,
+        ring: Callable[[Doorbell], None] = lambda _: None,
         result_ttl_s: int = 7 * 86_400,
         queued_jobs: int = 100_000,
         tenant_jobs: int = 0,
@@ -113,8 +113,8 @@ class Ledger:
             words = self._submission(job, queue, webhook, "")
             self._scripts["submit"]([], [*words, *self._limits], pipe)
         answers = pipe.execute()
-        for _, *bells in answers:
-            self._ring_all(bells)
+        for _, *doorbells in answers:
+            self._ring_all(doorbells)
         return [self._submitted(job, answer[0]) for job, answer in zip(jobs, answers, strict=True)]
 
     def _submission(self, job: Job, queue: str, webhook: str | None, run: str) -> list[Any]:
@@ -245,13 +245,13 @@ class Ledger:
         clock = self._clock
         judge &= monotonic() - clock.steady_since > LEASE_S
         words = (int(judge), int(overdue_s * 1000), int(LEASE_S * 1000))
-        lost, bells, overdue, now_ms, pulled = self.run(
+        lost, doorbells, overdue, now_ms, pulled = self.run(
             "reap", *words, clock.expected_ms, int(clock.stepped_back)
         )
         clock.stepped_back &= pulled > 0
         clock.look(now_ms)
-        self._ring_all(bells)
-        return Reaped(list(zip(lost[::2], lost[1::2], strict=True)), decode_bells(overdue))
+        self._ring_all(doorbells)
+        return Reaped(list(zip(lost[::2], lost[1::2], strict=True)), decode_doorbells(overdue))
 
     def cancel(self, job_id: str) -> JobState:
         """Ask that a job ends: a queued one is done at once, a running one within seconds.
@@ -280,9 +280,9 @@ class Ledger:
             raise UnknownJob(f"job {job_id}: no such job, or its result was purged")
         return answer == "ENDS"
 
-    def serve(self, worker: str, queues: Iterable[str], *, slots: int) -> None:
+    def announce(self, worker: str, queues: Iterable[str], *, slots: int) -> None:
         """Say that a worker takes jobs from these queues, for a short while; 0 slots: no more."""
-        self._change("serve", worker, slots, int(SERVING_S * 1000), *queues)
+        self._change("announce", worker, slots, int(SERVING_S * 1000), *queues)
 
     def serving(self, queue: str) -> set[str]:
         """Names of the workers that take jobs from a queue."""
@@ -292,19 +292,19 @@ class Ledger:
         members = cast("list[str]", self.redis.zrangebyscore(serving_key(queue), now, latest))
         return {member.partition(" ")[2] for member in members}
 
-    def starve(self, queues: Iterable[str], starved_s: float, error: str) -> list[str]:
+    def fail_unserved(self, queues: Iterable[str], unserved_s: float, error: str) -> list[str]:
         """End jobs that waited for an engine for too long, in queues that no worker takes from.
 
         Args:
-            starved_s: For how long there has been none.
+            unserved_s: For how long there has been none.
 
         Returns:
             Their ids.
         """
-        starved_s = min(starved_s, monotonic() - self._clock.steady_since)
-        words = (int(starved_s * 1000), self._clock.expected_ms, error)
-        ended, bells = self.run("starve", *words, *queues)
-        self._ring_all(bells)
+        unserved_s = min(unserved_s, monotonic() - self._clock.steady_since)
+        words = (int(unserved_s * 1000), self._clock.expected_ms, error)
+        ended, doorbells = self.run("fail_unserved", *words, *queues)
+        self._ring_all(doorbells)
         return list(ended)
 
     def dead(self) -> list[str]:
@@ -343,13 +343,13 @@ class Ledger:
             raise UnknownJob(f"job {job_id}: no such job, or its result was purged")
         return decode_record(fields)
 
-    def figures(self) -> QueueStats:
+    def stats(self) -> QueueStats:
         """What the metrics show; the client may be one that can only read."""
-        return decode_figures(self.run("figures"))
+        return decode_stats(self.run("stats"))
 
     def _change(self, script: str, *args: Any) -> str:
-        answer, *bells = self.run(script, *args)
-        self._ring_all(bells)
+        answer, *doorbells = self.run(script, *args)
+        self._ring_all(doorbells)
         return str(answer)
 
     def _change_dead(self, script: str, job_id: str) -> None:
@@ -364,9 +364,9 @@ class Ledger:
         return self._scripts[script](args=[*args, *self._limits])
 
     def _ring_all(self, words: Sequence[str]) -> None:
-        for bell in decode_bells(words):
+        for doorbell in decode_doorbells(words):
             try:
-                self._ring(bell)
+                self._ring(doorbell)
             except BrokerUnavailable as error:
                 log.warning("%s", error)
                 return

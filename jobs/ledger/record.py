@@ -72,7 +72,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Bell:
+class Doorbell:
     """A doorbell to ring: what its message needs.
 
     Attributes:
@@ -96,7 +96,7 @@ class Reaped:
     """
 
     lost: list[tuple[str, str]]
-    overdue: list[Bell]
+    overdue: list[Doorbell]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +177,10 @@ def encode_job(job: Job, signing_key: SecretStr | None) -> list[Any]:
     return [word for field in fields.items() for word in field]
 
 
-def decode_bells(words: Sequence[str]) -> list[Bell]:
+def decode_doorbells(words: Sequence[str]) -> list[Doorbell]:
     """The doorbells that a script wants rung, from its flat list."""
     fives = (words[at : at + 5] for at in range(0, len(words), 5))
-    return [Bell(i, queue, tenant, name, int(limit)) for i, queue, tenant, name, limit in fives]
+    return [Doorbell(i, queue, tenant, name, int(limit)) for i, queue, tenant, name, limit in fives]
 
 
 def decode_record(fields: dict[str, str]) -> Record:

@@ -16,7 +16,7 @@ WAITED_BOUNDS = ("0.1", "0.5", "1", "5", "15", "60", "300", "900", "3600", "1440
 
 
 @dataclass(frozen=True, slots=True)
-class LaneFigures:
+class LaneStats:
     """One lane, all its queues together.
 
     Attributes:
@@ -42,12 +42,12 @@ class QueueStats:
     dead: int
     slots: int
     counters: dict[tuple[str, ...], int]
-    lanes: dict[str, LaneFigures]
+    lanes: dict[str, LaneStats]
     webhooks: int = 0
 
 
-def decode_figures(answer: Sequence[Any]) -> QueueStats:
-    """From what ``figures.lua`` returns."""
+def decode_stats(answer: Sequence[Any]) -> QueueStats:
+    """From what ``stats.lua`` returns."""
     dead, slots, counters, lanes, webhooks = answer
     return QueueStats(
         dead=dead,
@@ -57,7 +57,7 @@ def decode_figures(answer: Sequence[Any]) -> QueueStats:
             for name, value in zip(counters[::2], counters[1::2], strict=True)
         },
         lanes={
-            name: LaneFigures(queued, oldest_ms / 1000, running)
+            name: LaneStats(queued, oldest_ms / 1000, running)
             for name, queued, oldest_ms, running in lanes
         },
         webhooks=webhooks,

@@ -119,7 +119,7 @@ class Archive:
         except SQLAlchemyError as error:
             why = " ".join(str(getattr(error, "orig", None) or error).split())
             raise ArchiveUnavailable(
-                f"archive {self.where}: {why}; mend the database, or correct REVALID_ARCHIVE_URL"
+                f"archive {self.where}: {why}; repair the database, or correct REVALID_ARCHIVE_URL"
             ) from None
 
 

@@ -211,7 +211,7 @@ def metrics() -> int:
 
 @app.command()
 def doctor(json: options.Json = False) -> int:
-    """Check broker, engine, image, disk and versions, and say how to mend each."""
+    """Check broker, engine, image, disk and versions, and say how to fix each."""
     from revalid.producer.cli import doctor as implementation
 
     return implementation.doctor(json=json)

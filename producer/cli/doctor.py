@@ -1,4 +1,4 @@
-"""``doctor``: is everything there that a validation needs, and how is it mended?"""
+"""``doctor``: check that everything that a validation needs is there."""
 
 import json as jsonlib
 import os
@@ -38,12 +38,12 @@ _STYLE = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One row: ``mend`` says what to do where ``state`` is not ``ok``."""
+    """One row: ``fix`` says what to do where ``state`` is not ``ok``."""
 
     name: str
     state: Literal["ok", "warn", "fail"]
     detail: str
-    mend: str | None = None
+    fix: str | None = None
 
 
 def doctor(*, json: bool) -> int:
@@ -72,7 +72,7 @@ def _print(checks: list[Check]) -> None:
     for check in checks:
         mark, style = _STYLE[check.state]
         head = Text.assemble((mark, style), f" {check.name:<8}")
-        lines = [one_line(check.detail), *([f"mend: {check.mend}"] if check.mend else [])]
+        lines = [one_line(check.detail), *([f"fix: {check.fix}"] if check.fix else [])]
         if out.is_terminal:
             row = Table.grid(padding=(0, 2))
             row.add_row(head, Text("\n".join(lines)))
@@ -86,15 +86,15 @@ def _broker(settings: Settings) -> list[Check]:
         with attached(settings) as reached, Client(reached) as client, client._errors():
             info = client._redis.info()
             where = "embedded" if reached.embedded else redact(client.url)
-            figures, there = client._ledger.figures(), workers(client._redis)
+            stats, there = client._ledger.stats(), workers(client._redis)
     except RevalidError as error:
-        detail, _, mend = str(error).rpartition(": ")
-        return [Check("broker", "fail", detail, mend)]
-    queued = sum(lane.queued for lane in figures.lanes.values())
+        detail, _, fix = str(error).rpartition(": ")
+        return [Check("broker", "fail", detail, fix)]
+    queued = sum(lane.queued for lane in stats.lanes.values())
     return [
         _server(info, where),
         _workers(there, queued, embedded=reached.embedded),
-        _queue(figures, queued, any(worker.runs and not worker.reason for worker in there)),
+        _queue(stats, queued, any(worker.runs and not worker.reason for worker in there)),
     ]
 
 
@@ -102,11 +102,11 @@ def _server(info: dict[str, Any], where: str) -> Check:
     name, number = info.get("server_name", "redis"), info.get("valkey_version")
     detail = f"{name} {number or info.get('redis_version')}, {where}"
     if (policy := info.get("maxmemory_policy", "noeviction")) != "noeviction":
-        mend = "set maxmemory-policy noeviction: a full Redis drops jobs otherwise"
-        return Check("broker", "warn", f"{detail}, maxmemory-policy {policy}", mend)
+        fix = "set maxmemory-policy noeviction: a full Redis drops jobs otherwise"
+        return Check("broker", "warn", f"{detail}, maxmemory-policy {policy}", fix)
     if not info.get("aof_enabled", 1):
-        mend = "set appendonly yes: a restart loses jobs otherwise"
-        return Check("broker", "warn", f"{detail}, without an append-only file", mend)
+        fix = "set appendonly yes: a restart loses jobs otherwise"
+        return Check("broker", "warn", f"{detail}, without an append-only file", fix)
     return Check("broker", "ok", detail)
 
 
@@ -114,12 +114,12 @@ def _workers(there: list[Worker], queued: int, *, embedded: bool) -> Check:
     told = [_in_words(worker) for worker in there]
     if any(worker.runs and not worker.reason for worker in there):
         silent = any(worker.reason or not worker.runs for worker in there)
-        mend = "see the logs of those that take no jobs or are silent" if silent else None
-        return Check("workers", "warn" if silent else "ok", "; ".join(told), mend)
+        fix = "see the logs of those that take no jobs or are silent" if silent else None
+        return Check("workers", "warn" if silent else "ok", "; ".join(told), fix)
     detail = "; ".join(["no worker is running", *told])
     if any(worker.runs for worker in there):
         detail = "; ".join(["no worker takes jobs", *told])
-        return Check("workers", "fail", detail, "mend what they name, or start another")
+        return Check("workers", "fail", detail, "fix what they name, or start another")
     if embedded and not queued:
         return Check("workers", "ok", f"{detail}: `revalid run` starts its own")
     return Check("workers", "warn", detail, "start one: `revalid worker`")
@@ -134,18 +134,18 @@ def _in_words(worker: Worker) -> str:
     return f"{words}), {silent}last beat {seconds(worker.age_s)} ago"
 
 
-def _queue(figures: QueueStats, queued: int, served: bool) -> Check:
+def _queue(stats: QueueStats, queued: int, served: bool) -> Check:
     lanes = [
         f"{name}: {lane.queued} wait"
         + (f", the oldest for {seconds(lane.oldest_s)}" if lane.queued else "")
         + f", {lane.running} run"
-        for name, lane in sorted(figures.lanes.items(), reverse=True)
+        for name, lane in sorted(stats.lanes.items(), reverse=True)
         if lane.queued or lane.running
     ]
     detail = "; ".join(lanes) or "empty"
-    if figures.dead:
-        mend = "look at them: `revalid dead list`"
-        return Check("queue", "warn", f"{detail}; {figures.dead} jobs are dead", mend)
+    if stats.dead:
+        fix = "look at them: `revalid dead list`"
+        return Check("queue", "warn", f"{detail}; {stats.dead} jobs are dead", fix)
     if queued and not served:
         return Check("queue", "warn", detail, "start a worker, or see why those there take no jobs")
     return Check("queue", "ok", detail)
@@ -162,21 +162,21 @@ def _engine(settings: Settings) -> list[Check]:
         return [Check("engine", "ok", "not used: only revalid-client is installed here")]
     if not found.get("engine"):
         state: Literal["warn", "fail"] = "warn" if policy is SandboxPolicy.AUTO else "fail"
-        mend = "start a Dagger engine that this user reaches, or set REVALID_SANDBOX=local"
+        fix = "start a Dagger engine that this user reaches, or set REVALID_SANDBOX=local"
         if state == "warn":
-            mend += "; until then steps run in the local sandbox"
+            fix += "; until then steps run in the local sandbox"
         return [
-            Check("engine", state, _without_mend(str(found.get("error"))), mend),
+            Check("engine", state, _without_fix(str(found.get("error"))), fix),
             Check("image", state, f"{settings.image} not looked up: no engine"),
         ]
     engine = Check("engine", "ok", f"{found['engine']}, answered in {found.get('seconds')} s")
     if not found.get("image"):
-        mend = "correct REVALID_IMAGE, or see that the engine reaches the registry"
-        return [engine, Check("image", "fail", f"{settings.image}: {found.get('error')}", mend)]
+        fix = "correct REVALID_IMAGE, or see that the engine reaches the registry"
+        return [engine, Check("image", "fail", f"{settings.image}: {found.get('error')}", fix)]
     return [engine, Check("image", "ok", f"{settings.image}, {found['image']}")]
 
 
-def _without_mend(error: str) -> str:
+def _without_fix(error: str) -> str:
     """What an engine's error says before its advice, which sends its reader here."""
     return re.split(r"[;:] start a Dagger engine", error)[0]
 
@@ -218,8 +218,8 @@ def _disk(settings: Settings) -> Check:
     least = min(free.values())
     if least >= _LOW_BYTES:
         return Check("disk", "ok", detail)
-    mend = "free some space, or set REVALID_HOME and REVALID_SCRATCH to larger disks"
-    return Check("disk", "fail" if least < _FULL_BYTES else "warn", detail, mend)
+    fix = "free some space, or set REVALID_HOME and REVALID_SCRATCH to larger disks"
+    return Check("disk", "fail" if least < _FULL_BYTES else "warn", detail, fix)
 
 
 def _versions() -> dict[str, str | None]:
@@ -255,5 +255,5 @@ def _tools(versions: dict[str, str | None]) -> Check:
     detail = ", ".join(f"{name} {number or 'missing'}" for name, number in versions.items())
     if all(versions.values()):
         return Check("versions", "ok", detail)
-    mend = "install Node.js: the local sandbox needs node and npm for npm projects"
-    return Check("versions", "warn", detail, mend)
+    fix = "install Node.js: the local sandbox needs node and npm for npm projects"
+    return Check("versions", "warn", detail, fix)

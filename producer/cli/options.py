@@ -189,7 +189,7 @@ class JobOptions:
             "limits": {
                 "command_timeout_s": self.timeout,
                 "job_timeout_s": self.job_timeout,
-                "demanded": _demanded(self.required),
+                "required": _required(self.required),
                 **_limits(self.limits),
             },
             "env": pairs("--env", self.env),
@@ -216,7 +216,7 @@ def _limits(words: Sequence[str] | None) -> dict[str, float]:
     return found
 
 
-def _demanded(words: Sequence[str] | None) -> list[str]:
+def _required(words: Sequence[str] | None) -> list[str]:
     for word in words or ():
         if word not in LIMITS:
             raise InvalidJob(f"--require {word}: no such limit; use one of {', '.join(LIMITS)}")

@@ -15,7 +15,7 @@ PATIENCE_S = 3.0
 START = "`revalid worker` starts one"
 
 
-def why_waiting(client: Client, job_id: str, mend: str = START) -> str | None:
+def why_waiting(client: Client, job_id: str, fix: str = START) -> str | None:
     """Why nobody takes a job that is queued; None where it is not, or a worker will take it."""
     with client._errors():
         record = client._ledger.record(job_id)
@@ -26,8 +26,8 @@ def why_waiting(client: Client, job_id: str, mend: str = START) -> str | None:
         if worker.reason:
             return f"no worker takes jobs; {worker.name}: {one_line(worker.reason)}"
     if there:
-        return f"no worker takes jobs of the queue {record.queue}: {mend}"
-    return f"no worker is running: {mend}"
+        return f"no worker takes jobs of the queue {record.queue}: {fix}"
+    return f"no worker is running: {fix}"
 
 
 class Waiting:
@@ -42,10 +42,10 @@ class Waiting:
         client: Client,
         out: Console,
         *,
-        mend: str = START,
+        fix: str = START,
         patience_s: float = 0.0,
     ) -> None:
-        self._client, self._out, self._mend = client, out, mend
+        self._client, self._out, self._fix = client, out, fix
         self._due = monotonic() + patience_s
         self._said = False
 
@@ -54,6 +54,6 @@ class Waiting:
         if self._said or monotonic() < self._due:
             return
         self._due = monotonic() + PATIENCE_S
-        if (why := why_waiting(self._client, job_id, self._mend)) is not None:
+        if (why := why_waiting(self._client, job_id, self._fix)) is not None:
             self._said = True
             self._out.print(Text(f"  {why}", "yellow"))

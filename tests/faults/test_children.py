@@ -93,7 +93,7 @@ def test_garbage(client: Client, fleet: Fleet, submit: Submit, proved: Proved) -
         assert submit().result(60).verdict is Verdict.PASSED
     wanted = 5 * len(NO_DOORBELLS)
     eventually(
-        lambda: client._ledger.figures().counters.get((MESSAGES_DROPPED,)) == wanted,
+        lambda: client._ledger.stats().counters.get((MESSAGES_DROPPED,)) == wanted,
         what="the count of what was dropped",
     )
     assert all(worker.alive for worker in fleet.workers)

@@ -138,6 +138,6 @@ def test_limit_that_does_not_hold_rejects_the_job_that_demands_it(site: Site) ->
     report = site.run("true").enforcement
     assert set(report) == set(LimitName) - {LimitName.CPU}
     for name, how in report.items():
-        demanding = site.run("true", limits={"demanded": [name]})
-        assert demanding.verdict is (Verdict.PASSED if how == "enforced" else Verdict.REJECTED)
-        assert bool(demanding.steps) is (how == "enforced")
+        requiring = site.run("true", limits={"required": [name]})
+        assert requiring.verdict is (Verdict.PASSED if how == "enforced" else Verdict.REJECTED)
+        assert bool(requiring.steps) is (how == "enforced")

@@ -23,7 +23,7 @@ def test_no_message_ends_a_worker(client: Client, start_worker: StartWorker, pro
         redis.lpush(queue, *NO_DOORBELLS.values(), *DOORBELLS.values())
     dropped = len(QUEUES) * len(NO_DOORBELLS)
     eventually(
-        lambda: client._ledger.figures().counters.get((MESSAGES_DROPPED,)) == dropped, within_s=60
+        lambda: client._ledger.stats().counters.get((MESSAGES_DROPPED,)) == dropped, within_s=60
     )
     eventually(lambda: not redis.exists(*QUEUES), within_s=60)
     handle = client.submit(project, commands=["true"], sandbox="local")

@@ -42,7 +42,7 @@ def test_a_worker_with_a_full_disk_takes_no_jobs_until_there_is_room(
         assert {handle.result(90).verdict for handle in handles} == {Verdict.PASSED}
         reasons = {worker.reason for worker in workers(client._redis)}
         assert reasons == {None, f"{disk}: No space left on device"}
-        assert client._ledger.figures().slots == 1
+        assert client._ledger.stats().slots == 1
         samples = generate_latest(registry_of(client))
         assert b"revalid_workers_out_of_service 1.0" in samples
         seen = (home / "alive").stat().st_mtime
@@ -64,7 +64,7 @@ def test_a_job_that_workers_fail_three_times_is_errored(
     result = handle.result(90)
     assert (result.verdict, result.attempts) == (Verdict.ERRORED, 3)
     assert "failed the job 3 times, last: [Errno 24] Too many open files" in str(result.error)
-    assert client._ledger.figures().counters["faults",] == 2
+    assert client._ledger.stats().counters["faults",] == 2
     child.rlimit(resource.RLIMIT_NOFILE, limits)
     other = client.submit(project, commands=["echo another"], sandbox="local")
     assert other.result(60).verdict is Verdict.PASSED

@@ -234,7 +234,7 @@ def test_a_role_may_run_the_scripts_of_its_work(broker: ComposedRedis) -> None:
             return producer.dead() == [job.id]
 
         assert worker.submit(job, queue, "https://host/") is SubmitOutcome.NEW
-        worker.serve("host", [queue], slots=1)
+        worker.announce("host", [queue], slots=1)
         assert producer.serving(queue) == {"host"}
         eventually(dies_with_its_worker)
         producer.retry(job.id)
@@ -246,7 +246,7 @@ def test_a_role_may_run_the_scripts_of_its_work(broker: ComposedRedis) -> None:
         assert worker.beat(attempt) is False
         worker.append(attempt, "output", "{}")
         worker.finish(attempt, Verdict.PASSED, "{}", reusable=False)
-        assert worker.starve([queue], 0, "test") == []
+        assert worker.fail_unserved([queue], 0, "test") == []
         with pytest.raises(UnknownJob):
             producer.purge(job.id)
         assert producer.cancel(job.id) is JobState.DONE
@@ -255,11 +255,11 @@ def test_a_role_may_run_the_scripts_of_its_work(broker: ComposedRedis) -> None:
         settle(worker, deliveries[0], Outcome.FAILED, delay_s=60)
         settle(worker, deliveries[1], Outcome.DELIVERED)
         with connect(broker.url("metrics")) as reader:
-            assert Ledger(reader).figures().webhooks == 1
+            assert Ledger(reader).stats().webhooks == 1
         other = make_job(tenant="roles", nonce="other")
         producer.submit(other, queue, "https://host/")
         producer.cancel(other.id)
-        assert producer.figures().webhooks == 2
+        assert producer.stats().webhooks == 2
 
 
 def test_a_producer_stops_no_worker_and_a_worker_answers_its_operator(

@@ -9,7 +9,7 @@ from redis import Redis
 
 from revalid.jobs.connection import connect
 from revalid.jobs.ledger.ledger import Ledger
-from revalid.jobs.ledger.record import Attempt, Bell, SubmitOutcome
+from revalid.jobs.ledger.record import Attempt, Doorbell, SubmitOutcome
 from tests.jobs.ledgers import JOB, Open, Step, claim
 from tests.jobs.scripts import change
 
@@ -60,8 +60,8 @@ def into(tmp_path: Path) -> Path:
 def open_(redis: Redis) -> Open:
     """Opens a ledger with limits, and the list of the doorbells that it rings."""
 
-    def made(**limits: Any) -> tuple[Ledger, list[Bell]]:
-        rung: list[Bell] = []
+    def made(**limits: Any) -> tuple[Ledger, list[Doorbell]]:
+        rung: list[Doorbell] = []
         return Ledger(redis, ring=rung.append, result_ttl_s=600, **limits), rung
 
     return made

@@ -7,7 +7,7 @@ from redis import Redis
 from revalid.jobs.events import read
 from revalid.jobs.job import Job
 from revalid.jobs.ledger.ledger import Ledger
-from revalid.jobs.ledger.record import RUNNING_KEY, Attempt, Bell
+from revalid.jobs.ledger.record import RUNNING_KEY, Attempt, Doorbell
 from revalid.jobs.result import Verdict
 from tests.jobs.samples import make_job
 
@@ -15,7 +15,7 @@ JOB = make_job()
 RESULT = '{"a": "result"}'
 OVERDUE_S = 3_600
 
-Open = Callable[..., tuple[Ledger, list[Bell]]]
+Open = Callable[..., tuple[Ledger, list[Doorbell]]]
 """Opens a ledger with limits, and the list of the doorbells that it rings."""
 
 Step = Callable[[int], None]
@@ -40,7 +40,7 @@ def end_lease(redis: Redis, job: Job = JOB) -> None:
 def reap(ledger: Ledger) -> tuple[list[str], list[str]]:
     """Ids of the jobs whose lease ended, and of those whose doorbell is overdue."""
     reaped = ledger.reap(judge=True, overdue_s=OVERDUE_S)
-    return [job_id for job_id, _ in reaped.lost], [bell.job_id for bell in reaped.overdue]
+    return [job_id for job_id, _ in reaped.lost], [doorbell.job_id for doorbell in reaped.overdue]
 
 
 def events(redis: Redis) -> list[str]:

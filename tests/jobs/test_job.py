@@ -96,7 +96,7 @@ def test_the_id_does_not_change_with(field: str) -> None:
 
 
 def test_the_id_changes_with_each_limit() -> None:
-    others: dict[str, Any] = {"cpu_s": 5, "demanded": ["memory"]}
+    others: dict[str, Any] = {"cpu_s": 5, "required": ["memory"]}
     for name, field in Limits.model_fields.items():
         if name != "engine_wait_s":  # says nothing of the project
             others.setdefault(name, field.default and field.default + 1)
@@ -111,9 +111,9 @@ def test_how_long_a_job_waits_for_an_engine_is_its_lanes_unless_told_otherwise()
 
 
 def test_a_limit_that_is_demanded_must_be_set() -> None:
-    with pytest.raises(InvalidJob, match="demands cpu, but sets no cpu_s"):
-        make_job(limits={"demanded": ["cpu"]})
-    assert make_job(limits={"demanded": ["cpu"], "cpu_s": 1}).limits.cpu_s == 1
+    with pytest.raises(InvalidJob, match="requires cpu, but sets no cpu_s"):
+        make_job(limits={"required": ["cpu"]})
+    assert make_job(limits={"required": ["cpu"], "cpu_s": 1}).limits.cpu_s == 1
 
 
 def test_json_brings_a_job_back() -> None:

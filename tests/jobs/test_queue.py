@@ -16,10 +16,10 @@ from redis import Redis
 from revalid.jobs.errors import BrokerUnavailable, InvalidJob
 from revalid.jobs.job import Job, Lane
 from revalid.jobs.ledger.ledger import Ledger
-from revalid.jobs.ledger.record import HARD_LIMIT_MARGIN_S, Bell
+from revalid.jobs.ledger.record import HARD_LIMIT_MARGIN_S, Doorbell
 from revalid.jobs.queue import (
     TASK,
-    Doorbell,
+    DoorbellMessage,
     celery_url,
     make_app,
     parse_doorbell,
@@ -54,9 +54,9 @@ def job() -> Job:
 
 
 @pytest.fixture
-def bell(redis: Redis, job: Job) -> Bell:
+def doorbell(redis: Redis, job: Job) -> Doorbell:
     """What the ledger has rung for the job."""
-    rung: list[Bell] = []
+    rung: list[Doorbell] = []
     Ledger(redis, ring=rung.append).submit(job, "q")
     (made,) = rung
     return made
@@ -67,8 +67,10 @@ def messages(redis: Redis, queue: str) -> list[dict[str, Any]]:
 
 
 def test_a_doorbell_comes_back_as_it_was_sent() -> None:
-    assert parse_doorbell(Doorbell(job_id=ID).model_dump()) == Doorbell(v=1, job_id=ID)
-    assert Doorbell(job_id=ID).model_dump() == {"v": 1, "job_id": ID}
+    assert parse_doorbell(DoorbellMessage(job_id=ID).model_dump()) == DoorbellMessage(
+        v=1, job_id=ID
+    )
+    assert DoorbellMessage(job_id=ID).model_dump() == {"v": 1, "job_id": ID}
 
 
 @pytest.mark.parametrize("version", [2, 0, "1", None])
@@ -119,20 +121,22 @@ def test_celery_has_its_own_spelling_of_a_url(url: str, spelled: str) -> None:
 
 
 def test_one_ring_is_one_message_that_says_only_which_job_waits(
-    app: Celery, redis: Redis, job: Job, bell: Bell
+    app: Celery, redis: Redis, job: Job, doorbell: Doorbell
 ) -> None:
-    ring(app, bell)
+    ring(app, doorbell)
     (message,) = messages(redis, "q")
     args, kwargs, _ = json.loads(base64.b64decode(message["body"]))
     assert (args, kwargs) == ([], {"message": {"v": 1, "job_id": job.id}})
     assert message["content-type"] == "application/json"
 
 
-def test_the_broker_holds_nothing_else_of_the_job(app: Celery, redis: Redis, bell: Bell) -> None:
-    ring(app, bell)
+def test_the_broker_holds_nothing_else_of_the_job(
+    app: Celery, redis: Redis, doorbell: Doorbell
+) -> None:
+    ring(app, doorbell)
     (message,) = messages(redis, "q")
     headers = message["headers"]
-    assert (headers["id"], headers["task"]) == (bell.job_id, TASK)
+    assert (headers["id"], headers["task"]) == (doorbell.job_id, TASK)
     assert headers["argsrepr"] == "()"
     assert headers["kwargsrepr"] == "strategy=command tenant=acme"
     everything = json.dumps(message) + base64.b64decode(message["body"]).decode()
@@ -141,75 +145,81 @@ def test_the_broker_holds_nothing_else_of_the_job(app: Celery, redis: Redis, bel
 
 
 def test_a_child_that_hangs_is_ended_after_the_jobs_own_limit(
-    app: Celery, redis: Redis, bell: Bell
+    app: Celery, redis: Redis, doorbell: Doorbell
 ) -> None:
-    ring(app, bell)
+    ring(app, doorbell)
     (message,) = messages(redis, "q")
     assert message["headers"]["timelimit"] == [99 + HARD_LIMIT_MARGIN_S, None]
     assert HARD_LIMIT_MARGIN_S > 1
 
 
-def test_flower_shall_see_the_result(app: Celery, redis: Redis, bell: Bell) -> None:
-    ring(app, bell)
+def test_flower_shall_see_the_result(app: Celery, redis: Redis, doorbell: Doorbell) -> None:
+    ring(app, doorbell)
     (message,) = messages(redis, "q")
     assert message["headers"]["ignore_result"] is False
 
 
-def test_ringing_leaves_no_subscription(app: Celery, redis: Redis, bell: Bell) -> None:
-    ring(app, bell)
-    ring(app, bell)
+def test_ringing_leaves_no_subscription(app: Celery, redis: Redis, doorbell: Doorbell) -> None:
+    ring(app, doorbell)
+    ring(app, doorbell)
     assert len(messages(redis, "q")) == 2
     assert redis.pubsub_channels() == []
     clients = redis.client_list()
     assert [(client["sub"], client["psub"]) for client in clients] == [("0", "0")] * len(clients)
 
 
-def test_a_broker_that_is_gone_is_told_with_the_job(bell: Bell, tmp_path: Path) -> None:
+def test_a_broker_that_is_gone_is_told_with_the_job(doorbell: Doorbell, tmp_path: Path) -> None:
     app = make_app(load_settings({}, env_file=None), f"unix://{tmp_path}/none.sock")
-    words = rf"^job {bell.job_id} is recorded, but its doorbell did not ring \(.*\): a worker rings"
+    words = (
+        rf"^job {doorbell.job_id} is recorded, but its doorbell did not ring \(.*\): a worker rings"
+    )
     try:
         with pytest.raises(BrokerUnavailable, match=words):
-            ring(app, bell)
+            ring(app, doorbell)
     finally:
         app.close()
 
 
 def test_more_rings_at_once_than_connections_are_told_with_the_job(
-    app: Celery, bell: Bell, monkeypatch: pytest.MonkeyPatch
+    app: Celery, doorbell: Doorbell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def acquire(**_: object) -> None:
         raise LimitExceeded(10)  # as kombu does after its time
 
     monkeypatch.setattr(app.producer_pool, "acquire", acquire)
     with pytest.raises(BrokerUnavailable, match="its doorbell did not ring"):
-        ring(app, bell)
+        ring(app, doorbell)
 
 
 def test_a_full_broker_is_told_with_the_job(
-    app: Celery, redis: Redis, bell: Bell, request: pytest.FixtureRequest
+    app: Celery, redis: Redis, doorbell: Doorbell, request: pytest.FixtureRequest
 ) -> None:
     request.getfixturevalue("full")
-    with pytest.raises(BrokerUnavailable, match=rf"^job {bell.job_id} is recorded, .*maxmemory"):
-        ring(app, bell)
+    with pytest.raises(
+        BrokerUnavailable, match=rf"^job {doorbell.job_id} is recorded, .*maxmemory"
+    ):
+        ring(app, doorbell)
     assert redis.exists("q") == 0
 
 
 @pytest.mark.parametrize("queue", ["revalid.interactive", "revalid.batch"])
 def test_which_doorbells_ring_is_seen_in_the_queue(
-    app: Celery, redis: Redis, bell: Bell, queue: str
+    app: Celery, redis: Redis, doorbell: Doorbell, queue: str
 ) -> None:
     assert ringing(redis, queue) == set()
-    ring(app, replace(bell, queue=queue))
-    assert ringing(redis, queue) == {bell.job_id}
+    ring(app, replace(doorbell, queue=queue))
+    assert ringing(redis, queue) == {doorbell.job_id}
 
 
 @pytest.mark.parametrize(
     "garbage", [b"x", b"{}", b"[]", b'{"headers": {}}', b"\xff", b"[" * 99_999]
 )
-def test_garbage_hides_no_doorbell(app: Celery, redis: Redis, bell: Bell, garbage: bytes) -> None:
-    ring(app, bell)
+def test_garbage_hides_no_doorbell(
+    app: Celery, redis: Redis, doorbell: Doorbell, garbage: bytes
+) -> None:
+    ring(app, doorbell)
     redis.lpush("q", garbage)
-    assert ringing(redis, "q") == {bell.job_id}
+    assert ringing(redis, "q") == {doorbell.job_id}
 
 
 @pytest.mark.parametrize(
@@ -253,9 +263,9 @@ def test_messages_taken_are_not_kept_on_the_broker(app: Celery) -> None:
     assert options["ack_emulation"] is False
 
 
-def test_ringing_writes_the_queue_alone(app: Celery, redis: Redis, bell: Bell) -> None:
+def test_ringing_writes_the_queue_alone(app: Celery, redis: Redis, doorbell: Doorbell) -> None:
     before = set(redis.keys())
-    ring(app, bell)
+    ring(app, doorbell)
     assert set(redis.keys()) - before == {"q"}
 
 

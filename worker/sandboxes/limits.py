@@ -40,12 +40,12 @@ def enforcement(
     """What a sandbox that enforces ``enforced`` does for each limit that a job sets.
 
     Raises:
-        PolicyRefused: It does not enforce one that the job demands.
+        PolicyRefused: It does not enforce one that the job requires.
     """
-    if weak := [name for name in LimitName if name in limits.demanded and name not in enforced]:
+    if weak := [name for name in LimitName if name in limits.required and name not in enforced]:
         raise PolicyRefused(
-            f"limit {', '.join(weak)}: demanded, but the {kind} sandbox of this worker does not "
-            "enforce it; install bubblewrap there, use --sandbox dagger, or demand it no more"
+            f"limit {', '.join(weak)}: required, but the {kind} sandbox of this worker does not "
+            "enforce it; install bubblewrap there, use --sandbox dagger, or do not require it"
         )
     return {
         name: "enforced" if name in enforced else "not_enforced"

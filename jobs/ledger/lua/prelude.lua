@@ -353,17 +353,17 @@ local function slots(queue)
   return total
 end
 
-local function bell(bells, id, queue, tenant)
+local function add_doorbell(doorbells, id, queue, tenant)
   local strategy, limit_s = unpack(call('HMGET', job_key(id), 'strategy', 'limit_s'))
   for _, word in ipairs({id, queue, tenant, strategy, limit_s}) do
-    bells[#bells + 1] = word
+    doorbells[#doorbells + 1] = word
   end
 end
 
 -- Let jobs of this queue have their turn, the tenant first that had its last turn longest ago.
 -- Returns the doorbells to ring: id, queue, tenant, strategy and limit of each in one flat list.
-local function dispatch(queue, bells)
-  bells = bells or {}
+local function dispatch(queue, doorbells)
+  doorbells = doorbells or {}
   local room = RINGING - call('ZCARD', ringing_key(queue))
   if kept_slots > 0 and queue:match('%.batch$') then
     local free = math.max(1, slots(queue) - kept_slots) - call('SCARD', flight_key(queue))
@@ -382,7 +382,7 @@ local function dispatch(queue, bells)
         call('ZADD', ringing_key(queue), now, id)
         call('SADD', flight_key(queue), id)
         call('SADD', active_key(tenant), id)
-        bell(bells, id, queue, tenant)
+        add_doorbell(doorbells, id, queue, tenant)
         room = room - 1
       elseif id then
         dequeue(id, queue)
@@ -392,16 +392,16 @@ local function dispatch(queue, bells)
       end
     end
   end
-  return bells
+  return doorbells
 end
 
 -- Room that one lane made may be the other's to fill: a tenant's bound is over both.
 local function refill(queue)
-  local bells = {}
+  local doorbells = {}
   if queue:match('%.batch$') then
-    dispatch((queue:gsub('batch$', 'interactive')), bells)
+    dispatch((queue:gsub('batch$', 'interactive')), doorbells)
   end
-  return dispatch(queue, bells)
+  return dispatch(queue, doorbells)
 end
 
 -- Have a queued or running job wait in another queue; returns doorbells.

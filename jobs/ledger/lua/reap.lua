@@ -5,7 +5,7 @@
 -- messages may be lost; they come again after another overdue_ms), the time, and deliveries that were
 -- pulled forward.
 local lease_ms, judge = tonumber(ARGV[3]), ARGV[1] == '1' and not stepped(ARGV[4])
-local lost, bells, overdue = {}, {}, {}
+local lost, doorbells, overdue = {}, {}, {}
 call('ZREM', QUEUED, '') -- a full Redis allows what comes after this
 
 -- What lies further ahead than it can was written before the clock stepped back.
@@ -49,7 +49,7 @@ end
 local queues = call('SRANDMEMBER', QUEUES, LOOKS)
 table.sort(queues, function(one, other) return one > other end) -- interactive before batch
 for _, queue in ipairs(queues) do
-  dispatch(queue, bells)
+  dispatch(queue, doorbells)
   clamp(ringing_key(queue), now)
   local rung = call('ZRANGEBYSCORE', ringing_key(queue), '-inf', now - ARGV[2], 'LIMIT', 0, LOOKS)
   for _, id in ipairs(rung) do
@@ -60,13 +60,13 @@ for _, queue in ipairs(queues) do
       forget(id, queue)
     elseif other then
       for _, word in ipairs(move(id, other)) do
-        bells[#bells + 1] = word
+        doorbells[#doorbells + 1] = word
       end
     elseif left and orphaned(id, queue, queued_at) then
       finish(id, 'cancelled', 'the run that it was for has ended, and its worker')
     else
       call('ZADD', ringing_key(queue), now, id)
-      bell(overdue, id, queue, tenant)
+      add_doorbell(overdue, id, queue, tenant)
     end
   end
   if call('EXISTS', ringing_key(queue), tenants_key(queue), flight_key(queue)) == 0 then
@@ -94,4 +94,4 @@ if ARGV[5] == '1' then
     call('ZADD', DELIVERIES, now, delivery)
   end
 end
-return {lost, bells, overdue, now, #rewound}
+return {lost, doorbells, overdue, now, #rewound}

@@ -54,9 +54,9 @@ if state == 'done' and reusable == '1' then -- for a worker to ask the registry,
   fields[#fields + 1] = 'prior'
   fields[#fields + 1] = call('HGET', job_key(id), 'result')
 end
-local bells = begin(id, fields)
+local doorbells = begin(id, fields)
 call('SADD', asked_key(id), asked)
 if hook ~= '' then
   call('SADD', hooks_key(id), hook)
 end
-return {'new', unpack(bells)}
+return {'new', unpack(doorbells)}

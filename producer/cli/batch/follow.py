@@ -109,7 +109,7 @@ class Batches:
         """
         out = console(stderr=how.json, quiet=how.json and not sys.stderr.isatty())
         live = (sys.stderr if how.json else sys.stdout).isatty() and not out.is_dumb_terminal
-        waiting = Waiting(self.client, out, mend=self._start(plan), patience_s=PATIENCE_S)
+        waiting = Waiting(self.client, out, fix=self._start(plan), patience_s=PATIENCE_S)
         shown = BatchProgress(out, plan, live=live, waiting=waiting)
         later = _later(plan)
         try:

@@ -97,7 +97,7 @@ def test_what_a_lost_worker_had_under_way_holds_nobody_up(ledger: Ledger, redis:
             told.add(each.id)
             settle(ledger, each, Outcome.DELIVERED)
     assert len(told) == 2 * AT_ONCE
-    assert ledger.figures().webhooks == 0
+    assert ledger.stats().webhooks == 0
 
 
 def test_what_an_earlier_version_left_is_told(ledger: Ledger, redis: Redis) -> None:

@@ -103,17 +103,17 @@ def test_an_attempt_of_an_earlier_run_is_refused_in_the_next(
 
 
 def test_many_jobs_are_submitted_as_each_alone_would_be(redis: Redis) -> None:
-    bells: list[str] = []
-    ledger = Ledger(redis, ring=lambda bell: bells.append(bell.job_id))
+    doorbells: list[str] = []
+    ledger = Ledger(redis, ring=lambda doorbell: doorbells.append(doorbell.job_id))
     done, running, *new = (make_job(nonce=str(number)) for number in range(20))
     for job in (done, running):
         ledger.submit(job, "q")
     finish(ledger, claim(ledger, done))
-    bells.clear()
+    doorbells.clear()
     submitted = ledger.submit_all([running, *new, done, new[0]], "q")
     expected = [SubmitOutcome.JOINED, *(SubmitOutcome.NEW for _ in new), SubmitOutcome.REUSED]
     assert submitted == [*expected, SubmitOutcome.JOINED]
-    assert bells == [job.id for job in new[:15]]
+    assert doorbells == [job.id for job in new[:15]]
     assert Job.model_validate_json(ledger.record(new[-1].id).job) == new[-1]
     assert ledger.submit_all([], "q") == []
 

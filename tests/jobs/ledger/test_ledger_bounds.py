@@ -50,7 +50,7 @@ class Full:
         self.number = 0
         self.size, self.tenants = size, tenants
         for queue in (BATCH, INTERACTIVE):
-            ledger.serve("host:0", [queue], slots=64)
+            ledger.announce("host:0", [queue], slots=64)
             made = [self.job() for _ in range(size)]
             for start in range(0, size, 1_000):
                 ledger.submit_all(made[start : start + 1_000], queue)
@@ -120,13 +120,13 @@ def finish_told(full: Full) -> Callable[[], object]:
     return partial(full.ledger.finish, attempt, Verdict.PASSED, "{}", reusable=True)
 
 
-def starve(full: Full) -> Callable[[], object]:
+def fail_unserved(full: Full) -> Callable[[], object]:
     for queue in (BATCH, INTERACTIVE):
         for worker in ("host:0", "host:1"):
-            full.ledger.serve(worker, [queue], slots=0)
+            full.ledger.announce(worker, [queue], slots=0)
         for job_id in full.redis.zrange(f"revalid:ringing:{queue}", 0, -1):
             full.redis.hset(job_key(str(job_id)), "queued_at", 1)
-    return partial(full.ledger.starve, [BATCH, INTERACTIVE], 86_400, "no engine")
+    return partial(full.ledger.fail_unserved, [BATCH, INTERACTIVE], 86_400, "no engine")
 
 
 def deliveries(full: Full) -> None:
@@ -169,7 +169,7 @@ CASES: dict[str, Callable[[Full], Callable[[], object]]] = {
     "beat": beat,
     "cancel": cancel,
     "claim": claim,
-    "figures": lambda full: full.ledger.figures,
+    "stats": lambda full: full.ledger.stats,
     "finish": finish,
     "finish told": finish_told,
     "purge": lambda full: partial(full.ledger.purge, full.dead()),
@@ -177,9 +177,9 @@ CASES: dict[str, Callable[[Full], Callable[[], object]]] = {
     "release": lambda full: partial(full.ledger.release, full.running(), "why"),
     "reserve": lambda full: partial(full.ledger.run, "reserve", "t1", "0" * 64, 10, 10**9),
     "retry": lambda full: partial(full.ledger.retry, full.dead()),
-    "serve": lambda full: partial(full.ledger.serve, "host:1", [BATCH, INTERACTIVE], slots=1),
+    "announce": lambda full: partial(full.ledger.announce, "host:1", [BATCH, INTERACTIVE], slots=1),
     "settle": settle_,
-    "starve": starve,
+    "fail_unserved": fail_unserved,
     "submit": submit,
     "submit elsewhere": submit_elsewhere,
     "take": take_,
@@ -240,6 +240,6 @@ def test_no_script_works_more_where_many_tenants_are_at_their_bound(
     change(monkeypatch, LINE, COUNTING)
     ledger = open_(client, 1)
     for _ in range(3):
-        for bell in list(ledger.redis.zrange(f"revalid:ringing:{BATCH}", 0, -1)):
-            ledger.cancel(str(bell))
+        for doorbell in list(ledger.redis.zrange(f"revalid:ringing:{BATCH}", 0, -1)):
+            ledger.cancel(str(doorbell))
             assert sum(map(int, str(client.get("work")).split())) < MOST

@@ -117,7 +117,7 @@ def test_back_a_lost_doorbell_is_named_in_its_time(
     step(-HOUR)
 
     def overdue() -> list[str]:
-        return [bell.job_id for bell in ledger.reap(judge=True, overdue_s=30).overdue]
+        return [doorbell.job_id for doorbell in ledger.reap(judge=True, overdue_s=30).overdue]
 
     assert overdue() == []
     passes(elapsed, step, 31)
@@ -126,17 +126,17 @@ def test_back_a_lost_doorbell_is_named_in_its_time(
 
 def test_back_who_has_left_serves_no_longer(open_: Open, redis: Redis, step: Step) -> None:
     ledger, _ = open_(interactive_slots=1)
-    ledger.serve("host:1", ["q", "revalid.interactive"], slots=4)
+    ledger.announce("host:1", ["q", "revalid.interactive"], slots=4)
     step(-HOUR)
-    ledger.serve("host:2", ["q", "revalid.interactive"], slots=1)
+    ledger.announce("host:2", ["q", "revalid.interactive"], slots=1)
     assert redis.zrange("revalid:serving:q", 0, -1) == ["1 host:2"]
-    assert ledger.figures().slots == 1
+    assert ledger.stats().slots == 1
 
 
 def test_back_a_worker_is_not_seen_for_longer_than_it_lives(open_: Open, redis: Redis) -> None:
     """Nobody serves any more who could remove it; keys that end by themselves end late too."""
     ledger, _ = open_()
-    ledger.serve("host:1", ["q"], slots=1)
+    ledger.announce("host:1", ["q"], slots=1)
     redis.zincrby("revalid:serving:q", HOUR * 1000, "1 host:1")
     redis.pexpire("revalid:serving:q", (HOUR + int(SERVING_S)) * 1000)
     assert ledger.serving("q") == set()
@@ -151,25 +151,25 @@ def test_either_way_a_job_waits_as_long_for_an_engine(
     reap(ledger)
     passes(elapsed, step, 5)
     step(hours * HOUR)
-    starved_since = elapsed.now - 60
-    assert ledger.starve(["q"], 60, "no engine") == [], "the step comes within the round"
+    unserved_since = elapsed.now - 60
+    assert ledger.fail_unserved(["q"], 60, "no engine") == [], "the step comes within the round"
     reap(ledger)
-    assert ledger.starve(["q"], elapsed.now - starved_since, "no engine") == []
+    assert ledger.fail_unserved(["q"], elapsed.now - unserved_since, "no engine") == []
     passes(elapsed, step, JOB.engine_wait_s + 1)
-    assert ledger.starve(["q"], elapsed.now - starved_since, "no engine") == [JOB.id]
+    assert ledger.fail_unserved(["q"], elapsed.now - unserved_since, "no engine") == [JOB.id]
 
 
 def test_ahead_a_run_is_not_taken_for_gone(elapsed: Elapsed, open_: Open, step: Step) -> None:
     ledger, _ = open_()
     ledger.submit(JOB, OWN)
-    ledger.serve("host:1", [OWN], slots=1)
+    ledger.announce("host:1", [OWN], slots=1)
     reap(ledger)
     step(HOUR)
     reap(ledger)
     assert ledger.record(JOB.id).state is JobState.QUEUED
-    ledger.serve("host:1", [OWN], slots=1)
+    ledger.announce("host:1", [OWN], slots=1)
     passes(elapsed, step, LEASE_S + 1)
-    ledger.serve("host:1", [OWN], slots=1)
+    ledger.announce("host:1", [OWN], slots=1)
     reap(ledger)
     assert ledger.record(JOB.id).state is JobState.QUEUED
 
@@ -225,8 +225,8 @@ def test_back_nothing_has_waited_for_less_than_no_time(open_: Open, step: Step) 
     ledger, _ = open_()
     ledger.submit(JOB, "q")
     step(-HOUR)
-    assert ledger.figures().lanes["interactive"].oldest_s == 0
+    assert ledger.stats().lanes["interactive"].oldest_s == 0
     finish(ledger, claim(ledger))
-    counters = ledger.figures().counters
+    counters = ledger.stats().counters
     assert counters[("waited", "interactive", "0.1")] == 1
     assert counters[("waited_ms", "interactive")] == 0

@@ -19,7 +19,7 @@ def test_a_dead_childs_job_is_queued_at_once(open_: Open, redis: Redis) -> None:
     assert ledger.abandon("host:1") == JOB.id
     assert ledger.record(JOB.id).state is JobState.QUEUED
     assert ledger.abandon("host:1") is None
-    assert [bell.job_id for bell in rung] == [JOB.id] * 2
+    assert [doorbell.job_id for doorbell in rung] == [JOB.id] * 2
     assert claim(ledger).number == 2
     assert events(redis) == ["queued", "started", "requeued", "started"]
 

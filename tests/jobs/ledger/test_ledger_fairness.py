@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from revalid.jobs.ledger.ledger import Ledger
-from revalid.jobs.ledger.record import Attempt, Bell, serving_key
+from revalid.jobs.ledger.record import Attempt, Doorbell, serving_key
 from revalid.jobs.result import Verdict
 from tests.jobs.samples import make_job
 from tests.jobs.scripts import change
@@ -89,9 +89,9 @@ class TurnsMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.redis.flushall()
-        self.bells: list[Bell] = []
+        self.doorbells: list[Doorbell] = []
         self.ledger = Ledger(
-            self.redis, ring=self.bells.append, tenant_jobs=BOUND, interactive_slots=KEPT
+            self.redis, ring=self.doorbells.append, tenant_jobs=BOUND, interactive_slots=KEPT
         )
         self.redis.zadd(serving_key(BATCH), {f"{SLOTS} host:0": "inf"})
         self.model = Turns()
@@ -118,7 +118,7 @@ class TurnsMachine(RuleBasedStateMachine):
         ringing = sorted(self.model.ringing[queue])
         if ringing:
             job_id = ringing[choice % len(ringing)]
-            attempt = self.ledger.claim(job_id, worker := f"host:{len(self.bells)}-{choice}")
+            attempt = self.ledger.claim(job_id, worker := f"host:{len(self.doorbells)}-{choice}")
             assert attempt is not None
             self.attempts[job_id] = attempt, worker
             self.model.ringing[queue].remove(job_id)
@@ -166,7 +166,7 @@ class TurnsMachine(RuleBasedStateMachine):
 
     @invariant()
     def doorbells_ring_as_promised(self) -> None:
-        assert [bell.job_id for bell in self.bells] == self.model.rung
+        assert [doorbell.job_id for doorbell in self.doorbells] == self.model.rung
 
 
 def test_tenants_have_their_turn_whatever_happens(

@@ -17,8 +17,8 @@ def submit(ledger: Ledger, queue: str, run: str = "") -> SubmitOutcome:
     return ledger.submit(JOB, queue, run=run)
 
 
-def serve(ledger: Ledger, queue: str, slots: int = 1) -> None:
-    ledger.serve(f"worker of {queue}", [queue], slots=slots)
+def announce(ledger: Ledger, queue: str, slots: int = 1) -> None:
+    ledger.announce(f"worker of {queue}", [queue], slots=slots)
 
 
 def overdue(ledger: Ledger) -> None:
@@ -95,10 +95,10 @@ def test_the_job_that_a_dead_run_had_joined_waits_where_it_was(
 ) -> None:
     submit(ledger, LANE)
     submit(ledger, dead, "one")
-    serve(ledger, dead)
+    announce(ledger, dead)
     overdue(ledger)
     assert where(ledger) == (JobState.QUEUED, dead), "its worker is there"
-    serve(ledger, dead, slots=0)
+    announce(ledger, dead, slots=0)
     redis.hset(job_key(JOB.id), "queued_at", 1)
     overdue(ledger)
     assert where(ledger) == (JobState.QUEUED, LANE)
@@ -108,7 +108,7 @@ def test_the_job_that_a_dead_run_had_joined_waits_where_it_was(
 def test_two_runs_wait_and_the_one_that_lives_goes_on(ledger: Ledger, redis: Redis) -> None:
     submit(ledger, OWN, "one")
     submit(ledger, OTHER, "two")
-    serve(ledger, OWN)
+    announce(ledger, OWN)
     redis.hset(job_key(JOB.id), "queued_at", 1)
     overdue(ledger)
     assert where(ledger) == (JobState.QUEUED, OWN)
@@ -120,9 +120,9 @@ def test_what_a_dead_runs_worker_ran_goes_to_the_others_at_once(
 ) -> None:
     submit(ledger, LANE)
     submit(ledger, OWN, "one")
-    serve(ledger, OWN)
+    announce(ledger, OWN)
     attempt = claim(ledger)
-    serve(ledger, OWN, slots=0)
+    announce(ledger, OWN, slots=0)
     if how == "given back":
         ledger.release(attempt, "its worker stops")
     elif how == "lease over":

@@ -6,7 +6,7 @@ from redis import Redis
 from revalid.jobs.errors import QueueFull
 from revalid.jobs.job import Job
 from revalid.jobs.ledger.ledger import Ledger
-from revalid.jobs.ledger.record import Bell, JobState, SubmitOutcome
+from revalid.jobs.ledger.record import Doorbell, JobState, SubmitOutcome
 from revalid.jobs.result import Verdict
 from tests.jobs.ledgers import JOB, Open, claim, end_lease, finish, reap, server_time
 from tests.jobs.samples import make_job
@@ -28,7 +28,7 @@ def test_a_doorbell_says_what_its_message_needs(open_: Open) -> None:
     ledger, rung = open_()
     job = make_job(tenant="acme", limits={"job_timeout_s": 10})
     ledger.submit(job, "q")
-    assert rung == [Bell(job.id, "q", "acme", "auto", 130)]
+    assert rung == [Doorbell(job.id, "q", "acme", "auto", 130)]
 
 
 def test_few_doorbells_ring_at_a_time(open_: Open) -> None:
@@ -36,13 +36,13 @@ def test_few_doorbells_ring_at_a_time(open_: Open) -> None:
     made = jobs("a", RINGING + 3)
     submit(ledger, made)
     first = [job.id for job in made[:RINGING]]
-    assert [bell.job_id for bell in rung] == first
+    assert [doorbell.job_id for doorbell in rung] == first
     assert ledger.claim(made[-1].id, "host:1") is None, "it is not its turn"
     attempt = ledger.claim(made[0].id, "host:1")
     assert attempt is not None
-    assert [bell.job_id for bell in rung[RINGING:]] == [made[RINGING].id]
+    assert [doorbell.job_id for doorbell in rung[RINGING:]] == [made[RINGING].id]
     ledger.cancel(made[1].id)
-    assert [bell.job_id for bell in rung[RINGING + 1 :]] == [made[RINGING + 1].id]
+    assert [doorbell.job_id for doorbell in rung[RINGING + 1 :]] == [made[RINGING + 1].id]
 
 
 def test_tenants_have_their_turn(open_: Open) -> None:
@@ -50,9 +50,9 @@ def test_tenants_have_their_turn(open_: Open) -> None:
     submit(ledger, jobs("greedy", 40))
     submit(ledger, jobs("b", 2))
     submit(ledger, jobs("c", 2))
-    for bell in rung[:RINGING]:
-        assert ledger.claim(bell.job_id, "host:1")
-    turns = [bell.tenant for bell in rung[RINGING:]]
+    for doorbell in rung[:RINGING]:
+        assert ledger.claim(doorbell.job_id, "host:1")
+    turns = [doorbell.tenant for doorbell in rung[RINGING:]]
     assert turns[:6] == ["greedy", "b", "c", "greedy", "b", "c"]
     assert set(turns[6:]) == {"greedy"}
 
@@ -62,12 +62,12 @@ def test_a_tenant_runs_no_more_jobs_than_it_may(open_: Open) -> None:
     made = jobs("a", 4)
     submit(ledger, made)
     submit(ledger, jobs("b", 1))
-    assert [bell.tenant for bell in rung] == ["a", "a", "b"]
-    attempts = [ledger.claim(bell.job_id, "host:1") for bell in rung]
+    assert [doorbell.tenant for doorbell in rung] == ["a", "a", "b"]
+    attempts = [ledger.claim(doorbell.job_id, "host:1") for doorbell in rung]
     assert len(rung) == 3
     assert attempts[0] is not None
     finish(ledger, attempts[0])
-    assert [bell.job_id for bell in rung[3:]] == [made[2].id]
+    assert [doorbell.job_id for doorbell in rung[3:]] == [made[2].id]
 
 
 def test_a_tenant_at_its_bound_keeps_its_place(open_: Open) -> None:
@@ -78,7 +78,7 @@ def test_a_tenant_at_its_bound_keeps_its_place(open_: Open) -> None:
     assert attempt is not None
     finish(ledger, attempt)
     ledger.claim(rung[1].job_id, "host:1")
-    assert [bell.tenant for bell in rung[RINGING:]] == ["late", "a"]
+    assert [doorbell.tenant for doorbell in rung[RINGING:]] == ["late", "a"]
 
 
 def test_a_tenants_job_in_another_queue_has_its_turn_with_the_next_round(open_: Open) -> None:
@@ -89,13 +89,13 @@ def test_a_tenants_job_in_another_queue_has_its_turn_with_the_next_round(open_: 
     assert attempt is not None
     finish(ledger, attempt)
     reap(ledger)
-    assert [bell.queue for bell in rung] == ["q", BATCH]
+    assert [doorbell.queue for doorbell in rung] == ["q", BATCH]
 
 
 def test_batch_jobs_leave_slots_free(open_: Open) -> None:
     ledger, rung = open_(interactive_slots=1)
-    ledger.serve("host:1", [BATCH, "q"], slots=2)
-    ledger.serve("host:2", [BATCH, "q"], slots=1)
+    ledger.announce("host:1", [BATCH, "q"], slots=2)
+    ledger.announce("host:2", [BATCH, "q"], slots=1)
     submit(ledger, jobs("a", 5), BATCH)
     assert len(rung) == 2
     submit(ledger, jobs("b", 5))
@@ -109,7 +109,7 @@ def test_batch_jobs_leave_slots_free(open_: Open) -> None:
 
 def test_one_slot_alone_is_not_kept_from_batch_jobs(open_: Open) -> None:
     ledger, rung = open_(interactive_slots=1)
-    ledger.serve("host:1", [BATCH], slots=1)
+    ledger.announce("host:1", [BATCH], slots=1)
     submit(ledger, jobs("a", 2), BATCH)
     assert len(rung) == 1
 
@@ -121,7 +121,7 @@ def test_a_released_job_is_the_first_of_its_tenant(open_: Open) -> None:
     attempt = ledger.claim(made[0].id, "host:1")
     assert attempt is not None
     ledger.release(attempt, "why")
-    assert [bell.job_id for bell in rung] == [made[0].id, made[0].id]
+    assert [doorbell.job_id for doorbell in rung] == [made[0].id, made[0].id]
 
 
 def test_more_jobs_than_may_wait_are_refused(open_: Open, redis: Redis) -> None:
@@ -141,7 +141,7 @@ def test_a_queued_job_that_is_sent_elsewhere_moves(open_: Open, redis: Redis) ->
     ledger, rung = open_()
     ledger.submit(JOB, "q")
     assert ledger.submit(JOB, "r") is SubmitOutcome.JOINED
-    assert [bell.queue for bell in rung] == ["q", "r"]
+    assert [doorbell.queue for doorbell in rung] == ["q", "r"]
     assert redis.exists("revalid:ringing:q", "revalid:flight:q") == 0
     finish(ledger, claim(ledger))
     assert redis.exists("revalid:ringing:r", "revalid:flight:r", "revalid:active:default") == 0
@@ -159,11 +159,11 @@ def test_a_job_that_is_being_cancelled_is_not_joined(open_: Open) -> None:
 
 def test_who_serves_a_queue_is_known_for_a_time(open_: Open) -> None:
     ledger, _ = open_()
-    ledger.serve("host:1", ["q", "r"], slots=2)
-    ledger.serve("host:2", ["q"], slots=1)
-    ledger.serve("host:2", ["q"], slots=3)
+    ledger.announce("host:1", ["q", "r"], slots=2)
+    ledger.announce("host:2", ["q"], slots=1)
+    ledger.announce("host:2", ["q"], slots=3)
     assert ledger.serving("q") == {"host:1", "host:2"}
-    ledger.serve("host:1", ["q", "r"], slots=0)
+    ledger.announce("host:1", ["q", "r"], slots=0)
     assert (ledger.serving("q"), ledger.serving("r")) == ({"host:2"}, set())
 
 
@@ -172,14 +172,14 @@ def test_a_job_waits_for_an_engine_only_so_long(open_: Open, redis: Redis) -> No
     patient = make_job(nonce="1", limits={"engine_wait_s": 500})
     submit(ledger, [JOB, patient])
     now = server_time(redis)
-    assert ledger.starve(["q"], 0, "no engine") == []
+    assert ledger.fail_unserved(["q"], 0, "no engine") == []
     for job in (JOB, patient):
         redis.hset(f"revalid:job:{job.id}", "queued_at", int((now - 100) * 1000))
-    assert ledger.starve(["q"], 1, "no engine") == [], "there was one until a second ago"
-    ledger.serve("host:1", ["q"], slots=1)
-    assert ledger.starve(["q"], 100, "no engine") == [], "a worker has one"
-    ledger.serve("host:1", ["q"], slots=0)
-    assert ledger.starve(["q"], 100, "no engine") == [JOB.id]
+    assert ledger.fail_unserved(["q"], 1, "no engine") == [], "there was one until a second ago"
+    ledger.announce("host:1", ["q"], slots=1)
+    assert ledger.fail_unserved(["q"], 100, "no engine") == [], "a worker has one"
+    ledger.announce("host:1", ["q"], slots=0)
+    assert ledger.fail_unserved(["q"], 100, "no engine") == [JOB.id]
     record = ledger.record(JOB.id)
     assert (record.verdict, record.error) == (Verdict.ERRORED, "no engine")
     assert ledger.record(patient.id).state is JobState.QUEUED
@@ -197,9 +197,9 @@ def test_a_job_whose_own_worker_has_left_is_cancelled_in_the_end(open_: Open, re
     for job, queue in ((JOB, own), (other, shared)):
         redis.zadd(f"revalid:ringing:{queue}", {job.id: 1})
         redis.hset(f"revalid:job:{job.id}", "queued_at", 1)
-    ledger.serve("host:1", [own], slots=1)
+    ledger.announce("host:1", [own], slots=1)
     assert len(reap(ledger)[1]) == 2
-    ledger.serve("host:1", [own], slots=0)
+    ledger.announce("host:1", [own], slots=0)
     redis.zadd(f"revalid:ringing:{own}", {JOB.id: 1})
     assert reap(ledger) == ([], [])
     record = ledger.record(JOB.id)
@@ -218,14 +218,14 @@ def test_a_tenants_interactive_job_does_not_wait_for_its_batch(open_: Open) -> N
     attempt = ledger.claim(rung[0].job_id, "host:1")
     assert attempt is not None
     finish(ledger, attempt)
-    assert [bell.job_id for bell in rung[1:]] == [urgent.id]
+    assert [doorbell.job_id for doorbell in rung[1:]] == [urgent.id]
 
 
 def test_a_batch_does_not_move_a_job_that_somebody_waits_for(open_: Open) -> None:
     ledger, rung = open_()
     ledger.submit(JOB, "revalid.interactive")
     assert ledger.submit(JOB, BATCH) is SubmitOutcome.JOINED
-    assert [bell.queue for bell in rung] == ["revalid.interactive"]
+    assert [doorbell.queue for doorbell in rung] == ["revalid.interactive"]
 
 
 def test_a_claim_whose_answer_got_lost_is_asked_again(open_: Open) -> None:
@@ -254,8 +254,8 @@ def test_a_record_that_is_gone_stops_nobody(open_: Open, redis: Redis, queue: st
         redis.delete(f"revalid:job:{job.id}")
         redis.zadd(f"revalid:ringing:{queue}", {job.id: 1}, xx=True)
     assert reap(ledger) == ([], [])
-    ledger.serve("host:1", [queue], slots=0)
-    ledger.starve([queue], 86_400, "no engine")
+    ledger.announce("host:1", [queue], slots=0)
+    ledger.fail_unserved([queue], 86_400, "no engine")
     submit(ledger, [JOB], queue)
     assert rung[-1].job_id == JOB.id
     redis.hset("revalid:held", "host:9", gone[0].id)
@@ -279,7 +279,7 @@ def test_in_a_full_broker_lost_doorbells_are_named(
     redis.zadd("revalid:ringing:q", {JOB.id: 1})
     request.getfixturevalue("full")
     assert reap(ledger) == ([], [JOB.id])
-    ledger.serve("host:1", ["q"], slots=1)
+    ledger.announce("host:1", ["q"], slots=1)
     assert ledger.serving("q") == {"host:1"}
 
 

@@ -6,7 +6,7 @@ from redis import Redis
 from revalid.jobs.job import Lane
 from revalid.jobs.ledger.ledger import Ledger
 from revalid.jobs.ledger.record import Attempt, lane_key
-from revalid.jobs.ledger.stats import LaneFigures
+from revalid.jobs.ledger.stats import LaneStats
 from revalid.jobs.result import Verdict
 from tests.jobs.ledgers import claim, end_lease, finish, reap
 from tests.jobs.samples import make_job
@@ -22,9 +22,9 @@ def fail_three_times(ledger: Ledger, redis: Redis) -> None:
 
 
 def test_an_empty_ledger_has_no_figures(ledger: Ledger) -> None:
-    figures = ledger.figures()
-    assert (figures.dead, figures.slots, figures.counters, figures.lanes) == (0, 0, {}, {})
-    assert figures.webhooks == 0
+    stats = ledger.stats()
+    assert (stats.dead, stats.slots, stats.counters, stats.lanes) == (0, 0, {}, {})
+    assert stats.webhooks == 0
 
 
 def test_a_lane_is_all_its_queues_with_every_tenant(ledger: Ledger) -> None:
@@ -33,7 +33,7 @@ def test_a_lane_is_all_its_queues_with_every_tenant(ledger: Ledger) -> None:
         ledger.submit(job, BATCH if number % 2 else "revalid.0123456789abcdef.batch")
     for job in jobs[:3]:
         claim(ledger, job)
-    (lane,) = ledger.figures().lanes.values()
+    (lane,) = ledger.stats().lanes.values()
     assert (lane.queued, lane.running) == (37, 3)
 
 
@@ -45,28 +45,28 @@ def test_the_oldest_job_rings_or_waits_behind_those_that_do(
         ledger.submit(make_job(nonce=str(number)), BATCH)
     ledger.submit(make_job(), BATCH)
     redis.zincrby(lane_key(Lane.BATCH), -90_000, make_job().id)
-    assert 90 <= ledger.figures().lanes["batch"].oldest_s < 120
+    assert 90 <= ledger.stats().lanes["batch"].oldest_s < 120
 
 
 def test_a_lane_of_which_all_run_has_no_oldest(ledger: Ledger) -> None:
     ledger.submit(make_job(), BATCH)
     claim(ledger)
-    assert ledger.figures().lanes["batch"] == LaneFigures(0, 0, 1)
+    assert ledger.stats().lanes["batch"] == LaneStats(0, 0, 1)
 
 
 def test_a_lane_stays_while_a_job_of_it_runs_alone(ledger: Ledger, attempt: Attempt) -> None:
     reap(ledger)
-    assert ledger.figures().lanes["interactive"].running == 1
+    assert ledger.stats().lanes["interactive"].running == 1
     finish(ledger, attempt)
     reap(ledger)
-    assert ledger.figures().lanes == {}
+    assert ledger.stats().lanes == {}
 
 
 def test_a_job_that_moves_to_another_queue_is_counted_there(
     ledger: Ledger, attempt: Attempt
 ) -> None:
     ledger.submit(make_job(), BATCH)
-    assert {name: lane.running for name, lane in ledger.figures().lanes.items()} == {
+    assert {name: lane.running for name, lane in ledger.stats().lanes.items()} == {
         "interactive": 0,
         "batch": 1,
     }
@@ -81,7 +81,7 @@ def test_verdicts_and_first_claims_are_counted(ledger: Ledger, attempt: Attempt)
     claim(ledger, other)
     ledger.submit(make_job(nonce="third"), BATCH)
     ledger.cancel(make_job(nonce="third").id)
-    counted = ledger.figures().counters
+    counted = ledger.stats().counters
     assert counted.pop(("waited_ms", "interactive")) >= 0
     assert counted.pop(("waited_ms", "batch")) >= 0
     assert counted == {
@@ -97,23 +97,23 @@ def test_a_long_wait_is_within_its_bound(queued: Ledger, redis: Redis) -> None:
     past = int(str(redis.hget(f"revalid:job:{job_id}", "queued_at"))) - 10_000_000
     redis.hset(f"revalid:job:{job_id}", "queued_at", past)
     claim(queued)
-    counted = queued.figures().counters
+    counted = queued.stats().counters
     assert counted[("waited", "interactive", "14400")] == 1
     assert 10_000_000 <= counted[("waited_ms", "interactive")] < 10_100_000
 
 
 def test_lost_attempts_and_dead_jobs_are_counted(queued: Ledger, redis: Redis) -> None:
     fail_three_times(queued, redis)
-    figures = queued.figures()
-    assert (figures.dead, figures.counters[("lost",)]) == (1, 3)
-    assert figures.counters[("finished", "interactive", "errored")] == 1
+    stats = queued.stats()
+    assert (stats.dead, stats.counters[("lost",)]) == (1, 3)
+    assert stats.counters[("finished", "interactive", "errored")] == 1
     redis.zincrby("revalid:dead", -600_001, make_job().id)  # its record has expired meanwhile
-    assert queued.figures().dead == 0
+    assert queued.stats().dead == 0
 
 
 def test_slots_are_those_of_workers_in_service(ledger: Ledger) -> None:
     for name in ("host:1", "host:2"):
-        ledger.serve(name, ["revalid.interactive", BATCH], slots=4)
-    assert ledger.figures().slots == 8
-    ledger.serve("host:2", ["revalid.interactive", BATCH], slots=0)
-    assert ledger.figures().slots == 4
+        ledger.announce(name, ["revalid.interactive", BATCH], slots=4)
+    assert ledger.stats().slots == 8
+    ledger.announce("host:2", ["revalid.interactive", BATCH], slots=0)
+    assert ledger.stats().slots == 4

@@ -149,7 +149,7 @@ def dies(ledger: Ledger, redis: Redis) -> None:
 
 def starves(ledger: Ledger, redis: Redis) -> None:
     redis.hset(f"revalid:job:{JOB.id}", "queued_at", 0)
-    assert ledger.starve(["q"], 86_400, "no engine") == [JOB.id]
+    assert ledger.fail_unserved(["q"], 86_400, "no engine") == [JOB.id]
 
 
 def is_cancelled_and_released(ledger: Ledger, _: Redis) -> None:
@@ -215,11 +215,11 @@ def test_a_delivery_is_lent_and_settled(ledger: Ledger, redis: Redis) -> None:
     assert (second.id, second.tries) == (first.id, 2)
     settle(ledger, first, Outcome.REFUSED)
     settle(ledger, first, Outcome.FAILED, delay_s=0)
-    assert ledger.figures().webhooks == 1, "one who comes late decides nothing"
+    assert ledger.stats().webhooks == 1, "one who comes late decides nothing"
     settle(ledger, first, Outcome.DELIVERED)
-    assert ledger.figures().webhooks == 0, "but what is delivered is"
+    assert ledger.stats().webhooks == 0, "but what is delivered is"
     settle(ledger, second, Outcome.DELIVERED)
-    counters = ledger.figures().counters
+    counters = ledger.stats().counters
     assert counters["webhook", "failed"] == counters["webhook", "delivered"] == 1
     assert not list(redis.scan_iter("revalid:hook*"))
 
@@ -231,8 +231,8 @@ def test_a_delivery_whose_record_is_gone_is_counted(ledger: Ledger, redis: Redis
     assert 0 < redis.ttl(key) <= 2 * 86_400
     redis.delete(key)
     assert waiting(ledger) == []
-    assert ledger.figures().counters["webhook", "exhausted"] == 1
-    assert ledger.figures().webhooks == 0
+    assert ledger.stats().counters["webhook", "exhausted"] == 1
+    assert ledger.stats().webhooks == 0
 
 
 def test_a_full_broker_takes_no_webhook_and_tells_those_it_has(

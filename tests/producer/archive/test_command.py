@@ -53,7 +53,7 @@ def test_it_outlives_its_database(
     process.stdout.readline()
     query("ALTER TABLE revalid_jobs RENAME TO away")
     run(client, make_job())
-    assert "mend the database" in process.stderr.readline()
+    assert "repair the database" in process.stderr.readline()
     query("ALTER TABLE away RENAME TO revalid_jobs")
     until(lambda: len(query("SELECT id FROM revalid_jobs")) == 1)
 

@@ -182,7 +182,7 @@ def test_doctor_for_programs(revalid: Revalid) -> None:
     checks = {check["name"]: check for check in found["checks"]}
     assert {*checks} == {"broker", "workers", "queue", "engine", "disk", "versions"}
     assert (checks["versions"]["state"], found["versions"]["node"]) == ("warn", None)
-    assert "install Node.js" in checks["versions"]["mend"]
+    assert "install Node.js" in checks["versions"]["fix"]
 
 
 def test_doctor_names_workers_and_what_waits(
@@ -205,7 +205,7 @@ def test_doctor_and_those_who_wait_say_that_no_worker_is_running(
     try:
         job_id = revalid("submit", project, *LOCAL, *commands("true")).out.strip()
         ran = revalid("doctor", REVALID_BROKER_URL=url, REVALID_SANDBOX="local")
-        assert re.search(r"(?m)^! workers +no worker is running\n +mend: start one: ", ran.out)
+        assert re.search(r"(?m)^! workers +no worker is running\n +fix: start one: ", ran.out)
         assert re.search(r"(?m)^! queue +interactive: 1 wait, the oldest for .*, 0 run$", ran.out)
         said = "no worker is running: `revalid worker` starts one"
         assert said in revalid("logs", job_id).err
@@ -229,9 +229,9 @@ def test_doctor_fails_where_broker_and_engine_are_not_reached(revalid: Revalid) 
     assert (ran.status, ran.json["ok"]) == (3, False)
     states = {check["name"]: check["state"] for check in ran.json["checks"]}
     assert (states["broker"], states["engine"], states["image"]) == ("fail", "fail", "fail")
-    mends = {check["name"]: check["mend"] for check in ran.json["checks"]}
-    assert "REVALID_BROKER_URL" in mends["broker"]
-    assert "start a Dagger engine" in mends["engine"]
+    fixes = {check["name"]: check["fix"] for check in ran.json["checks"]}
+    assert "REVALID_BROKER_URL" in fixes["broker"]
+    assert "start a Dagger engine" in fixes["engine"]
     assert "hunter2" not in ran.out
 
 
@@ -247,7 +247,7 @@ def test_doctor_warns_where_auto_would_fall_back(revalid: Revalid) -> None:
     assert (states["broker"], states["engine"]) == ("ok", "warn")
     told = next(check for check in ran.json["checks"] if check["name"] == "engine")
     assert "start a Dagger engine" not in told["detail"]
-    assert "start a Dagger engine" in told["mend"]
+    assert "start a Dagger engine" in told["fix"]
 
 
 def test_doctor_warns_of_a_broker_that_forgets(revalid: Revalid, tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_doctor_warns_of_a_broker_that_forgets(revalid: Revalid, tmp_path: Path)
             client.config_set("maxmemory-policy", "allkeys-lru")
         ran = revalid("doctor", "--json", REVALID_BROKER_URL=url, REVALID_SANDBOX="local")
         (check,) = (check for check in ran.json["checks"] if check["name"] == "broker")
-        assert (check["state"], "noeviction" in check["mend"]) == ("warn", True)
+        assert (check["state"], "noeviction" in check["fix"]) == ("warn", True)
     finally:
         revalid("broker", "stop")
     assert json.loads(ran.out)["ok"] is True

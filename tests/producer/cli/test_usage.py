@@ -74,7 +74,7 @@ def test_limits_are_written_as_people_write_them() -> None:
         "processes": 500,
         "disk_bytes": 3 * 2**29,
         "output_bytes": 65_536,
-        "demanded": ["disk", "memory"],
+        "required": ["disk", "memory"],
     }
 
 
@@ -102,7 +102,7 @@ def test_completion_completes(revalid: Revalid) -> None:
         (["run", ".", "--max", "processes=2G"], "--max processes=2G: no amount"),
         (["run", ".", "--max", "processes=1.5"], "limits.processes"),
         (["run", ".", "--max", "memory=1M"], "limits.memory_bytes"),
-        (["run", ".", "--require", "cpu"], "demands cpu, but sets no cpu_s"),
+        (["run", ".", "--require", "cpu"], "requires cpu, but sets no cpu_s"),
         (["run", ".", "--require", "luck"], "--require luck: no such limit; use one of time, cpu"),
         (["run", ".", "--label", "x"], "--label: 'x' is no pair"),
         (["run", ".", "--secret", "TOKEN=abc"], "secrets.TOKEN"),

@@ -37,12 +37,12 @@ def test_projects_whose_repeats_disagree_are_flaky() -> None:
 
 
 def test_what_became_of_each_project_since_an_earlier_batch() -> None:
-    before = report(of(same=P, red=F, broke=P, mended=F, gone=F, stuck=P), id="before")
-    after = report(of(same=P, red=T, broke=T, mended=P, stuck=None, fresh=F), id="after")
+    before = report(of(same=P, red=F, broke=P, repaired=F, gone=F, stuck=P), id="before")
+    after = report(of(same=P, red=T, broke=T, repaired=P, stuck=None, fresh=F), id="after")
     assert compare(after, before) == Comparison(
         previous="before",
         regressed=(Change(project="broke", was=P, now=T),),
-        fixed=(Change(project="mended", was=F, now=P),),
+        fixed=(Change(project="repaired", was=F, now=P),),
         new=(Change(project="fresh", was=None, now=F),),
         missing=(
             Change(project="gone", was=F, now=None),

@@ -128,8 +128,8 @@ async def test_limit_that_is_demanded_in_vain_rejects_before_any_step(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bubblewrap, "works", lambda: False)
-    run = make_run("true", limits={"demanded": ["time", "disk"]})
-    with pytest.raises(PolicyRefused, match=r"limit disk: demanded, but the local sandbox"):
+    run = make_run("true", limits={"required": ["time", "disk"]})
+    with pytest.raises(PolicyRefused, match=r"limit disk: required, but the local sandbox"):
         await run.execute()
     assert run.steps == ()
     assert list(run.scratch.glob("revalid-*")) == []

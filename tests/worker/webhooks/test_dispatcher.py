@@ -60,7 +60,7 @@ def cancelled(ledger: Ledger, url: str, **fields: Any) -> Job:
 
 
 def counted(ledger: Ledger) -> dict[str, int]:
-    counters = ledger.figures().counters
+    counters = ledger.stats().counters
     return {words[1]: number for words, number in counters.items() if words[0] == "webhook"}
 
 
@@ -82,7 +82,7 @@ def test_a_verdict_is_posted_once_and_is_small(ledger: Ledger, start: Start) -> 
             "labels": {"user": "7"},
         },
     }
-    assert ledger.figures().webhooks == 0
+    assert ledger.stats().webhooks == 0
     assert not list(ledger.redis.scan_iter("revalid:hook*"))
 
 
@@ -127,7 +127,7 @@ def test_what_will_never_be_taken_is_dropped_and_said(
             ledger.redis.hincrby(key, "since", -86_400_000)
         start()
         until(lambda: counted(ledger) == {outcome: 1})
-    assert ledger.figures().webhooks == 0
+    assert ledger.stats().webhooks == 0
     (line,) = [entry for entry in caplog.messages if job.id in entry]
     assert f"127.0.0.1 answered {status}" in line
     assert "secret-path" not in caplog.text

@@ -87,7 +87,7 @@ class Engine:
         """The client of a live connection.
 
         Raises:
-            EngineUnavailable: No engine answers within the bound; the message has the mend.
+            EngineUnavailable: No engine answers within the bound; the message has the fix.
         """
         async with self._lock:
             if self._client is not None and not self._lost.is_set():

@@ -1,9 +1,9 @@
--- ARGV starved_ms expected_ms error queues...: end jobs that have waited too long for a worker with an
--- engine, where for starved_ms there has been none
-local ended, bells = {}, {}
+-- ARGV unserved_ms expected_ms error queues...: end jobs that have waited too long for a worker with an
+-- engine, where for unserved_ms there has been none
+local ended, doorbells = {}, {}
 local since = now - ARGV[1]
 if stepped(ARGV[2]) then
-  return {ended, bells}
+  return {ended, doorbells}
 end
 for at = 4, #ARGV - 3 do
   local queue = ARGV[at]
@@ -20,7 +20,7 @@ for at = 4, #ARGV - 3 do
         end
       end
     end
-    dispatch(queue, bells)
+    dispatch(queue, doorbells)
   end
 end
-return {ended, bells}
+return {ended, doorbells}
