@@ -104,7 +104,7 @@ class JobExecutor:
             partial(
                 Engine,
                 timeout_s=settings.connect_timeout_s,
-                resolved=self._resolved,
+                on_resolved=self._resolved,
                 name_key=name_key(settings.home),
                 tools_image=settings.tools_image,
             )

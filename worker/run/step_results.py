@@ -5,7 +5,7 @@ from time import monotonic
 from revalid.jobs.result import StepResult
 from revalid.jobs.steps import Exec, Step
 from revalid.worker.run.output import to_text
-from revalid.worker.sandboxes.limits import CommandLimits, in_words
+from revalid.worker.sandboxes.limits import CommandLimits, limit_text
 from revalid.worker.sandboxes.protocol import ExecResult
 from revalid.worker.secrets import Scrubber
 
@@ -28,7 +28,7 @@ def command_result(
         cancelled=ran.cancelled,
         timed_out=ran.timed_out,
         limit_exceeded=ran.limit_exceeded,
-        limit_value=in_words(ran.limit_exceeded, limits) if ran.limit_exceeded else None,
+        limit_value=limit_text(ran.limit_exceeded, limits) if ran.limit_exceeded else None,
         cached=ran.cached,
         allow_failure=step.allow_failure,
     )

@@ -1,4 +1,4 @@
-"""Which sandbox a job gets, and how long it waits for an engine."""
+"""Opens the sandbox that a job and the worker's policy ask for, and waits for an engine."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,15 +19,23 @@ from revalid.worker.secrets import private_paths
 _LONGEST_PAUSE_S = 5.0
 
 EngineMissing = Callable[[], Awaitable[None]]
-"""Called after each vain try; may raise so that another worker has the job."""
+"""Called after each failed try; may raise so that another worker takes the job."""
 
 
 def check_policy(job: Job, settings: Settings) -> None:
-    """Raise :class:`~revalid.jobs.errors.PolicyRefused` where the job asks for another sandbox."""
-    allowed, asked = settings.sandbox_policy, job.sandbox
-    if asked is not None and SandboxPolicy.AUTO not in (asked, allowed) and asked != allowed:
+    """Check that this worker runs the sandbox that the job asks for.
+
+    Raises:
+        PolicyRefused: The worker's policy does not allow it.
+    """
+    allowed, requested = settings.sandbox_policy, job.sandbox
+    if (
+        requested is not None
+        and SandboxPolicy.AUTO not in (requested, allowed)
+        and requested != allowed
+    ):
         raise PolicyRefused(
-            f"--sandbox {asked}: this worker runs {allowed} only (its REVALID_SANDBOX)"
+            f"--sandbox {requested}: this worker runs only {allowed} (its REVALID_SANDBOX)"
         )
 
 
@@ -39,10 +47,13 @@ async def open_sandbox(
     scratch: Path,
     engine_missing: EngineMissing,
 ) -> tuple[Sandbox, SandboxReport]:
-    """A fresh sandbox as the job and the worker's policy want it.
+    """Open a fresh sandbox of the kind that the job and the worker's policy ask for.
+
+    Returns:
+        The sandbox, and its report with the reason for a fallback.
 
     Raises:
-        EngineUnavailable: No engine answered for as long as the job waits for one.
+        EngineUnavailable: No engine answered within the job's ``engine_wait_s``.
         JobError: As :meth:`DaggerSandbox.open`.
     """
     policy = job.sandbox or settings.sandbox_policy
@@ -93,14 +104,14 @@ async def _open_container(
             await engine_missing()
             if monotonic() - started >= job.engine_wait_s:
                 raise EngineUnavailable(
-                    f"{error}; the job waited {job.engine_wait_s:g} s for one"
+                    f"{error}; the job waited {job.engine_wait_s:g} s for an engine"
                 ) from None
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_S)
 
 
 async def _connect(engine: Engine, within_s: float) -> None:
-    """Reach the engine before the job's patience ends; pulling its image may take longer."""
+    """Connect to the engine within ``within_s`` seconds; pulling an image may take longer."""
     try:
         async with asyncio.timeout(within_s):
             await engine.client()

@@ -1,4 +1,4 @@
-"""The limits of commands: what a sandbox applies, and what it says of them."""
+"""The limits of commands: their values, their enforcement, and their text in results."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from revalid.jobs.result import Enforcement
 
 @dataclass(frozen=True, slots=True)
 class CommandLimits:
-    """What one command may use besides its time and its output.
+    """The resources that one command may use, besides time and output.
 
     Attributes:
         cpu_s: Seconds of processor time of one process; None sets no limit.
-        memory_bytes: Bytes of memory that all its processes hold together.
-        processes: Processes at a time.
-        disk_bytes: Bytes that it writes, and bytes of one file.
+        memory_bytes: Bytes of memory of all its processes together.
+        processes: Number of processes at one time.
+        disk_bytes: Bytes that it may write in total, and to one file.
     """
 
     cpu_s: float | None = None
@@ -27,7 +27,7 @@ class CommandLimits:
 
     @classmethod
     def of(cls, limits: Limits) -> Self:
-        """Those of a job."""
+        """Return the limits of a job's commands."""
         return cls(limits.cpu_s, limits.memory_bytes, limits.processes, limits.disk_bytes)
 
 
@@ -37,14 +37,14 @@ DEFAULT_LIMITS = CommandLimits()
 def enforcement(
     limits: Limits, kind: str, enforced: Collection[LimitName]
 ) -> dict[LimitName, Enforcement]:
-    """What a sandbox that enforces ``enforced`` does for each limit that a job sets.
+    """Return, for each limit that a job sets, whether the sandbox enforces it.
 
     Raises:
-        PolicyRefused: It does not enforce one that the job requires.
+        PolicyRefused: The sandbox does not enforce a limit that the job requires.
     """
-    if weak := [name for name in LimitName if name in limits.required and name not in enforced]:
+    if missing := [name for name in LimitName if name in limits.required and name not in enforced]:
         raise PolicyRefused(
-            f"limit {', '.join(weak)}: required, but the {kind} sandbox of this worker does not "
+            f"limit {', '.join(missing)}: required, but the {kind} sandbox of this worker does not "
             "enforce it; install bubblewrap there, use --sandbox dagger, or do not require it"
         )
     return {
@@ -54,8 +54,8 @@ def enforcement(
     }
 
 
-def in_words(name: LimitName, limits: CommandLimits) -> str:
-    """The value of a limit besides time and output."""
+def limit_text(name: LimitName, limits: CommandLimits) -> str:
+    """Return the value of a limit with its unit; not for time and output."""
     match name:
         case LimitName.MEMORY:
             return _size(limits.memory_bytes)

@@ -1,8 +1,8 @@
-"""The sandbox protocol: where steps run.
+"""The sandbox protocol: the place where steps run.
 
 Both sandboxes pass one contract suite (``tests/contract``). A relative path starts at the workdir,
-parents are made, and ``..`` cannot leave the sandbox. A non-zero exit is a result; a sandbox that
-breaks raises :class:`~revalid.jobs.errors.SandboxLost`.
+missing parents are created, and ``..`` cannot leave the sandbox. A non-zero exit is a result. A
+sandbox that breaks raises :class:`~revalid.jobs.errors.SandboxLost`.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ KILL_GRACE_S = 5.0
 CANCEL_GRACE_S = 2.0
 
 OnOutput = Callable[[Literal["stdout", "stderr"], bytes], None]
-"""Called from the event loop with output while the command runs, as far as it can be had live."""
+"""Called from the event loop with the output that is available while the command runs."""
 
 
 class StepFailed(Exception):
-    """An operation could not be done on these files; the step fails and the job goes on.
+    """An operation failed on these files: the step fails and the job continues.
 
     The message names the operation, the path and the reason.
     """
@@ -51,15 +51,15 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class ExecResult:
-    """How a command ended.
+    """The outcome of a command.
 
     Attributes:
-        exit_code: 128 + n where signal n ended it.
-        duration_s: Wall seconds of the command itself.
-        timed_out: It was ended at its limit; output until then is kept.
-        limit_exceeded: The other limit at which it was ended; output until then is kept.
-        cancelled: It was ended since its caller asked for that; output until then is kept.
-        cached: Replayed from the engine's cache; ``duration_s`` is that of the run.
+        exit_code: 128 + n if signal n ended the command.
+        duration_s: Wall-clock seconds of the command itself.
+        timed_out: It reached its time limit; output until then is kept.
+        limit_exceeded: The other limit that ended it; output until then is kept.
+        cancelled: Its caller asked it to end; output until then is kept.
+        cached: It was replayed from the engine's cache; ``duration_s`` is that of the original run.
     """
 
     exit_code: int
@@ -73,7 +73,7 @@ class ExecResult:
 
     @property
     def good(self) -> bool:
-        """Whether the command succeeded, and was not ended on the way."""
+        """Whether the command succeeded and ended by itself."""
         return self.exit_code == 0 and not (self.timed_out or self.cancelled)
 
 
@@ -91,9 +91,9 @@ class Sandbox(Protocol):
     kind: Literal["dagger", "local"]
     workdir: str
     host_root: str
-    """The worker's directory that is the sandbox's ``/``; empty for a container."""
+    """The worker's directory that serves as the sandbox's ``/``; empty for a container."""
     enforced: frozenset[LimitName]
-    """The limits that hold against a command that means to get around them."""
+    """The limits that hold even against a hostile command."""
     forks_freely: bool
     """Whether a fork copies nothing."""
 
@@ -111,17 +111,17 @@ class Sandbox(Protocol):
     ) -> ExecResult:
         """Run ``command`` through ``sh -c`` in the workdir, with no standard input.
 
-        At ``timeout_s`` seconds the whole process tree gets SIGTERM, then SIGKILL after
+        After ``timeout_s`` seconds the whole process tree gets SIGTERM, then SIGKILL after
         :data:`KILL_GRACE_S`. It gets SIGKILL at once above one of ``limits``, and at the latest
-        :data:`CANCEL_GRACE_S` after this call is cancelled. Processes left behind when the command
-        ends are ended too.
+        :data:`CANCEL_GRACE_S` after this call is cancelled. When the command ends, its remaining
+        processes are ended too.
 
         Args:
             output_bytes: Bytes of each stream kept, half head and half tail.
-            cacheable: An identical earlier run on identical files may be replayed.
-            downloads: It may find what installs of the tenant downloaded before, and leave its own.
-            stop: Set, it ends the command: SIGTERM, after :data:`CANCEL_GRACE_S` SIGKILL. The
-                result is ``cancelled``, and has what was printed until then.
+            cacheable: Whether an identical earlier run on identical files may be replayed.
+            downloads: Whether the command may use and add to the tenant's earlier downloads.
+            stop: An event that ends the command: SIGTERM, then SIGKILL after
+                :data:`CANCEL_GRACE_S`. The result is ``cancelled`` and has the output until then.
 
         Raises:
             SandboxLost: The sandbox broke; nothing is known about the command.
@@ -137,7 +137,7 @@ class Sandbox(Protocol):
         ...
 
     async def write_files(self, files: Mapping[str, str | bytes]) -> None:
-        """Write many files, each 0644, as one operation: all or none where one is refused.
+        """Write many files, each with mode 0644, in one operation; if one is refused, write none.
 
         Raises:
             StepFailed: As :meth:`write_file`.
@@ -145,10 +145,10 @@ class Sandbox(Protocol):
         ...
 
     async def read_file(self, path: str) -> bytes:
-        """The file's bytes, whatever they are.
+        """Return the bytes of a file.
 
         Raises:
-            StepFailed: There is no such file, it has more than :data:`READ_BYTES`, or the path
+            StepFailed: There is no such file, it is larger than :data:`READ_BYTES`, or the path
                 leaves the sandbox.
         """
         ...
@@ -162,7 +162,7 @@ class Sandbox(Protocol):
         ...
 
     async def list_directory(self, path: str = ".") -> list[Entry]:
-        """The names in a directory, sorted.
+        """Return the entries of a directory, sorted by name.
 
         Raises:
             StepFailed: There is no such directory.
@@ -170,7 +170,7 @@ class Sandbox(Protocol):
         ...
 
     async def set_workdir(self, path: str) -> None:
-        """Start later commands and relative paths at ``path``; it is made if missing.
+        """Set the directory where later commands and relative paths start; create it if missing.
 
         Raises:
             StepFailed: The path leaves the sandbox or is a file.
@@ -190,33 +190,35 @@ class Sandbox(Protocol):
     async def export_matching(
         self, globs: tuple[str, ...], host_path: Path, *, most_bytes: int
     ) -> None:
-        """Copy the files below the workspace that match to ``host_path``, which is new.
+        """Copy the files below the workspace that match a glob to ``host_path``, a new directory.
 
-        Of files that all together would have over ``most_bytes``, some may lack their content.
+        Globs have the syntax of ``.dockerignore``. A glob that matches a directory matches
+        everything below it. Without a match, ``host_path`` may be missing. Links may be copied as
+        links and are never followed.
 
-        A glob is one of ``.dockerignore``; that of a directory is of all below it. Where none
-        matches, ``host_path`` may be missing. Links may be copied as links, and are never followed.
+        Args:
+            most_bytes: Above this total size, some files may be copied without their content.
 
         Raises:
-            StepFailed: The workspace is gone, or a file of it is not to be read.
+            StepFailed: The workspace is missing, or one of its files cannot be read.
         """
         ...
 
     async def refresh_from_host(
         self, host_path: Path, path: str = ".", *, only: tuple[str, ...] | None = None
     ) -> None:
-        """Copy a directory of the worker over ``path``; files that are not in it stay.
+        """Copy a directory of the worker over ``path``; other files there stay.
 
         Args:
-            only: Relative paths of the files to copy; all where None.
+            only: Relative paths of the files to copy; None copies all.
 
         Raises:
-            StepFailed: ``host_path`` is no directory.
+            StepFailed: ``host_path`` is not a directory.
         """
         ...
 
     async def fork(self) -> "Sandbox":
-        """A sandbox that starts from this one's state; neither sees the other's later changes."""
+        """Return a sandbox that starts from this one's state; later changes stay separate."""
         ...
 
     def with_env(self, name: str, value: str) -> None:
@@ -228,16 +230,16 @@ class Sandbox(Protocol):
         ...
 
     def with_secret(self, name: str, value: str) -> None:
-        """Set a variable whose value is never an argument, a cache key in clear or a log line."""
+        """Set a variable whose value never appears in an argument list, a cache key or a log."""
         ...
 
     async def close(self) -> None:
-        """End what still runs and free what the sandbox holds; closing twice is allowed."""
+        """End all processes and free the sandbox's resources; closing twice is allowed."""
         ...
 
 
 def resolve(workdir: str, path: str) -> str:
-    """The absolute, normalised form of ``path``.
+    """Return the absolute, normalised form of ``path``.
 
     Raises:
         StepFailed: ``..`` would leave the sandbox's root.
@@ -254,25 +256,25 @@ def resolve(workdir: str, path: str) -> str:
 
 
 def check_readable(path: str, size: int) -> None:
-    """Refuse to read a file that is too large, which may take no room on disk.
+    """Refuse to read a file that is too large; a sparse file may be large without using disk space.
 
     Raises:
-        StepFailed: It has more than :data:`READ_BYTES`.
+        StepFailed: The file is larger than :data:`READ_BYTES`.
     """
     if size > READ_BYTES:
         raise StepFailed(
-            f"read_file {path}: is larger than {READ_BYTES} bytes: read a part of it by a command"
+            f"read_file {path}: is larger than {READ_BYTES} bytes: read a part of it with a command"
         )
 
 
 def check_unprotected(operation: str, path: str, globs: tuple[str, ...], root: str) -> None:
     """Refuse to change a file that a protected glob covers.
 
-    A glob covers a path relative to ``root`` or absolute, any of its parents, and without a slash
-    any file of that name.
+    A glob covers an absolute path or a path relative to ``root``, and everything below it. A glob
+    without a slash covers any file of that name.
 
     Args:
-        path: Absolute and normalised, as :func:`resolve` gives it.
+        path: An absolute, normalised path, as :func:`resolve` returns it.
 
     Raises:
         StepFailed: The path is protected.

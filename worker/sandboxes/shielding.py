@@ -1,4 +1,4 @@
-"""Work that a cancellation does not cut short."""
+"""Protects work from cancellation."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 async def shielded(work: Awaitable[T]) -> T:
-    """Await ``work`` to its end even when the caller is cancelled; the cancellation comes after."""
+    """Await ``work`` to its end even if the caller is cancelled, then raise the cancellation."""
     task = asyncio.ensure_future(work)
     interrupted: asyncio.CancelledError | None = None
     while not task.done():

@@ -1,4 +1,4 @@
-"""Files on their way into a container, as a directory that the engine uploads in one operation."""
+"""Stages files in a directory that the engine uploads in one operation."""
 
 import posixpath
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from revalid.worker.sandboxes.protocol import StepFailed
 
 
 def stage(staged: Path, root: str, targets: Mapping[str, bytes], mode: int) -> None:
-    """Write files below ``staged`` as they shall stand below ``root``.
+    """Write files below ``staged`` with the paths that they will have below ``root``.
 
     Raises:
         FileExistsError, NotADirectoryError: One target is a parent of another.
@@ -21,23 +21,23 @@ def stage(staged: Path, root: str, targets: Mapping[str, bytes], mode: int) -> N
 
 
 def included(host_path: Path, only: tuple[str, ...] | None) -> list[str] | None:
-    """Patterns of what to upload of a directory; None for all of it.
+    """Return the patterns of the files to upload from a directory; None for all files.
 
     Raises:
-        StepFailed: It is no directory, or a path would leave it.
+        StepFailed: ``host_path`` is not a directory, or a path leaves it.
     """
     if not host_path.is_dir():
         raise StepFailed(f"refresh_from_host {host_path}: no such directory on the worker")
     if any(".." in name.split("/") for name in only or ()):
-        raise StepFailed(f"refresh_from_host {host_path}: '..' would leave it")
+        raise StepFailed(f"refresh_from_host {host_path}: '..' would leave the directory")
     return None if only is None else [literal(name) for name in only]
 
 
 def as_bytes(content: str | bytes) -> bytes:
-    """Text as UTF-8."""
+    """Return ``content`` as bytes; text is encoded as UTF-8."""
     return content.encode() if isinstance(content, str) else content
 
 
 def literal(name: str) -> str:
-    """A file's name as a pattern that matches nothing else."""
+    """Return a pattern that matches exactly this file name."""
     return "".join(f"\\{char}" if char in "*?[]\\" else char for char in name)

@@ -1,4 +1,4 @@
-"""The end of the CLI's session process, with its parent or within a bound."""
+"""Ends the CLI's session process: with its parent, or within a time limit."""
 
 import asyncio
 import contextlib
@@ -20,17 +20,17 @@ _prctl = _load_prctl()  # loaded before any fork
 
 
 def die_with_parent() -> None:
-    """Have the kernel end this new process when the one that started it has ended."""
+    """Make the kernel kill this process when its parent process ends."""
     if _prctl is not None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-async def end(session: Process, patience_s: float) -> None:
-    """End the session process: closed standard input lets it flush; then by force."""
-    if session.returncode is None and patience_s:
+async def end_session(session: Process, grace_s: float) -> None:
+    """End the session process: close its standard input so that it flushes, then kill it."""
+    if session.returncode is None and grace_s:
         assert session.stdin is not None  # noqa: S101
         session.stdin.close()
-        await bounded(session.wait(), patience_s)
+        await bounded(session.wait(), grace_s)
     if session.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             session.kill()
@@ -38,7 +38,7 @@ async def end(session: Process, patience_s: float) -> None:
 
 
 async def bounded(work: Awaitable[object], timeout_s: float) -> None:
-    """Await it no longer than this, whatever comes of it."""
+    """Await ``work`` for at most ``timeout_s`` seconds; ignore its result and errors."""
     task = asyncio.ensure_future(work)
     await asyncio.wait({task}, timeout=timeout_s)
     if not task.done():

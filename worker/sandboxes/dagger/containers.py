@@ -1,7 +1,7 @@
-"""How a container is made ready: what revalid itself runs in it, and whose the commands are.
+"""Prepares containers: the tools that revalid itself runs in them, and the user of the commands.
 
-What revalid runs comes from an image of its own, a static busybox, mounted read-only: a project may
-have changed every file of its container.
+The tools come from an image of their own, a static busybox, and are mounted read-only: a project
+may have changed every file of its container.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ import dagger
 from revalid.worker.sandboxes.dagger.exec_wrapper import TOOLS
 from revalid.worker.sandboxes.protocol import WORKDIR
 
-_BROUGHT = "/.revalid-brought"
+_INCOMING = "/.revalid-incoming"
 NO_SHELL = 3
 """Exit status of preparing an image that has no shell."""
 WRITE = f"""
 set -o pipefail
-tar cf - -C {_BROUGHT} . | as_owner sh -c 'mkdir -p "$1" && exec tar xof - -C "$1"' sh "$1"
+tar cf - -C {_INCOMING} . | as_owner sh -c 'mkdir -p "$1" && exec tar xof - -C "$1"' sh "$1"
 """
 DELETE = 'as_owner unlink "$1"'
 MAKE_DIRECTORY = 'as_owner mkdir -p "$1"'
@@ -32,7 +32,7 @@ for name; do
   ln -s busybox "$name"
 done
 chroot . /busybox true || { echo "it is not static" >&2; exit 1; }
-chmod 511 busybox # a process of a program that its user cannot read, that user cannot trace
+chmod 511 busybox # a user cannot trace a process whose program that user cannot read
 """
 _PREPARE = f"""
 PATH={TOOLS} owner=$1 home=$2
@@ -49,15 +49,16 @@ _AS_OWNER = f"""
 PATH={TOOLS}
 as_owner() {{ if [ "$0" = 0 ]; then "$@"; else chpst -u "$0" "$@"; fi; }}
 """
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whose the commands and the files of a sandbox are.
+    """The user that runs a sandbox's commands and owns its files.
 
     Attributes:
         owner: ``uid:gid``, or ``0`` for root.
+        home: The user's home directory in the container.
     """
 
     owner: str
@@ -65,7 +66,7 @@ class Account:
 
     @property
     def downloads(self) -> tuple[str, ...]:
-        """Where package managers keep what they downloaded, and nothing else."""
+        """The directories where package managers keep their downloads, and nothing else."""
         names = (".npm", ".bun/install/cache", ".cache/pip", ".cache/uv")
         return tuple(f"{self.home}/{name}" for name in names)
 
@@ -74,55 +75,57 @@ ORDINARY = Account("1000:1000", "/home/revalid")
 ROOT = Account("0", "/root")
 
 
-def tools(image: dagger.Container) -> dagger.Directory:
-    """What :data:`TOOLS` holds: a static busybox, by its applets' names, and the wrapper."""
+def tools_directory(image: dagger.Container) -> dagger.Directory:
+    """Return the content of :data:`TOOLS`: a busybox under its applets' names, and the wrapper."""
     script = files("revalid.worker.sandboxes.dagger").joinpath("exec.sh").read_text()
     collect = ["/bin/busybox", "sh", "-c", _COLLECT, "revalid", *APPLETS]
-    made = image.with_user("0").with_exec(collect, no_init=True).directory("/tools")
-    return made.with_new_file("exec.sh", script, permissions=0o444)
+    directory = image.with_user("0").with_exec(collect, no_init=True).directory("/tools")
+    return directory.with_new_file("exec.sh", script, permissions=0o444)
 
 
-def prepared(
+def prepare_container(
     image: dagger.Container, path: str | None, tools: dagger.Directory, account: Account
 ) -> dagger.Container:
-    """A container with an empty workdir and a home for ``account``; nothing of a project ran in it.
+    """Return a container with an empty workdir and a home for ``account``; no project ran in it.
 
-    It runs as root: an exec drops to the account where a command is a project's.
+    The container runs as root. An exec of a project's command switches to the account.
 
     Args:
         path: The image's ``PATH``.
     """
-    made = image.with_user("0").with_workdir("/")
-    made = made.with_mounted_directory(TOOLS, tools, read_only=True)
+    container = image.with_user("0").with_workdir("/")
+    container = container.with_mounted_directory(TOOLS, tools, read_only=True)
     prepare = [f"{TOOLS}/sh", "-c", _PREPARE, "revalid", account.owner, account.home]
-    made = made.with_exec([*prepare, *account.downloads], no_init=True).with_workdir(WORKDIR)
-    made = made.with_env_variable("CI", "true").with_env_variable("HOME", account.home)
+    container = container.with_exec([*prepare, *account.downloads], no_init=True).with_workdir(
+        WORKDIR
+    )
+    container = container.with_env_variable("CI", "true").with_env_variable("HOME", account.home)
     if account is ORDINARY:
         prefix = f"{account.home}/.npm-global"
-        path = ":".join([f"{prefix}/bin", f"{account.home}/.local/bin", path or _PATH])
-        made = made.with_env_variable("npm_config_prefix", prefix)
-        made = made.with_env_variable("PATH", path)
-    return made
+        path = ":".join([f"{prefix}/bin", f"{account.home}/.local/bin", path or _DEFAULT_PATH])
+        container = container.with_env_variable("npm_config_prefix", prefix)
+        container = container.with_env_variable("PATH", path)
+    return container
 
 
-def changed(
+def apply_change(
     container: dagger.Container,
     account: Account,
     change: str,
     path: str,
-    brought: dagger.Directory | None = None,
+    incoming: dagger.Directory | None = None,
 ) -> dagger.Container:
-    """The container, its workdir ``/``, after a change of its files that the account may make.
+    """Return the container, with workdir ``/``, after the account changed its files.
 
-    The engine's own operations are root's, and follow the links that a project made.
+    The engine's own operations are not used: they run as root and follow links that a project made.
 
     Args:
         change: :data:`WRITE`, :data:`DELETE` or :data:`MAKE_DIRECTORY`.
-        brought: What to write below ``path``.
+        incoming: The files to write below ``path``.
     """
-    if brought is not None:
-        container = container.with_mounted_directory(_BROUGHT, brought, read_only=True)
+    if incoming is not None:
+        container = container.with_mounted_directory(_INCOMING, incoming, read_only=True)
     script = [f"{TOOLS}/sh", "-c", _AS_OWNER + change, account.owner, path]
-    # The engine makes a workdir that a command removed, and makes it root's.
+    # The engine would make a workdir that a command removed, and root would own it.
     container = container.with_workdir("/").with_exec(script, no_init=True)
-    return container if brought is None else container.without_mount(_BROUGHT)
+    return container if incoming is None else container.without_mount(_INCOMING)

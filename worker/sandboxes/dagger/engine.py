@@ -1,7 +1,8 @@
-"""This process's connection to a Dagger engine: lazy, bounded, and reopened when lost.
+"""This process's connection to a Dagger engine: opened when needed, bounded, reopened when lost.
 
-We run the CLI's session process ourselves and hand it to the SDK through its own environment
-variables. The SDK would wait for ever for an engine that is gone, and leave the process behind.
+This module starts the CLI's session process itself and hands it to the SDK through the SDK's own
+environment variables. The SDK alone would wait forever for an engine that is gone, and leave the
+process behind.
 """
 
 import asyncio
@@ -28,9 +29,15 @@ from revalid.worker.sandboxes.dagger.cli_session import (
     CLOSE_TIMEOUT_S,
     bounded,
     die_with_parent,
-    end,
+    end_session,
 )
-from revalid.worker.sandboxes.dagger.containers import NO_SHELL, ORDINARY, Account, prepared, tools
+from revalid.worker.sandboxes.dagger.containers import (
+    NO_SHELL,
+    ORDINARY,
+    Account,
+    prepare_container,
+    tools_directory,
+)
 from revalid.worker.sandboxes.dagger.live_output import LogReceiver
 
 T = TypeVar("T")
@@ -42,7 +49,7 @@ RESOLVE_EVERY_S = IMAGE_S
 RESOLVE_TIMEOUT_S = 10.0
 _SESSION = ("DAGGER_SESSION_PORT", "DAGGER_SESSION_TOKEN")
 _UNKNOWN_IMAGE = (": not found", "pull access denied", "insufficient_scope", "manifest unknown")
-_MEND = (
+_FIX = (
     "start a Dagger engine, name one by _EXPERIMENTAL_DAGGER_RUNNER_HOST, "
     "or allow --sandbox local; `revalid doctor` checks it"
 )
@@ -53,22 +60,24 @@ class Engine:
 
     Args:
         timeout_s: Seconds that connecting may take.
-        resolved: Told, in a thread, which digest an image's tag names; must not raise.
-        name_key: Of the names that secrets have on the engine; this process's own by default.
-        tools_image: Of what revalid itself runs in a container: a static busybox.
+        on_resolved: Called in a thread with an image and the digest of its tag; must not raise.
+        name_key: The key that secrets' names on the engine are derived with; by default one of this
+            process alone.
+        tools_image: The image of the tools that revalid itself runs in a container: a static
+            busybox.
     """
 
     def __init__(
         self,
         *,
         timeout_s: float,
-        resolved: Callable[[str, str], object] = lambda *_: None,
+        on_resolved: Callable[[str, str], object] = lambda *_: None,
         name_key: bytes | None = None,
         tools_image: str = TOOLS_IMAGE,
     ) -> None:
         self.name_key = name_key or os.urandom(32)
         self._timeout_s = timeout_s
-        self._resolved = resolved
+        self._on_resolved = on_resolved
         self._tools_image = tools_image
         self._lock = asyncio.Lock()
         self._client: dagger.Client | None = None
@@ -78,16 +87,16 @@ class Engine:
         self._log: IO[bytes] | None = None
         self._lost = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
-        self._pinned: dict[str, tuple[str, float]] = {}  # and when that was asked
+        self._pinned: dict[str, tuple[str, float]] = {}  # reference, and when it was resolved
         self._bases: dict[tuple[str, Account], dagger.Container] = {}
         self._tools: dagger.Directory | None = None
-        self.sessions_lost = 0  # and opened again
+        self.sessions_lost = 0
 
     async def client(self) -> dagger.Client:
-        """The client of a live connection.
+        """Return the client of a live connection; connect first if there is none.
 
         Raises:
-            EngineUnavailable: No engine answers within the bound; the message has the fix.
+            EngineUnavailable: No engine answers within the bound; the message says what to do.
         """
         async with self._lock:
             if self._client is not None and not self._lost.is_set():
@@ -101,13 +110,13 @@ class Engine:
             except TimeoutError:
                 await self._close()
                 raise EngineUnavailable(
-                    f"no Dagger engine answered within {self._timeout_s:g} s: {_MEND}"
+                    f"no Dagger engine answered within {self._timeout_s:g} s: {_FIX}"
                 ) from None
             except (dagger.DaggerError, OSError, ValueError) as error:
-                said = self._last_line()
+                detail = self._last_line()
                 await self._close()
                 raise EngineUnavailable(
-                    f"no Dagger engine: {said or one_line(error)}; {_MEND}"
+                    f"no Dagger engine: {detail or one_line(error)}; {_FIX}"
                 ) from None
             except BaseException:
                 await self._close()
@@ -116,12 +125,13 @@ class Engine:
             return self._client
 
     async def pin(self, image: str, *, again: bool = False) -> str:
-        """The image's reference with its digest; a tag's is asked for again after a while.
+        """Return the image's reference with its digest.
 
-        While the registry does not answer, what it last said stands.
+        A tag is resolved again every :data:`RESOLVE_EVERY_S` seconds. While the registry does not
+        answer, its last answer stands.
 
         Args:
-            again: Ask now.
+            again: Resolve the tag now.
 
         Raises:
             EngineUnavailable: No engine answers.
@@ -129,90 +139,94 @@ class Engine:
             SandboxLost: The registry or the engine failed.
         """
         client = await self.client()
-        known, asked = self._pinned.get(image, (None, 0.0))
+        pinned, pinned_at = self._pinned.get(image, (None, 0.0))
         bound = 0.0 if again else RESOLVE_EVERY_S
-        if known is not None and ("@" in image or monotonic() - asked < bound):
-            return known
-        # Asked the same again, a session repeats its answer; the label makes it another question.
-        asking = client.container().with_label("revalid", uuid.uuid4().hex).from_(image)
+        if pinned is not None and ("@" in image or monotonic() - pinned_at < bound):
+            return pinned
+        # A session caches the answer to a query; the label makes each query a new one.
+        query = client.container().with_label("revalid", uuid.uuid4().hex).from_(image)
         try:
-            async with asyncio.timeout(RESOLVE_TIMEOUT_S if known else None):
-                found = await self.guard(asking.image_ref())
+            async with asyncio.timeout(RESOLVE_TIMEOUT_S if pinned else None):
+                resolved = await self.call(query.image_ref())
         except (dagger.QueryError, TimeoutError) as error:
             if any(sign in str(error) for sign in _UNKNOWN_IMAGE):
                 raise InvalidJob(
                     f"image {image!r} is not known to its registry: correct --image"
                 ) from None
-            if known is None:
+            if pinned is None:
                 raise SandboxLost(
                     f"image {image!r} could not be pulled ({one_line(error)}): "
                     "check the registry and the engine's network"
                 ) from None
-            self._pinned[image] = (known, monotonic())
-            return known
-        if known not in (None, found):
-            self._bases = {key: base for key, base in self._bases.items() if key[0] != known}
-        self._pinned[image] = self._pinned[found] = (found, monotonic())
-        await asyncio.to_thread(self._resolved, image, found.partition("@")[2])
-        return found
+            self._pinned[image] = (pinned, monotonic())
+            return pinned
+        if pinned not in (None, resolved):
+            self._bases = {key: base for key, base in self._bases.items() if key[0] != pinned}
+        self._pinned[image] = self._pinned[resolved] = (resolved, monotonic())
+        await asyncio.to_thread(self._on_resolved, image, resolved.partition("@")[2])
+        return resolved
 
     async def base(self, image: str, account: Account = ORDINARY) -> dagger.Container:
-        """A container of the image with an empty workdir and a home, made once per connection.
+        """Return a container of the image with an empty workdir and a home.
+
+        It is made once per connection.
 
         Raises:
-            JobError: As :meth:`pin`; InvalidJob also where the image has no shell.
+            JobError: As :meth:`pin`. InvalidJob also if the image has no shell.
         """
         client = await self.client()
         pinned = await self.pin(image)
         if (pinned, account) not in self._bases:
-            found, own = client.container().from_(pinned), await self._own_tools(client)
+            pulled, own = client.container().from_(pinned), await self._own_tools(client)
             try:
-                path = await self.guard(found.env_variable("PATH"))
-                made = await self.guard(prepared(found, path, own, account).sync())
+                path = await self.call(pulled.env_variable("PATH"))
+                base = await self.call(prepare_container(pulled, path, own, account).sync())
             except dagger.ExecError as error:
                 if error.exit_code == NO_SHELL:
-                    raise InvalidJob(f"image {image!r} has no /bin/sh: use one that has") from None
+                    raise InvalidJob(
+                        f"image {image!r} has no /bin/sh: use an image with a shell"
+                    ) from None
                 raise SandboxLost(
-                    f"image {image!r} could not be made ready: {one_line(error)}, {error.stderr}"
+                    f"image {image!r} could not be prepared: {one_line(error)}, {error.stderr}"
                 ) from None
-            self._bases[pinned, account] = made
+            self._bases[pinned, account] = base
         return self._bases[pinned, account]
 
     async def _own_tools(self, client: dagger.Client) -> dagger.Directory:
         if self._tools is None:
-            made = tools(client.container().from_(self._tools_image))
+            directory = tools_directory(client.container().from_(self._tools_image))
             try:
-                self._tools = await self.guard(made.sync())
+                self._tools = await self.call(directory.sync())
             except dagger.QueryError as error:
-                said = error.stderr if isinstance(error, dagger.ExecError) else one_line(error)
+                detail = error.stderr if isinstance(error, dagger.ExecError) else one_line(error)
                 raise SandboxLost(
-                    f"REVALID_TOOLS_IMAGE {self._tools_image}: no static busybox was had from it "
-                    f"({said}); name one that the engine can pull, such as {TOOLS_IMAGE}"
+                    f"REVALID_TOOLS_IMAGE {self._tools_image}: no static busybox in it ({detail}); "
+                    f"name an image that the engine can pull, such as {TOOLS_IMAGE}"
                 ) from None
         return self._tools
 
-    async def canary(self, image: str) -> None:
+    async def check_health(self, image: str) -> None:
         """Run a trivial command in a container of the image.
 
         Raises:
-            JobError: As :meth:`base`; SandboxLost also where the command does not run.
+            JobError: As :meth:`base`. SandboxLost also if the command does not run.
         """
         base = await self.base(image)
         try:
             command = ["/bin/sh", "-c", ":", uuid.uuid4().hex]
-            await self.guard(base.with_exec(command, no_init=True).sync())
+            await self.call(base.with_exec(command, no_init=True).sync())
         except dagger.QueryError as error:
             raise SandboxLost(
-                f"the Dagger engine does not run commands ({one_line(error)}): see its log"
+                f"the Dagger engine does not run commands ({one_line(error)}): read its log"
             ) from None
 
-    async def guard(self, work: Awaitable[T]) -> T:
-        """Await an engine call, but not longer than the connection lives.
+    async def call(self, work: Awaitable[T]) -> T:
+        """Await an engine call, but no longer than the connection lives.
 
-        The SDK alone would retry for 15 s and more after its session died.
+        The SDK alone would retry for 15 s or more after its session died.
 
         Raises:
-            SandboxLost: The connection was lost, or the engine failed in a way that is its own.
+            SandboxLost: The connection was lost, or the engine itself failed.
             dagger.QueryError: The engine answered with an error about this query.
         """
         task = asyncio.ensure_future(work)
@@ -221,7 +235,7 @@ class Engine:
             await asyncio.wait({task, lost}, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return await task
-            raise SandboxLost("the Dagger engine went away while it worked: try the job again")
+            raise SandboxLost("the Dagger engine went away during a call: try the job again")
         except (dagger.QueryError, SandboxLost):
             raise
         except Exception as error:
@@ -247,7 +261,7 @@ class Engine:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self._session = await asyncio.create_subprocess_exec(
             cli,
-            "--silent",  # else it keeps all output and spans, to print them to its log
+            "--silent",  # otherwise the process keeps all output and spans for its log
             "session",
             "--label",
             "dagger.io/sdk.name:python",
@@ -279,7 +293,7 @@ class Engine:
             while not (await asyncio.wait({ended}, timeout=PING_EVERY_S))[0]:
                 await asyncio.wait_for(client.default_platform(), PING_TIMEOUT_S)
         except Exception:  # noqa: S110
-            pass  # whatever it was, the engine does not answer
+            pass  # any error means that the engine does not answer
         finally:
             ended.cancel()
         self._lost.set()
@@ -293,7 +307,7 @@ class Engine:
             await bounded(stack.aclose(), CLOSE_TIMEOUT_S)
         session, self._session = self._session, None
         if session is not None:
-            await end(session, CLOSE_TIMEOUT_S if alive and self._client else 0.0)
+            await end_session(session, CLOSE_TIMEOUT_S if alive and self._client else 0.0)
         await self.live.close()
         if self._log is not None:
             self._log.close()
@@ -310,7 +324,7 @@ class Engine:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of what an exception says, without trace ids, or its name."""
+    """Return the first line of an error's message without trace ids, or the error's name."""
     text = re.sub(r" \[traceparent:[0-9a-f-]+\]", "", str(error).strip().partition("\n")[0])
     return text[:300] or type(error).__name__
 
@@ -320,10 +334,10 @@ def _connection() -> dagger.Connection:
 
 
 async def _cli() -> str:
-    if named := os.environ.get("_EXPERIMENTAL_DAGGER_CLI_BIN"):
-        if shutil.which(named) is None:
-            raise ValueError(f"_EXPERIMENTAL_DAGGER_CLI_BIN {named!r} is no program")
-        return named
+    if path := os.environ.get("_EXPERIMENTAL_DAGGER_CLI_BIN"):
+        if shutil.which(path) is None:
+            raise ValueError(f"_EXPERIMENTAL_DAGGER_CLI_BIN {path!r} is not a program")
+        return path
     try:
         return await asyncio.wait_for(Downloader(), DOWNLOAD_TIMEOUT_S)
     except TimeoutError:

@@ -1,35 +1,35 @@
-# Runs one command inside the container and reports on it in /.revalid/report:
-#   exit code, timed out (0, 1, or 2 where it was asked to end), centiseconds, bytes of stdout, bytes of
-#   stderr, nonce, limit that ended it (- for none)
-# then head and tail of stdout and of stderr, each one line of base64.
-# Arguments: start, command, its user as UID:GID (0 for root), limit and grace in centiseconds, bytes kept of
-# each stream, nonce or "reuse" (it is in a variable then), the limits (KiB of memory, processes,
-# 512-byte blocks written, CPU seconds of a process or 0), and how many bytes of both streams it prints
-# meanwhile, in lines that name the nonce, the stream, the place of the first byte in it, and bytes in
-# base64.
-# It is root's, and uses no file but those of /.revalid-tools, a static busybox.
-[ $$ = 1 ] || exit 1 # in a container of its own: kill -1 would be everybody's elsewhere
+# Runs one command inside the container and writes a report on it to /.revalid/report. Its first line:
+#   exit code, timed out (0, 1, or 2 if the command was asked to end), duration in centiseconds, bytes of
+#   stdout, bytes of stderr, nonce, the limit that ended the command (- for none)
+# Then come the head and the tail of stdout and of stderr, each as one line of base64.
+# Arguments: start, command, its user as UID:GID (0 for root), time limit and grace in centiseconds, bytes
+# kept of each stream, nonce or "reusable" (the nonce is then in a variable), the limits (KiB of memory,
+# processes, 512-byte blocks written, CPU seconds of a process or 0), and how many bytes of both streams
+# to print while the command runs. A printed line has the nonce, the stream, the position of its first
+# byte in the stream, and the bytes in base64.
+# The wrapper runs as root and uses no file outside /.revalid-tools, a static busybox.
+[ $$ = 1 ] || exit 1 # outside a container of its own, kill -1 would end unrelated processes
 
-# First with the job's variables, of which this part may change none: it starts what will run the
-# command, and then itself again without them.
+# The first part runs with the job's variables and must change none of them. It starts the runner of the
+# command, then starts this script again without the variables.
 if [ "$1" = start ]; then
   shift
   exec 9>&1 </dev/null >/dev/null 2>&1
   /.revalid-tools/rm -rf /.revalid
   /.revalid-tools/mkdir -m 700 /.revalid || exit 1
-  # The command may open /dev/stdout again, so its user may write; the directory is root's alone.
+  # The command may open /dev/stdout again, so its user may write here. Only root may enter the directory.
   /.revalid-tools/mkfifo -m 622 /.revalid/stdout /.revalid/stderr || exit 1
   /.revalid-tools/mkfifo -m 600 /.revalid/go || exit 1
-  exec 5<>/.revalid/stdout 6<>/.revalid/stderr # no end before ours
-  exec 7>/.revalid/said
-  # A shell ignores SIGINT in what it starts in the background, and waits for the rest: so the command
-  # starts in the foreground, and its runner, orphaned by killing the shell between, is not waited for.
+  exec 5<>/.revalid/stdout 6<>/.revalid/stderr # keeps both pipes open until this shell closes them
+  exec 7>/.revalid/status
+  # A background process of a shell ignores SIGINT, so the command starts in the foreground. Killing the
+  # shell between orphans the runner, so this shell does not wait for it.
   ( (
     read -r _revalid_me _revalid_ _revalid_ _revalid_between _revalid_ </proc/self/stat
     echo "$_revalid_me" >&7
     kill -9 "$_revalid_between"
     unset _revalid_me _revalid_ _revalid_between REVALID_NONCE
-    trap : TERM # reports also what ends at the limit
+    trap : TERM # the runner must survive to report the exit code
     : </.revalid/go
     (
       ulimit -c 0
@@ -47,46 +47,46 @@ if [ "$1" = start ]; then
 fi
 shift
 cd / || exit 1
-user=$2 limit=$3 grace=$4 keep=$5 nonce=$6
+user=$2 limit=$3 grace=$4 output_bytes=$5 nonce=$6
 memory=$7 processes=$8 blocks=$9 cpu=${10} live=${11}
-[ "$nonce" != reuse ] || nonce=$NONCE
-d=/.revalid
+[ "$nonce" != reusable ] || nonce=$NONCE
+dir=/.revalid
 
 now() { IFS=' .' read -r s c _ </proc/uptime; c=${c#0}; t=$((s * 100 + c)); }
 
-# What a stream brings, in files: the first part of it and the last two, so that a flood fills no
-# disk. Pipes before them, for a command may open /dev/stdout again, which would cut a file short.
+# Keeps a stream in files: its first part and its last two, so that endless output does not fill the
+# disk. The command writes to a pipe, because opening /dev/stdout again would truncate a file.
 reads=65536
-[ $((keep / 2)) -le $reads ] || reads=$((keep / 2)) # a part holds head or tail if it is full
+[ $((output_bytes / 2)) -le $reads ] || reads=$((output_bytes / 2)) # a full part holds the whole head or tail
 collect() {
   exec <&"$2" 3<&- 4<&- 5>&- 6>&- 9>&-
   trap '' TERM
   part=0
   while
-    dd bs=1k count=$reads >$d/$1.$part 2>$d/$1.said
-    read -r count _ <$d/$1.said && [ $((${count%+*} + ${count#*+})) -ge $reads ]
+    dd bs=1k count=$reads >$dir/$1.$part 2>$dir/$1.count
+    read -r count _ <$dir/$1.count && [ $((${count%+*} + ${count#*+})) -ge $reads ]
   do
     if [ $part = 2 ]; then
-      wc -c <$d/$1.1 >>$d/$1.cut
-      mv -f $d/$1.2 $d/$1.1
+      wc -c <$dir/$1.1 >>$dir/$1.cut
+      mv -f $dir/$1.2 $dir/$1.1
     else
       part=$((part + 1))
     fi
   done
 }
-exec 3<$d/stdout 4<$d/stderr 7>&-
+exec 3<$dir/stdout 4<$dir/stderr 7>&-
 collect out 3 &
 out=$!
 collect err 4 &
 err=$!
 
-# This shell watches, for it is process 1, which nothing in the container can kill or stop.
-exec 8<$d/said
+# This shell watches the command: it is process 1, which nothing in the container can kill or stop.
+exec 8<$dir/status
 trap : TERM USR1
 read -r runner <&8
 now
 start=$t
-: >$d/go
+: >$dir/go
 runs() { ! read -r code <&8 && kill -0 "$runner"; }
 
 page=
@@ -94,22 +94,22 @@ while read -r key n _; do
   if [ "$key" = KernelPageSize: ]; then page=$n && break; fi
 done </proc/self/smaps
 
-check_memory() { # Resident pages, which count shared ones often; above the limit the true sum.
+check_memory() { # Sums resident pages, which counts shared pages repeatedly; above the limit, sums exactly.
   sum=0
   for p; do read -r _ n _ <"$p/statm" && sum=$((sum + n)); done
   [ $((sum * page)) -gt "$memory" ] || return 0
-  # Only the command's user may read it here. A command may stop or kill who reads, so it is not
-  # waited for without end, and what has no end counts as above.
-  : >$d/sizes
+  # Only the command's user may read the exact sizes. The command can stop or kill the reader, so the
+  # wait is bounded, and a reader that does not finish counts as above the limit.
+  : >$dir/sizes
   set -- sh -c 'cat /proc/[0-9]*/smaps_rollup; echo end'
   [ "$user" = 0 ] || set -- chpst -u "$user" "$@"
-  "$@" >>$d/sizes &
+  "$@" >>$dir/sizes &
   reader=$! over=memory p=0
   while [ $p -lt 40 ]; do
     sleep 0.05
-    if [ "$(tail -n 1 $d/sizes)" = end ]; then
+    if [ "$(tail -n 1 $dir/sizes)" = end ]; then
       sum=0
-      while read -r key n _; do [ "$key" != Pss: ] || sum=$((sum + n)); done <$d/sizes
+      while read -r key n _; do [ "$key" != Pss: ] || sum=$((sum + n)); done <$dir/sizes
       [ "$sum" -gt "$memory" ] || over=
       break
     fi
@@ -119,10 +119,10 @@ check_memory() { # Resident pages, which count shared ones often; above the limi
   wait $reader
 }
 
-written() { # Blocks of files that changed since the start, by ctime, which nobody can set.
+written() { # Counts blocks of files changed since the start, by ctime, which no process can set.
   now
-  n=$(find / -xdev -type f -cmin -$(((t - start) / 6000 + 1)) ! -path "$d/out.[012]" \
-    ! -path "$d/err.[012]" -exec stat -c %b {} + | (
+  n=$(find / -xdev -type f -cmin -$(((t - start) / 6000 + 1)) ! -path "$dir/out.[012]" \
+    ! -path "$dir/err.[012]" -exec stat -c %b {} + | (
     sum=0
     while read -r n; do sum=$((sum + n)); done
     echo $sum
@@ -130,40 +130,40 @@ written() { # Blocks of files that changed since the start, by ctime, which nobo
 }
 
 free=
-check_disk() { # What is free fell by the limit: was it this command, or another container?
+check_disk() { # If free space fell by the limit, finds whether this command or another container took it.
   set -- $(stat -f -c '%a %S' /)
-  left=$(($1 * ($2 / 512)))
-  [ "$free" ] && [ "$free" -gt "$left" ] || free=$left # others may free some meanwhile
-  [ $((free - left)) -ge "$blocks" ] || [ $((round % 240)) = 239 ] || return 0
+  available=$(($1 * ($2 / 512)))
+  [ "$free" ] && [ "$free" -gt "$available" ] || free=$available # other containers may free space
+  [ $((free - available)) -ge "$blocks" ] || [ $((round % 240)) = 239 ] || return 0
   written
-  if [ "$n" -ge "$blocks" ]; then over=disk; else free=$((left + n)); fi
+  if [ "$n" -ge "$blocks" ]; then over=disk; else free=$((available + n)); fi
 }
 
-tell() { # Up to 2,800 bytes of what is new in a stream: a line that a pipe takes whole.
+print_new() { # Prints up to 2,800 new bytes of a stream: a pipe takes a line of that size whole.
   n=$(($2 - $3))
   [ $n -le 2800 ] || n=2800
   [ $n -le $live ] || n=$live
   [ $n -gt 0 ] || { n=0 && return; }
-  echo "$nonce" $1 $3 $(tail -c +$(($3 + 1)) $d/$1.0 | head -c $n | base64) >&9
+  echo "$nonce" $1 $3 $(tail -c +$(($3 + 1)) $dir/$1.0 | head -c $n | base64) >&9
   live=$((live - n))
 }
-tell_new() {
-  set -- $(stat -c %s $d/out.0 $d/err.0)
+print_live() {
+  set -- $(stat -c %s $dir/out.0 $dir/err.0)
   [ $# = 2 ] || return 0
-  tell out $1 $told_out
-  told_out=$((told_out + n))
-  tell err $2 $told_err
-  told_err=$((told_err + n))
+  print_new out $1 $printed_out
+  printed_out=$((printed_out + n))
+  print_new err $2 $printed_err
+  printed_err=$((printed_err + n))
 }
 
-code= timed_out=0 over= round=0 told_out=0 told_err=0
+code= timed_out=0 over= round=0 printed_out=0 printed_err=0
 end=$((start + limit))
 while runs; do
   sleep 0.25 &
   wait $! # SIGUSR1 ends it at once
   runs || break
   now
-  if [ $timed_out = 0 ] && read -r grace </.revalid-stop/"$nonce"; then # it is asked to end
+  if [ $timed_out = 0 ] && read -r grace </.revalid-stop/"$nonce"; then # a request to end the command
     timed_out=2 end=$((t + grace))
     kill -TERM -1
   fi
@@ -173,21 +173,21 @@ while runs; do
     kill -TERM -1
   fi
   set -- /proc/[0-9]*
-  if [ $(($# - 7)) -gt "$processes" ]; then # less this shell, runner, sleep, two each to collect
+  if [ $(($# - 7)) -gt "$processes" ]; then # without this shell, the runner, sleep and two for each collector
     over=processes
   else
     check_memory "$@"
     if [ -z "$free" ] || [ $((round % 4)) = 3 ]; then check_disk; fi
   fi
   [ -z "$over" ] || break
-  [ "$live" = 0 ] || tell_new
+  [ "$live" = 0 ] || print_live
   round=$((round + 1))
 done
 now
-took=$((t - start))
+duration=$((t - start))
 trap '' TERM USR1
 
-end_all() { # One by one, so that what the pipes hold is read to its end; a bomb outruns that.
+kill_all() { # Kills one by one, so that collectors read the pipes to the end; a fork bomb needs kill -1.
   known=' '
   for walk in 1 2 3 4 5; do
     fresh=
@@ -205,15 +205,15 @@ end_all() { # One by one, so that what the pipes hold is read to its end; a bomb
   done
   kill -9 -1
 }
-if [ "$over" ]; then kill -9 -1; else end_all; fi
+if [ "$over" ]; then kill -9 -1; else kill_all; fi
 exec 5>&- 6>&-
-drain() { # What a collector that was killed left in its pipe.
+collect_rest() { # Reads what remains in the pipe of a collector that was killed.
   part=0
-  while [ -e $d/$1.$((part + 1)) ]; do part=$((part + 1)); done
-  cat >>$d/$1.$part
+  while [ -e $dir/$1.$((part + 1)) ]; do part=$((part + 1)); done
+  cat >>$dir/$1.$part
 }
-wait $out || drain out <&3
-wait $err || drain err <&4
+wait $out || collect_rest out <&3
+wait $err || collect_rest err <&4
 
 [ "$code" ] || read -r code <&8
 case $code in '' | *[!0-9]*) code=137 ;; esac
@@ -224,34 +224,34 @@ case $over$code in
   *) [ -z "$free" ] || check_disk ;;
 esac
 
-size() { # Of a stream; no process where it is empty.
+size() { # Sets n to the size of a stream; starts no process if it is empty.
   n=0
-  for p in $d/$1.[012]; do [ ! -s "$p" ] || n=$((n + $(wc -c <"$p"))); done
-  [ ! -e $d/$1.cut ] || while read -r p; do n=$((n + p)); done <$d/$1.cut
+  for p in $dir/$1.[012]; do [ ! -s "$p" ] || n=$((n + $(wc -c <"$p"))); done
+  [ ! -e $dir/$1.cut ] || while read -r p; do n=$((n + p)); done <$dir/$1.cut
 }
 encode() { base64 | tr -d '\n'; echo; }
 ends() {
   if [ "$2" = 0 ]; then
     echo
     echo
-  elif [ "$2" -le "$keep" ]; then
-    cat $d/$1.[012] | encode
+  elif [ "$2" -le "$output_bytes" ]; then
+    cat $dir/$1.[012] | encode
     echo
   else
-    head -c $(((keep + 1) / 2)) $d/$1.0 | encode
-    cat $d/$1.[012] | tail -c $((keep / 2)) | encode
+    head -c $(((output_bytes + 1) / 2)) $dir/$1.0 | encode
+    cat $dir/$1.[012] | tail -c $((output_bytes / 2)) | encode
   fi
 }
 size out
 out=$n
 size err
 err=$n
-rm -rf $d/report
-[ -d $d ] && [ ! -h $d ] || { rm -f $d && mkdir $d; }
+rm -rf $dir/report
+[ -d $dir ] && [ ! -h $dir ] || { rm -f $dir && mkdir $dir; }
 {
-  echo "$code $timed_out $took $out $err $nonce ${over:--}"
+  echo "$code $timed_out $duration $out $err $nonce ${over:--}"
   ends out "$out"
   ends err "$err"
-} >$d/report
-rm -rf $d/[!r]* # all but the report
+} >$dir/report
+rm -rf $dir/[!r]* # all but the report
 exit 0

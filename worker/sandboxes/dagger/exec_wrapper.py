@@ -1,7 +1,8 @@
-"""The wrapper that runs each command in a container, and the report that it leaves there.
+"""The wrapper that runs each command in a container, and its report.
 
-Output goes to files in the container, for the engine sends every byte of a real standard output
-through its telemetry, which is slow; only a bounded part goes that way too, while the command runs.
+Output goes to files in the container: the engine sends every byte of a real standard output through
+its telemetry, which is slow. Only a bounded part of the output goes that way, while the command
+runs.
 """
 
 import base64
@@ -13,14 +14,14 @@ from revalid.worker.sandboxes.limits import CommandLimits
 from revalid.worker.sandboxes.protocol import ExecResult, Stream
 
 TOOLS = "/.revalid-tools"
-"""Where what revalid itself runs in a container is mounted."""
+"""Where the tools that revalid itself runs in a container are mounted."""
 REPORT = "/.revalid/report"
 NONCE = "REVALID_NONCE"
 STOP = "/.revalid-stop"
-"""Where the wrapper finds a file of its nonce that asks it to end the command within a grace."""
-REUSE = "reuse"
-"""A key for which runs on equal files are told apart by the variable :data:`NONCE` alone."""
-_STOPPING = f"""
+"""Where the wrapper looks for a file named by its nonce, which asks it to end the command."""
+REUSABLE = "reusable"
+"""The key of a run that may be replayed; its nonce is in the variable :data:`NONCE`."""
+_STOP_SCRIPT = f"""
 PATH={TOOLS}
 find "$1" -type f -mmin +60 -exec rm -f {{}} +
 echo "$3" >"$1/.$2" && mv "$1/.$2" "$1/$2"
@@ -36,10 +37,10 @@ def wrapped(
     key: str,
     live_bytes: int = 0,
 ) -> list[str]:
-    """The argument list that runs ``command``; equal lists on equal files may be replayed.
+    """Return the argument list that runs ``command``; equal lists on equal files may be replayed.
 
     Args:
-        owner: Whose the command is, as ``uid:gid``; ``0`` for root.
+        owner: The user of the command as ``uid:gid``; ``0`` for root.
         key: The run's nonce, or :data:`REUSE`.
         live_bytes: Bytes of output to print while the command runs.
     """
@@ -55,17 +56,17 @@ def wrapped(
     return [f"{TOOLS}/sh", f"{TOOLS}/exec.sh", "start", command, owner, *rest]
 
 
-def stopping(nonce: str) -> list[str]:
-    """The argument list that asks the wrapper of a run to end it, in a container of its own."""
+def stop_command(nonce: str) -> list[str]:
+    """Return the argument list that asks the wrapper of a run to end it, from another container."""
     grace = str(round(protocol.CANCEL_GRACE_S * 100))
-    return [f"{TOOLS}/sh", "-c", _STOPPING, "revalid", STOP, nonce, grace]
+    return [f"{TOOLS}/sh", "-c", _STOP_SCRIPT, "revalid", STOP, nonce, grace]
 
 
 def parse_report(report: str, nonce: str) -> ExecResult:
-    """What the wrapper reported; another ``nonce`` than this run's tells a replay."""
+    """Read the wrapper's report; a nonce other than this run's means that it was replayed."""
     try:
         header, *streams = report.split("\n")
-        code, timed_out, centiseconds, out_size, err_size, seen, over = header.split()
+        code, timed_out, centiseconds, out_size, err_size, reported_nonce, limit = header.split()
         out_head, out_tail, err_head, err_tail = (base64.b64decode(s) for s in streams[:4])
         return ExecResult(
             exit_code=int(code),
@@ -74,41 +75,43 @@ def parse_report(report: str, nonce: str) -> ExecResult:
             duration_s=int(centiseconds) / 100,
             timed_out=timed_out == "1",
             cancelled=timed_out == "2",
-            limit_exceeded=None if over == "-" else LimitName(over),
-            cached=seen != nonce,
+            limit_exceeded=None if limit == "-" else LimitName(limit),
+            cached=reported_nonce != nonce,
         )
     except ValueError:
-        return _unreported("the command overwrote the report of its own run", 1)
+        return _result_without_report("the command overwrote the report of its own run", 1)
 
 
-def stopped_shell() -> ExecResult:
-    """The result of a command whose wrapper did not come back at the limit."""
-    return _unreported("the command stopped its own shell; its output is lost", 137, timed_out=True)
+def overdue_result() -> ExecResult:
+    """Return the result of a command whose wrapper did not return at the time limit."""
+    return _result_without_report(
+        "the command stopped its own shell; its output is lost", 137, timed_out=True
+    )
 
 
-def ended_shell(streams: tuple[Stream, Stream], took_s: float) -> ExecResult:
-    """The result of a command whose container was ended since its caller asked for that.
+def stopped_result(streams: tuple[Stream, Stream], took_s: float) -> ExecResult:
+    """Return the result of a command whose container was stopped at its caller's request.
 
     Args:
-        streams: What was heard of its output while it ran.
+        streams: The output that arrived while it ran.
     """
     return ExecResult(137, *streams, took_s, cancelled=True)
 
 
-def killed_shell(exit_code: int) -> ExecResult:
-    """The result of a command whose wrapper was ended by a signal.
+def killed_result(exit_code: int) -> ExecResult:
+    """Return the result of a command whose wrapper was ended by a signal.
 
-    That is an out-of-memory kill of the container, or a command that killed everything.
+    The container ran out of memory, or the command killed every process.
     """
-    return _unreported(
+    return _result_without_report(
         f"the command's shell was ended (exit code {exit_code}): "
         "out of memory, or killed by the command; its output is lost",
         exit_code,
     )
 
 
-def _unreported(reason: str, exit_code: int, *, timed_out: bool = False) -> ExecResult:
-    said = f"revalid: {reason}\n".encode()
+def _result_without_report(reason: str, exit_code: int, *, timed_out: bool = False) -> ExecResult:
+    message = f"revalid: {reason}\n".encode()
     return ExecResult(
-        exit_code, Stream(b"", b"", 0), Stream(said, b"", len(said)), 0.0, timed_out=timed_out
+        exit_code, Stream(b"", b"", 0), Stream(message, b"", len(message)), 0.0, timed_out=timed_out
     )

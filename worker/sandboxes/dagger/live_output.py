@@ -1,8 +1,9 @@
 """Output of commands in containers while they run.
 
-The wrapper of each command prints what is new as lines of its own, and the engine hands these, like
-all that a container prints, to its session process, which sends them on as OpenTelemetry logs.
-:class:`Receiver` is where: an HTTP server on the loopback address, at a path that nobody can guess.
+The wrapper of each command prints new output as lines of its own. The engine hands everything that
+a container prints to its session process, which sends it on as OpenTelemetry logs.
+:class:`LogReceiver` takes these logs: it is an HTTP server on the loopback address, at a path that
+nobody can guess.
 """
 
 import asyncio
@@ -19,63 +20,67 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from revalid.worker.run.output import LIVE_BYTES
 from revalid.worker.sandboxes.protocol import ExecResult, OnOutput, Stream
 
-_CLOSED = (EOFError, OSError, asyncio.CancelledError)  # the last: the loop ends
-_LINE = 4_096  # of the wrapper, at most
+_CLOSED = (EOFError, OSError, asyncio.CancelledError)  # cancelled when the loop ends
+_LINE = 4_096  # bytes of the wrapper's longest line
 _REQUEST = 4_194_304
 _SPANS = 256
 _STREAMS: dict[str, Literal["stdout", "stderr"]] = {"out": "stdout", "err": "stderr"}
 
 
 class OutputRelay:
-    """What a listener was told of a command's output: at the end it lacks nothing."""
+    """Sends one command's output to its listener, without gaps or repeats.
+
+    Attributes:
+        live_bytes: Bytes that the wrapper may print while the command runs; 0 without a listener.
+    """
 
     def __init__(self, on_output: OnOutput | None, output_bytes: int) -> None:
         self._on_output = on_output
-        self._most = output_bytes
-        self._told = {"stdout": bytearray(), "stderr": bytearray()}
-        self.wanted = min(LIVE_BYTES, 2 * output_bytes) if on_output else 0  # bytes
+        self._max_bytes = output_bytes
+        self._sent = {"stdout": bytearray(), "stderr": bytearray()}
+        self.live_bytes = min(LIVE_BYTES, 2 * output_bytes) if on_output else 0
 
-    def take(self, name: Literal["stdout", "stderr"], start: int, piece: bytes) -> None:
-        """Tell a piece that begins at ``start``, unless one before it is missing."""
-        told = self._told[name]
-        piece = piece[: self._most - start]
-        if self._on_output and start == len(told) and piece:
-            told += piece
+    def add(self, name: Literal["stdout", "stderr"], start: int, piece: bytes) -> None:
+        """Send a piece that begins at byte ``start``, unless an earlier one is missing."""
+        sent = self._sent[name]
+        piece = piece[: self._max_bytes - start]
+        if self._on_output and start == len(sent) and piece:
+            sent += piece
             self._on_output(name, piece)
 
     @property
     def streams(self) -> tuple[Stream, Stream]:
-        """Standard output and error as far as they were told."""
-        told = [bytes(each) for each in self._told.values()]
-        out, err = (Stream(each, b"", len(each)) for each in told)
+        """Standard output and standard error as far as they were sent."""
+        sent = [bytes(piece) for piece in self._sent.values()]
+        out, err = (Stream(piece, b"", len(piece)) for piece in sent)
         return out, err
 
     def finish(self, result: ExecResult) -> None:
-        """Tell what is left of both heads."""
+        """Send the rest of both heads."""
         self._finish("stdout", result.stdout)
         self._finish("stderr", result.stderr)
 
     def _finish(self, name: Literal["stdout", "stderr"], stream: Stream) -> None:
-        told, head = bytes(self._told[name]), stream.head
-        if self._on_output and not told.startswith(head):
-            # All of it where it is something else than what was told: that was forged.
-            self._on_output(name, head.removeprefix(told))
+        sent, head = bytes(self._sent[name]), stream.head
+        if self._on_output and not sent.startswith(head):
+            # The whole head, if it differs from what was sent: the sent part was forged.
+            self._on_output(name, head.removeprefix(sent))
 
 
 class LogReceiver:
-    """Takes the logs of one session process, and tells each command's listener what is its own."""
+    """Receives the logs of one session process and gives each command's output to its relay."""
 
     def __init__(self) -> None:
         self._server: asyncio.Server | None = None
         self._path = b""
-        self._hearing: dict[str, OutputRelay] = {}
-        self._unended: dict[bytes, str] = {}  # lines, by span
+        self._subscribers: dict[str, OutputRelay] = {}
+        self._partial_lines: dict[bytes, str] = {}  # lines, by span
 
     async def open(self) -> dict[str, str]:
-        """Listen; returns the variables that have a session process send its logs here.
+        """Listen; return the variables that make a session process send its logs here.
 
-        There are none where it sends them to Dagger Cloud too, for the lines that hold them hide
-        secrets from the engine, which would mask them.
+        The result is empty where the process also sends its logs to Dagger Cloud: the lines are
+        base64, in which the engine does not find secrets to mask.
         """
         await self.close()
         if os.environ.get("DAGGER_CLOUD_TOKEN"):
@@ -91,24 +96,28 @@ class LogReceiver:
         }
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         server, self._server = self._server, None
-        self._unended.clear()
+        self._partial_lines.clear()
         if server is not None:
             server.close()
 
     @contextmanager
-    def hearing(self, heard: OutputRelay) -> Iterator[tuple[str, int]]:
-        """Tell what the wrapper of one run prints; gives its nonce, and how many bytes it may."""
+    def subscribe(self, relay: OutputRelay) -> Iterator[tuple[str, int]]:
+        """Relay what the wrapper of one run prints, while the context is open.
+
+        Yields:
+            The run's nonce, and the number of bytes that its wrapper may print.
+        """
         nonce = uuid.uuid4().hex
-        if not heard.wanted or self._server is None:
+        if not relay.live_bytes or self._server is None:
             yield nonce, 0
             return
-        self._hearing[nonce] = heard
+        self._subscribers[nonce] = relay
         try:
-            yield nonce, heard.wanted
+            yield nonce, relay.live_bytes
         finally:
-            del self._hearing[nonce]
+            del self._subscribers[nonce]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -122,36 +131,36 @@ class LogReceiver:
                     writer.write(b"HTTP/1.1 413 Refused\r\nContent-Length: 0\r\n\r\n")
                     return
                 body = await reader.readexactly(length)
-                if self._hearing:
-                    self._hear(ExportLogsServiceRequest.FromString(body))
+                if self._subscribers:
+                    self._receive(ExportLogsServiceRequest.FromString(body))
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         except (*_CLOSED, LookupError, ValueError, asyncio.LimitOverrunError, DecodeError):
-            pass  # closed, or no session process
+            pass  # the connection closed, or the sender is no session process
         finally:
             writer.close()
 
-    def _hear(self, request: ExportLogsServiceRequest) -> None:
+    def _receive(self, request: ExportLogsServiceRequest) -> None:
         for resource in request.resource_logs:
             for scope in resource.scope_logs:
                 for record in scope.log_records:
-                    self._read(record.span_id, record.body.string_value)
+                    self._read_lines(record.span_id, record.body.string_value)
 
-    def _read(self, span: bytes, text: str) -> None:
-        """Read lines from pieces: where there are secrets, the engine cuts what it sends."""
-        *lines, rest = (self._unended.pop(span, "") + text).split("\n")
+    def _read_lines(self, span: bytes, text: str) -> None:
+        """Join pieces to lines: with secrets present, the engine sends output in pieces."""
+        *lines, rest = (self._partial_lines.pop(span, "") + text).split("\n")
         for line in lines:
             nonce, _, frame = line.partition(" ")
-            if heard := self._hearing.get(nonce):
-                _tell(heard, frame)
+            if relay := self._subscribers.get(nonce):
+                _relay_frame(relay, frame)
         if rest and len(rest) <= _LINE:
-            self._unended[span] = rest
-            if len(self._unended) > _SPANS:
-                del self._unended[next(iter(self._unended))]
+            self._partial_lines[span] = rest
+            if len(self._partial_lines) > _SPANS:
+                del self._partial_lines[next(iter(self._partial_lines))]
 
 
-def _tell(heard: OutputRelay, frame: str) -> None:
+def _relay_frame(relay: OutputRelay, frame: str) -> None:
     try:
         stream, start, *pieces = frame.split(" ")
-        heard.take(_STREAMS[stream], int(start), base64.b64decode("".join(pieces), validate=True))
+        relay.add(_STREAMS[stream], int(start), base64.b64decode("".join(pieces), validate=True))
     except (LookupError, ValueError):
-        pass  # a command that wrote on its wrapper's output, or a secret that the engine masked
+        pass  # a command wrote to its wrapper's output, or the engine masked a secret in the line

@@ -1,7 +1,7 @@
-"""What package managers downloaded, kept on the engine for the next install that needs it.
+"""Names of the volumes that keep package managers' downloads on the engine for later installs.
 
-Jobs of one tenant and one image share it, and no others: an install script can write to it. Only
-directories that hold nothing but downloads are kept so, for no check sees them.
+Only jobs of one tenant and one image share a volume, because an install script can write to it. The
+volumes hold downloads alone, and no check sees them.
 """
 
 import hashlib
@@ -9,16 +9,16 @@ from collections.abc import Iterable
 
 
 def stop_volume(tenant: str) -> str:
-    """The name of what the wrappers of a tenant's commands are told in that they shall end."""
+    """Return the name of the volume through which a tenant's commands are asked to end."""
     return f"revalid-stop-{hashlib.sha256(tenant.encode()).hexdigest()[:32]}"
 
 
 def volumes(tenant: str, image: str, directories: Iterable[str]) -> dict[str, str]:
-    """The name on the engine of what is mounted at each directory during an install.
+    """Return, by directory, the name of the volume that is mounted there during an install.
 
     Args:
-        image: With its digest: what one builds, another may not run.
-        directories: Where the package managers of one account keep them.
+        image: The image with its digest; another image may not run what this one built.
+        directories: The download directories of one account's package managers.
     """
     owner = hashlib.sha256(f"{tenant} {image}".encode()).hexdigest()[:32]
     return {path: f"revalid-{owner}{path.replace('/', '-')}" for path in directories}

@@ -1,4 +1,4 @@
-"""``python -m`` this module: whether the engine runs a command in the image, as one JSON line."""
+"""Checks that the engine runs a command in the image: ``python -m`` prints one JSON line."""
 
 import asyncio
 import json
@@ -11,23 +11,26 @@ from revalid.worker.sandboxes.dagger.engine import Engine
 
 
 async def probe() -> dict[str, object]:
-    """Connect, resolve the configured image and run a command; every wait is bounded."""
+    """Connect, resolve the configured image and run a command; return what was found.
+
+    Every wait is bounded.
+    """
     settings = load_settings()
     engine = Engine(timeout_s=settings.connect_timeout_s, tools_image=settings.tools_image)
-    found: dict[str, object] = dict.fromkeys(("engine", "image", "error")) | {"ok": False}
+    report: dict[str, object] = dict.fromkeys(("engine", "image", "error")) | {"ok": False}
     started = monotonic()
     try:
         client = await engine.client()
-        found["engine"] = await engine.guard(client.version())
-        found["image"] = await engine.pin(settings.image)
-        await engine.canary(settings.image)
-        found["ok"] = True
+        report["engine"] = await engine.call(client.version())
+        report["image"] = await engine.pin(settings.image)
+        await engine.check_health(settings.image)
+        report["ok"] = True
     except RevalidError as error:
-        found["error"] = str(error)
+        report["error"] = str(error)
     finally:
         await engine.close()
-    found["seconds"] = round(monotonic() - started, 2)
-    return found
+    report["seconds"] = round(monotonic() - started, 2)
+    return report
 
 
 if __name__ == "__main__":

@@ -26,16 +26,16 @@ from revalid.worker.sandboxes.dagger.containers import (
     ORDINARY,
     WRITE,
     Account,
-    changed,
+    apply_change,
 )
 from revalid.worker.sandboxes.dagger.engine import Engine, one_line
 from revalid.worker.sandboxes.dagger.exec_wrapper import (
     NONCE,
     REPORT,
-    REUSE,
+    REUSABLE,
     STOP,
     parse_report,
-    stopping,
+    stop_command,
     wrapped,
 )
 from revalid.worker.sandboxes.dagger.live_output import OutputRelay
@@ -57,7 +57,7 @@ Change = Callable[[dagger.Container], dagger.Container]
 
 _OVERDUE_S = 30.0
 _REPORT_S = 2.0
-"""Seconds that it takes to ask a wrapper to end, and that its report takes."""
+"""Seconds within which a wrapper is asked to stop, and seconds within which it reports."""
 _INLINE = 65_536
 _SETTLE_EVERY = 8
 
@@ -66,8 +66,8 @@ _SETTLE_EVERY = 8
 class DaggerSandbox:
     """A container of one image on one engine; the protocol describes each operation.
 
-    The start of a command's output is had live, the rest at its end. A fork is a kept reference,
-    which copies nothing, and the engine forgets a closed container by itself.
+    The start of a command's output arrives live, the rest at its end. A fork is a kept reference
+    and copies nothing. The engine forgets a closed container by itself.
     """
 
     kind: Literal["dagger", "local"] = field(default="dagger", init=False)
@@ -85,8 +85,8 @@ class DaggerSandbox:
     _downloads: Mapping[str, dagger.CacheVolume]
     _stops: dagger.CacheVolume
     workdir: str = WORKDIR
-    _pending: list[Change] = field(default_factory=list)  # variables, for the next command
-    _unsettled: int = 0  # commands that each query names again, until a sync
+    _pending: list[Change] = field(default_factory=list)  # variables of the next command
+    _unsettled: int = 0  # commands since the last sync; each query repeats them
 
     def __post_init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -103,13 +103,13 @@ class DaggerSandbox:
         scratch: Path | None = None,
         tenant: str = "default",
     ) -> "DaggerSandbox":
-        """A fresh container of ``image``; the registry is asked once per connection.
+        """Open a fresh container of ``image``.
 
         Args:
-            account: Whose commands and files are.
+            account: The user that owns the files and runs the commands.
             protected: Globs that reject writes and deletes, relative to ``/workspace``.
-            scratch: Where files on their way lie; the system's temporary directory by default.
-            tenant: Whose installs share what they download.
+            scratch: Directory for files in transfer; the system's temporary directory by default.
+            tenant: The tenant, whose installs share their downloads.
 
         Raises:
             EngineUnavailable: No engine answers.
@@ -135,58 +135,58 @@ class DaggerSandbox:
         stop: asyncio.Event | None = None,
     ) -> ExecResult:
         overdue = timeout_s + protocol.KILL_GRACE_S + _OVERDUE_S
-        heard = OutputRelay(on_output, output_bytes)
+        relay = OutputRelay(on_output, output_bytes)
         started = monotonic()
         async with self._lock:
             while self._pending:
                 self._container = self._pending.pop(0)(self._container)
-            words = (command, self._account.owner, timeout_s, output_bytes, limits)
-            args = partial(wrapped, *words)
-            run = partial(self._run, args, self._downloads if downloads else {}, heard, stop)
+            parameters = (command, self._account.owner, timeout_s, output_bytes, limits)
+            args = partial(wrapped, *parameters)
+            run = partial(self._run, args, self._downloads if downloads else {}, relay, stop)
             try:
                 async with asyncio.timeout(overdue):
                     result, after = await run(cacheable)
                     if result.cached and not result.good:  # a failure is never replayed
                         result, after = await run(False)
-            except _Stopped:
-                return exec_wrapper.ended_shell(heard.streams, monotonic() - started)
+            except _ContainerStopped:
+                return exec_wrapper.stopped_result(relay.streams, monotonic() - started)
             except TimeoutError:
-                return exec_wrapper.stopped_shell()
+                return exec_wrapper.overdue_result()
             except dagger.ExecError as error:
-                return exec_wrapper.killed_shell(error.exit_code)
+                return exec_wrapper.killed_result(error.exit_code)
             except dagger.QueryError as error:
                 raise SandboxLost(f"exec in {self.image}: {one_line(error)}; try again") from None
             self._container = after
             self._unsettled += 1
             if self._unsettled >= _SETTLE_EVERY:
-                self._container = await self._engine.guard(after.sync())
+                self._container = await self._engine.call(after.sync())
                 self._unsettled = 0
-        heard.finish(result)
-        # A command may end itself so, which is its own failure.
-        asked = stop is not None and stop.is_set()
-        return replace(result, cancelled=result.cancelled and asked)
+        relay.finish(result)
+        # A command can request its own stop: without a request of ours, that is its failure.
+        stop_requested = stop is not None and stop.is_set()
+        return replace(result, cancelled=result.cancelled and stop_requested)
 
     async def _run(
         self,
         args: Callable[[str, int], list[str]],
         downloads: Mapping[str, dagger.CacheVolume],
-        heard: OutputRelay,
+        relay: OutputRelay,
         stop: asyncio.Event | None,
         cacheable: bool,
     ) -> tuple[ExecResult, dagger.Container]:
-        with self._engine.live.hearing(heard) as (nonce, live_bytes):
-            # The nonce as an argument makes the engine run the command. As a volatile variable it
-            # is no part of the cache key and tells a replay by not coming back; two forks of one
-            # container would share it.
+        with self._engine.live.subscribe(relay) as (nonce, live_bytes):
+            # With the nonce as an argument, the engine runs the command. A volatile variable is no
+            # part of the cache key: a replay then reports the nonce of an earlier run. Two forks of
+            # one container would share the variable.
             ready, key = self._container.with_mounted_cache(STOP, self._stops), nonce
             if cacheable:
-                ready, key = ready.with_volatile_variable(NONCE, nonce), REUSE
+                ready, key = ready.with_volatile_variable(NONCE, nonce), REUSABLE
             for path, volume in downloads.items():
                 ready = ready.with_mounted_cache(path, volume, owner=self._account.owner)
-            # The wrapper is process 1, which nothing in the container can end.
+            # The wrapper is process 1, which no other process in the container can end.
             after = ready.with_exec(args(key, live_bytes), no_init=True)
             try:
-                report = await self._until(stop, nonce, after.file(REPORT).contents())
+                report = await self._await_report(stop, nonce, after.file(REPORT).contents())
             except dagger.QueryError as error:
                 if f"{REPORT}: no such file" not in str(error):
                     raise
@@ -195,34 +195,36 @@ class DaggerSandbox:
             after = after.without_mount(path)
         return parse_report(report, nonce), after
 
-    async def _until(self, stop: asyncio.Event | None, nonce: str, report: Awaitable[str]) -> str:
-        """Await a run's report; once ``stop`` is set, ask its wrapper to end the command.
+    async def _await_report(
+        self, stop: asyncio.Event | None, nonce: str, report: Awaitable[str]
+    ) -> str:
+        """Await a run's report; once ``stop`` is set, ask the wrapper to end the command.
 
         Raises:
-            _Stopped: It did not end within a bound.
+            _ContainerStopped: The command did not end within a bound.
         """
-        asking = asyncio.ensure_future(self._ask_to_end(stop or asyncio.Event(), nonce))
-        running = asyncio.ensure_future(self._engine.guard(report))
+        stopping_wrapper = asyncio.ensure_future(self._request_stop(stop or asyncio.Event(), nonce))
+        running = asyncio.ensure_future(self._engine.call(report))
         try:
-            await asyncio.wait({running, asking}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({running, stopping_wrapper}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
                 await asyncio.wait({running}, timeout=protocol.CANCEL_GRACE_S + _REPORT_S)
             if not running.done():
-                raise _Stopped
+                raise _ContainerStopped
             return await running
         finally:
-            for task in (asking, running):
+            for task in (stopping_wrapper, running):
                 if not task.done():
                     task.cancel()
-            await asyncio.wait({asking, running})
+            await asyncio.wait({stopping_wrapper, running})
 
-    async def _ask_to_end(self, stop: asyncio.Event, nonce: str) -> None:
+    async def _request_stop(self, stop: asyncio.Event, nonce: str) -> None:
         await stop.wait()
         with suppress(dagger.QueryError, RevalidError, TimeoutError):
             async with asyncio.timeout(_REPORT_S):
                 base = await self._engine.base(self.image, self._account)
                 base = base.with_mounted_cache(STOP, self._stops)
-                await self._engine.guard(base.with_exec(stopping(nonce), no_init=True).sync())
+                await self._engine.call(base.with_exec(stop_command(nonce), no_init=True).sync())
 
     async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         target = self._writable("write_file", path)
@@ -256,8 +258,8 @@ class DaggerSandbox:
     async def list_directory(self, path: str = ".") -> list[Entry]:
         target = resolve(self.workdir, path)
         async with self._lock:
-            found = self._container.directory(target)
-            names = await self._query("list_directory", path, found.entries())
+            directory = self._container.directory(target)
+            names = await self._query("list_directory", path, directory.entries())
         entries = [Entry(name.rstrip("/"), name.endswith("/")) for name in names]
         return sorted(entries, key=lambda entry: entry.name)
 
@@ -268,15 +270,15 @@ class DaggerSandbox:
     async def export_directory(self, path: str, host_path: Path) -> None:
         target = resolve(self.workdir, path)
         async with self._lock:
-            found = self._container.directory(target)
-            await self._query("export_directory", path, found.export(str(host_path)))
+            directory = self._container.directory(target)
+            await self._query("export_directory", path, directory.export(str(host_path)))
 
     async def export_matching(
         self, globs: tuple[str, ...], host_path: Path, *, most_bytes: int
     ) -> None:
         async with self._lock:
-            found = self._container.directory(WORKDIR).filter(include=list(globs))
-            await self._query("export_matching", WORKDIR, found.export(str(host_path)))
+            directory = self._container.directory(WORKDIR).filter(include=list(globs))
+            await self._query("export_matching", WORKDIR, directory.export(str(host_path)))
 
     async def refresh_from_host(
         self, host_path: Path, path: str = ".", *, only: tuple[str, ...] | None = None
@@ -320,7 +322,9 @@ class DaggerSandbox:
             source = self._client.host().directory(str(staged), no_cache=True)
             await self._change(operation, ", ".join(targets), WRITE, root, source)
         except (FileExistsError, NotADirectoryError) as error:
-            raise StepFailed(f"{operation}: {error.filename} is a file and a directory") from None
+            raise StepFailed(
+                f"{operation}: {error.filename} would be both a file and a directory"
+            ) from None
         finally:
             with suppress(OSError):
                 await to_thread(remove_tree, staged)
@@ -331,23 +335,23 @@ class DaggerSandbox:
         path: str,
         change: str,
         target: str,
-        brought: dagger.Directory | None = None,
+        files: dagger.Directory | None = None,
         workdir: str | None = None,
     ) -> None:
         async with self._lock:
-            after = changed(self._container, self._account, change, target, brought)
-            made = await self._query(operation, path, after.sync())
+            after = apply_change(self._container, self._account, change, target, files)
+            synced = await self._query(operation, path, after.sync())
             self.workdir = workdir or self.workdir
-            self._container, self._unsettled = made.with_workdir(self.workdir), 0
+            self._container, self._unsettled = synced.with_workdir(self.workdir), 0
 
     async def _query(self, operation: str, path: str, work: Awaitable[T]) -> T:
         try:
-            return await self._engine.guard(work)
+            return await self._engine.call(work)
         except dagger.ExecError as error:
             raise StepFailed(f"{operation} {path}: {error.stderr[:300]} ({self.image})") from None
         except dagger.QueryError as error:
             raise StepFailed(f"{operation} {path}: {one_line(error)} ({self.image})") from None
 
 
-class _Stopped(Exception):
-    """The command was to end, and its container was ended since it did not."""
+class _ContainerStopped(Exception):
+    """The command did not stop when asked to, so its container was stopped."""

@@ -1,4 +1,4 @@
-"""The connection to a real engine, and to none."""
+"""Connections to a real engine, and to an engine that does not exist."""
 
 import asyncio
 import subprocess
@@ -20,25 +20,25 @@ pytestmark = [pytest.mark.dagger, pytest.mark.asyncio(loop_scope="session")]
 
 
 def sessions(of: int | None = None) -> list[psutil.Process]:
-    """The engine sessions of a process."""
+    """Return the session processes of a process."""
     children = psutil.Process(of).children(recursive=True)
     return [child for child in children if "session" in child.cmdline()]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def engine() -> AsyncIterator[Engine]:
-    """An engine connection of the test's own."""
+    """Yield an engine connection of the test's own."""
     before = sessions()
-    made = Engine(timeout_s=30)
-    yield made
-    await made.close()
+    engine = Engine(timeout_s=30)
+    yield engine
+    await engine.close()
     assert sessions() == before
 
 
 async def test_connection_is_kept(engine: Engine) -> None:
     client = await engine.client()
     assert await engine.client() is client
-    assert (await engine.guard(client.version())).startswith("v")
+    assert (await engine.call(client.version())).startswith("v")
 
 
 async def test_lost_session_fails_the_call_and_is_reopened(engine: Engine) -> None:
@@ -56,7 +56,7 @@ async def test_lost_session_fails_the_call_and_is_reopened(engine: Engine) -> No
     await again.close()
 
 
-async def test_engine_that_is_gone_is_told_within_the_bound(
+async def test_missing_engine_is_reported_within_the_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(RUNNER_HOST, "unix:///nowhere/engine.sock")
@@ -67,9 +67,9 @@ async def test_engine_that_is_gone_is_told_within_the_bound(
     assert sessions() == before
 
 
-async def test_missing_cli_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_cli_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_EXPERIMENTAL_DAGGER_CLI_BIN", "/nowhere/dagger")
-    with pytest.raises(EngineUnavailable, match="is no program"):
+    with pytest.raises(EngineUnavailable, match="is not a program"):
         await Engine(timeout_s=3).client()
 
 
@@ -77,7 +77,7 @@ async def test_image_is_pinned_to_its_digest(engine: Engine) -> None:
     assert "@sha256:" in await engine.pin(DEFAULT_IMAGE)
 
 
-async def test_a_tools_image_that_cannot_be_had_is_named() -> None:
+async def test_a_tools_image_that_cannot_be_pulled_is_named() -> None:
     engine = Engine(timeout_s=30, tools_image="busybox:no-such-tag")
     try:
         with pytest.raises(
@@ -88,24 +88,24 @@ async def test_a_tools_image_that_cannot_be_had_is_named() -> None:
         await engine.close()
 
 
-async def test_a_tag_is_asked_for_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[str, str]] = []
-    engine = Engine(timeout_s=30, resolved=lambda *words: told.append(words))
+async def test_a_tag_is_resolved_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolutions: list[tuple[str, str]] = []
+    engine = Engine(timeout_s=30, on_resolved=lambda *words: resolutions.append(words))
     try:
         pinned = await engine.pin(DEFAULT_IMAGE)
         base = await engine.base(DEFAULT_IMAGE)
         assert await engine.pin(DEFAULT_IMAGE) == await engine.pin(pinned) == pinned
-        assert told == [(DEFAULT_IMAGE, pinned.partition("@")[2])]
+        assert resolutions == [(DEFAULT_IMAGE, pinned.partition("@")[2])]
         monkeypatch.setattr("revalid.worker.sandboxes.dagger.engine.RESOLVE_EVERY_S", 0)
         assert await engine.base(DEFAULT_IMAGE) is base
-        assert told[1:] == told[:1]
+        assert resolutions[1:] == resolutions[:1]
         assert await engine.pin(pinned) == pinned
-        assert len(told) == 2, "a digest names one image for ever"
+        assert len(resolutions) == 2, "a digest names one image forever"
     finally:
         await engine.close()
 
 
-async def test_what_a_registry_said_stands_while_it_is_away(
+async def test_the_last_digest_stands_while_the_registry_is_away(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await engine.client()
@@ -119,7 +119,7 @@ async def test_unknown_image_is_the_jobs_fault(engine: Engine) -> None:
         await engine.pin("node:no-such-tag")
 
 
-async def test_registry_that_does_not_answer_is_not(engine: Engine) -> None:
+async def test_registry_that_does_not_answer_is_not_the_jobs_fault(engine: Engine) -> None:
     with pytest.raises(SandboxLost, match="could not be pulled"):
         await engine.pin("127.0.0.1:1/app:1")
 

@@ -1,4 +1,4 @@
-"""The wrapper as process 1 of a namespace of its own, without an engine."""
+"""The wrapper as process 1 of its own namespace, without an engine."""
 
 import base64
 import secrets
@@ -24,14 +24,14 @@ SMALL = CommandLimits(memory_bytes=64 * 2**20, processes=40, disk_bytes=2**25, c
 
 
 @pytest.fixture
-def told() -> dict[str, bytes]:
-    """What the wrapper printed of each stream while the command ran."""
+def live_output() -> dict[str, bytes]:
+    """Return what the wrapper printed of each stream while the command ran."""
     return {"out": b"", "err": b""}
 
 
 @pytest.fixture
-def wrapper(tmp_path: Path, told: dict[str, bytes]) -> Wrapper:
-    """Runs a command of root's under a busybox, in a root directory of its own."""
+def wrapper(tmp_path: Path, live_output: dict[str, bytes]) -> Wrapper:
+    """Return a function that runs a command as root, in a root directory of its own."""
     busybox = shutil.which("busybox")
     if not bubblewrap.works() or busybox is None:
         pytest.skip("NO BUSYBOX in bubblewrap: install both")
@@ -55,26 +55,26 @@ def wrapper(tmp_path: Path, told: dict[str, bytes]) -> Wrapper:
         command: str,
         timeout_s: float = 20,
         limits: CommandLimits = SMALL,
-        keep: int = 1_000,
+        output_bytes: int = 1_000,
         live: int = 0,
     ) -> ExecResult:
         nonce = secrets.token_hex(8)
-        done = subprocess.run(
-            [*jail, "--", *wrapped(command, "0", timeout_s, keep, limits, nonce, live)],
+        process = subprocess.run(
+            [*jail, "--", *wrapped(command, "0", timeout_s, output_bytes, limits, nonce, live)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=60,
             check=False,
         )
-        assert (done.returncode, done.stderr) == (0, b"")
+        assert (process.returncode, process.stderr) == (0, b"")
         assert [path.name for path in (root / ".revalid").iterdir()] == ["report"]
         result = parse_report((root / ".revalid" / "report").read_text(), nonce)
-        for line in done.stdout.decode().splitlines(keepends=True):
-            seen, stream, start, *pieces = line.split()
-            assert (seen, int(start), line[-1]) == (nonce, len(told[stream]), "\n")
-            assert len(line) <= 4096  # what a pipe takes at once
-            told[stream] += base64.b64decode("".join(pieces), validate=True)
-        assert len(told["out"] + told["err"]) <= live
+        for line in process.stdout.decode().splitlines(keepends=True):
+            line_nonce, stream, start, *pieces = line.split()
+            assert (line_nonce, int(start), line[-1]) == (nonce, len(live_output[stream]), "\n")
+            assert len(line) <= 4096  # a pipe takes this much in one write
+            live_output[stream] += base64.b64decode("".join(pieces), validate=True)
+        assert len(live_output["out"] + live_output["err"]) <= live
         return result
 
     return run
@@ -89,7 +89,7 @@ def test_exit_code(wrapper: Wrapper, command: str, code: int) -> None:
     assert (whole(result.stdout), whole(result.stderr)) == (b"out\n", b"err\n")
 
 
-def test_words_of_the_wrappers_own_are_commands_too(wrapper: Wrapper) -> None:
+def test_the_wrappers_own_arguments_may_be_commands(wrapper: Wrapper) -> None:
     assert wrapper("start").exit_code == wrapper("watch-").exit_code == 127
 
 
@@ -122,32 +122,34 @@ def test_other_limits(wrapper: Wrapper, command: str, limit: str, code: int) -> 
 BIG_CPU = CommandLimits(memory_bytes=64 * 2**20)
 
 
-def test_flood_of_many_parts(wrapper: Wrapper) -> None:
-    result = wrapper("seq 1 30000000; echo end", limits=CommandLimits(), keep=100)
+def test_large_output_is_kept_in_parts(wrapper: Wrapper) -> None:
+    result = wrapper("seq 1 30000000; echo end", limits=CommandLimits(), output_bytes=100)
     assert result.stdout.size == 258_888_897 + 4
     assert result.stdout.head.startswith(b"1\n2\n3\n")
     assert result.stdout.tail.endswith(b"29999999\n30000000\nend\n")
     assert len(result.stdout.head + result.stdout.tail) == 100
 
 
-def test_output_is_printed_meanwhile(wrapper: Wrapper, told: dict[str, bytes]) -> None:
-    result = wrapper("seq 2000; printf '\\377\\000' >&2; sleep 3", keep=100_000, live=3_000)
-    assert result.stdout.head.startswith(told["out"])
-    assert told["err"] == b"\xff\x00"
-    assert len(told["out"]) == 3_000 - 2
+def test_output_is_printed_while_the_command_runs(
+    wrapper: Wrapper, live_output: dict[str, bytes]
+) -> None:
+    result = wrapper("seq 2000; printf '\\377\\000' >&2; sleep 3", output_bytes=100_000, live=3_000)
+    assert result.stdout.head.startswith(live_output["out"])
+    assert live_output["err"] == b"\xff\x00"
+    assert len(live_output["out"]) == 3_000 - 2
 
 
-def test_command_that_cuts_or_removes_the_files_of_its_output(
-    wrapper: Wrapper, told: dict[str, bytes]
+def test_command_may_truncate_or_remove_its_output_files(
+    wrapper: Wrapper, live_output: dict[str, bytes]
 ) -> None:
     result = wrapper("echo out; sleep 0.6; : >/.revalid/out.0; sleep 0.6; rm -r /.revalid", live=99)
-    assert (result.exit_code, told) == (0, {"out": b"out\n", "err": b""})
+    assert (result.exit_code, live_output) == (0, {"out": b"out\n", "err": b""})
 
 
-def test_variables_reach_the_command_and_nothing_else(
+def test_variables_reach_only_the_command(
     wrapper: Wrapper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ("code", "limit", "d", "n", "PATH", "BASH_ENV", "ENV", "NONCE")
+    names = ("code", "limit", "dir", "n", "PATH", "BASH_ENV", "ENV", "NONCE")
     for name in names:
         monkeypatch.setenv(name, f"/usr/bin:/bin:{name}")
     result = wrapper("".join(f"echo ${{{name}}};" for name in names) + "cat /proc/1/environ")

@@ -1,4 +1,4 @@
-"""The receiver of live output, which is sent what an engine's session process would send."""
+"""The receiver of live output, with requests as an engine's session process would send them."""
 
 import asyncio
 import base64
@@ -12,27 +12,27 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from revalid.worker.sandboxes.dagger.live_output import LogReceiver, OutputRelay
 from revalid.worker.sandboxes.protocol import ExecResult, Stream
 
-Told = list[tuple[str, bytes]]
+Pieces = list[tuple[str, bytes]]
 
 
 @pytest.fixture
-def told() -> Told:
-    """What the listener was told."""
+def pieces() -> Pieces:
+    """Return the pieces that the listener got."""
     return []
 
 
 @pytest.fixture
-def heard(told: Told) -> OutputRelay:
-    """A command whose output is listened to."""
-    return OutputRelay(lambda *piece: told.append(piece), 1_000)
+def relay(pieces: Pieces) -> OutputRelay:
+    """Return the relay of a command that has a listener."""
+    return OutputRelay(lambda *piece: pieces.append(piece), 1_000)
 
 
 @pytest_asyncio.fixture
 async def receiver() -> AsyncIterator[LogReceiver]:
-    """A receiver that does not listen yet."""
-    made = LogReceiver()
-    yield made
-    await made.close()
+    """Yield a receiver that does not listen yet."""
+    receiver = LogReceiver()
+    yield receiver
+    await receiver.close()
 
 
 def frame(nonce: str, stream: str, start: int, piece: bytes) -> str:
@@ -62,80 +62,82 @@ def result(out: bytes, err: bytes = b"") -> ExecResult:
     return ExecResult(0, Stream(out, b"", len(out)), Stream(err, b"", len(err)), 0.0)
 
 
-async def test_pieces_are_told_once_and_in_order(
-    receiver: LogReceiver, heard: OutputRelay, told: Told
+async def test_pieces_are_relayed_once_and_in_order(
+    receiver: LogReceiver, relay: OutputRelay, pieces: Pieces
 ) -> None:
     url = (await receiver.open())["OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"]
-    with receiver.hearing(heard) as (nonce, most):
+    with receiver.subscribe(relay) as (nonce, most):
         assert most == 2_000
         first = frame(nonce, "out", 0, b"one")
         await post(url, first, first, "Pulling an image", frame(nonce, "out", 7, b"gap"))
         await post(url, frame("another", "out", 3, b"no") + frame(nonce, "err", 0, b"two"))
     await post(url, frame(nonce, "out", 3, b"late"))
-    assert told == [("stdout", b"one"), ("stderr", b"two")]
-    heard.finish(result(b"one and more", b"two"))
-    assert told[2:] == [("stdout", b" and more")]
+    assert pieces == [("stdout", b"one"), ("stderr", b"two")]
+    relay.finish(result(b"one and more", b"two"))
+    assert pieces[2:] == [("stdout", b" and more")]
 
 
-async def test_lines_come_in_pieces_of_several_commands(
-    receiver: LogReceiver, heard: OutputRelay, told: Told
+async def test_interleaved_pieces_of_lines_are_joined(
+    receiver: LogReceiver, relay: OutputRelay, pieces: Pieces
 ) -> None:
     url = (await receiver.open())["OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"]
-    with receiver.hearing(heard) as (nonce, _):
+    with receiver.subscribe(relay) as (nonce, _):
         line = frame(nonce, "out", 0, b"whole")
         await post(url, line[:40], span=b"one")
         await post(url, line[:10], span=b"two")
         await post(url, line[40:], span=b"one")
-    assert told == [("stdout", b"whole")]
+    assert pieces == [("stdout", b"whole")]
 
 
-@pytest.mark.parametrize("said", ["{} out 0 %%%%\n", "{} out x YQ==\n", "{}\n", "{} in 0 YQ==\n"])
-async def test_what_is_no_frame_is_left_out(
-    receiver: LogReceiver, heard: OutputRelay, told: Told, said: str
+@pytest.mark.parametrize("line", ["{} out 0 %%%%\n", "{} out x YQ==\n", "{}\n", "{} in 0 YQ==\n"])
+async def test_malformed_lines_are_left_out(
+    receiver: LogReceiver, relay: OutputRelay, pieces: Pieces, line: str
 ) -> None:
     url = (await receiver.open())["OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"]
-    with receiver.hearing(heard) as (nonce, _):
-        assert await post(url, said.format(nonce), frame(nonce, "out", 0, b"a")) == 200
-    assert told == [("stdout", b"a")]
+    with receiver.subscribe(relay) as (nonce, _):
+        assert await post(url, line.format(nonce), frame(nonce, "out", 0, b"a")) == 200
+    assert pieces == [("stdout", b"a")]
 
 
-async def test_strangers_and_floods_are_refused(receiver: LogReceiver, heard: OutputRelay) -> None:
+async def test_unknown_paths_and_oversized_requests_are_refused(
+    receiver: LogReceiver, relay: OutputRelay
+) -> None:
     url = (await receiver.open())["OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"]
-    with receiver.hearing(heard):
+    with receiver.subscribe(relay):
         assert await post(url + "x", "text") == 413
         assert await send(url, b"\xff no protobuf") == 0
         assert await send(url, b"x" * 5_000_000) == 413
         assert await post(url, "text") == 200
 
 
-async def test_no_more_is_told_than_is_kept(
-    receiver: LogReceiver, heard: OutputRelay, told: Told
+async def test_no_more_is_relayed_than_is_kept(
+    receiver: LogReceiver, relay: OutputRelay, pieces: Pieces
 ) -> None:
     url = (await receiver.open())["OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"]
-    with receiver.hearing(heard) as (nonce, _):
+    with receiver.subscribe(relay) as (nonce, _):
         await post(url, frame(nonce, "out", 0, b"x" * 900), frame(nonce, "out", 900, b"x" * 900))
-    assert sum(len(piece) for _, piece in told) == 1_000
+    assert sum(len(piece) for _, piece in pieces) == 1_000
 
 
 @pytest.mark.parametrize(
     ("head", "rest"), [(b"abc", b"c"), (b"ab", b""), (b"a", b""), (b"other", b"other")]
 )
-def test_the_end_tells_what_is_missing_and_corrects_what_was_forged(
-    heard: OutputRelay, told: Told, head: bytes, rest: bytes
+def test_finish_sends_missing_output_and_corrects_forged_output(
+    relay: OutputRelay, pieces: Pieces, head: bytes, rest: bytes
 ) -> None:
-    heard.take("stdout", 0, b"ab")
-    heard.finish(result(head))
-    assert told[1:] == ([("stdout", rest)] if rest else [])
+    relay.add("stdout", 0, b"ab")
+    relay.finish(result(head))
+    assert pieces[1:] == ([("stdout", rest)] if rest else [])
 
 
-async def test_nothing_is_asked_for_that_is_not_received(
-    receiver: LogReceiver, heard: OutputRelay, monkeypatch: pytest.MonkeyPatch
+async def test_the_wrapper_prints_nothing_without_a_receiver_or_a_listener(
+    receiver: LogReceiver, relay: OutputRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with receiver.hearing(heard) as (_, most):
+    with receiver.subscribe(relay) as (_, most):
         assert most == 0
     monkeypatch.setenv("DAGGER_CLOUD_TOKEN", "token")
     assert await receiver.open() == {}
     monkeypatch.delenv("DAGGER_CLOUD_TOKEN")
     await receiver.open()
-    with receiver.hearing(OutputRelay(None, 1_000)) as (_, most):
+    with receiver.subscribe(OutputRelay(None, 1_000)) as (_, most):
         assert most == 0

@@ -1,4 +1,4 @@
-"""What only the Dagger sandbox does, on a real engine."""
+"""Behaviour of the Dagger sandbox alone, on a real engine."""
 
 import asyncio
 import uuid
@@ -20,13 +20,13 @@ pytestmark = [pytest.mark.dagger, pytest.mark.asyncio(loop_scope="session")]
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def sandbox(dagger_engine: Engine) -> AsyncIterator[DaggerSandbox]:
-    """A new sandbox."""
-    made = await DaggerSandbox.open(dagger_engine, DEFAULT_IMAGE)
-    yield made
-    await made.close()
+    """Yield a new sandbox."""
+    sandbox = await DaggerSandbox.open(dagger_engine, DEFAULT_IMAGE)
+    yield sandbox
+    await sandbox.close()
 
 
-async def test_command_always_runs_unless_reuse_is_allowed(sandbox: DaggerSandbox) -> None:
+async def test_command_always_runs_unless_it_is_cacheable(sandbox: DaggerSandbox) -> None:
     command = f"cat /proc/sys/kernel/random/uuid # {uuid.uuid4()}"
     fork = await sandbox.fork()
     first, second = await sandbox.exec(command), await fork.exec(command)
@@ -35,7 +35,7 @@ async def test_command_always_runs_unless_reuse_is_allowed(sandbox: DaggerSandbo
     assert whole(first.stdout) != whole(second.stdout)
 
 
-async def test_reuse_replays_on_identical_files_and_says_so(sandbox: DaggerSandbox) -> None:
+async def test_cacheable_command_is_replayed_on_identical_files(sandbox: DaggerSandbox) -> None:
     command = f"cat /proc/sys/kernel/random/uuid # {uuid.uuid4()}"
     fork, changed = await sandbox.fork(), await sandbox.fork()
     first = await sandbox.exec(command, cacheable=True)
@@ -46,13 +46,13 @@ async def test_reuse_replays_on_identical_files_and_says_so(sandbox: DaggerSandb
     assert not (await changed.exec(command, cacheable=True)).cached
 
 
-async def test_forks_side_by_side_hear_their_own_output(sandbox: DaggerSandbox) -> None:
+async def test_parallel_forks_each_receive_their_own_output(sandbox: DaggerSandbox) -> None:
     forks = [await sandbox.fork() for _ in range(6)]
-    heard = [b""] * len(forks)
+    received = [b""] * len(forks)
 
     async def run(number: int) -> ExecResult:
         def listen(_: str, data: bytes) -> None:
-            heard[number] += data
+            received[number] += data
 
         return await forks[number].exec(
             f"echo {number}; sleep 1; echo {uuid.uuid4()}; exit {number}", on_output=listen
@@ -60,7 +60,7 @@ async def test_forks_side_by_side_hear_their_own_output(sandbox: DaggerSandbox) 
 
     results = await asyncio.gather(*map(run, range(len(forks))))
     assert [result.exit_code for result in results] == list(range(len(forks)))
-    assert heard == [whole(result.stdout) for result in results]
+    assert received == [whole(result.stdout) for result in results]
     assert not any(result.cached for result in results)
 
 
@@ -73,14 +73,14 @@ async def test_failure_is_never_replayed(sandbox: DaggerSandbox) -> None:
     assert whole(first.stdout) != whole(again.stdout)
 
 
-async def test_reuse_tells_secrets_apart(sandbox: DaggerSandbox) -> None:
+async def test_replay_distinguishes_secrets(sandbox: DaggerSandbox) -> None:
     command = f'echo "$TOKEN" # {uuid.uuid4()}'
-    said = []
+    printed = []
     for value in ("first-value", "second-value"):
         fork = await sandbox.fork()
         fork.with_secret("TOKEN", value)
-        said.append(whole((await fork.exec(command, cacheable=True)).stdout))
-    assert said == [b"first-value\n", b"second-value\n"]
+        printed.append(whole((await fork.exec(command, cacheable=True)).stdout))
+    assert printed == [b"first-value\n", b"second-value\n"]
 
 
 async def test_command_that_kills_everything_keeps_its_output(sandbox: DaggerSandbox) -> None:
@@ -97,7 +97,7 @@ async def test_command_that_kills_everything_keeps_its_output(sandbox: DaggerSan
         "rm -rf /.revalid; ln -s /none /.revalid",
         "rm -rf /.revalid; ln -s / /.revalid",
         "mkdir /.revalid/report",
-        "echo 0 >/.revalid/report; chmod 000 /.revalid/report; echo x >/.revalid/said",
+        "echo 0 >/.revalid/report; chmod 000 /.revalid/report; echo x >/.revalid/status",
     ],
 )
 async def test_command_that_damages_the_report_has_its_own_exit_code(
@@ -112,7 +112,7 @@ async def test_wrapper_leaves_no_variable_or_file(sandbox: DaggerSandbox) -> Non
     assert whole(result.stdout) == b""
 
 
-async def test_installs_of_one_tenant_share_what_they_downloaded_and_checks_do_not_see_it(
+async def test_installs_of_one_tenant_share_downloads_that_checks_do_not_see(
     dagger_engine: Engine,
 ) -> None:
     def opened(tenant: str) -> Awaitable[DaggerSandbox]:
@@ -128,42 +128,42 @@ async def test_installs_of_one_tenant_share_what_they_downloaded_and_checks_do_n
         await sandbox.close()
 
 
-async def test_install_is_replayed_where_others_downloaded_meanwhile(
+async def test_install_is_replayed_after_other_downloads(
     dagger_engine: Engine,
 ) -> None:
     command = f"cat /proc/sys/kernel/random/uuid # {uuid.uuid4()}"
     tenant = uuid.uuid4().hex
-    ran = []
+    results = []
     for filled in ("true", "touch /home/revalid/.npm/more"):
         sandbox = await DaggerSandbox.open(dagger_engine, DEFAULT_IMAGE, tenant=tenant)
         fork = await sandbox.fork()
         await fork.exec(filled, downloads=True)
-        ran.append(await sandbox.exec(command, cacheable=True, downloads=True))
+        results.append(await sandbox.exec(command, cacheable=True, downloads=True))
         await fork.close()
         await sandbox.close()
-    assert [result.cached for result in ran] == [False, True]
+    assert [result.cached for result in results] == [False, True]
 
 
 async def test_install_with_a_secret_is_replayed_by_all_processes_of_a_home(
     dagger_engine: Engine, tmp_path: Path
 ) -> None:
     command = f'echo "$TOKEN" # {uuid.uuid4()}'
-    ran = []
+    results = []
     for value in ("first-value", "first-value", "second-value"):
         engine = Engine(timeout_s=30, name_key=name_key(tmp_path))
         sandbox = await DaggerSandbox.open(engine, DEFAULT_IMAGE)
         sandbox.with_secret("TOKEN", value)
-        ran.append(await sandbox.exec(command, cacheable=True))
+        results.append(await sandbox.exec(command, cacheable=True))
         await sandbox.close()
         await engine.close()
-    assert [(whole(result.stdout), result.cached) for result in ran] == [
+    assert [(whole(result.stdout), result.cached) for result in results] == [
         (b"first-value\n", False),
         (b"first-value\n", True),
         (b"second-value\n", False),
     ]
 
 
-async def test_command_that_asks_itself_to_end_is_not_cancelled(sandbox: DaggerSandbox) -> None:
+async def test_command_that_requests_its_own_stop_is_not_cancelled(sandbox: DaggerSandbox) -> None:
     result = await sandbox.exec(
         "nonce=$(tr '\\0' '\\n' </proc/1/cmdline | grep -E '^[0-9a-f]{32}$')\n"
         "echo 100 >/.revalid-stop/$nonce; sleep 2; exit 5",
@@ -175,12 +175,12 @@ async def test_command_that_asks_itself_to_end_is_not_cancelled(sandbox: DaggerS
 
 async def test_stopped_install_is_not_replayed(sandbox: DaggerSandbox) -> None:
     stop = asyncio.Event()
-    twin = await sandbox.fork()
+    fork = await sandbox.fork()
     token = uuid.uuid4().hex
     command = (
         f"trap 'exit 0' TERM; echo {token}; n=0; until [ $n = 8 ]; do sleep 0.5; n=$((n+1)); done"
     )
     first = await sandbox.exec(command, cacheable=True, on_output=lambda *_: stop.set(), stop=stop)
     assert (first.cancelled, first.exit_code) == (True, 0)
-    again = await twin.exec(command, cacheable=True)
+    again = await fork.exec(command, cacheable=True)
     assert (again.cached, again.cancelled, again.exit_code) == (False, False, 0)
