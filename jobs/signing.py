@@ -7,7 +7,7 @@ from enum import StrEnum
 from pydantic import SecretStr
 
 from revalid.jobs.errors import PolicyRefused
-from revalid.jobs.ledger.keys import derive
+from revalid.jobs.signing_keys import derive
 
 
 class Signed(StrEnum):

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 
 from redis import Redis
 
-from revalid.jobs.ledger.keys import home_key
+from revalid.jobs.ledger.keys import worker_key
 from revalid.jobs.ledger.record import SERVING_S
 from revalid.jobs.settings import VERSION, Settings
+from revalid.jobs.signing_keys import home_key
 
 _ENGINE = ("_EXPERIMENTAL_DAGGER_", "DAGGER_", "DOCKER_")
 _WORKER_FIELDS = (
@@ -62,8 +63,3 @@ def is_served(redis: Redis, value: str) -> bool:
     """Whether a worker with this fingerprint takes jobs."""
     left_ms = redis.pttl(worker_key(value))
     return 0 < left_ms <= SERVING_S * 1000  # longer: Redis's clock stepped back
-
-
-def worker_key(value: str) -> str:
-    """The key that lives while a worker with this fingerprint takes jobs."""
-    return f"revalid:worker:{value}"

@@ -17,6 +17,7 @@ from revalid.jobs import events
 from revalid.jobs.connection import broker_errors, connect
 from revalid.jobs.errors import InvalidJob, InvalidSettings, ResultTimeout, UnknownJob
 from revalid.jobs.job import Job, parse_job
+from revalid.jobs.ledger.keys import request_key
 from revalid.jobs.ledger.record import JobState, Record, SubmitOutcome
 from revalid.jobs.projects.blobs import BlobStore
 from revalid.jobs.projects.budget import reserve
@@ -278,7 +279,7 @@ class Client:
         request = hashlib.sha256(content.encode()).hexdigest()
         with self._errors():
             first = self._redis.set(
-                f"revalid:idempotency:{scope}", request, ex=IDEMPOTENCY_S, nx=True, get=True
+                request_key(scope), request, ex=IDEMPOTENCY_S, nx=True, get=True
             )
         if first not in (None, request):
             raise InvalidJob(f"idempotency key {key[:80]!r}: it came with another request before")

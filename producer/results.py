@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import cast
 
-from revalid.jobs.ledger.record import Record, decode_record, job_key
+from revalid.jobs.ledger.keys import job_key
+from revalid.jobs.ledger.record import Record, decode_record
 from revalid.producer.client import Client
 
 AT_ONCE_BYTES = 8 * 2**20

@@ -21,11 +21,6 @@ _REPLY_S = 2.0
 log = logging.getLogger("revalid.worker")
 
 
-def failure_key(worker: str) -> str:
-    """The key by which a worker's children say that its engine or its files failed them."""
-    return f"revalid:suspect:{worker}"
-
-
 @dataclass
 class EngineHealth:
     """The state of one worker's files and engine; :meth:`look` is to be called every second or so.

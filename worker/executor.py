@@ -22,15 +22,15 @@ from structlog.contextvars import bound_contextvars
 from revalid.jobs.connection import broker_errors, connect
 from revalid.jobs.errors import BrokerUnavailable, InvalidJob, LeaseLost, PermanentError
 from revalid.jobs.job import Job, parse_job
+from revalid.jobs.ledger.keys import COUNTERS_KEY, failure_key
 from revalid.jobs.ledger.ledger import BEAT_S
 from revalid.jobs.ledger.record import Attempt, Record
-from revalid.jobs.ledger.stats import COUNTERS_KEY, ENGINE_LOST
+from revalid.jobs.ledger.stats import ENGINE_LOST
 from revalid.jobs.projects.blobs import BlobStore
 from revalid.jobs.queue import open_ledger, parse_doorbell
 from revalid.jobs.result import JobResult, Verdict
 from revalid.jobs.settings import Settings
 from revalid.jobs.signing import Signed, check_signature
-from revalid.worker.engine_health import failure_key
 from revalid.worker.event_publisher import EventSender
 from revalid.worker.outbox import Outbox
 from revalid.worker.own_files import check_files, own_fault

@@ -7,11 +7,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from revalid.jobs.ledger.keys import artifact_key, blob_key
 from revalid.jobs.projects.blobs import MIN_TTL_S, directory_of
 from revalid.jobs.settings import Settings
 from revalid.worker.file_trees import remove_tree
 
-_STORED = re.compile(r"revalid:(blob|artifact):[0-9a-f]{64}")
+_STORED = re.compile(f"({blob_key('')}|{artifact_key('')})[0-9a-f]{{64}}")
 _JOB = re.compile(r"[0-9a-f]{32}")
 
 log = logging.getLogger("revalid.worker")

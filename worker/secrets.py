@@ -12,9 +12,9 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from revalid.jobs.errors import PolicyRefused
 from revalid.jobs.job import Job
-from revalid.jobs.ledger.keys import home_key
 from revalid.jobs.projects.blobs import directory_of
 from revalid.jobs.settings import Settings
+from revalid.jobs.signing_keys import home_key
 
 MASK = "***"
 _MIN_LENGTH = 4

@@ -15,16 +15,17 @@ from redis.exceptions import OutOfMemoryError
 from revalid.jobs.connection import broker_errors, connect
 from revalid.jobs.errors import BrokerUnavailable, PermanentError, TransientError
 from revalid.jobs.job import SandboxPolicy
+from revalid.jobs.ledger.keys import COUNTERS_KEY, failure_key, worker_key
 from revalid.jobs.ledger.ledger import LEASE_S
 from revalid.jobs.ledger.record import SERVING_S
-from revalid.jobs.ledger.stats import COUNTERS_KEY, MESSAGES_DROPPED
+from revalid.jobs.ledger.stats import MESSAGES_DROPPED
 from revalid.jobs.ledger.workers import Worker, leave, say
 from revalid.jobs.queue import open_ledger, ring, ringing
 from revalid.jobs.settings import VERSION, Settings
-from revalid.jobs.worker_fingerprint import fingerprint, worker_key
+from revalid.jobs.worker_fingerprint import fingerprint
 from revalid.worker.broker_sweep import BrokerSweep
 from revalid.worker.children import Children, pool_children
-from revalid.worker.engine_health import EngineHealth, failure_key
+from revalid.worker.engine_health import EngineHealth
 from revalid.worker.executor import process_name
 from revalid.worker.outbox import Outbox
 from revalid.worker.retention import purge

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import Redis
 
-FINISHED_KEY = "revalid:finished"
+from revalid.jobs.ledger.keys import FINISHED_KEY
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,38 +1,167 @@
-"""Keys: each purpose has its own, derived from one that is kept."""
+"""The names of all keys that the project keeps in Redis, each with what it holds.
 
-import hashlib
-import hmac
-import os
-import secrets
-from contextlib import suppress
-from pathlib import Path
+Celery's lists and its own keys are not among them. The scripts build the same names from their
+prelude (``lua/prelude.lua``): a test compares the two.
+"""
 
-_KEY_BYTES = 32
-_OF_THIS_PROCESS = os.urandom(_KEY_BYTES)
+QUEUED_KEY = "revalid:queued"
+"""Sorted set: ids of queued jobs, by when each was queued."""
+RUNNING_KEY = "revalid:running"
+"""Sorted set: ids of running jobs, by the end of their leases."""
+DEAD_KEY = "revalid:dead"
+"""Sorted set: ids of the jobs that are set aside, by when each was."""
+HELD_KEY = "revalid:held"
+"""Hash: the job that each process holds."""
+QUEUES_KEY = "revalid:queues"
+"""Set: queues in which jobs wait for their turn."""
+PARKED_KEY = "revalid:parked"
+"""Set: tenants that are parked in some queue."""
+TURN_KEY = "revalid:turn"
+"""Number of the last turn that was given."""
+COUNTERS_KEY = "revalid:counters"
+"""Hash. Fields: ``finished LANE VERDICT``, ``waited LANE SECONDS`` (first claims, by the bound
+that their wait is within), ``waited_ms LANE``, ``lost``, ``faults``, ``engine_lost``,
+``messages_dropped`` and ``webhook OUTCOME``."""
+FINISHED_KEY = "revalid:finished"
+"""Stream: ids of finished jobs, for the archive."""
+PROJECTS_KEY = "revalid:projects"
+"""Sorted set: ``TENANT DIGEST`` of the projects in Redis, by when to look at each."""
+USAGE_KEY = "revalid:usage"
+"""Hash: bytes of these projects by tenant, and of all under ``*``."""
+UNTOLD_KEY = "revalid:untold"
+"""Set: done jobs whose webhooks have no delivery yet."""
+DELIVERIES_KEY = "revalid:deliveries"
+"""Sorted set: deliveries of webhooks, by when each is due; infinite while one waits its turn."""
+POST_TURNS_KEY = "revalid:post-turns"
+"""Sorted set: ``TENANT HOST`` with deliveries that are due, by turn."""
+POST_SHARES_KEY = "revalid:post-shares"
+"""Hash: the next turn of each tenant, and under ``*`` the last that was taken."""
+WORKERS_KEY = "revalid:workers"
+"""Hash: what each worker last said of itself, by its name."""
+BATCHES_KEY = "revalid:batches"
+"""Sorted set: ids of batches, by when each was created."""
 
 
-def derive(key: bytes, purpose: str) -> bytes:
-    """The key of one purpose; from it nothing is learnt of ``key`` or of another purpose's."""
-    return hmac.digest(key, f"revalid {purpose}".encode(), hashlib.sha256)
+def job_key(job_id: str) -> str:
+    """Hash: a job's record."""
+    return f"revalid:job:{job_id}"
 
 
-def home_key(home: Path, purpose: str) -> bytes:
-    """A key that all processes of a home share, or this process's own where it is not writable."""
-    path = home / "home.key"
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        if not path.exists():
-            home.mkdir(parents=True, exist_ok=True)
-            with open(part, "xb", opener=_private) as file:
-                file.write(os.urandom(_KEY_BYTES))
-            with suppress(FileExistsError):  # whoever was first is right, and is never half there
-                os.link(part, path)
-            part.unlink()
-        key = path.read_bytes()
-    except OSError:
-        key = b""
-    return derive(key if len(key) == _KEY_BYTES else _OF_THIS_PROCESS, purpose)
+def events_key(job_id: str) -> str:
+    """Stream: a job's events."""
+    return f"revalid:events:{job_id}"
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def asked_key(job_id: str) -> str:
+    """Set: ``QUEUE RUN`` of those who wait for a job."""
+    return f"revalid:asked:{job_id}"
+
+
+def hooks_key(job_id: str) -> str:
+    """Set: a job's webhooks."""
+    return f"revalid:hooks:{job_id}"
+
+
+def hook_key(delivery: str) -> str:
+    """Hash: one delivery of a webhook."""
+    return f"revalid:hook:{delivery}"
+
+
+def ready_key(tenant_host: str) -> str:
+    """Sorted set: deliveries of one tenant to one host that are due."""
+    return f"revalid:ready:{tenant_host}"
+
+
+def posts_key(host: str) -> str:
+    """Sorted set: deliveries to a host that are under way, by the end of their leases."""
+    return f"revalid:posts:{host}"
+
+
+def posts_parked_key(host: str) -> str:
+    """Sorted set: ``TENANT HOST`` that waits until fewer deliveries to a host are under way."""
+    return f"revalid:posts-parked:{host}"
+
+
+def waiting_key(queue: str, tenant: str) -> str:
+    """Sorted set: a tenant's jobs that wait in a queue, by turn."""
+    return f"revalid:waiting:{queue}:{tenant}"
+
+
+def tenants_key(queue: str) -> str:
+    """Sorted set: the tenants that have jobs waiting in a queue, by turn."""
+    return f"revalid:tenants:{queue}"
+
+
+def parked_key(tenant: str) -> str:
+    """Sorted set: the queues in which a tenant at its bound waits, by turn."""
+    return f"revalid:parked:{tenant}"
+
+
+def active_key(tenant: str) -> str:
+    """Set: a tenant's jobs that count against its bound."""
+    return f"revalid:active:{tenant}"
+
+
+def ringing_key(queue: str) -> str:
+    """Sorted set: the jobs of a queue whose doorbells ring, by since when."""
+    return f"revalid:ringing:{queue}"
+
+
+def flight_key(queue: str) -> str:
+    """Set: the jobs of a queue that have had their turn and are not done."""
+    return f"revalid:flight:{queue}"
+
+
+def serving_key(queue: str) -> str:
+    """Sorted set: the workers that take jobs from a queue, by until when that is known."""
+    return f"revalid:serving:{queue}"
+
+
+def lane_key(lane: str) -> str:
+    """Sorted set: the queued jobs of a lane, by when each was queued."""
+    return f"revalid:lane:{lane}"
+
+
+def image_key(image: str) -> str:
+    """The digest to which an image was resolved a short while ago."""
+    return f"revalid:image:{image}"
+
+
+def blob_key(digest: str) -> str:
+    """A project's tarball."""
+    return f"revalid:blob:{digest}"
+
+
+def artifact_key(digest: str) -> str:
+    """An archive of a job's artifacts."""
+    return f"revalid:artifact:{digest}"
+
+
+def holders_key(digest: str) -> str:
+    """Hash: bytes of one project, by tenant that has stored it."""
+    return f"revalid:holders:{digest}"
+
+
+def needs_key(project: str) -> str:
+    """Set: ids of the jobs that need a project (``TENANT DIGEST``)."""
+    return f"revalid:needs:{project}"
+
+
+def request_key(scope: str) -> str:
+    """The request for which an idempotency key was used before."""
+    return f"revalid:idempotency:{scope}"
+
+
+def worker_key(fingerprint: str) -> str:
+    """Lives while a worker with this fingerprint takes jobs."""
+    return f"revalid:worker:{fingerprint}"
+
+
+def failure_key(worker: str) -> str:
+    """There when a worker's engine or files failed a job since its parent last looked."""
+    return f"revalid:failure:{worker}"
+
+
+def batch_key(batch_id: str, part: str = "") -> str:
+    """Hash: a batch; with ``part``, its list of entries or its hash of jobs, errors or rounds."""
+    return f"revalid:batch:{batch_id}{':' if part else ''}{part}"

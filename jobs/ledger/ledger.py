@@ -21,9 +21,8 @@ from redis import Redis
 from revalid.jobs.clock import ServerClock
 from revalid.jobs.errors import BrokerUnavailable, InvalidProject, LeaseLost, QueueFull, UnknownJob
 from revalid.jobs.job import Job
+from revalid.jobs.ledger.keys import DEAD_KEY, HELD_KEY, image_key, job_key, serving_key
 from revalid.jobs.ledger.record import (
-    DEAD_KEY,
-    HELD_KEY,
     IMAGE_S,
     SERVING_S,
     Attempt,
@@ -35,9 +34,6 @@ from revalid.jobs.ledger.record import (
     decode_doorbells,
     decode_record,
     encode_job,
-    image_key,
-    job_key,
-    serving_key,
 )
 from revalid.jobs.ledger.scripts import register
 from revalid.jobs.ledger.stats import QueueStats, decode_stats

@@ -9,16 +9,11 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from revalid.jobs.job import Job, Lane
+from revalid.jobs.job import Job
 from revalid.jobs.result import Verdict
 from revalid.jobs.signing import Signed, sign
 from revalid.jobs.trace_context import current_traceparent
 
-RUNNING_KEY = "revalid:running"
-QUEUED_KEY = "revalid:queued"
-DEAD_KEY = "revalid:dead"
-HELD_KEY = "revalid:held"
-"""The hash of the job that each process holds."""
 HARD_LIMIT_MARGIN_S = 120
 """Seconds after the job's own limit at which the worker's parent ends a child that hangs."""
 IMAGE_S = 300.0
@@ -133,31 +128,6 @@ class Record:
     result: str | None
     traceparent: str | None = None
     prior: str | None = None
-
-
-def job_key(job_id: str) -> str:
-    """The hash that holds a job's record."""
-    return f"revalid:job:{job_id}"
-
-
-def events_key(job_id: str) -> str:
-    """The stream that holds a job's events."""
-    return f"revalid:events:{job_id}"
-
-
-def lane_key(lane: Lane) -> str:
-    """The sorted set of a lane's queued jobs, by when each was queued."""
-    return f"revalid:lane:{lane}"
-
-
-def image_key(image: str) -> str:
-    """The string that holds the digest to which an image was resolved a short while ago."""
-    return f"revalid:image:{image}"
-
-
-def serving_key(queue: str) -> str:
-    """The sorted set of the workers that take jobs from a queue."""
-    return f"revalid:serving:{queue}"
 
 
 def encode_job(job: Job, signing_key: SecretStr | None) -> list[Any]:

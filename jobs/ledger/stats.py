@@ -4,11 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-COUNTERS_KEY = "revalid:counters"
-"""A hash. Fields: ``finished LANE VERDICT``, ``waited LANE SECONDS`` (first claims, by the bound
-that their wait is within), ``waited_ms LANE``, ``lost``, ``faults``, ``engine_lost``,
-``messages_dropped`` and ``webhook OUTCOME``."""
-
 ENGINE_LOST = "engine_lost"
 MESSAGES_DROPPED = "messages_dropped"
 WAITED_BOUNDS = ("0.1", "0.5", "1", "5", "15", "60", "300", "900", "3600", "14400", "+Inf")

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 from redis import Redis
 
-WORKERS_KEY = "revalid:workers"
-"""A hash: what each worker last said, by its name."""
+from revalid.jobs.ledger.keys import WORKERS_KEY
+
 FRESH_S = 15.0
 """Age of a worker's last word up to which it runs."""
 _FORGOTTEN_S = 86_400

@@ -16,6 +16,7 @@ from redis import Redis
 
 from revalid.jobs.connection import broker_errors
 from revalid.jobs.errors import BrokerUnavailable, InvalidProject, InvalidSettings
+from revalid.jobs.ledger.keys import artifact_key, blob_key
 from revalid.jobs.settings import Settings
 
 CHUNK = 1 << 20
@@ -169,7 +170,7 @@ class BlobStore:
         return "the project" if self._kind == "blob" else "archive of artifacts"
 
     def _key(self, digest: str) -> str:
-        return f"revalid:{self._kind}:{digest}"
+        return blob_key(digest) if self._kind == "blob" else artifact_key(digest)
 
     def _object_store(self, size: int) -> ObjectStore:
         if self._url is None:

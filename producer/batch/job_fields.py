@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import cast
 
-from revalid.jobs.ledger.record import job_key
+from revalid.jobs.ledger.keys import job_key
 from revalid.producer.client import Client
 
 _CHUNK = 500

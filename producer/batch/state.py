@@ -17,9 +17,9 @@ from redis import Redis
 
 from revalid.jobs import atomic_write
 from revalid.jobs.errors import UnknownJob
+from revalid.jobs.ledger.keys import BATCHES_KEY, batch_key
 from revalid.producer.batch.item import BatchItem
 
-BATCHES_KEY = "revalid:batches"
 _CHUNK = 1_000
 
 
@@ -82,9 +82,9 @@ class BatchStore:
         Raises:
             UnknownJob: No batch has this id.
         """
-        head = cast("dict[str, str]", self._redis.hgetall(_key(batch_id)))
+        head = cast("dict[str, str]", self._redis.hgetall(batch_key(batch_id)))
         if head:
-            texts = cast("list[str]", self._redis.lrange(_key(batch_id, "entries"), 0, -1))
+            texts = cast("list[str]", self._redis.lrange(batch_key(batch_id, "entries"), 0, -1))
             return _plan(head, [BatchItem.model_validate_json(text) for text in texts])
         try:
             kept = json.loads(self._file(batch_id).read_text())
@@ -98,12 +98,12 @@ class BatchStore:
 
     def jobs(self, batch_id: str) -> dict[int, str]:
         """Ids of the jobs that projects have become, by position."""
-        found = cast("dict[str, str]", self._redis.hgetall(_key(batch_id, "jobs")))
+        found = cast("dict[str, str]", self._redis.hgetall(batch_key(batch_id, "jobs")))
         return {int(index): job_id for index, job_id in found.items()}
 
     def errors(self, batch_id: str) -> dict[int, str]:
         """Why projects could not be submitted, by position."""
-        found = cast("dict[str, str]", self._redis.hgetall(_key(batch_id, "errors")))
+        found = cast("dict[str, str]", self._redis.hgetall(batch_key(batch_id, "errors")))
         return {int(index): error for index, error in found.items()}
 
     def submitted(self, batch_id: str, jobs: dict[int, str], errors: dict[int, str]) -> None:
@@ -111,38 +111,40 @@ class BatchStore:
         pipe = self._redis.pipeline()
         for name, other, found in (("jobs", "errors", jobs), ("errors", "jobs", errors)):
             if found:
-                pipe.hset(_key(batch_id, name), mapping={str(i): text for i, text in found.items()})
-                pipe.hdel(_key(batch_id, other), *map(str, found))
+                pipe.hset(
+                    batch_key(batch_id, name), mapping={str(i): text for i, text in found.items()}
+                )
+                pipe.hdel(batch_key(batch_id, other), *map(str, found))
         self._touch(pipe, batch_id)
         pipe.execute()
 
     def rounds(self, batch_id: str) -> dict[int, int]:
         """How often projects were run again on demand, by position."""
-        found = cast("dict[str, str]", self._redis.hgetall(_key(batch_id, "rounds")))
+        found = cast("dict[str, str]", self._redis.hgetall(batch_key(batch_id, "rounds")))
         return {int(index): int(number) for index, number in found.items()}
 
     def again(self, batch_id: str, positions: Iterable[int]) -> None:
         """Have projects submitted once more."""
         pipe = self._redis.pipeline()
         for position in positions:
-            pipe.hincrby(_key(batch_id, "rounds"), str(position), 1)
-            pipe.hdel(_key(batch_id, "jobs"), str(position))
-            pipe.hdel(_key(batch_id, "errors"), str(position))
+            pipe.hincrby(batch_key(batch_id, "rounds"), str(position), 1)
+            pipe.hdel(batch_key(batch_id, "jobs"), str(position))
+            pipe.hdel(batch_key(batch_id, "errors"), str(position))
         self._touch(pipe, batch_id)
         pipe.execute()
 
     def cancel(self, batch_id: str) -> None:
         """Have whoever submits this batch stop."""
-        self._redis.hset(_key(batch_id), "cancelled", "1")
+        self._redis.hset(batch_key(batch_id), "cancelled", "1")
 
     def is_cancelled(self, batch_id: str) -> bool:
         """Whether it was cancelled, and nobody went on with it since."""
-        return bool(self._redis.hexists(_key(batch_id), "cancelled"))
+        return bool(self._redis.hexists(batch_key(batch_id), "cancelled"))
 
     def go_on(self, batch_id: str) -> None:
         """Have a batch submitted again, and remembered for as long as a new one."""
         pipe = self._redis.pipeline()
-        pipe.hdel(_key(batch_id), "cancelled")
+        pipe.hdel(batch_key(batch_id), "cancelled")
         self._touch(pipe, batch_id)
         pipe.execute()
         with suppress(OSError):
@@ -151,9 +153,9 @@ class BatchStore:
     def head(self, batch_id: str) -> Head | None:
         """A batch without its projects; None where Redis has none."""
         pipe = self._redis.pipeline()
-        pipe.hgetall(_key(batch_id))
-        pipe.llen(_key(batch_id, "entries"))
-        pipe.hlen(_key(batch_id, "jobs"))
+        pipe.hgetall(batch_key(batch_id))
+        pipe.llen(batch_key(batch_id, "entries"))
+        pipe.hlen(batch_key(batch_id, "jobs"))
         found, projects, submitted = pipe.execute()
         if not found:
             return None
@@ -162,7 +164,7 @@ class BatchStore:
     def latest(self) -> Sequence[str]:
         """Ids of the batches, the newest first."""
         ids = cast("list[str]", self._redis.zrevrange(BATCHES_KEY, 0, -1))
-        gone = [batch_id for batch_id in ids if not self._redis.exists(_key(batch_id))]
+        gone = [batch_id for batch_id in ids if not self._redis.exists(batch_key(batch_id))]
         if gone:
             self._redis.zrem(BATCHES_KEY, *gone)
         return [batch_id for batch_id in ids if batch_id not in gone]
@@ -176,25 +178,21 @@ class BatchStore:
 
     def _write(self, plan: Plan) -> None:
         pipe = self._redis.pipeline()
-        pipe.delete(_key(plan.id, "entries"))
+        pipe.delete(batch_key(plan.id, "entries"))
         for start in range(0, len(plan.entries), _CHUNK):
             texts = [entry.model_dump_json() for entry in plan.entries[start : start + _CHUNK]]
-            pipe.rpush(_key(plan.id, "entries"), *texts)
-        pipe.hset(_key(plan.id), mapping=cast("dict[Any, Any]", _head(plan)))
+            pipe.rpush(batch_key(plan.id, "entries"), *texts)
+        pipe.hset(batch_key(plan.id), mapping=cast("dict[Any, Any]", _head(plan)))
         pipe.zadd(BATCHES_KEY, {plan.id: plan.created_at.timestamp()})
         self._touch(pipe, plan.id)
         pipe.execute()
 
     def _touch(self, pipe: Any, batch_id: str) -> None:
         for name in ("", "entries", "jobs", "errors", "rounds"):
-            pipe.expire(_key(batch_id, name), self._ttl_s)
+            pipe.expire(batch_key(batch_id, name), self._ttl_s)
 
     def _file(self, batch_id: str) -> Path:
         return self._directory / f"{Path(batch_id).name}.json"
-
-
-def _key(batch_id: str, name: str = "") -> str:
-    return f"revalid:batch:{batch_id}{':' if name else ''}{name}"
 
 
 def _head(plan: Plan) -> dict[str, str]:

@@ -7,7 +7,8 @@ from uuid import uuid4
 
 from revalid.jobs.errors import WorkerUnavailable
 from revalid.jobs.job import parse_job
-from revalid.jobs.ledger.record import JobState, job_key
+from revalid.jobs.ledger.keys import job_key
+from revalid.jobs.ledger.record import JobState
 from revalid.jobs.queue import queue_name
 from revalid.jobs.settings import Settings
 from revalid.jobs.worker_fingerprint import fingerprint

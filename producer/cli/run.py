@@ -6,7 +6,8 @@ from pathlib import Path
 
 from revalid.jobs import events
 from revalid.jobs.errors import InvalidProject, RevalidError
-from revalid.jobs.ledger.record import SubmitOutcome, job_key
+from revalid.jobs.ledger.keys import job_key
+from revalid.jobs.ledger.record import SubmitOutcome
 from revalid.jobs.settings import Settings, load_settings
 from revalid.jobs.steps import RefreshFromHost
 from revalid.producer.cli import interrupt

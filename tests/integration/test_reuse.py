@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from revalid.jobs.job import DEFAULT_IMAGE
-from revalid.jobs.ledger.record import SubmitOutcome, image_key, job_key
+from revalid.jobs.ledger.keys import image_key, job_key
+from revalid.jobs.ledger.record import SubmitOutcome
 from revalid.jobs.result import JobResult
 from revalid.producer.client import Client, JobHandle
 from tests.integration.conftest import StartWorker

@@ -13,8 +13,8 @@ from redis.exceptions import NoPermissionError
 
 from revalid.jobs.connection import broker_errors, connect
 from revalid.jobs.errors import BrokerUnavailable, UnknownJob
-from revalid.jobs.ledger.completions import FINISHED_KEY
 from revalid.jobs.ledger.deliveries import Outcome, settle, take
+from revalid.jobs.ledger.keys import FINISHED_KEY
 from revalid.jobs.ledger.ledger import Ledger
 from revalid.jobs.ledger.record import Attempt, JobState, SubmitOutcome
 from revalid.jobs.queue import make_app

@@ -6,8 +6,9 @@ from redis import Redis
 
 from revalid.jobs.events import read
 from revalid.jobs.job import Job
+from revalid.jobs.ledger.keys import RUNNING_KEY
 from revalid.jobs.ledger.ledger import Ledger
-from revalid.jobs.ledger.record import RUNNING_KEY, Attempt, Doorbell
+from revalid.jobs.ledger.record import Attempt, Doorbell
 from revalid.jobs.result import Verdict
 from tests.jobs.samples import make_job
 

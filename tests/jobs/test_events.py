@@ -20,8 +20,9 @@ from revalid.jobs.events import (
     read_all,
     read_async,
 )
+from revalid.jobs.ledger.keys import events_key
 from revalid.jobs.ledger.ledger import EVENTS_MAX, Ledger
-from revalid.jobs.ledger.record import Attempt, events_key
+from revalid.jobs.ledger.record import Attempt
 from revalid.jobs.result import Verdict
 from tests.jobs.samples import make_job, until
 

@@ -8,9 +8,10 @@ import pytest
 from redis import Redis
 
 from revalid.jobs import worker_fingerprint as module
+from revalid.jobs.ledger.keys import worker_key
 from revalid.jobs.ledger.record import SERVING_S
 from revalid.jobs.settings import Settings, load_settings
-from revalid.jobs.worker_fingerprint import fingerprint, is_served, worker_key
+from revalid.jobs.worker_fingerprint import fingerprint, is_served
 
 ENVIRON = {
     "PATH": "/usr/bin:/bin",

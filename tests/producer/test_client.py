@@ -19,7 +19,8 @@ from revalid.jobs.errors import (
 )
 from revalid.jobs.events import FinishedEvent
 from revalid.jobs.job import Lane
-from revalid.jobs.ledger.record import JobState, SubmitOutcome, job_key
+from revalid.jobs.ledger.keys import job_key
+from revalid.jobs.ledger.record import JobState, SubmitOutcome
 from revalid.jobs.result import JobResult, StepResult, Verdict
 from revalid.jobs.settings import Settings, load_settings
 from revalid.jobs.source import TarballSource

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from revalid.jobs.ledger.record import job_key
+from revalid.jobs.ledger.keys import job_key
 from revalid.jobs.settings import load_settings
 from revalid.producer import results
 from revalid.producer.client import Client

@@ -2,6 +2,6 @@
 local id = ARGV[1]
 local state, fence = unpack(call('HMGET', job_key(id), 'state', 'fence'))
 if fence == ARGV[2] and state ~= 'done' then
-  call('XADD', 'revalid:events:' .. id, 'MAXLEN', '~', ARGV[5], '*', 'type', ARGV[3], 'data', ARGV[4])
+  call('XADD', events_key(id), 'MAXLEN', '~', ARGV[5], '*', 'type', ARGV[3], 'data', ARGV[4])
 end
 return {'OK'}

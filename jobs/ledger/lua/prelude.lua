@@ -1,6 +1,6 @@
 -- What the scripts of the ledger share. Each ends its arguments with three limits: jobs of one tenant
 -- under way at a time (0: any number), slots kept free of batch jobs, milliseconds that a done job is
--- kept. Their keys are made here: the ledger needs one Redis, no cluster.
+-- kept. Their keys are made here, as in keys.py: the ledger needs one Redis, no cluster.
 local RINGING = 16 -- doorbells of a queue that ring at a time; the jobs behind them wait their turn
 local LOOKS = 64 -- tenants that one dispatch looks at
 local HOOKS = 32 -- webhooks that one script tells a verdict
@@ -30,7 +30,10 @@ local PROJECTS = 'revalid:projects' -- `tenant digest` of those in Redis, by whe
 local USAGE = 'revalid:usage' -- their bytes by tenant, and of all under `*`
 local UNTOLD = 'revalid:untold' -- done jobs with webhooks that are not told yet
 local PARKED = 'revalid:parked' -- tenants that are parked in some queue
+local FINISHED = 'revalid:finished' -- the stream that the archive reads
+local TURN = 'revalid:turn'
 local function job_key(id) return 'revalid:job:' .. id end
+local function events_key(id) return 'revalid:events:' .. id end
 local function waiting_key(queue, tenant) return 'revalid:waiting:' .. queue .. ':' .. tenant end
 local function tenants_key(queue) return 'revalid:tenants:' .. queue end
 -- A tenant at its bound is not among a queue's tenants but here, with its turn, until a job of it ends.
@@ -51,11 +54,11 @@ local function asked_key(id) return 'revalid:asked:' .. id end -- `queue run` of
 local function blob_key(digest) return 'revalid:blob:' .. digest end
 local function holders_key(digest) return 'revalid:holders:' .. digest end -- bytes by tenant
 local function needs_key(project) return 'revalid:needs:' .. project end -- ids of jobs
+local function lane_key(lane) return 'revalid:lane:' .. lane end -- its queued jobs, by age
 
 -- Add to a counter of the metrics; never as a script's first write, which a full Redis refuses.
 local function count(name, by) call('HINCRBY', COUNTERS, name, by or 1) end
 local function lane_of(queue) return queue:match('%.batch$') and 'batch' or 'interactive' end
-local function lane_key(queue) return 'revalid:lane:' .. lane_of(queue) end -- its queued jobs, by age
 
 -- Whether the clock is not where the caller expects it to be; what it compares is not to be judged.
 local function stepped(expected_ms)
@@ -63,11 +66,11 @@ local function stepped(expected_ms)
 end
 
 local function event(id, name, data)
-  call('XADD', 'revalid:events:' .. id, '*', 'type', name, 'data', data and cjson.encode(data) or '{}')
+  call('XADD', events_key(id), '*', 'type', name, 'data', data and cjson.encode(data) or '{}')
 end
 
 -- A script's clock knows milliseconds only, and many jobs come in one.
-local function next_turn() return call('INCR', 'revalid:turn') end
+local function next_turn() return call('INCR', TURN) end
 
 -- Above every fence given before, also before Redis lost its data.
 local function raise_fence(id)
@@ -79,7 +82,7 @@ end
 
 local function dequeue(id, queue)
   call('ZREM', QUEUED, id)
-  call('ZREM', lane_key(queue), id)
+  call('ZREM', lane_key(lane_of(queue)), id)
 end
 
 -- Give a tenant that is parked its place among those who have their turn.
@@ -105,7 +108,7 @@ local function leave(id)
   local queue, tenant, worker = unpack(call('HMGET', job_key(id), 'queue', 'tenant', 'worker'))
   call('ZREM', RUNNING, id)
   call('ZREM', ringing_key(queue), id)
-  call('ZREM', lane_key(queue), id)
+  call('ZREM', lane_key(lane_of(queue)), id)
   call('SREM', flight_key(queue), id)
   if call('ZREM', waiting_key(queue, tenant), id) == 1
     and call('EXISTS', waiting_key(queue, tenant)) == 0 then
@@ -125,7 +128,7 @@ end
 local function wait_for_turn(id, queue, tenant)
   local queued_at, turn = unpack(call('HMGET', job_key(id), 'queued_at', 'turn'))
   call('ZADD', QUEUED, queued_at, id)
-  call('ZADD', lane_key(queue), queued_at, id)
+  call('ZADD', lane_key(lane_of(queue)), queued_at, id)
   call('HSET', job_key(id), 'state', 'queued')
   call('ZADD', waiting_key(queue, tenant), turn, id)
   if not call('ZSCORE', parked_key(tenant), queue) then
@@ -309,8 +312,8 @@ local function finish(id, verdict, error, failed_step)
   release_project(id)
   event(id, 'finished', {verdict = verdict})
   call('PEXPIRE', job_key(id), kept_ms)
-  call('PEXPIRE', 'revalid:events:' .. id, kept_ms)
-  call('XADD', 'revalid:finished', 'MINID', '~', math.max(0, now - kept_ms), '*', 'id', id) -- archive
+  call('PEXPIRE', events_key(id), kept_ms)
+  call('XADD', FINISHED, 'MINID', '~', math.max(0, now - kept_ms), '*', 'id', id) -- archive
 end
 
 -- Have a job that ran wait once more, where somebody reads its queue; `waits_since` is there while it
@@ -453,7 +456,7 @@ local function begin(id, fields)
   call('ZADD', QUEUED, now, id) -- before DEL: a full Redis refuses this
   call('ZREM', DEAD, id)
   local fence = raise_fence(id)
-  call('DEL', job_key(id), 'revalid:events:' .. id, asked_key(id))
+  call('DEL', job_key(id), events_key(id), asked_key(id))
   call('HSET', job_key(id), 'fence', fence, 'attempts', 0, 'queued_at', now,
     'turn', next_turn(), unpack(fields))
   local queue, tenant = unpack(call('HMGET', job_key(id), 'queue', 'tenant'))

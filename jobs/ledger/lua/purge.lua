@@ -4,5 +4,5 @@ if call('ZREM', DEAD, id) == 0 then
   return {'NOT DEAD'}
 end
 release_project(id)
-call('DEL', job_key(id), 'revalid:events:' .. id)
+call('DEL', job_key(id), events_key(id))
 return {'OK'}

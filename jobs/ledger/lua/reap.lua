@@ -74,9 +74,9 @@ for _, queue in ipairs(queues) do
   end
 end
 for _, lane in ipairs({'interactive', 'batch'}) do -- a worker of an older version knows no lanes
-  for _, id in ipairs(call('ZRANGE', lane_key('.' .. lane), 0, RINGING - 1)) do
+  for _, id in ipairs(call('ZRANGE', lane_key(lane), 0, RINGING - 1)) do
     if not call('ZSCORE', QUEUED, id) then
-      call('ZREM', lane_key('.' .. lane), id)
+      call('ZREM', lane_key(lane), id)
     end
   end
 end

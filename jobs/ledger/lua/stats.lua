@@ -7,7 +7,7 @@ for _, queue in ipairs(call('SMEMBERS', QUEUES)) do
   lanes[name] = (lanes[name] or 0) + call('SCARD', flight_key(queue)) - call('ZCARD', ringing_key(queue))
 end
 for _, name in ipairs({'interactive', 'batch'}) do
-  local key = lane_key('.' .. name)
+  local key = lane_key(name)
   local queued = call('ZCARD', key)
   if queued > 0 or lanes[name] then
     local oldest = call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or now

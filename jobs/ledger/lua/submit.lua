@@ -31,7 +31,7 @@ if state == 'queued' or state == 'running' then
 end
 if state == 'done' and reusable == '1' and same_image() then
   call('PEXPIRE', job_key(id), kept_ms)
-  call('PEXPIRE', 'revalid:events:' .. id, kept_ms)
+  call('PEXPIRE', events_key(id), kept_ms)
   if hook ~= '' then
     notify(id, hook)
   end

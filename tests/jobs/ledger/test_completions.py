@@ -2,7 +2,8 @@
 
 from redis import Redis
 
-from revalid.jobs.ledger.completions import FINISHED_KEY, Completion, read_finished
+from revalid.jobs.ledger.completions import Completion, read_finished
+from revalid.jobs.ledger.keys import FINISHED_KEY
 from revalid.jobs.ledger.ledger import Ledger
 from revalid.jobs.result import Verdict
 from tests.jobs.ledgers import claim, finish

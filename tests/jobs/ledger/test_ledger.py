@@ -8,16 +8,9 @@ from redis import Redis
 
 from revalid.jobs.errors import LeaseLost, QueueFull, UnknownJob
 from revalid.jobs.job import Job
+from revalid.jobs.ledger.keys import QUEUED_KEY, RUNNING_KEY, events_key, job_key
 from revalid.jobs.ledger.ledger import LEASE_S, Ledger
-from revalid.jobs.ledger.record import (
-    QUEUED_KEY,
-    RUNNING_KEY,
-    Attempt,
-    JobState,
-    SubmitOutcome,
-    events_key,
-    job_key,
-)
+from revalid.jobs.ledger.record import Attempt, JobState, SubmitOutcome
 from revalid.jobs.result import Verdict
 from tests.jobs.ledgers import JOB, RESULT, claim, end_lease, events, finish, reap, server_time
 from tests.jobs.samples import make_job

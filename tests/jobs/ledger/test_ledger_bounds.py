@@ -11,8 +11,9 @@ from redis import Redis
 from revalid.jobs.connection import connect
 from revalid.jobs.job import Job
 from revalid.jobs.ledger.deliveries import Outcome, settle, take
+from revalid.jobs.ledger.keys import RUNNING_KEY, job_key
 from revalid.jobs.ledger.ledger import Ledger
-from revalid.jobs.ledger.record import RUNNING_KEY, Attempt, job_key
+from revalid.jobs.ledger.record import Attempt
 from revalid.jobs.result import Verdict
 from tests.jobs.samples import make_job
 from tests.jobs.scripts import NAMES, change

@@ -5,8 +5,9 @@ from redis import Redis
 
 from revalid.jobs.job import DEFAULT_IMAGE
 from revalid.jobs.ledger.deliveries import Outcome, settle, take
+from revalid.jobs.ledger.keys import image_key
 from revalid.jobs.ledger.ledger import LEASE_S, Ledger
-from revalid.jobs.ledger.record import IMAGE_S, SERVING_S, JobState, SubmitOutcome, image_key
+from revalid.jobs.ledger.record import IMAGE_S, SERVING_S, JobState, SubmitOutcome
 from revalid.jobs.result import Verdict
 from tests.jobs.ledgers import JOB, Open, Step, claim, events, finish, reap
 from tests.jobs.samples import make_job

@@ -12,16 +12,9 @@ from redis import Redis
 from revalid.jobs.connection import broker_errors, connect
 from revalid.jobs.errors import BrokerUnavailable, LeaseLost
 from revalid.jobs.events import FinishedEvent, read
+from revalid.jobs.ledger.keys import QUEUED_KEY, RUNNING_KEY, events_key, job_key
 from revalid.jobs.ledger.ledger import Ledger
-from revalid.jobs.ledger.record import (
-    QUEUED_KEY,
-    RUNNING_KEY,
-    Attempt,
-    JobState,
-    SubmitOutcome,
-    events_key,
-    job_key,
-)
+from revalid.jobs.ledger.record import Attempt, JobState, SubmitOutcome
 from revalid.jobs.result import Verdict
 from tests.jobs.ledgers import (
     JOB,

@@ -16,8 +16,9 @@ from hypothesis.stateful import (
 )
 from redis import Redis
 
+from revalid.jobs.ledger.keys import serving_key
 from revalid.jobs.ledger.ledger import Ledger
-from revalid.jobs.ledger.record import Attempt, Doorbell, serving_key
+from revalid.jobs.ledger.record import Attempt, Doorbell
 from revalid.jobs.result import Verdict
 from tests.jobs.samples import make_job
 from tests.jobs.scripts import change

@@ -4,8 +4,9 @@ import pytest
 from redis import Redis
 
 from revalid.jobs.job import DEFAULT_IMAGE, Job
+from revalid.jobs.ledger.keys import image_key
 from revalid.jobs.ledger.ledger import Ledger
-from revalid.jobs.ledger.record import IMAGE_S, JobState, Record, SubmitOutcome, image_key
+from revalid.jobs.ledger.record import IMAGE_S, JobState, Record, SubmitOutcome
 from revalid.jobs.result import Verdict
 from tests.jobs.ledgers import JOB, RESULT, claim, events
 from tests.jobs.samples import make_job

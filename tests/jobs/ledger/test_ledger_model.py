@@ -19,20 +19,17 @@ from redis import Redis
 from revalid.jobs.errors import LeaseLost, UnknownJob
 from revalid.jobs.job import DEFAULT_IMAGE, Lane
 from revalid.jobs.ledger.deliveries import Outcome, settle, take
-from revalid.jobs.ledger.ledger import Ledger
-from revalid.jobs.ledger.record import (
+from revalid.jobs.ledger.keys import (
     DEAD_KEY,
     QUEUED_KEY,
     RUNNING_KEY,
-    Attempt,
-    JobState,
-    SubmitOutcome,
-    decode_record,
     events_key,
     image_key,
     job_key,
     lane_key,
 )
+from revalid.jobs.ledger.ledger import Ledger
+from revalid.jobs.ledger.record import Attempt, JobState, SubmitOutcome, decode_record
 from revalid.jobs.result import Verdict
 from tests.jobs.samples import make_job
 

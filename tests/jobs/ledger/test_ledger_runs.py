@@ -4,8 +4,9 @@ import pytest
 from redis import Redis
 
 from revalid.jobs.errors import UnknownJob
+from revalid.jobs.ledger.keys import job_key
 from revalid.jobs.ledger.ledger import Ledger
-from revalid.jobs.ledger.record import JobState, SubmitOutcome, job_key
+from revalid.jobs.ledger.record import JobState, SubmitOutcome
 from tests.jobs.ledgers import JOB, claim, end_lease, reap
 
 LANE = "revalid.interactive"

@@ -4,8 +4,9 @@ import pytest
 from redis import Redis
 
 from revalid.jobs.job import Lane
+from revalid.jobs.ledger.keys import lane_key
 from revalid.jobs.ledger.ledger import Ledger
-from revalid.jobs.ledger.record import Attempt, lane_key
+from revalid.jobs.ledger.record import Attempt
 from revalid.jobs.ledger.stats import LaneStats
 from revalid.jobs.result import Verdict
 from tests.jobs.ledgers import claim, end_lease, finish, reap

@@ -4,7 +4,8 @@ import json
 
 from redis import Redis
 
-from revalid.jobs.ledger.workers import WORKERS_KEY, Worker, leave, say, workers
+from revalid.jobs.ledger.keys import WORKERS_KEY
+from revalid.jobs.ledger.workers import Worker, leave, say, workers
 
 ONE = Worker(name="host:1", slots=2, sandbox="dagger", version="1")
 

@@ -10,9 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from revalid.jobs.errors import ArchiveUnavailable, InvalidJob
-from revalid.jobs.ledger.completions import FINISHED_KEY
+from revalid.jobs.ledger.keys import FINISHED_KEY, job_key
 from revalid.jobs.ledger.ledger import Ledger
-from revalid.jobs.ledger.record import job_key
 from revalid.jobs.result import SandboxReport, SourceReport, StepResult, StrategyReport, Verdict
 from revalid.producer.archive import copier
 from revalid.producer.archive.copier import copy_finished

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from revalid.jobs.errors import BrokerUnavailable, ResultTimeout, StoreFull
-from revalid.jobs.ledger.record import JobState, job_key
+from revalid.jobs.ledger.keys import job_key
+from revalid.jobs.ledger.record import JobState
 from revalid.jobs.result import Verdict
 from revalid.producer.batch import runner as module
 from revalid.producer.batch.item import BatchItem

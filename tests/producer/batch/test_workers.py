@@ -11,7 +11,8 @@ import pytest
 
 from revalid.jobs.errors import WorkerUnavailable
 from revalid.jobs.job import Lane
-from revalid.jobs.ledger.record import JobState, job_key
+from revalid.jobs.ledger.keys import job_key
+from revalid.jobs.ledger.record import JobState
 from revalid.jobs.queue import queue_name
 from revalid.jobs.result import Verdict
 from revalid.jobs.settings import Settings

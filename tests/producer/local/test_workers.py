@@ -9,11 +9,12 @@ import pytest
 
 from revalid.jobs.errors import InvalidSettings, WorkerUnavailable
 from revalid.jobs.job import Lane
+from revalid.jobs.ledger.keys import worker_key
 from revalid.jobs.ledger.record import JobState, SubmitOutcome
 from revalid.jobs.queue import queue_name
 from revalid.jobs.result import Verdict
 from revalid.jobs.settings import Settings, load_settings
-from revalid.jobs.worker_fingerprint import fingerprint, worker_key
+from revalid.jobs.worker_fingerprint import fingerprint
 from revalid.producer.client import Client
 from revalid.producer.local import workers
 from revalid.producer.local.workers import (

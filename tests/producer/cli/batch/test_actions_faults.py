@@ -9,7 +9,7 @@ import pytest
 from pytest import MonkeyPatch
 
 from revalid.jobs.errors import WorkerUnavailable
-from revalid.jobs.ledger.record import job_key
+from revalid.jobs.ledger.keys import job_key
 from revalid.jobs.result import StepResult, Verdict
 from revalid.jobs.settings import load_settings
 from revalid.producer.batch.item import BatchItem
