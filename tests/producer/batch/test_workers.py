@@ -100,10 +100,10 @@ def test_what_is_sent_while_the_worker_changes_is_sent_again(
         kill_worker()
         changes: list[Callable[[], None]] = [lambda: crew.check([])]
 
-        def late(made: Submission, *, worker: str | None = None) -> object:
+        def late(made: Submission, *, worker: str | None = None, run: str = "") -> object:
             while changes:
                 changes.pop()()
-            return send(made, worker=worker)
+            return send(made, worker=worker, run=run)
 
         monkeypatch.setattr(own_client, "send", late)
         job_id = crew.send(submission)
