@@ -86,6 +86,7 @@ class Worker:
     home: Path
     environ: dict[str, str]
     log: Path
+    module: str = "revalid.worker"
     condemned: bool = False
     """It was killed on purpose: nobody starts it again."""
 
@@ -154,7 +155,14 @@ class Fleet:
     exits: list[int] = field(default_factory=list)
     """Exit statuses of workers that ended by themselves and were started again."""
 
-    def start(self, *, home: Path | None = None, wait: bool = True, **environ: str) -> Worker:
+    def start(
+        self,
+        *,
+        home: Path | None = None,
+        wait: bool = True,
+        module: str = "revalid.worker",
+        **environ: str,
+    ) -> Worker:
         """Start a worker; returns once it takes jobs, or at once without ``wait``."""
         number = len(self.workers)
         home = home or self.directory / f"home-{number}"
@@ -172,7 +180,7 @@ class Fleet:
         (home / "alive").unlink(missing_ok=True)
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "revalid.worker", "--exit-with-parent"],
+                [sys.executable, "-P", "-m", module, "--exit-with-parent"],
                 cwd=self.directory,
                 env={**own, **settings, **environ},
                 stdin=subprocess.PIPE,
@@ -180,7 +188,7 @@ class Fleet:
                 stderr=out,
                 start_new_session=True,
             )
-        worker = Worker(process, home, environ, log)
+        worker = Worker(process, home, environ, log, module)
         self.workers.append(worker)
         if wait:
             self.await_ready(worker)
@@ -217,7 +225,7 @@ class Fleet:
 
     def start_again(self, worker: Worker) -> None:
         """Start another in the same home."""
-        self.start(home=worker.home, wait=False, **worker.environ)
+        self.start(home=worker.home, wait=False, module=worker.module, **worker.environ)
 
     def logs(self) -> str:
         """All that the workers wrote."""

@@ -140,10 +140,13 @@ class Storm:
             {},
             {"REVALID_BROKER_URL": f"redis://127.0.0.1:{proxy.port}/0"},
         ]
+        modules = ["revalid.worker"] * len(environs)
         if previous is not None:
             environs.append({"PYTHONPATH": str(previous)})
-        for environ in environs:
-            self.fleet.start(home=None, wait=False, REVALID_CONCURRENCY=str(SLOTS), **environ)
+            modules.append("revalid.worker" if (previous / "revalid").is_dir() else "worker")
+        for module, environ in zip(modules, environs, strict=True):
+            environ = {"REVALID_CONCURRENCY": str(SLOTS), **environ}
+            self.fleet.start(home=None, wait=False, module=module, **environ)
         for worker in self.fleet.workers:
             self.fleet.await_ready(worker)
 
