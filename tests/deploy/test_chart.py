@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from revalid import __version__
 from revalid.jobs.job import Lane
 from revalid.jobs.settings import PREFIX, Settings, load_settings
 from revalid.worker.supervisor import END_TIMEOUT_S
@@ -19,7 +20,6 @@ from tests.integration.test_compose import (
     ENGINE,
     FLOWER,
     METRICS,
-    PROJECT,
     WORKER,
     seconds,
     settings_of,
@@ -60,7 +60,7 @@ def variables(container: dict[str, Any]) -> dict[str, str]:
 
 
 def test_versions_are_those_of_the_project() -> None:
-    assert ABOUT["version"] == ABOUT["appVersion"] == PROJECT["version"]
+    assert ABOUT["version"] == ABOUT["appVersion"] == __version__
     assert VALUES["engine"]["image"] == ENGINE["image"]
     assert f"{VALUES['image']}:{ABOUT['appVersion']}" == WORKER["image"]
     assert "image: {{ .Values.image }}:{{ .Chart.AppVersion }}" in TEMPLATES["_helpers.tpl"]

@@ -17,6 +17,7 @@ from redis import AuthenticationError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from revalid import __version__
 from revalid.jobs.settings import PREFIX, load_settings
 from revalid.worker.supervisor import END_TIMEOUT_S
 from tests.integration.composed import ROLES, ROOT, composed_redis
@@ -220,7 +221,7 @@ def test_versions_are_those_of_the_project() -> None:
     assert ENGINE["image"] == engine
     assert f"FROM {engine} AS engine" in DOCKERFILE
     ours = {service["image"] for service in (WORKER, FLOWER, METRICS, ARCHIVE)}
-    assert ours == {f"revalid:{PROJECT['version']}"}
+    assert ours == {f"revalid:{__version__}"}
 
 
 @pytest.mark.parametrize("service", [WORKER, FLOWER, METRICS, ARCHIVE])
