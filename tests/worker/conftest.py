@@ -11,20 +11,20 @@ from revalid.worker.sandboxes.local.sandbox import LocalSandbox
 
 @pytest_asyncio.fixture
 async def local(tmp_path: Path) -> AsyncIterator[LocalSandbox]:
-    """A sandbox with one protected directory, the only one below ``scratch``; no bubblewrap."""
+    """Yield a sandbox with a protected directory, without bubblewrap, alone below ``scratch``."""
     (tmp_path / "scratch").mkdir()
-    made = LocalSandbox(
+    sandbox = LocalSandbox(
         passthrough={"PASSED": "on"},
         scratch=tmp_path / "scratch",
         protected=("vault/*",),
         jailed=False,
     )
-    yield made
-    await made.close()
+    yield sandbox
+    await sandbox.close()
 
 
 @pytest.fixture
 def directory(local: LocalSandbox, tmp_path: Path) -> Path:
-    """The directory of ``local``."""
-    (found,) = (tmp_path / "scratch").iterdir()
-    return found
+    """Return the directory of ``local``."""
+    (path,) = (tmp_path / "scratch").iterdir()
+    return path

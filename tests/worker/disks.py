@@ -1,4 +1,4 @@
-"""A small disk of a test's own."""
+"""A small disk for one test."""
 
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import pytest
 
 @contextmanager
 def small_disk(parent: Path, size: int) -> Iterator[Path]:
-    """A file system of ``size`` bytes; the test is skipped where this user may mount none."""
+    """Yield a file system of ``size`` bytes; skip the test if this user may not mount one."""
     disk = parent / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]

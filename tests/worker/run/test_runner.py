@@ -277,7 +277,7 @@ async def test_dagger_never_falls_back(make_run: MakeRun) -> None:
 @pytest.mark.parametrize(("worker", "asked"), [("dagger", "local"), ("local", "dagger")])
 async def test_worker_refuses_the_other_sandbox(make_run: MakeRun, worker: str, asked: str) -> None:
     run = make_run("true", sandbox=asked, here={"sandbox": worker})
-    with pytest.raises(PolicyRefused, match=f"runs {worker} only"):
+    with pytest.raises(PolicyRefused, match=f"runs only {worker}"):
         await run.execute()
 
 

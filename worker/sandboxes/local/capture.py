@@ -1,4 +1,4 @@
-"""One stream of a local command, as far as it is kept."""
+"""Captures one output stream of a local command."""
 
 import asyncio
 import os
@@ -11,10 +11,10 @@ _DRAIN_READS = 64
 
 
 class Capture:
-    """One stream of a command: a pipe, of which the head, the tail and the size are kept.
+    """One output stream of a command: reads a pipe and keeps the head, the tail and the size.
 
-    A pipe and not a file: ``echo x >/dev/stderr`` would truncate a file, and a command that prints
-    without end would fill the disk.
+    A pipe is safer than a file: ``echo x >/dev/stderr`` would truncate a file, and endless output
+    would fill the disk.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Capture:
         self.close_writer()
 
     def close_writer(self) -> None:
-        """Leave the write end to the command."""
+        """Close this process's copy of the write end."""
         if self.writer >= 0:
             os.close(self.writer)
             self.writer = -1
@@ -64,13 +64,13 @@ class Capture:
         del self._tail[: max(0, len(self._tail) - (self._limit - self._limit // 2))]
 
     def flush(self) -> None:
-        """Hand what came since the last call to the listener."""
+        """Send the output since the last call to the listener."""
         if self._live and self._on_output is not None:
             fresh, self._live = bytes(self._live), bytearray()
             self._on_output(self._name, fresh)
 
     def finish(self) -> Stream:
-        """What was kept, once no process of the command is left to write."""
+        """Return the captured stream; call this after every process of the command has ended."""
         for _ in range(_DRAIN_READS):
             if not self._read():
                 break

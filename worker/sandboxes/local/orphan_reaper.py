@@ -1,8 +1,8 @@
-"""Ends what a killed worker process left behind in its local sandboxes.
+"""Cleans up the local sandboxes of a worker process that was killed.
 
-One guard for each worker process. It reads which sandboxes are open from a pipe whose other end
-only the worker holds; when the worker is gone, ``kill -9`` included, the pipe ends, and the guard
-ends those sandboxes' processes and removes their directories.
+Each worker process starts one reaper process. The reaper reads the directories of open sandboxes
+from a pipe whose write end only the worker has. The pipe closes when the worker ends, even by
+``kill -9``. The reaper then ends the processes of those sandboxes and removes their directories.
 """
 
 import asyncio
@@ -19,42 +19,42 @@ from revalid.worker.sandboxes.local.process_tree import ProcessTree
 
 
 class OrphanReaper:
-    """The worker's side: keeps the guard process informed, and running."""
+    """The worker's side: reports open sandboxes to the reaper process and keeps it running."""
 
     def __init__(self) -> None:
         self._open: set[Path] = set()
         self._owner = os.getpid()
         self._running: tuple[subprocess.Popen[bytes], int] | None = None
 
-    def hold(self, directory: Path) -> None:
-        """Have the sandbox in ``directory`` ended should this process die.
+    def register(self, directory: Path) -> None:
+        """Report the sandbox in ``directory`` as open: it is cleaned up if this process dies.
 
         Raises:
-            OSError: The guard cannot be started.
+            OSError: The reaper process cannot be started.
         """
         if self._owner != os.getpid():
-            self._disown()
+            self._reset_after_fork()
         self._open.add(directory)
-        self._tell(f"+{directory}")
+        self._send(f"+{directory}")
 
-    def release(self, directory: Path) -> None:
-        """The sandbox in ``directory`` is closed.
+    def unregister(self, directory: Path) -> None:
+        """Report the sandbox in ``directory`` as closed.
 
         Raises:
-            OSError: As :meth:`hold`.
+            OSError: As :meth:`register`.
         """
         if directory in self._open:
             self._open.discard(directory)
-            self._tell(f"-{directory}")
+            self._send(f"-{directory}")
 
-    def _disown(self) -> None:
-        # In a forked child, what is open belongs to its parent, whose guard waits for this pipe.
+    def _reset_after_fork(self) -> None:
+        # After a fork, the open sandboxes and the reaper process belong to the parent.
         if self._running is not None:
             os.close(self._running[1])
             self._running[0].returncode = 0
         self._open, self._running, self._owner = set(), None, os.getpid()
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         if self._running is not None:
             with suppress(BrokenPipeError):
                 os.write(self._running[1], os.fsencode(f"{line}\n"))
@@ -77,23 +77,24 @@ class OrphanReaper:
         finally:
             os.close(reader)
         self._running = process, writer
-        os.write(writer, os.fsencode("".join(f"+{each}\n" for each in self._open)))
+        os.write(writer, os.fsencode("".join(f"+{directory}\n" for directory in self._open)))
 
 
 orphan_reaper = OrphanReaper()
 
 
 def main() -> None:
-    """Wait for the end of the worker, then clean up."""
+    """Wait until the worker ends, then clean up its open sandboxes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    held: set[bytes] = set()
+    open_directories: set[bytes] = set()
     for line in sys.stdin.buffer:
-        (held.add if line.startswith(b"+") else held.discard)(line[1:].rstrip(b"\n"))
-    for each in held:
+        change = open_directories.add if line.startswith(b"+") else open_directories.discard
+        change(line[1:].rstrip(b"\n"))
+    for directory in open_directories:
         with suppress(SandboxLost, OSError):
-            asyncio.run(ProcessTree(os.fsdecode(each)).end())
-            remove_tree(Path(os.fsdecode(each)))
+            asyncio.run(ProcessTree(os.fsdecode(directory)).end())
+            remove_tree(Path(os.fsdecode(directory)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Commands of the local sandbox: run one within its limits, and keep its output."""
+"""Runs one command of the local sandbox within its limits and captures its output."""
 
 import asyncio
 import errno
@@ -18,9 +18,9 @@ from revalid.jobs.job import LimitName
 from revalid.worker.sandboxes import protocol
 from revalid.worker.sandboxes.limits import CommandLimits
 from revalid.worker.sandboxes.local import bubblewrap
+from revalid.worker.sandboxes.local.argument_file import argument_file
 from revalid.worker.sandboxes.local.bubblewrap import FirstProcess
 from revalid.worker.sandboxes.local.capture import Capture
-from revalid.worker.sandboxes.local.handover import handed_over
 from revalid.worker.sandboxes.local.process_tree import KILL_BOUND_S, MARKER, ProcessTree
 from revalid.worker.sandboxes.local.usage_monitor import UsageMonitor
 from revalid.worker.sandboxes.protocol import ExecResult, OnOutput, StepFailed
@@ -30,11 +30,11 @@ SHELL = "/bin/sh"
 Jail = Callable[[Mapping[str, str]], Sequence[str]]
 LIVE_S = 0.25
 
-MOST_VARIABLES = 2_500  # bubblewrap takes 9,000 words
-_LONGEST_WORD = 131_071  # the kernel's bound, with the NUL
+MAX_VARIABLES = 2_500  # bubblewrap takes 9,000 words
+_MAX_WORD = 131_071  # the kernel's limit, with the NUL
 
-# Blocks of 512 bytes of a file, then seconds of processor time or nothing.
-_LIMITED = """
+# Arguments: 512-byte blocks of a file, then seconds of processor time or nothing.
+_SET_LIMITS = """
 ulimit -c 0
 ulimit -f "$1"
 [ -z "$2" ] || { ulimit -S -t "$2" && ulimit -H -t $(($2 + 5)); }
@@ -42,8 +42,8 @@ shift 2
 exec "$@"
 """
 
-# Python ignores two signals that commands shall not.
-_WITH_VARIABLES = """
+# Python ignores two signals that commands should get.
+_SET_VARIABLES = """
 import os, signal, sys
 for number in (signal.SIGPIPE, signal.SIGXFSZ):
     signal.signal(number, signal.SIG_DFL)
@@ -67,55 +67,55 @@ async def run(
 ) -> ExecResult:
     """Run ``command`` and end its whole process tree, however this call itself ends.
 
-    The command alone gets ``env``: what is started before it has nothing of it.
+    Only the command gets ``env``; the processes that start it do not.
 
     Args:
         env: The whole environment; its :data:`MARKER` value is the sandbox's directory.
-        stops: Either one that is set ends the command, with less patience than its timeout.
-        jail: What bubblewrap is to read, for an environment; None runs the command without it.
+        stops: Events; each one ends the command, with a shorter grace than a timeout.
+        jail: Returns bubblewrap's arguments for an environment; None runs the command without it.
 
     Raises:
         StepFailed: The command or its environment is too large to start.
-        SandboxLost: It could not be started or ended.
+        SandboxLost: The command could not be started or ended.
     """
     process: Process | None = None
-    first: FirstProcess | None = None
+    first_process: FirstProcess | None = None
     tree = ProcessTree(env[MARKER], jailed=bool(jail))
     cpu = str(math.ceil(limits.cpu_s)) if limits.cpu_s else ""
-    limited = (SHELL, "-c", _LIMITED, SHELL, str(limits.disk_bytes // 512), cpu)
+    limiter = (SHELL, "-c", _SET_LIMITS, SHELL, str(limits.disk_bytes // 512), cpu)
     _check_variables(command, env)
     with ExitStack() as stack:
         try:
-            passed = []
-            through: tuple[str, ...]
+            descriptors = []
+            launcher: tuple[str, ...]
             if jail is None:
                 words = [word for pair in env.items() for word in pair]
-                given = stack.enter_context(handed_over(words))
-                through = (sys.executable, "-I", "-S", "-c", _WITH_VARIABLES, str(given))
+                arguments = stack.enter_context(argument_file(words))
+                launcher = (sys.executable, "-I", "-S", "-c", _SET_VARIABLES, str(arguments))
             else:
-                given = stack.enter_context(handed_over(jail(env)))
-                first = stack.enter_context(FirstProcess())
-                passed.append(first.writer)
-                through = bubblewrap.command(given, first.writer)
-            passed.append(given)
+                arguments = stack.enter_context(argument_file(jail(env)))
+                first_process = stack.enter_context(FirstProcess())
+                descriptors.append(first_process.writer)
+                launcher = bubblewrap.command(arguments, first_process.writer)
+            descriptors.append(arguments)
             out = stack.enter_context(Capture("stdout", output_bytes, on_output))
             err = stack.enter_context(Capture("stderr", output_bytes, on_output))
         except (OSError, ValueError) as error:
             raise _not_started(command, cwd, error) from error
         started = time.monotonic()
         usage = UsageMonitor(Path(env[MARKER]), limits, tree.members, 2 * tree.jailed)
-        ended, grace_s = None, protocol.CANCEL_GRACE_S
+        limit, grace_s = None, protocol.CANCEL_GRACE_S
         try:
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *limited,
-                    *through,
+                    *limiter,
+                    *launcher,
                     SHELL,
                     "-c",
                     command,
                     cwd=cwd,
                     env={MARKER: env[MARKER]},
-                    pass_fds=passed,
+                    pass_fds=descriptors,
                     stdin=subprocess.DEVNULL,
                     stdout=out.writer,
                     stderr=err.writer,
@@ -127,52 +127,56 @@ async def run(
             tree.shell = process.pid
             out.close_writer()
             err.close_writer()
-            ended = await _watch(process, (out, err), started + timeout_s, stops, usage)
-            stopped = ended is LimitName.TIME and any(stop.is_set() for stop in stops)
+            limit = await _watch(process, (out, err), started + timeout_s, stops, usage)
+            stopped = limit is LimitName.TIME and any(stop.is_set() for stop in stops)
             if not stopped:
-                grace_s = protocol.KILL_GRACE_S if ended is LimitName.TIME else 0.0
+                grace_s = protocol.KILL_GRACE_S if limit is LimitName.TIME else 0.0
             duration_s = time.monotonic() - started
         finally:
-            await shielded(_end(tree, grace_s, process, first))
+            await shielded(_end(tree, grace_s, process, first_process))
         code = await shielded(process.wait())
         code = code if code >= 0 else 128 - code
-        if ended is None and code:
-            ended = await asyncio.to_thread(_signalled, code, limits, usage)
+        if limit is None and code:
+            limit = await asyncio.to_thread(_limit_of_signal, code, limits, usage)
         return ExecResult(
             exit_code=code,
             stdout=out.finish(),
             stderr=err.finish(),
             duration_s=duration_s,
-            timed_out=ended is LimitName.TIME and not stopped,
+            timed_out=limit is LimitName.TIME and not stopped,
             cancelled=stopped,
-            limit_exceeded=ended if ended is not LimitName.TIME else None,
+            limit_exceeded=limit if limit is not LimitName.TIME else None,
         )
 
 
 async def _end(
-    tree: ProcessTree, grace_s: float, process: Process | None, first: FirstProcess | None
+    tree: ProcessTree, grace_s: float, process: Process | None, first_process: FirstProcess | None
 ) -> None:
-    """End every process of the command; of a jail also those that nobody saw."""
+    """End every process of the command; in a jail, also those that were not found."""
     await tree.end(grace_s)
-    if process is not None and first is not None:
+    if process is not None and first_process is not None:
         await process.wait()
-        if not await first.ended(KILL_BOUND_S):
+        if not await first_process.end(KILL_BOUND_S):
             raise SandboxLost("exec: the processes of a jail outlived SIGKILL; restart this worker")
 
 
 def _check_variables(command: str, env: Mapping[str, str]) -> None:
-    """Raise :class:`StepFailed` where the kernel would not take them, or bubblewrap."""
+    """Check that the kernel and bubblewrap accept the variables.
+
+    Raises:
+        StepFailed: They are too large or too many.
+    """
     sizes = [len(os.fsencode(name)) + len(os.fsencode(value)) + 2 for name, value in env.items()]
-    room = os.sysconf("SC_ARG_MAX") - len(os.fsencode(command)) - _LONGEST_WORD
-    if max(sizes) > _LONGEST_WORD or sum(sizes) + 16 * len(sizes) > room:
+    room = os.sysconf("SC_ARG_MAX") - len(os.fsencode(command)) - _MAX_WORD
+    if max(sizes) > _MAX_WORD or sum(sizes) + 16 * len(sizes) > room:
         raise _not_started(command, Path(), OSError(errno.E2BIG, os.strerror(errno.E2BIG)))
-    if len(sizes) > MOST_VARIABLES:
-        shown = f"{len(sizes)} environment variables, and {MOST_VARIABLES} are the most"
-        raise _not_started(command, Path(), ValueError(shown))
+    if len(sizes) > MAX_VARIABLES:
+        reason = f"{len(sizes)} environment variables are more than {MAX_VARIABLES}"
+        raise _not_started(command, Path(), ValueError(reason))
 
 
-def _signalled(code: int, limits: CommandLimits, usage: UsageMonitor) -> LimitName | None:
-    """The limit that the kernel's signal tells of, or that was passed just before the end."""
+def _limit_of_signal(code: int, limits: CommandLimits, usage: UsageMonitor) -> LimitName | None:
+    """Return the limit that a signal reports, or that the command exceeded just before its end."""
     if code == 128 + signal.SIGXCPU and limits.cpu_s:
         return LimitName.CPU
     if code == 128 + signal.SIGXFSZ and usage.filled_a_file():
@@ -181,14 +185,14 @@ def _signalled(code: int, limits: CommandLimits, usage: UsageMonitor) -> LimitNa
 
 
 def _not_started(command: str, cwd: Path, error: OSError | ValueError) -> Exception:
-    shown = f"exec {command.strip().splitlines()[0][:200]!r}" if command.strip() else "exec"
+    label = f"exec {command.strip().splitlines()[0][:200]!r}" if command.strip() else "exec"
     if isinstance(error, ValueError) or error.errno == errno.E2BIG:
-        return StepFailed(f"{shown}: {error}; shorten the command or its environment variables")
+        return StepFailed(f"{label}: {error}; shorten the command or its environment variables")
     if error.filename is not None and Path(error.filename) == cwd:
-        return StepFailed(f"{shown}: its workdir cannot be entered: {error.strerror}; set another")
+        return StepFailed(f"{label}: cannot enter its workdir: {error.strerror}; set another")
     return SandboxLost(
-        f"{shown}: the worker could not start {SHELL}: {error}; "
-        "check that it exists and that processes and files are left to open"
+        f"{label}: the worker could not start {SHELL}: {error}; "
+        "check that it exists and that the worker may start processes and open files"
     )
 
 
@@ -199,11 +203,13 @@ async def _watch(
     stops: tuple[asyncio.Event, ...],
     usage: UsageMonitor,
 ) -> LimitName | None:
-    """Wait for the command; the limit that it reached, which a stop counts as its time."""
+    """Wait for the command; return the limit that ended it. A stop counts as the time limit."""
     ends = [asyncio.ensure_future(end) for end in (process.wait(), *(s.wait() for s in stops))]
     try:
-        while (left := deadline - time.monotonic()) > 0:
-            await asyncio.wait(ends, timeout=min(left, LIVE_S), return_when=asyncio.FIRST_COMPLETED)
+        while (remaining := deadline - time.monotonic()) > 0:
+            await asyncio.wait(
+                ends, timeout=min(remaining, LIVE_S), return_when=asyncio.FIRST_COMPLETED
+            )
             for capture in captures:
                 capture.flush()
             if any(end.done() for end in ends):

@@ -1,4 +1,4 @@
-"""The processes of a local sandbox: which they are, and how every one of them is ended."""
+"""Finds and ends the processes of a local sandbox."""
 
 import asyncio
 import os
@@ -18,105 +18,106 @@ _POLL_S = 0.02
 class ProcessTree:
     """The processes of one command, or of a whole sandbox.
 
-    Found are those that carry the marker, wherever they moved, and those of the shell's session
-    and descent. In a jail that is all there are: what loses its parent there stays in the descent.
+    A process belongs to the tree if it has the marker in its environment, is in the shell's session
+    or descends from the shell. In a jail every process descends from the shell: an orphan gets the
+    jail's first process as its parent.
 
     Args:
         marker: The value of :data:`MARKER` in their environment.
-        jailed: The shell is the jail's own process, and ends with what it started.
+        jailed: Whether the shell is the jail's own process, which ends with everything it started.
     """
 
     def __init__(self, marker: str, *, jailed: bool = False) -> None:
         self.marker, self.jailed = marker, jailed
         self.shell: int | None = None
-        self._descent: set[psutil.Process] = set()
+        self._descendants: set[psutil.Process] = set()
 
-    def members(self, wide: bool) -> set[psutil.Process]:
-        """Living processes: all of them, or those of the shell's session, which costs little."""
-        if wide:
-            self._trace()
-            return set(self._descent) if self.jailed else self._survivors()[0]
-        found = set()
+    def members(self, everything: bool) -> set[psutil.Process]:
+        """Return the living processes: all, or only the shell's session, which is cheap."""
+        if everything:
+            self._update_descendants()
+            return set(self._descendants) if self.jailed else self._survivors()[0]
+        members = set()
         for pid in psutil.pids():
             with suppress(psutil.Error, OSError):
                 if os.getsid(pid) == self.shell:
-                    found.add(psutil.Process(pid))
-        return found
+                    members.add(psutil.Process(pid))
+        return members
 
     async def end(self, grace_s: float = 0.0) -> None:
-        """End every one: SIGTERM for ``grace_s`` seconds, then SIGKILL.
+        """End every process: send SIGTERM, and SIGKILL after ``grace_s`` seconds.
 
         Raises:
-            SandboxLost: Some were still there :data:`KILL_BOUND_S` seconds after the first SIGKILL.
+            SandboxLost: Some still lived :data:`KILL_BOUND_S` seconds after the first SIGKILL.
         """
         if grace_s > 0:
-            await asyncio.to_thread(self._trace)
-        told: set[psutil.Process] = set()
-        forced = time.monotonic() + grace_s
-        doubts = 0
+            await asyncio.to_thread(self._update_descendants)
+        terminated: set[psutil.Process] = set()
+        kill_time = time.monotonic() + grace_s
+        uncertain_rounds = 0
         while True:
-            if time.monotonic() >= forced:
+            if time.monotonic() >= kill_time:
                 self._kill_group()
-            found, doubtful = await asyncio.to_thread(self._survivors)
-            doubts += doubtful
-            if not found and (not doubtful or doubts > 5):
+            survivors, uncertain = await asyncio.to_thread(self._survivors)
+            uncertain_rounds += uncertain
+            if not survivors and (not uncertain or uncertain_rounds > 5):
                 return
             now = time.monotonic()
-            if now > forced + KILL_BOUND_S:
+            if now > kill_time + KILL_BOUND_S:
                 raise SandboxLost(
-                    f"exec: processes {sorted(each.pid for each in found)} outlived SIGKILL; "
+                    f"exec: processes {sorted(p.pid for p in survivors)} outlived SIGKILL; "
                     "end them by hand, or restart this worker"
                 )
-            for each in found if now >= forced else found - told:
+            for process in survivors if now >= kill_time else survivors - terminated:
                 with suppress(psutil.Error):
-                    if now >= forced:
-                        each.kill()
-                    elif not (self.jailed and each.pid == self.shell):
-                        each.terminate()
-            told |= found
+                    if now >= kill_time:
+                        process.kill()
+                    elif not (self.jailed and process.pid == self.shell):
+                        process.terminate()
+            terminated |= survivors
             await asyncio.sleep(_POLL_S)
 
     def _kill_group(self) -> None:
-        """All of the shell's group in one call, which no fork outruns."""
+        """Kill the shell's process group in one call, which no fork can outrun."""
         if self.shell is not None:
             with suppress(OSError):
-                if os.getsid(self.shell) == self.shell:  # not another's, once it was reaped
+                if os.getsid(self.shell) == self.shell:  # the id may belong to another process now
                     os.killpg(self.shell, signal.SIGKILL)
 
-    def _trace(self) -> None:
-        self._descent = {each for each in self._descent if _alive(each)}
+    def _update_descendants(self) -> None:
+        self._descendants = {process for process in self._descendants if _is_alive(process)}
         if self.shell is not None:
             with suppress(psutil.Error):
                 shell = psutil.Process(self.shell)
-                self._descent |= {shell, *shell.children(recursive=True)}
+                self._descendants |= {shell, *shell.children(recursive=True)}
 
     def _survivors(self) -> tuple[set[psutil.Process], bool]:
-        """The living processes, and whether one more may be hidden in mid-``execve``."""
-        found = {each for each in self._descent if _alive(each)}
-        doubtful = False
+        """Return the living processes, and whether another may be hidden during ``execve``."""
+        survivors = {process for process in self._descendants if _is_alive(process)}
+        uncertain = False
         for pid in psutil.pids():
             try:
                 process = psutil.Process(pid)
                 if self.shell is not None and os.getsid(pid) == self.shell:
-                    ours = _alive(process)
+                    is_member = _is_alive(process)
                 else:
                     environ = process.environ()
-                    ours = environ.get(MARKER) == self.marker
-                    # A process shows no environment for a moment while it executes its program.
-                    doubtful |= not environ and _newborn(process)
+                    is_member = environ.get(MARKER) == self.marker
+                    # During ``execve``, a process has an empty environment for a moment.
+                    uncertain |= not environ and _is_new(process)
             except (psutil.Error, OSError):
                 continue
-            if ours:
-                found.add(process)
-        return found, doubtful
+            if is_member:
+                survivors.add(process)
+        return survivors, uncertain
 
 
-def _newborn(process: psutil.Process) -> bool:
-    # A kernel thread has no program; creation times are whole seconds off at worst.
-    return bool(process.exe()) and time.time() - process.create_time() < 2 and _alive(process)
+def _is_new(process: psutil.Process) -> bool:
+    # A kernel thread has no program. Creation times are accurate to about a second.
+    return bool(process.exe()) and time.time() - process.create_time() < 2 and _is_alive(process)
 
 
-def _alive(process: psutil.Process) -> bool:
+def _is_alive(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False

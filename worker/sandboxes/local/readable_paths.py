@@ -1,4 +1,4 @@
-"""What of this machine commands in bubblewrap may read: its system, and the tools on ``PATH``."""
+"""Selects the paths that commands in bubblewrap may read: the system, and the tools on ``PATH``."""
 
 import functools
 import os
@@ -7,21 +7,21 @@ from pathlib import Path
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/nix", "/gnu")
 _MACHINE = ("/sys/devices/system", "/sys/fs/cgroup")
-"""Its processors, and what the worker may use of them: runtimes read how many there are."""
+"""Files about processors and the worker's share of them; language runtimes read these."""
 _REPLACED = tuple(map(Path, ("/tmp", "/dev", "/proc")))  # noqa: S108
 _TOOLS = ("bin", "sbin", "shims", ".bin")
 _PARTS = ("lib", "lib64", "libexec", "share", "versions", "tools", "installs")
-"""Beside a directory of tools: it is one of an installation, which they need."""
-_MOST_LINKS = 40
+"""Names beside a directory of tools that mark an installation, which the tools need."""
+_MAX_LINKS = 40
 
 
 @functools.lru_cache(maxsize=32)
 def mounts(path: str, passed: tuple[str, ...]) -> tuple[tuple[str, str, str], ...]:
-    """Options for bubblewrap, each with its two arguments.
+    """Return options for bubblewrap, each with its two arguments.
 
     Args:
-        path: The ``PATH`` whose tools are seen.
-        passed: Values of the worker's variables that commands get: what they name is seen.
+        path: The ``PATH`` whose tools are visible.
+        passed: Values of the worker's variables that commands get; paths in them are visible.
     """
     view = _View()
     for place in (*_SYSTEM, *_MACHINE, os.path.realpath("/etc/resolv.conf")):
@@ -36,65 +36,68 @@ def mounts(path: str, passed: tuple[str, ...]) -> tuple[tuple[str, str, str], ..
     return (*binds, *view.links())
 
 
-def covers(hidden: Iterable[Path], shown: Iterable[str]) -> list[Path]:
-    """What of ``hidden`` would be seen, with all links resolved, and nothing below another.
+def covers(hidden: Iterable[Path], visible: Iterable[str]) -> list[Path]:
+    """Return the paths of ``hidden`` that would be visible, and so must be covered.
+
+    Links are resolved, and no returned path is below another.
 
     Args:
-        shown: The places that are seen.
+        visible: The paths that are visible.
     """
-    places = [Path(place) for place in shown]
+    places = [Path(place) for place in visible]
     real = {
         path
         for path in {path.resolve() for path in hidden if path.exists()}
         if not any(path.is_relative_to(replaced) for replaced in _REPLACED)
         and not Path("/usr").is_relative_to(path)
-        and any(path.is_relative_to(seen) or seen.is_relative_to(path) for seen in places)
+        and any(path.is_relative_to(shown) or shown.is_relative_to(path) for shown in places)
     }
     return sorted(path for path in real if real.isdisjoint(path.parents))
 
 
 @functools.cache
 def private_system_files() -> tuple[Path, ...]:
-    """Files of ``/etc`` that the worker may read and not everybody may."""
-    found = []
+    """Return the files of ``/etc`` that the worker may read and other users may not."""
+    private = []
     waiting = [Path("/etc")]
     while waiting:
         with os.scandir(waiting.pop()) as entries:
             for entry in entries:
                 if entry.is_symlink():
                     continue
-                directory = entry.is_dir(follow_symlinks=False)
-                wanted = 0o005 if directory else 0o004
-                if entry.stat(follow_symlinks=False).st_mode & wanted == wanted:
-                    waiting += [Path(entry.path)] * directory
+                is_directory = entry.is_dir(follow_symlinks=False)
+                readable_by_all = 0o005 if is_directory else 0o004
+                if entry.stat(follow_symlinks=False).st_mode & readable_by_all == readable_by_all:
+                    waiting += [Path(entry.path)] * is_directory
                 elif os.access(entry.path, os.R_OK):
-                    found.append(Path(entry.path))
-    return tuple(found)
+                    private.append(Path(entry.path))
+    return tuple(private)
 
 
 class _View:
-    """Places that are seen, each by its real name, and links that lead to them."""
+    """The visible paths, each by its real name, and the links that lead to them."""
 
     def __init__(self) -> None:
         self.places: list[Path] = []
-        self._seen: set[Path] = set()
+        self._visible: set[Path] = set()
         self._scanned: set[str] = set()
         self._links: dict[Path, Path] = {}
         self._home = Path.home()
 
     def add(self, path: Path) -> None:
-        """Show what is at ``path``, where that is not all of a home."""
+        """Make ``path`` visible, unless it contains a whole home."""
         real = Path(os.path.realpath(path))
         if not real.exists() or self._is_wide(real):
             return
         if path != real:
             self._links[path] = real
-        if not self._sees(real) and not any(real.is_relative_to(each) for each in _REPLACED):
+        is_replaced = any(real.is_relative_to(replaced) for replaced in _REPLACED)
+        if not is_replaced and not self._is_visible(real):
             self.places.append(real)
-            self._seen.add(real)
+            self._visible.add(real)
 
     def add_tools(self, directory: Path) -> None:
-        """Show a directory of tools, the installations of its tools, and of theirs."""
+        """Make a directory of tools visible, with every installation that its links lead to."""
         waiting = [directory]
         while waiting:
             tools = waiting.pop()
@@ -105,32 +108,32 @@ class _View:
             if real not in self._scanned:
                 self._scanned.add(real)
                 above = {target.rpartition("/")[0] for target in _targets(real)}
-                waiting += [place for place in map(Path, above) if not self._sees(place)]
+                waiting += [place for place in map(Path, above) if not self._is_visible(place)]
 
     def links(self) -> Iterator[tuple[str, str, str]]:
-        """Links that are in no place that is seen, and below no other link."""
+        """Yield options for the links that are in no visible path and below no other link."""
         for path, real in self._links.items():
-            if not self._sees(path) and self._links.keys().isdisjoint(path.parents):
+            if not self._is_visible(path) and self._links.keys().isdisjoint(path.parents):
                 yield "--symlink", str(real), str(path)
 
-    def _sees(self, path: Path) -> bool:
-        return not self._seen.isdisjoint((path, *path.parents))
+    def _is_visible(self, path: Path) -> bool:
+        return not self._visible.isdisjoint((path, *path.parents))
 
     def _is_wide(self, path: Path) -> bool:
         return self._home.is_relative_to(path)
 
     def _installation(self, tools: Path) -> tuple[Path, ...]:
         above = tools.parent
-        if above == self._home / ".local":  # of many, and of much else
+        if above == self._home / ".local":  # shared by many tools, and by other data
             return tools, above / "lib"
         if tools.name not in _TOOLS or self._is_wide(above):
             return (tools,)
-        whole = tools.name == ".bin" or any((above / part).is_dir() for part in _PARTS)
-        return (above,) if whole else (tools,)
+        is_installation = tools.name == ".bin" or any((above / part).is_dir() for part in _PARTS)
+        return (above,) if is_installation else (tools,)
 
 
 def _targets(directory: str) -> Iterator[str]:
-    """Where the links in a directory lead, with every link between."""
+    """Yield the targets of the links in a directory, and of every link on the way."""
     try:
         with os.scandir(directory) as entries:
             links = [entry.name for entry in entries if entry.is_symlink()]
@@ -139,12 +142,12 @@ def _targets(directory: str) -> Iterator[str]:
     above = os.path.realpath(directory)
     for name in links:
         path = f"{above}/{name}"
-        for _ in range(_MOST_LINKS):
+        for _ in range(_MAX_LINKS):
             try:
-                led = os.readlink(path)  # noqa: PTH115 - of hundreds
-            except OSError:  # no link
+                link_target = os.readlink(path)  # noqa: PTH115 - hundreds of calls
+            except OSError:  # not a link
                 break
             place = path.rpartition("/")[0]
             place = above if place == above else os.path.realpath(place)
-            path = os.path.normpath(led if led.startswith("/") else f"{place}/{led}")
+            path = os.path.normpath(os.path.join(place, link_target))  # noqa: PTH118
             yield path

@@ -15,7 +15,7 @@ from revalid.worker.file_trees import remove_tree
 from revalid.worker.sandboxes import protocol
 from revalid.worker.sandboxes.limits import DEFAULT_LIMITS, CommandLimits
 from revalid.worker.sandboxes.local import bubblewrap, process
-from revalid.worker.sandboxes.local.bubblewrap import OWN
+from revalid.worker.sandboxes.local.bubblewrap import OWN_DIRECTORIES
 from revalid.worker.sandboxes.local.files import Files, clone
 from revalid.worker.sandboxes.local.orphan_reaper import orphan_reaper
 from revalid.worker.sandboxes.local.process import run
@@ -34,9 +34,9 @@ _ENFORCED_BARE = frozenset({LimitName.TIME, LimitName.OUTPUT, LimitName.CPU})
 class LocalSandbox:
     """A sandbox in a private temporary directory; it isolates files and processes from mistakes.
 
-    The sandbox's ``/`` is a directory, so a command names its files by relative paths. Without
-    bubblewrap it is no security boundary: a command does what the worker's user may, and a process
-    that clears its environment, leaves its session and loses its parent outlives the command and
+    The sandbox's ``/`` is a directory, so commands use relative paths. Without bubblewrap it is not
+    a security boundary: a command may do everything that the worker's user may. A process that
+    clears its environment, leaves its session and loses its parent then outlives the command and
     escapes the limits of memory, processes and disk.
     """
 
@@ -52,18 +52,18 @@ class LocalSandbox:
         hidden: tuple[Path, ...] = (),
         jailed: bool | None = None,
     ) -> None:
-        """Make the directory.
+        """Create the sandbox's directory.
 
         Args:
-            passthrough: Variables of the worker that commands see; nothing else of its
-                environment but ``PATH`` reaches them.
-            scratch: Where to make it; the system's temporary directory by default.
+            passthrough: Variables of the worker that commands see. Besides these they get only its
+                ``PATH``.
+            scratch: The parent directory; the system's temporary directory by default.
             protected: Globs that reject writes and deletes, relative to ``/workspace``.
             hidden: Files and directories that commands in bubblewrap do not see.
-            jailed: Whether commands run in bubblewrap; by default where it works.
+            jailed: Whether commands run in bubblewrap; None runs them in it if it works.
 
         Raises:
-            SandboxLost: The directory cannot be made, or there is no shell.
+            SandboxLost: The directory cannot be created, or there is no shell.
         """
         self.workdir = protocol.WORKDIR
         self._passthrough, self._protected = dict(passthrough), protected
@@ -90,13 +90,13 @@ class LocalSandbox:
         on_output: OnOutput | None = None,
         stop: asyncio.Event | None = None,
     ) -> ExecResult:
-        """As :meth:`.Sandbox.exec`; nothing is ever replayed, or kept.
+        """As :meth:`.Sandbox.exec`; commands are never replayed and downloads are not kept.
 
         Raises:
             StepFailed: The workdir leads out of the sandbox, or the command is too long.
             SandboxLost: The command could not be started, or the sandbox was closed meanwhile.
         """
-        async with self._turn("exec"):
+        async with self._operation("exec"):
             cwd = self._files.make_directory("exec", self.workdir)
             result = await run(
                 command,
@@ -114,49 +114,49 @@ class LocalSandbox:
 
     async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         """As :meth:`.Sandbox.write_file`."""
-        async with self._turn("write_file"):
+        async with self._operation("write_file"):
             files = {resolve(self.workdir, path): as_bytes(content)}
-            await _blocking(self._files.write, "write_file", files, mode)
+            await _in_thread(self._files.write, "write_file", files, mode)
 
     async def write_files(self, files: Mapping[str, str | bytes]) -> None:
         """As :meth:`.Sandbox.write_files`."""
-        async with self._turn("write_files"):
-            found = {resolve(self.workdir, path): as_bytes(data) for path, data in files.items()}
-            await _blocking(self._files.write, "write_files", found)
+        async with self._operation("write_files"):
+            contents = {resolve(self.workdir, path): as_bytes(data) for path, data in files.items()}
+            await _in_thread(self._files.write, "write_files", contents)
 
     async def read_file(self, path: str) -> bytes:
         """As :meth:`.Sandbox.read_file`."""
-        async with self._turn("read_file"):
-            return await _blocking(self._files.read, resolve(self.workdir, path))
+        async with self._operation("read_file"):
+            return await _in_thread(self._files.read, resolve(self.workdir, path))
 
     async def delete_file(self, path: str) -> None:
         """As :meth:`.Sandbox.delete_file`; a link is deleted itself."""
-        async with self._turn("delete_file"):
-            await _blocking(self._files.delete, resolve(self.workdir, path))
+        async with self._operation("delete_file"):
+            await _in_thread(self._files.delete, resolve(self.workdir, path))
 
     async def list_directory(self, path: str = ".") -> list[Entry]:
         """As :meth:`.Sandbox.list_directory`."""
-        async with self._turn("list_directory"):
-            return await _blocking(self._files.entries, resolve(self.workdir, path))
+        async with self._operation("list_directory"):
+            return await _in_thread(self._files.entries, resolve(self.workdir, path))
 
     async def set_workdir(self, path: str) -> None:
         """As :meth:`.Sandbox.set_workdir`."""
-        async with self._turn("set_workdir"):
+        async with self._operation("set_workdir"):
             workdir = resolve(self.workdir, path)
-            await _blocking(self._files.make_directory, "set_workdir", workdir)
+            await _in_thread(self._files.make_directory, "set_workdir", workdir)
             self.workdir = workdir
 
     async def export_directory(self, path: str, host_path: Path) -> None:
         """As :meth:`.Sandbox.export_directory`."""
-        async with self._turn("export_directory"):
-            await _blocking(self._files.export, resolve(self.workdir, path), host_path)
+        async with self._operation("export_directory"):
+            await _in_thread(self._files.export, resolve(self.workdir, path), host_path)
 
     async def export_matching(
         self, globs: tuple[str, ...], host_path: Path, *, most_bytes: int
     ) -> None:
         """As :meth:`.Sandbox.export_matching`."""
-        async with self._turn("export_matching"):
-            await _blocking(self._files.export_matching, globs, host_path, most_bytes)
+        async with self._operation("export_matching"):
+            await _in_thread(self._files.export_matching, globs, host_path, most_bytes)
 
     async def refresh_from_host(
         self, host_path: Path, path: str = ".", *, only: tuple[str, ...] | None = None
@@ -164,19 +164,19 @@ class LocalSandbox:
         """As :meth:`.Sandbox.refresh_from_host`.
 
         Raises:
-            StepFailed: Also where a path of ``only`` is missing, a directory, or behind a link
+            StepFailed: Also if a path of ``only`` is missing, is a directory, or is behind a link
                 that leaves ``host_path``.
         """
-        async with self._turn("refresh_from_host"):
-            await _blocking(self._files.refresh, host_path, resolve(self.workdir, path), only)
+        async with self._operation("refresh_from_host"):
+            await _in_thread(self._files.refresh, host_path, resolve(self.workdir, path), only)
 
     async def fork(self) -> "LocalSandbox":
-        """As :meth:`.Sandbox.fork`: files are copied, blocks shared where possible.
+        """As :meth:`.Sandbox.fork`; files are copied, with shared blocks where possible.
 
         Raises:
             SandboxLost: The files could not be copied.
         """
-        async with self._turn("fork"):
+        async with self._operation("fork"):
             child = LocalSandbox(
                 passthrough=self._passthrough,
                 scratch=self._scratch,
@@ -185,7 +185,7 @@ class LocalSandbox:
                 jailed=self._jailed,
             )
             try:
-                await _blocking(clone, self._copied(), child._copied())
+                await _in_thread(clone, self._copied_directories(), child._copied_directories())
             except BaseException:
                 await child.close()
                 raise
@@ -205,7 +205,7 @@ class LocalSandbox:
         self._variables[name] = value
 
     async def close(self) -> None:
-        """As :meth:`.Sandbox.close`; a command that runs is ended first.
+        """As :meth:`.Sandbox.close`; a running command is ended first.
 
         Raises:
             SandboxLost: A process could not be ended.
@@ -223,25 +223,25 @@ class LocalSandbox:
             finally:
                 try:
                     await asyncio.to_thread(remove_tree, self._directory)
-                    orphan_reaper.release(self._directory)
+                    orphan_reaper.unregister(self._directory)
                 except OSError as error:
                     _log.warning("close: remove %s by hand: %s", self._directory, error)
 
     @asynccontextmanager
-    async def _turn(self, operation: str) -> AsyncIterator[None]:
-        """One operation at a time: each starts from the state that the one before left."""
+    async def _operation(self, operation: str) -> AsyncIterator[None]:
+        """Run one operation at a time, each from the state that the one before left."""
         async with self._lock:
             self._check_open(operation)
-            self._mend(operation)
+            self._restore_directories(operation)
             yield
 
-    def _mend(self, operation: str) -> None:
-        """Make anew what a command removed; without bubblewrap it can.
+    def _restore_directories(self, operation: str) -> None:
+        """Create directories that a command removed; without bubblewrap, a command can.
 
         Raises:
-            StepFailed: It put something else in its place.
+            StepFailed: A command replaced a directory by something else.
         """
-        for name in OWN:
+        for name in OWN_DIRECTORIES:
             path = self._directory / name
             try:
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -261,7 +261,7 @@ class LocalSandbox:
     def _jail(self, variables: Mapping[str, str]) -> list[str]:
         return bubblewrap.arguments(self._directory, variables, self._hidden, self._passthrough)
 
-    def _copied(self) -> tuple[Path, Path]:
+    def _copied_directories(self) -> tuple[Path, Path]:
         return self._directory / "root", self._directory / "home"
 
     def _environment(self) -> dict[str, str]:
@@ -286,23 +286,23 @@ def _make_directory(scratch: Path | None, *, jailed: bool) -> Path:
             f"local sandbox: this worker has no {process.SHELL}; "
             "install one, or use the dagger sandbox"
         )
-    made: Path | None = None
+    directory: Path | None = None
     try:
-        made = Path(os.path.realpath(tempfile.mkdtemp(prefix="revalid-", dir=scratch)))
-        for name in OWN:
-            (made / name).mkdir(mode=0o700)
+        directory = Path(os.path.realpath(tempfile.mkdtemp(prefix="revalid-", dir=scratch)))
+        for name in OWN_DIRECTORIES:
+            (directory / name).mkdir(mode=0o700)
         if jailed:
-            bubblewrap.make_directories(made)
-        orphan_reaper.hold(made)
+            bubblewrap.make_directories(directory)
+        orphan_reaper.register(directory)
     except OSError as error:
-        if made is not None:
-            remove_tree(made)
+        if directory is not None:
+            remove_tree(directory)
         raise SandboxLost(
-            f"local sandbox: cannot be made in {scratch or tempfile.gettempdir()}: "
+            f"local sandbox: cannot be created in {scratch or tempfile.gettempdir()}: "
             f"{error.strerror or error}; make it writable, or free space and processes"
         ) from error
-    return made
+    return directory
 
 
-async def _blocking(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return await shielded(asyncio.to_thread(work, *args, **kwargs))

@@ -1,4 +1,4 @@
-"""What a local command uses: its memory, its processes, and what it wrote to the disk."""
+"""Measures a local command's memory, processes and disk use."""
 
 import os
 import stat
@@ -13,18 +13,19 @@ from revalid.jobs.job import LimitName
 from revalid.worker.file_trees import walk
 from revalid.worker.sandboxes.limits import CommandLimits
 
-_WIDE_EVERY = 4
-_LOOK_EVERY = 240
+_FULL_ROUND = 4
+_SCAN_ROUND = 240
 _CLOCK_S = 1.0
 
 
 class UsageMonitor:
-    """Measures one command against its limits; everything here blocks, for milliseconds.
+    """Compares one command's use with its limits; every method blocks for milliseconds.
 
     Args:
-        directory: The sandbox's own; only what is written below it is counted.
-        members: Its processes; asked for all of them when true, else for those found cheaply.
-        own: How many of them are the sandbox's.
+        directory: The sandbox's directory; only files below it are counted.
+        members: Returns the command's processes: all if called with true, else those that are
+            cheap to find.
+        own: How many of these processes belong to the sandbox itself.
     """
 
     def __init__(
@@ -37,65 +38,67 @@ class UsageMonitor:
         self._directory, self._limits = directory, limits
         self._members, self._own = members, own
         self._rounds = 0
-        self._started = time.time() - _CLOCK_S  # files' times are of a coarser clock
-        self._free = _free(directory)
+        self._started = time.time() - _CLOCK_S  # file times have a coarser clock
+        self._most_free = _free_bytes(directory)
 
     def over(self) -> LimitName | None:
-        """The limit that the command is over now."""
-        wide = self._rounds % _WIDE_EVERY == 0
-        looks = self._rounds % _LOOK_EVERY == _LOOK_EVERY - _WIDE_EVERY
+        """Return the limit that the command exceeds now; None if it exceeds none."""
+        everything = self._rounds % _FULL_ROUND == 0
+        scan = self._rounds % _SCAN_ROUND == _SCAN_ROUND - _FULL_ROUND
         self._rounds += 1
-        members = list(self._members(wide))
+        members = list(self._members(everything))
         if len(members) - self._own > self._limits.processes:
             return LimitName.PROCESSES
-        # Resident pages count what is shared once for each process: above, they are looked at.
-        if all(_memory(members, exact=e) > self._limits.memory_bytes for e in (False, True)):
+        # Resident sizes count shared pages repeatedly: above the limit, the exact sum decides.
+        limit = self._limits.memory_bytes
+        if all(_memory(members, exact=exact) > limit for exact in (False, True)):
             return LimitName.MEMORY
-        return LimitName.DISK if wide and self.wrote_too_much(looks=looks) else None
+        return LimitName.DISK if everything and self.wrote_too_much(scan=scan) else None
 
-    def wrote_too_much(self, *, looks: bool = False) -> bool:
-        """Whether files that changed since the start hold more than the limit.
+    def wrote_too_much(self, *, scan: bool = False) -> bool:
+        """Return whether files that changed since the start hold more than the limit.
 
         Args:
-            looks: Also where free space did not fall by as much: others may free some meanwhile.
+            scan: Look at the files even if free space did not fall by the limit: other processes
+                may have freed space.
         """
-        free = _free(self._directory)
-        self._free = max(self._free, free)
-        if self._free - free < self._limits.disk_bytes and not looks:
+        free = _free_bytes(self._directory)
+        self._most_free = max(self._most_free, free)
+        if self._most_free - free < self._limits.disk_bytes and not scan:
             return False
         written = self._written()
-        # Others wrote as well: wait until as much again is gone.
-        self._free = free + written
+        # Other processes wrote too. Look again only when free space falls by the limit once more.
+        self._most_free = free + written
         return written >= self._limits.disk_bytes
 
     def filled_a_file(self) -> bool:
-        """Whether a file that changed since the start is as large as a file may be."""
+        """Return whether a file that changed since the start reached the size limit of a file."""
         return any(size >= self._limits.disk_bytes - 4_096 for size, _ in self._changed())
 
     def _written(self) -> int:
         return sum(blocks for _, blocks in self._changed())
 
     def _changed(self) -> Iterable[tuple[int, int]]:
-        for _, found in walk(self._directory):
-            if found.st_ctime >= self._started and not stat.S_ISDIR(found.st_mode):
-                yield found.st_size, found.st_blocks * 512
+        for _, status in walk(self._directory):
+            if status.st_ctime >= self._started and not stat.S_ISDIR(status.st_mode):
+                yield status.st_size, status.st_blocks * 512
 
 
-def _free(directory: Path) -> int:
+def _free_bytes(directory: Path) -> int:
     try:
-        found = os.statvfs(directory)
-    except OSError:  # without bubblewrap, a command can remove it
+        file_system = os.statvfs(directory)
+    except OSError:  # without bubblewrap, a command can remove the directory
         return 0
-    return found.f_bavail * found.f_frsize
+    return file_system.f_bavail * file_system.f_frsize
 
 
 def _memory(members: Iterable[psutil.Process], *, exact: bool) -> int:
     total = 0
     for member in members:
         with suppress(psutil.Error):
-            held = member.memory_info().rss
+            used = member.memory_info().rss
             if exact:
                 with suppress(psutil.AccessDenied):
-                    held = getattr(member.memory_full_info(), "pss", held)
-            total += held
+                    used = getattr(member.memory_full_info(), "pss", used)
+            total += used
     return total

@@ -1,4 +1,4 @@
-"""What bubblewrap adds to the local sandbox."""
+"""Isolation that bubblewrap adds to the local sandbox."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from revalid.jobs.job import LimitName
 from revalid.worker.sandboxes.local import bubblewrap
-from revalid.worker.sandboxes.local.handover import handed_over
+from revalid.worker.sandboxes.local.argument_file import argument_file
 from revalid.worker.sandboxes.local.sandbox import LocalSandbox
 from revalid.worker.sandboxes.protocol import StepFailed
 from tests.contract.checks import new_token, output
@@ -25,7 +25,7 @@ def on_the_host(path: str) -> bool:
 
 @pytest.fixture
 def private() -> Iterator[Path]:
-    """A directory of the worker, in what commands see, that they shall not see."""
+    """Yield a directory of the worker that commands must not see, below a path that they see."""
     # Not below /tmp, which is hidden anyway.
     place = Path("/var/tmp") / f"revalid-test-{secrets.token_hex(8)}"
     place.mkdir()
@@ -37,7 +37,7 @@ def private() -> Iterator[Path]:
 
 @pytest_asyncio.fixture
 async def jailed(tmp_path: Path, private: Path) -> AsyncIterator[LocalSandbox]:
-    """A sandbox in bubblewrap; a variable of the worker names the private directory."""
+    """Yield a sandbox in bubblewrap; a variable of the worker names the private directory."""
     if not bubblewrap.works():
         pytest.skip("NO BUBBLEWRAP: install bwrap, and allow it to make namespaces")
     sandbox = LocalSandbox(
@@ -55,7 +55,7 @@ async def test_only_the_sandbox_is_writable(jailed: LocalSandbox, private: Path)
     assert not on_the_host("/tmp/shared")
 
 
-async def test_what_is_hidden_is_not_seen(jailed: LocalSandbox, private: Path) -> None:
+async def test_hidden_paths_are_not_visible(jailed: LocalSandbox, private: Path) -> None:
     assert (await jailed.exec(f"cat {private}/secret")).exit_code == 1
     jailed._hidden = (private / "secret",)
     assert (await jailed.exec(f"cat {private}/secret")).exit_code == 1
@@ -63,37 +63,37 @@ async def test_what_is_hidden_is_not_seen(jailed: LocalSandbox, private: Path) -
     assert await output(jailed, f"cat {private}/secret") == "of the worker"
 
 
-async def test_what_is_hidden_may_lie_in_what_is_hidden(
-    jailed: LocalSandbox, private: Path
-) -> None:
+async def test_a_hidden_path_may_be_below_another(jailed: LocalSandbox, private: Path) -> None:
     (private / "home").mkdir()
     jailed._hidden = (private / "home", private)
     assert await output(jailed, f"ls {private}; echo runs") == "runs\n"
     (private / "home").rmdir()
 
 
-async def test_files_that_no_tool_needs_are_not_seen(jailed: LocalSandbox, private: Path) -> None:
+async def test_files_that_no_tool_needs_are_not_visible(
+    jailed: LocalSandbox, private: Path
+) -> None:
     jailed._passthrough.clear()
     jailed._hidden = ()
     for path in (private, "/var", "/srv", "/home", "/mnt", "/boot"):
         assert (await jailed.exec(f"[ -e {path} ]")).exit_code == 1, path
 
 
-async def test_files_of_the_system_that_not_everybody_may_read_are_not_seen(
+async def test_private_system_files_are_not_visible(
     jailed: LocalSandbox,
 ) -> None:
     assert await output(jailed, "cat /etc/shadow /etc/gshadow 2>/dev/null || true") == ""
     assert "root" in await output(jailed, "cat /etc/passwd")
 
 
-async def test_commands_have_no_capability_and_see_their_own_processes(
+async def test_commands_have_no_capability_and_see_only_their_processes(
     jailed: LocalSandbox,
 ) -> None:
     assert await output(jailed, "grep CapEff /proc/self/status") == f"CapEff:\t{'0' * 16}\n"
     assert int(await output(jailed, "ls -d /proc/[0-9]* | wc -l")) < 10
 
 
-async def test_bubblewrap_is_not_looked_for_where_a_command_writes(
+async def test_bubblewrap_is_not_run_from_a_directory_that_a_command_can_write(
     jailed: LocalSandbox, tmp_path: Path
 ) -> None:
     escaped = tmp_path / "escaped"
@@ -107,15 +107,15 @@ async def test_bubblewrap_is_not_looked_for_where_a_command_writes(
     assert not escaped.exists()
 
 
-async def test_path_of_a_job_is_for_its_commands_alone(jailed: LocalSandbox) -> None:
+async def test_path_of_a_job_is_only_for_its_commands(jailed: LocalSandbox) -> None:
     jailed.with_env("PATH", "/nowhere")
     assert await output(jailed, 'echo "$PATH"') == "/nowhere\n"
 
 
-async def test_variables_reach_nothing_outside_of_the_jail(
+async def test_variables_reach_nothing_outside_the_jail(
     jailed: LocalSandbox, tmp_path: Path
 ) -> None:
-    # The loader of every dynamic program writes there.
+    # The loader of every dynamic program would write there.
     jailed.with_envs({"LD_DEBUG": "libs", "LD_DEBUG_OUTPUT": str(tmp_path / "loaded")})
     assert (await jailed.exec("true")).exit_code == 0
     assert [entry.name for entry in os.scandir(tmp_path)] == [Path(jailed.host_root).parent.name]
@@ -141,17 +141,19 @@ async def test_variables_are_in_no_argument_list(jailed: LocalSandbox) -> None:
 async def test_own_directory_cannot_be_replaced(jailed: LocalSandbox, name: str) -> None:
     directory = Path(jailed.host_root).parent
     await output(jailed, f"(cd {directory}; mv {name} old; ln -s / {name}) 2>/dev/null; true")
-    seen = await output(jailed, 'ls -d /dev/shm/etc /tmp/etc "$HOME/etc" 2>/dev/null; echo no more')
-    assert seen == "no more\n"
+    listed = await output(
+        jailed, 'ls -d /dev/shm/etc /tmp/etc "$HOME/etc" 2>/dev/null; echo no more'
+    )
+    assert listed == "no more\n"
     assert not any(path.is_symlink() for path in directory.iterdir())
 
 
-async def test_what_leads_to_the_sandbox_cannot_be_replaced(jailed: LocalSandbox) -> None:
-    first = Path("/tmp", Path(jailed.host_root).parts[2])
+async def test_parents_of_the_sandbox_cannot_be_replaced(jailed: LocalSandbox) -> None:
+    parent = Path("/tmp", Path(jailed.host_root).parts[2])
     if not jailed.host_root.startswith("/tmp/"):
         pytest.skip("NOT BELOW /tmp: the sandbox's directory is elsewhere")
-    assert (await jailed.exec(f"mv {first} /tmp/moved")).exit_code != 0
-    assert (await jailed.exec(f"cd {first.parent} && rm -r {first}")).exit_code != 0
+    assert (await jailed.exec(f"mv {parent} /tmp/moved")).exit_code != 0
+    assert (await jailed.exec(f"cd {parent.parent} && rm -r {parent}")).exit_code != 0
     assert await output(jailed, "echo runs") == "runs\n"
 
 
@@ -189,7 +191,7 @@ async def test_attack_fails(jailed: LocalSandbox, attack: str) -> None:
     assert (result.stdout.head.splitlines()[-1:], result.exit_code != 0) == ([], True), result
 
 
-async def test_nothing_of_a_jail_is_left_when_its_command_has_ended(jailed: LocalSandbox) -> None:
+async def test_every_process_of_a_jail_ends_with_its_command(jailed: LocalSandbox) -> None:
     token = str(new_token())
     for _ in range(5):
         await jailed.exec(
@@ -197,8 +199,8 @@ async def test_nothing_of_a_jail_is_left_when_its_command_has_ended(jailed: Loca
             f"  env -i setsid sh -c ': {token}; for n in 1 2 3 4 5; do sleep 60 & done; wait' &\n"
             "done"
         )
-        left = [p.info["cmdline"] for p in psutil.process_iter(["cmdline"])]
-        assert not any(token in word for line in left for word in line or ())
+        command_lines = [p.info["cmdline"] for p in psutil.process_iter(["cmdline"])]
+        assert not any(token in word for line in command_lines for word in line or ())
 
 
 def test_first_process_of_a_jail_that_outlives_bubblewrap_is_ended() -> None:
@@ -206,16 +208,21 @@ def test_first_process_of_a_jail_that_outlives_bubblewrap_is_ended() -> None:
         pytest.skip("NO BUBBLEWRAP: install bwrap, and allow it to make namespaces")
     token = str(new_token())
     options = ["--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc"]
-    with bubblewrap.FirstProcess() as first, handed_over(options) as given:
+    with bubblewrap.FirstProcess() as first_process, argument_file(options) as arguments:
         with subprocess.Popen(
-            [*bubblewrap.command(given, first.writer), "/bin/sh", "-c", f"echo; sleep {token}"],
+            [
+                *bubblewrap.command(arguments, first_process.writer),
+                "/bin/sh",
+                "-c",
+                f"echo; sleep {token}",
+            ],
             stdout=subprocess.PIPE,
-            pass_fds=[given, first.writer],
+            pass_fds=[arguments, first_process.writer],
         ) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == b"\n"
             process.kill()
-        assert asyncio.run(first.ended(10))
+        assert asyncio.run(first_process.end(10))
     lines = [p.info["cmdline"] or () for p in psutil.process_iter(["cmdline"])]
     assert not any(token in line for line in lines)
 
@@ -233,7 +240,7 @@ async def test_variable_that_is_too_long_is_the_jobs_fault(jailed: LocalSandbox)
 
 
 @pytest.mark.parametrize("jailed", [False, True])
-async def test_limits_that_hold(tmp_path: Path, jailed: bool) -> None:
+async def test_enforced_limits(tmp_path: Path, jailed: bool) -> None:
     sandbox = LocalSandbox(passthrough={}, scratch=tmp_path, jailed=jailed)
     await sandbox.close()
     bare = {LimitName.TIME, LimitName.OUTPUT, LimitName.CPU}
@@ -241,12 +248,12 @@ async def test_limits_that_hold(tmp_path: Path, jailed: bool) -> None:
 
 
 def test_bubblewrap_that_does_not_work_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    bubblewrap._users.cache_clear()
+    bubblewrap._user_namespace_options.cache_clear()
     try:
         for program in ("/bin/false", ""):
             monkeypatch.setattr(bubblewrap, "program", lambda program=program: program)
             assert not bubblewrap.works()
-            bubblewrap._users.cache_clear()
+            bubblewrap._user_namespace_options.cache_clear()
     finally:
         monkeypatch.undo()
-        bubblewrap._users.cache_clear()
+        bubblewrap._user_namespace_options.cache_clear()

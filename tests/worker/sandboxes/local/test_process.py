@@ -1,4 +1,4 @@
-"""How the local sandbox ends what it started, and what its guard ends after a worker's death."""
+"""How the local sandbox ends its processes, and how its reaper does after a worker's death."""
 
 import asyncio
 import signal
@@ -23,27 +23,27 @@ GIVE_UP_S = 30.0
 
 
 def marked(directory: Path) -> list[str]:
-    """The names of the processes of the sandbox in ``directory``."""
-    found = []
+    """Return the names of the processes of the sandbox in ``directory``."""
+    process_names = []
     for process in psutil.process_iter():
         try:
             if process.environ().get(process_tree.MARKER) == str(directory):
-                found.append(process.name())
+                process_names.append(process.name())
         except psutil.Error:
             continue
-    return found
+    return process_names
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for a condition that another process brings about."""
     deadline = time.monotonic() + GIVE_UP_S
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"waited more than {GIVE_UP_S:g} s"
         time.sleep(0.01)
 
 
-class Heard:
-    """A listener that tells when the command has printed a word."""
+class OutputListener:
+    """A listener that sets an event when the command has printed a word."""
 
     def __init__(self, word: bytes) -> None:
         self.data, self.word, self.event = b"", word, asyncio.Event()
@@ -54,9 +54,9 @@ class Heard:
             self.event.set()
 
 
-def start(sandbox: LocalSandbox, command: str, heard: Heard) -> asyncio.Task[object]:
-    """Run a command beside the test."""
-    return asyncio.create_task(sandbox.exec(command, on_output=heard))
+def start(sandbox: LocalSandbox, command: str, listener: OutputListener) -> asyncio.Task[object]:
+    """Start a command in a task."""
+    return asyncio.create_task(sandbox.exec(command, on_output=listener))
 
 
 STUBBORN = "trap '' TERM; (setsid sleep 1000 &); echo armed; while :; do sleep 1000; done"
@@ -88,13 +88,13 @@ async def test_process_without_the_marker_is_ended(
 
 
 async def test_output_is_live(local: LocalSandbox, directory: Path) -> None:
-    heard = Heard(b"ready")
-    task = start(local, "echo ready; while [ ! -e go ]; do :; done; printf '\\377 end'", heard)
-    await heard.event.wait()
+    listener = OutputListener(b"ready")
+    task = start(local, "echo ready; while [ ! -e go ]; do :; done; printf '\\377 end'", listener)
+    await listener.event.wait()
     assert not task.done()
     (directory / "root" / "workspace" / "go").touch()
     await task
-    assert heard.data == b"ready\n\xff end"
+    assert listener.data == b"ready\n\xff end"
 
 
 async def test_failing_listener_ends_the_command(local: LocalSandbox, directory: Path) -> None:
@@ -108,9 +108,9 @@ async def test_failing_listener_ends_the_command(local: LocalSandbox, directory:
 
 @pytest.mark.usefixtures("short_grace")
 async def test_cancellation_ends_the_tree_first(local: LocalSandbox, directory: Path) -> None:
-    heard = Heard(b"armed")
-    task = start(local, STUBBORN, heard)
-    await heard.event.wait()
+    listener = OutputListener(b"armed")
+    task = start(local, STUBBORN, listener)
+    await listener.event.wait()
     assert "sleep" in marked(directory)
     task.cancel()
     await asyncio.wait([task], timeout=0.1)
@@ -124,9 +124,9 @@ async def test_cancellation_ends_the_tree_first(local: LocalSandbox, directory: 
 async def test_close_ends_a_running_command(
     local: LocalSandbox, directory: Path, tmp_path: Path
 ) -> None:
-    heard = Heard(b"armed")
-    task = start(local, STUBBORN, heard)
-    await heard.event.wait()
+    listener = OutputListener(b"armed")
+    task = start(local, STUBBORN, listener)
+    await listener.event.wait()
     queued = asyncio.create_task(local.write_file("late", "x"))
     await local.close()
     with pytest.raises(SandboxLost, match="closed"):
@@ -192,24 +192,24 @@ def test_killed_worker_leaves_nothing(tmp_path: Path) -> None:
     assert marked(directory) == []
 
 
-async def test_guard_that_died_is_replaced(local: LocalSandbox, tmp_path: Path) -> None:
-    def guards() -> list[psutil.Process]:
+async def test_reaper_that_died_is_replaced(local: LocalSandbox, tmp_path: Path) -> None:
+    def reapers() -> list[psutil.Process]:
         return [
             child
             for child in psutil.Process().children()
             if child.status() != psutil.STATUS_ZOMBIE and orphan_reaper.__name__ in child.cmdline()
         ]
 
-    (first,) = guards()
-    first.kill()
-    psutil.wait_procs([first], timeout=GIVE_UP_S)
+    (killed,) = reapers()
+    killed.kill()
+    psutil.wait_procs([killed], timeout=GIVE_UP_S)
     await LocalSandbox(passthrough={}, scratch=tmp_path).close()
-    (second,) = guards()
-    assert second != first
+    (replaced,) = reapers()
+    assert replaced != killed
 
 
-async def test_variables_of_a_job_are_for_its_command_alone(local: LocalSandbox) -> None:
-    # Each program that the loader starts says so on standard error: the shell, and no other.
+async def test_variables_of_a_job_are_only_for_its_command(local: LocalSandbox) -> None:
+    # The loader reports each program that it starts on standard error: only the shell may appear.
     local.with_envs({"LD_DEBUG": "statistics", "PATH": "/nowhere"})
     result = await local.exec("echo started")
     assert result.stdout.head == b"started\n"
@@ -217,29 +217,31 @@ async def test_variables_of_a_job_are_for_its_command_alone(local: LocalSandbox)
     assert result.stderr.head.count(b"total startup time") == 1
 
 
-async def test_limits_hold_before_the_commands_own_code_does(local: LocalSandbox) -> None:
+async def test_limits_are_set_before_the_command_starts(local: LocalSandbox) -> None:
     limits = CommandLimits(disk_bytes=2**20, cpu_s=3)
     result = await local.exec("ulimit -c; ulimit -f; ulimit -S -t; trap", limits=limits)
     assert result.stdout.head == b"0\n2048\n3\n"
 
 
-async def test_signals_are_as_a_shell_would_have_them(local: LocalSandbox) -> None:
+async def test_commands_ignore_no_signal(local: LocalSandbox) -> None:
     result = await local.exec("grep SigIgn /proc/self/status")
     assert int(result.stdout.head.split()[1], 16) == 0
 
 
-async def test_removed_directory_is_made_anew(local: LocalSandbox, directory: Path) -> None:
+async def test_removed_directory_is_created_again(local: LocalSandbox, directory: Path) -> None:
     assert (await local.exec(f"rm -rf {directory}; exit 3")).exit_code == 3
     assert (await local.exec('ls -A . "$HOME" "$TMPDIR"')).exit_code == 0
 
 
 @pytest.mark.parametrize("name", ["root", "home", "tmp"])
-@pytest.mark.parametrize("put", ["ln -s / {}", ": >{}"])
+@pytest.mark.parametrize("replacement", ["ln -s / {}", ": >{}"])
 async def test_replaced_directory_is_the_commands_fault(
-    local: LocalSandbox, directory: Path, name: str, put: str
+    local: LocalSandbox, directory: Path, name: str, replacement: str
 ) -> None:
-    put = put.format(directory / name)
-    assert (await local.exec(f"mv {directory}/{name} {directory}/old; {put}")).exit_code == 0
+    replacement = replacement.format(directory / name)
+    assert (
+        await local.exec(f"mv {directory}/{name} {directory}/old; {replacement}")
+    ).exit_code == 0
     for broken in (local.exec("true"), local.write_file("f", "x"), local.read_file("f")):
         with pytest.raises(StepFailed, match="earlier command replaced"):
             await broken

@@ -1,4 +1,4 @@
-"""What of a machine is shown to commands: real layouts of tools, made in a home."""
+"""The paths that commands may read, with real layouts of tools in a home."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from revalid.worker.sandboxes.local import readable_paths
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A home with a file that nobody shall see; what is below ``/tmp`` is shown here too."""
+    """Yield a home with a private file; paths below ``/tmp`` are visible here."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(readable_paths, "_REPLACED", ())
     (tmp_path / "home").mkdir()
@@ -21,16 +21,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     readable_paths.mounts.cache_clear()
 
 
-def shown(*path: Path, passed: tuple[str, ...] = ()) -> set[str]:
-    """What is shown besides the system."""
-    found = readable_paths.mounts(os.pathsep.join(map(str, path)), passed)
-    return {place for _, _, place in found} - {
+def visible(*path: Path, passed: tuple[str, ...] = ()) -> set[str]:
+    """Return the visible paths besides the system's."""
+    mounts = readable_paths.mounts(os.pathsep.join(map(str, path)), passed)
+    return {place for _, _, place in mounts} - {
         place for _, _, place in readable_paths.mounts("", ())
     }
 
 
 def tool(path: Path, target: Path | None = None) -> None:
-    """Make a program, or a link to one."""
+    """Create a program, or a link to one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if target is None:
         path.touch(mode=0o755)
@@ -38,25 +38,25 @@ def tool(path: Path, target: Path | None = None) -> None:
         path.symlink_to(target)
 
 
-def test_whole_installation_is_shown(home: Path) -> None:
+def test_whole_installation_is_visible(home: Path) -> None:
     for name in ("pyenv/shims", "nvm/versions/node/v20/bin", "venv/bin"):
         tool(home / name / "tool")
         (home / name).parent.joinpath("lib").mkdir()
-    assert shown(*(home / n for n in ("pyenv/shims", "nvm/versions/node/v20/bin", "venv/bin"))) == {
-        str(home / name) for name in ("pyenv", "nvm/versions/node/v20", "venv")
-    }
+    assert visible(
+        *(home / n for n in ("pyenv/shims", "nvm/versions/node/v20/bin", "venv/bin"))
+    ) == {str(home / name) for name in ("pyenv", "nvm/versions/node/v20", "venv")}
 
 
-def test_directory_of_tools_without_an_installation_is_shown_alone(home: Path) -> None:
+def test_directory_of_tools_without_an_installation_is_visible_alone(home: Path) -> None:
     tool(home / ".cargo" / "bin" / "cargo")
     (home / ".cargo" / "credentials.toml").touch()
-    assert shown(home / ".cargo" / "bin") == {str(home / ".cargo" / "bin")}
+    assert visible(home / ".cargo" / "bin") == {str(home / ".cargo" / "bin")}
 
 
-def test_no_home_is_shown_whole(home: Path) -> None:
+def test_no_whole_home_is_visible(home: Path) -> None:
     tool(home / "bin" / "tool")
     (home / "lib").mkdir()
-    assert shown(home / "bin", home, home.parent, passed=(str(home), "/")) == {str(home / "bin")}
+    assert visible(home / "bin", home, home.parent, passed=(str(home), "/")) == {str(home / "bin")}
 
 
 def test_links_are_followed_to_every_installation_on_the_way(home: Path) -> None:
@@ -68,12 +68,12 @@ def test_links_are_followed_to_every_installation_on_the_way(home: Path) -> None
     (venv.parent / "lib").mkdir()
     tool(home / ".local" / "bin" / "tool", venv / "tool")
     (home / ".local" / "share").mkdir()
-    assert shown(home / ".local" / "bin") == {
+    assert visible(home / ".local" / "bin") == {
         str(path) for path in (home / ".local" / "bin", venv.parent, python.parent.parent)
     }
 
 
-def test_linked_directory_is_shown_by_its_real_name(home: Path) -> None:
+def test_linked_directory_is_visible_by_its_real_name(home: Path) -> None:
     tool(home / "real" / "bin" / "tool")
     (home / "current").symlink_to(home / "real")
     options = readable_paths.mounts(str(home / "current" / "bin"), ())
@@ -81,12 +81,12 @@ def test_linked_directory_is_shown_by_its_real_name(home: Path) -> None:
     assert ("--symlink", str(home / "real" / "bin"), str(home / "current" / "bin")) in options
 
 
-def test_what_a_variable_names_is_shown(home: Path) -> None:
+def test_path_in_a_variable_is_visible(home: Path) -> None:
     (home / "ca.pem").touch()
-    assert shown(passed=(str(home / "ca.pem"), "http://proxy", "")) == {str(home / "ca.pem")}
+    assert visible(passed=(str(home / "ca.pem"), "http://proxy", "")) == {str(home / "ca.pem")}
 
 
-def test_cover_is_for_what_is_seen(home: Path) -> None:
+def test_only_visible_paths_are_covered(home: Path) -> None:
     (home / "a" / "b").mkdir(parents=True)
     hidden = (
         home / "a" / "b",

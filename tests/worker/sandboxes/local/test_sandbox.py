@@ -1,4 +1,4 @@
-"""What is special to the local sandbox's files and environment; the rest is in the contract."""
+"""Files and environment of the local sandbox, beyond the contract."""
 
 import os
 import stat
@@ -17,13 +17,13 @@ async def test_environment_is_clean(
     local: LocalSandbox, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORKER_ONLY_TOKEN", "s3cret")
-    seen = dict(line.split("=", 1) for line in (await output(local, "env")).splitlines())
-    for made_by_the_shell in ("PWD", "OLDPWD", "SHLVL", "_"):
-        seen.pop(made_by_the_shell, None)
-    path = seen.pop("PATH").split(os.pathsep)
+    variables = dict(line.split("=", 1) for line in (await output(local, "env")).splitlines())
+    for set_by_the_shell in ("PWD", "OLDPWD", "SHLVL", "_"):
+        variables.pop(set_by_the_shell, None)
+    path = variables.pop("PATH").split(os.pathsep)
     assert path[:2] == [f"{directory}/home/.npm-global/bin", f"{directory}/home/.local/bin"]
     assert path[2:] == os.environ["PATH"].split(os.pathsep)
-    assert seen == {
+    assert variables == {
         "CI": "true",
         "HOME": f"{directory}/home",
         "LANG": "C.UTF-8",

@@ -1,4 +1,4 @@
-"""Words for a new process that stand in no argument list and in no environment."""
+"""Passes arguments to a new process without an argument list or an environment."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -6,12 +6,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def handed_over(words: Iterable[str]) -> Iterator[int]:
-    """A descriptor of an anonymous file in memory with ``words``, each with a NUL after it.
+def argument_file(words: Iterable[str]) -> Iterator[int]:
+    """Yield the descriptor of an in-memory file with ``words``, each followed by a NUL.
 
     Raises:
-        OSError: The file cannot be made.
-        ValueError: A word holds a NUL.
+        OSError: The file cannot be created.
+        ValueError: A word contains a NUL.
     """
     content = bytearray()
     for word in words:
