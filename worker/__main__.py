@@ -1,4 +1,4 @@
-"""``python -m worker``: a Celery worker whose pool, queues and shutdown suit validation jobs."""
+"""``python -m revalid.worker``: a Celery worker with a pool, queues and shutdown for long jobs."""
 
 import argparse
 import logging
@@ -21,6 +21,7 @@ from revalid.jobs.errors import RevalidError
 from revalid.jobs.job import Lane
 from revalid.jobs.queue import queue_name
 from revalid.jobs.worker_fingerprint import fingerprint
+from revalid.worker.children import Pool
 from revalid.worker.executor import START
 from revalid.worker.logs import configure_logging
 from revalid.worker.supervisor import Supervisor
@@ -30,7 +31,7 @@ PULSE_S = 2.0
 
 def main() -> int:
     """Run the worker until it is told to stop; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m revalid.worker", description=__doc__)
     parser.add_argument(
         "--own-queues", action="store_true", help="take only jobs sent to workers like this one"
     )
@@ -63,7 +64,7 @@ def main() -> int:
         threading.Thread(target=_stop_at_end_of_input, args=(attendant,), daemon=True).start()
     worker = app.Worker(
         hostname=hostname,
-        pool_cls="prefork",
+        pool_cls=Pool,
         concurrency=settings.concurrency,
         queues=queues,
         without_gossip=True,

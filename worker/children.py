@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 import psutil
+from celery.concurrency.prefork import TaskPool
 from celery.worker import state
 
 from revalid.jobs.ledger.ledger import Ledger
@@ -17,6 +18,14 @@ LATE_S = 5.0
 """Seconds beyond a job's hard limit."""
 
 log = logging.getLogger("revalid.worker")
+
+
+class Pool(TaskPool):
+    """Celery's pool of child processes, in which a child that ends early is one like any other."""
+
+    def did_start_ok(self) -> bool:
+        """Say yes: Celery would end the worker, but its pool replaces the child a moment later."""
+        return True
 
 
 @dataclass

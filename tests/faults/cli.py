@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-MAIN = "import sys; from producer.cli import main; sys.exit(main())"
+MAIN = "import sys; from revalid.producer.cli import main; sys.exit(main())"
 
 
 def revalid(url: str, *arguments: str, expect: int = 0) -> str:

@@ -62,8 +62,8 @@ def start_worker(valkey_url: str, tmp_path: Path) -> Iterator[StartWorker]:
     """Starts workers of ``client``'s broker; they end with the test, and leave nothing."""
     with ExitStack() as stack:
 
-        def start(**environ: str) -> Worker:
-            return stack.enter_context(worker_of(valkey_url, tmp_path, **environ))
+        def start(script: str = "", **environ: str) -> Worker:
+            return stack.enter_context(worker_of(valkey_url, tmp_path, script, **environ))
 
         yield start
 
@@ -92,8 +92,14 @@ def site() -> Iterator[Site]:
 
 
 @contextmanager
-def worker_of(broker_url: str, directory: Path, **environ: str) -> Iterator[Worker]:
-    """A worker process that takes jobs, with its home and log in a directory."""
+def worker_of(
+    broker_url: str, directory: Path, script: str = "", **environ: str
+) -> Iterator[Worker]:
+    """A worker process that takes jobs, with its home and log in a directory.
+
+    Args:
+        script: Python that starts the worker, by default the worker's own module.
+    """
     settings = {
         "REVALID_BROKER_URL": broker_url,
         "REVALID_EMBEDDED": "true",
@@ -105,9 +111,10 @@ def worker_of(broker_url: str, directory: Path, **environ: str) -> Iterator[Work
     everything = {**own, **settings}
     key = worker_key(fingerprint(load_settings(everything, env_file=None), everything))
     log = directory / f"worker-{len(list(directory.glob('worker-*')))}.log"
+    started_by = ["-c", script] if script else ["-m", "revalid.worker"]
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "revalid.worker", "--exit-with-parent"],
+            [sys.executable, "-P", *started_by, "--exit-with-parent"],
             cwd=directory,
             env=everything,
             stdin=subprocess.PIPE,

@@ -48,3 +48,31 @@ def test_child_past_its_hard_limit_is_ended_also_where_it_keeps_its_lease(
     eventually(lambda: handle.status().attempts == 2)
     handle.cancel()
     assert handle.result(30).verdict is Verdict.CANCELLED
+
+
+STRUCK = """
+import sys
+from time import sleep
+
+import psutil
+from celery.signals import worker_ready
+from revalid.worker.__main__ import main
+from revalid.worker.children import pool_children
+
+@worker_ready.connect(weak=False)
+def strike(**_):
+    (child,) = pool_children().values()
+    child.kill()
+    while child.status() != psutil.STATUS_ZOMBIE:
+        sleep(0.01)
+
+sys.exit(main())
+"""
+
+
+def test_a_child_that_ends_as_its_worker_starts_is_replaced(
+    client: Client, start_worker: StartWorker, project: Path
+) -> None:
+    worker = start_worker(STRUCK)
+    assert client.submit(project, commands=["true"], sandbox="local").result(60).verdict == "passed"
+    assert worker.process.poll() is None

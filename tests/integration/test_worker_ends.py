@@ -126,7 +126,7 @@ def test_cut_connections_do_not_run_a_job_again(
 
 BROKEN = """
 import sys
-from worker import transport
+from revalid.worker import transport
 from revalid.worker.__main__ import main
 
 def broken(self, **_):

@@ -69,7 +69,8 @@ def test_it_names_the_setting_and_hides_the_password(revalid: Revalid, client: C
 
 
 def test_without_the_extra_it_says_which(tmp_path: Path) -> None:
-    command = "import sys; sys.modules['sqlalchemy'] = None; from producer.cli import main; main()"
+    main = "from revalid.producer.cli import main; main()"
+    command = f"import sys; sys.modules['sqlalchemy'] = None; {main}"
     ran = subprocess.run(
         [sys.executable, "-c", command, "archive", "--once"],
         env={**os.environ, "REVALID_HOME": str(tmp_path), "REVALID_ARCHIVE_URL": "sqlite://"},

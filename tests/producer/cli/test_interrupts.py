@@ -107,7 +107,7 @@ def test_interrupted_twice_it_ends_at_once(revalid: Revalid, apps: Path, kind: s
 def test_what_a_destructor_swallows_is_not_lost() -> None:
     code = """
 import os, signal
-from producer.cli import interrupt
+from revalid.producer.cli import interrupt
 
 class Swallows:
     def __del__(self):
