@@ -1,4 +1,4 @@
-# The engine's image carries the CLI of its own version, and an init.
+# The engine's image has the CLI of its own version, and an init.
 FROM registry.dagger.io/engine:v0.21.8 AS engine
 
 FROM python:3.13-slim-trixie AS build
@@ -12,7 +12,7 @@ ENV PATH=/opt/revalid/bin:$PATH \
     REVALID_HOME=/var/lib/revalid \
     _EXPERIMENTAL_DAGGER_CLI_BIN=/usr/local/bin/dagger \
     DO_NOT_TRACK=1
-# A new volume takes its owner from the directory that it covers.
+# A new volume gets the owner of the directory that it covers.
 RUN useradd --uid 10001 --home-dir "$REVALID_HOME" --create-home revalid \
  && install -d -o revalid -g revalid "$REVALID_HOME/artifacts" "$REVALID_HOME/blobs" \
     "$REVALID_HOME/flower"

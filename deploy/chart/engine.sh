@@ -1,4 +1,4 @@
-# The volume is root's; the worker, who starts after this, is not.
+# The volume belongs to root, but the worker, which starts after this, runs as another user.
 chown 10001:10001 /var/lib/revalid
 cat > /etc/dagger/engine.json <<CONFIG
 {

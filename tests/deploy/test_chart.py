@@ -179,7 +179,7 @@ def test_every_part_has_a_network_policy() -> None:
         assert 'include "revalid.egress"' in TEMPLATES[name]
     assert "ingress:" not in TEMPLATES["worker-network.yaml"]
     assert VALUES["redis"]["peers"] == []  # which would let to everybody, so it must be set
-    assert 'required "redis.peers: say who Redis is" (first .Values.redis.peers)' in ALL
+    assert 'required "redis.peers: give the address of Redis" (first .Values.redis.peers)' in ALL
 
 
 def test_settings_are_known() -> None:

@@ -11,8 +11,8 @@ app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion }}
 app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
 {{- end }}
 
-{{/* What the pods of every part have. Links to Services would be variables REVALID_..., which are no
-settings. */}}
+{{/* Fields of the pods of every part. Links to Services would set variables named REVALID_..., which are
+not settings. */}}
 {{- define "revalid.pod" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -21,7 +21,7 @@ imagePullSecrets: {{ toJson . }}
 {{- end }}
 {{- end }}
 
-{{/* What our own containers have. */}}
+{{/* Fields of our own containers. */}}
 {{- define "revalid.container" -}}
 image: {{ .Values.image }}:{{ .Chart.AppVersion }}
 securityContext:
@@ -49,7 +49,7 @@ securityContext:
 
 {{/* Egress to the cluster's name server and to Redis. */}}
 {{- define "revalid.egress" -}}
-{{- $_ := required "redis.peers: say who Redis is" (first .Values.redis.peers) -}}
+{{- $_ := required "redis.peers: give the address of Redis" (first .Values.redis.peers) -}}
 - to:
     - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}
       podSelector: {matchLabels: {k8s-app: kube-dns}}
