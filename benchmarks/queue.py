@@ -32,7 +32,7 @@ def measure(jobs: int = JOBS) -> list[Row]:
         started = time.perf_counter()
         handles = client.send_all(made)
         rate = jobs / (time.perf_counter() - started)
-        assert all(handle.submitted is SubmitOutcome.NEW for handle in handles)
+        assert all(handle.outcome is SubmitOutcome.NEW for handle in handles)
         full = memory(client)
     print("\nqueue")
     return [

@@ -1,1 +1,1 @@
-"""The words that producers and workers share: jobs, steps, results, errors and the ledger."""
+"""Definitions that producers and workers share: jobs, steps, results, errors and the ledger."""

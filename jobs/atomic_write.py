@@ -1,14 +1,14 @@
-"""Files that are whole or not there."""
+"""Atomic replacement of files."""
 
 import secrets
 from pathlib import Path
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Write a file; a reader sees the old one or the new one, never a part.
+    """Replace a file atomically; a reader sees the old content or the new, never a part of it.
 
     Raises:
-        OSError: It cannot be written; the old one stays.
+        OSError: The file cannot be written; the old content stays.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:

@@ -1,17 +1,17 @@
-"""Redis's clock against this process's monotonic one, which never steps."""
+"""Detects steps of Redis's clock by comparing it with this process's monotonic clock."""
 
 from time import monotonic
 
 STEP_S = 10.0
-"""Deviation that is a step, as in prelude.lua; a lease that is kept outlives a smaller one."""
+"""Deviation in seconds that counts as a step, as in prelude.lua; a lease outlives a smaller one."""
 
 
 class ServerClock:
-    """What a process that looks every second knows of Redis's clock.
+    """Observations of Redis's clock, made about once a second.
 
     Attributes:
-        steady_since: Since when, by :func:`time.monotonic`, the clock has not stepped.
-        stepped_back: It has, and what waits by the earlier time is not all pulled forward.
+        steady_since: Monotonic time of the last step; minus infinity before the first one.
+        stepped_back: The clock stepped back, and some deliveries are still due by the old time.
     """
 
     def __init__(self) -> None:
@@ -21,14 +21,14 @@ class ServerClock:
 
     @property
     def expected_ms(self) -> int | str:
-        """Where the clock should be now; empty where it was not looked at before."""
+        """Return the time that the clock should show, in ms; empty before the first observation."""
         if self._seen is None:
             return ""
         then_ms, then = self._seen
         return then_ms + int((monotonic() - then) * 1000)
 
-    def look(self, now_ms: int) -> None:
-        """Take note of what the clock shows."""
+    def observe(self, now_ms: int) -> None:
+        """Record the time that the clock shows, in milliseconds."""
         expected = self.expected_ms
         if isinstance(expected, int) and abs(now_ms - expected) > STEP_S * 1000:
             self.steady_since = monotonic()

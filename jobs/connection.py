@@ -1,4 +1,4 @@
-"""Connections to Redis, each bounded in time, whose failures say what to do next."""
+"""Connections to Redis, with timeouts and errors that say what to do next."""
 
 import re
 from collections.abc import Iterator
@@ -23,20 +23,20 @@ _OPTIONS: dict[str, Any] = {
     "socket_timeout": SOCKET_TIMEOUT_S,
     "socket_keepalive": True,
     "health_check_interval": 25,
-    "max_connections": 10_000,  # a follower holds one; redis-py's own bound is 100
+    "max_connections": 10_000,  # each follower holds one; redis-py's default is 100
 }
 
 
 def connect(url: str, *, text: bool = True) -> Redis:
-    """A synchronous client; it connects when first used.
+    """Return a synchronous client; it connects on first use.
 
     Args:
-        text: Decode answers to str; blobs are read without.
+        text: Decode replies to str. Blobs need False.
 
     Raises:
         InvalidSettings: The URL is not one of Redis.
     """
-    # A cut connection is made anew; a broker that hangs has had its time.
+    # Retry a lost connection once. Do not retry a timeout: the caller has waited long enough.
     retry = Retry(ExponentialBackoff(cap=1, base=0.1), 1, (RedisConnectionError,))
     options = dict(_OPTIONS, retry=retry, decode_responses=text)
     if url.startswith("unix:"):
@@ -48,7 +48,7 @@ def connect(url: str, *, text: bool = True) -> Redis:
 
 
 def connect_async(url: str) -> "redis.asyncio.Redis":
-    """An asynchronous client that decodes answers; it connects when first used.
+    """Return an asynchronous client that decodes replies; it connects on first use.
 
     Raises:
         InvalidSettings: The URL is not one of Redis.
@@ -63,13 +63,13 @@ def connect_async(url: str) -> "redis.asyncio.Redis":
 
 
 def redact(url: str) -> str:
-    """The URL without its password, also where it is no URL."""
+    """Return the URL without its password; malformed URLs are redacted too."""
     without = re.sub(r"\A([^:]*://[^:/?#@]*:).*@", r"\1***@", url, flags=re.DOTALL)
     return re.sub(r"([?&]password=)[^&]*", r"\1***", without)
 
 
 def _check_options(pool: "ConnectionPool | redis.asyncio.ConnectionPool") -> None:
-    """Refuse a query that no connection knows now: later it would be nobody's error."""
+    """Build one connection, so that an unknown URL option is refused now and not on first use."""
     pool.connection_class(**pool.connection_kwargs)
 
 
@@ -77,42 +77,42 @@ def _check_options(pool: "ConnectionPool | redis.asyncio.ConnectionPool") -> Non
 def _bad_urls(url: str) -> Iterator[None]:
     try:
         yield
-    except (ValueError, TypeError, RedisError):  # their words may quote the password
+    except (ValueError, TypeError, RedisError):  # their text may quote the password
         raise InvalidSettings(
-            f"REVALID_BROKER_URL {redact(url)!r} is not the URL of a Redis, such as "
-            "redis://:password@host:6379/0 or unix:///path?db=0; write a password's special "
-            "characters as %XX"
+            f"REVALID_BROKER_URL {redact(url)!r} is not a Redis URL: use "
+            "redis://:password@host:6379/0 or unix:///path?db=0, and write special characters of a "
+            "password as %XX"
         ) from None
 
 
 @contextmanager
 def broker_errors(url: str) -> Iterator[None]:
-    """Turn Redis's failures into :class:`~revalid.jobs.errors.BrokerUnavailable`, with a fix."""
+    """Convert Redis's failures to :class:`~revalid.jobs.errors.BrokerUnavailable`, with a fix."""
     where = redact(url)
     try:
         yield
     except AuthenticationError as error:
         raise BrokerUnavailable(
-            f"broker {where} refuses the password or user ({error}): correct REVALID_BROKER_URL"
+            f"broker {where} rejected the user or password ({error}): correct REVALID_BROKER_URL"
         ) from None
     except OutOfMemoryError:
         raise BrokerUnavailable(
-            f"broker {where} is full and stored nothing: raise its maxmemory or purge old jobs"
+            f"broker {where} is full and stored nothing: raise its maxmemory, or purge old jobs"
         ) from None
     except (RedisConnectionError, RedisTimeoutError) as error:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             raise BrokerUnavailable(
-                f"broker {where} shows a certificate that is not trusted ({error}): name its "
-                "authority in REVALID_BROKER_URL, ?ssl_ca_certs=/path/ca.pem, or correct the host"
+                f"broker {where} has an untrusted certificate ({error}): add "
+                "?ssl_ca_certs=/path/ca.pem to REVALID_BROKER_URL, or correct the host"
             ) from None
         raise BrokerUnavailable(
-            f"broker {where} is not reached ({error}): start it, or correct REVALID_BROKER_URL"
+            f"broker {where} cannot be reached ({error}): start it, or correct REVALID_BROKER_URL"
         ) from None
     except RedisError as error:
         if isinstance(error, NoPermissionError) or "ACL failure in script" in str(error):
             user = urlsplit(url).username or "default"
             raise BrokerUnavailable(
-                f"broker {where} does not allow this to the user {user} ({error}): name another in "
-                "REVALID_BROKER_URL, or give it its role's line of deploy/users.acl"
+                f"broker {where} does not allow the user {user} to do this ({error}): "
+                "set another user in REVALID_BROKER_URL, or apply its line of deploy/users.acl"
             ) from None
-        raise BrokerUnavailable(f"broker {where} refused: {error}") from None
+        raise BrokerUnavailable(f"broker {where} refused the command: {error}") from None

@@ -1,6 +1,6 @@
-"""Bounds that the command line states too: its help must not wait for what is slow to import."""
+"""Bounds that the command line needs; a module of its own keeps ``--help`` fast."""
 
 MAX_SLOTS = 64
-"""Jobs that one worker may run at a time."""
+"""Most jobs that one worker may run at a time."""
 DAY_S = 86_400
-"""Seconds that a command or a job may take at most."""
+"""Longest time limit of a command or a job, in seconds."""

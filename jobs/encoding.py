@@ -1,22 +1,22 @@
-"""How large a text is once it is JSON, in which results and events are kept."""
+"""Sizes of texts as JSON, the format of stored results and events."""
 
-_SIX = bytes({*range(0x20)} - set(b"\b\t\n\f\r"))
-"""Written as an escape of six bytes."""
-_TWO = b'\b\t\n\f\r"\\'
+_SIX_BYTE_ESCAPES = bytes({*range(0x20)} - set(b"\b\t\n\f\r"))
+"""Characters that JSON writes as an escape of six bytes."""
+_TWO_BYTE_ESCAPES = b'\b\t\n\f\r"\\'
 
 
 def json_size(text: str) -> int:
-    """Bytes of a text in the JSON of a result: a NUL takes six of them."""
+    """Return the bytes that a text takes as JSON; a NUL takes six."""
     data = text.encode(errors="replace")
-    six = len(data) - len(data.translate(None, _SIX))
-    two = len(data) - len(data.translate(None, _TWO))
+    six = len(data) - len(data.translate(None, _SIX_BYTE_ESCAPES))
+    two = len(data) - len(data.translate(None, _TWO_BYTE_ESCAPES))
     return len(data) + 5 * six + two
 
 
 def within(text: str, most: int) -> str:
-    """The text, or its start and its end, in at most about ``most`` bytes of JSON.
+    """Shorten a text to about ``most`` bytes of JSON; it keeps the start and the end.
 
-    What is left out in the middle is counted in a line.
+    A line in between says how many characters were left out.
     """
     if len(text) * 6 <= most or json_size(text) <= most:
         return text
@@ -27,7 +27,7 @@ def within(text: str, most: int) -> str:
 
 
 def _fitting(text: str, most: int) -> int:
-    """Characters from the start of a text that take at most so many bytes."""
+    """Return how many characters from the start of a text fit into ``most`` bytes of JSON."""
     fits, too_many = 0, min(len(text), most) + 1
     while too_many - fits > 1:
         middle = (fits + too_many) // 2

@@ -3,33 +3,33 @@
 ::
 
     RevalidError
-      PermanentError          never retried: the job, or how it was asked for, is wrong
-        InvalidJob            does not parse, or names what does not exist
+      PermanentError          never retried: the job or the request is wrong
+        InvalidJob            does not parse, or names something that does not exist
         InvalidProject        unsafe, unreadable, too large or missing
-        PolicyRefused         asks for what this worker does not allow
+        PolicyRefused         needs something that this worker does not allow
         InvalidSettings       a setting is unknown or has a bad value
         UnknownJob            no job has this id
       TransientError          our side failed; the same job may pass later
-        BrokerUnavailable     Redis is not reached
-        ArchiveUnavailable    the archive's database is not reached, or refuses
-        QueueFull             as many jobs wait as may
-        StoreFull             projects in Redis fill what they may
-        WorkerUnavailable     no worker takes the job
+        BrokerUnavailable     Redis cannot be reached, or refuses
+        ArchiveUnavailable    the archive's database cannot be reached, or refuses
+        QueueFull             the limit of queued jobs is reached
+        StoreFull             the limit of project bytes in Redis is reached
+        WorkerUnavailable     the worker for the job did not start, or ended
         EngineUnavailable     no Dagger engine answers
         SandboxLost           a sandbox broke while a step ran
         LeaseLost             another attempt owns the job now
-        ResultTimeout         the caller would not wait longer for a result
+        ResultTimeout         the result did not come within the caller's timeout
 
-A command that exits non-zero is in neither branch: it is a step's result.
+A command that exits non-zero raises no error: its exit code is part of the step's result.
 """
 
 
 class RevalidError(Exception):
-    """The base of the tree: one line that says what failed, on what, and what to do next.
+    """The base class. The message is one line: what failed, on what, and what to do next.
 
     Attributes:
-        job_id: The job that it is about; None where it is about none.
-        retry_after_s: Seconds after which the same call may succeed; None where none is known.
+        job_id: The job that the error concerns, or None.
+        retry_after_s: Seconds after which the same call may succeed; None if unknown.
     """
 
     def __init__(
@@ -69,27 +69,27 @@ class TransientError(RevalidError):
 
 
 class BrokerUnavailable(TransientError):
-    """Redis is not reached, or refuses to store."""
+    """Redis cannot be reached, or refuses to store."""
 
 
 class ArchiveUnavailable(TransientError):
-    """The archive's database is not reached, or refuses to store."""
+    """The archive's database cannot be reached, or refuses to store."""
 
 
 class QueueFull(TransientError):
-    """As many jobs are queued as ``REVALID_QUEUED_JOBS`` allows."""
+    """The queue holds as many jobs as ``REVALID_QUEUED_JOBS`` allows."""
 
 
 class StoreFull(TransientError):
-    """Redis holds as many bytes of projects as ``REVALID_TENANT_BLOB_BYTES`` or its size allow."""
+    """Redis has no room for the project: the tenant's bound or half of its memory is used up."""
 
 
 class WorkerUnavailable(TransientError):
-    """The worker that was to take the job did not start, or ended."""
+    """The worker started for the job did not start, or it ended."""
 
 
 class EngineUnavailable(TransientError):
-    """No Dagger engine answers within its bound."""
+    """No Dagger engine answered in time."""
 
 
 class SandboxLost(TransientError):
@@ -97,8 +97,8 @@ class SandboxLost(TransientError):
 
 
 class LeaseLost(TransientError):
-    """The lease ended and another attempt may own the job: this one must record nothing."""
+    """The lease ended and another attempt may own the job; this one must record nothing."""
 
 
 class ResultTimeout(TransientError, TimeoutError):
-    """The job was not done in the time that the caller gave; it goes on."""
+    """The job was not done within the caller's timeout; it goes on."""

@@ -1,7 +1,7 @@
 """The event stream of each job: one Redis stream, read from any point, sync or async.
 
-An event's ``type`` says which ``data`` it has. ``finished`` is always the last. A type that this
-version does not know, of a newer worker, is passed over.
+An event's ``type`` determines the fields of its ``data``. ``finished`` is always the last event.
+Readers skip types that they do not know, such as those of a newer worker.
 """
 
 import json
@@ -17,24 +17,24 @@ from revalid.jobs.errors import InvalidJob
 from revalid.jobs.ledger.keys import events_key
 
 _AT_ONCE = 100
-"""Events in one answer: one may have 50 KB."""
+"""Most events in one read; one event may have 50 KB."""
 BLOCK_S = 4.0
-"""Longest wait of one read: below the socket's own timeout."""
+"""Longest wait of one read, in seconds; it is below the socket timeout."""
 
 
 class NoData(TypedDict):
-    """An event that its type alone describes."""
+    """The empty data of an event whose type says everything."""
 
 
 class StartedData(TypedDict):
-    """Which worker claimed the job, and how often it was claimed with this claim."""
+    """The worker that claimed the job; ``attempt`` counts claims, this one included."""
 
     worker: str
     attempt: int
 
 
 class SandboxData(TypedDict):
-    """Which sandbox was opened; ``fallback_reason`` says why it is no container."""
+    """The sandbox that was opened; ``fallback_reason`` says why it is not a container."""
 
     kind: Literal["dagger", "local"]
     image: str
@@ -43,7 +43,7 @@ class SandboxData(TypedDict):
 
 
 class PlanData(TypedDict):
-    """What the strategy made of the project; ``steps`` are names."""
+    """The strategy's plan; ``steps`` are the names of the steps."""
 
     strategy: str
     reason: str
@@ -52,7 +52,7 @@ class PlanData(TypedDict):
 
 
 class StepStartedData(TypedDict):
-    """A step began; ``command`` is None where it runs none."""
+    """The step that began; ``command`` is None unless it is an ``exec``."""
 
     index: int
     op: str
@@ -61,7 +61,7 @@ class StepStartedData(TypedDict):
 
 
 class OutputData(TypedDict):
-    """What a step's command wrote since the last of these."""
+    """Output of a step's command since the previous ``output`` event of the stream."""
 
     index: int
     stream: Literal["stdout", "stderr"]
@@ -69,7 +69,7 @@ class OutputData(TypedDict):
 
 
 class StepFinishedData(TypedDict):
-    """A step ended; the fields are those of :class:`.StepResult` without its output."""
+    """The step that ended; the fields are those of :class:`.StepResult` without the output."""
 
     index: int
     name: str
@@ -86,20 +86,20 @@ class StepFinishedData(TypedDict):
 
 
 class RequeuedData(TypedDict):
-    """Why the job waits again: its worker gave it back, or was lost."""
+    """The reason: the worker gave the job back, or the worker was lost."""
 
     reason: NotRequired[str]
 
 
 class FinishedData(TypedDict):
-    """How the job ended."""
+    """The job's verdict."""
 
     verdict: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """Something that happened to a job; ``id`` resumes the stream after it."""
+    """Something that happened to a job; reading after ``id`` resumes the stream."""
 
     id: str
 
@@ -201,7 +201,7 @@ Event = (
     | RequeuedEvent
     | FinishedEvent
 )
-"""Something that happened to a job; ``type`` tells which, ``id`` resumes the stream after it."""
+"""Something that happened to a job; ``type`` says what. Reading after ``id`` resumes the stream."""
 
 _CLASSES: dict[str, Any] = {
     get_args(kind.__annotations__["type"])[0]: kind for kind in get_args(Event)
@@ -209,34 +209,39 @@ _CLASSES: dict[str, Any] = {
 
 
 def make_event(event_id: str, type_: str, data: Mapping[str, Any]) -> Event | None:
-    """The event of a type; None where this version does not know it."""
+    """Make an event of a type; return None if this version does not know the type."""
     kind = _CLASSES.get(type_)
     return None if kind is None else kind(event_id, dict(data))
 
 
 def read(client: Redis, job_id: str, after: str, *, block_s: float = BLOCK_S) -> list[Event]:
-    """The next events after an id; waits up to ``block_s`` seconds, :data:`BLOCK_S` at most."""
+    """Read the next events after an id, up to 100.
+
+    Waits up to ``block_s`` seconds for the first one, and :data:`BLOCK_S` at most.
+    """
     answer = client.xread({events_key(job_id): after}, _AT_ONCE, _milliseconds(block_s))
     return _decode(answer)
 
 
 def read_all(client: Redis, job_id: str) -> list[Event]:
-    """All events that are kept of a job."""
+    """Read all events of a job that are still stored."""
     return _decode([(None, client.xrange(events_key(job_id)))])
 
 
 async def read_async(
     client: "redis.asyncio.Redis", job_id: str, after: str, *, block_s: float = BLOCK_S
 ) -> list[Event]:
-    """The same as :func:`read`, on an event loop."""
+    """Read the next events after an id, as :func:`read`, on an event loop."""
     key = events_key(job_id)
     return _decode(await client.xread({key: after}, _AT_ONCE, _milliseconds(block_s)))
 
 
 def check_position(after: str) -> None:
-    """Raise :class:`~revalid.jobs.errors.InvalidJob` where ``after`` is no event id."""
+    """Raise :class:`~revalid.jobs.errors.InvalidJob` if ``after`` is not an event id."""
     if not re.fullmatch(r"[0-9]{1,19}(-[0-9]{1,19})?", after):
-        raise InvalidJob(f"event id {after!r}: give the id of an event, or 0 for the first")
+        raise InvalidJob(
+            f"event id {after!r} is not valid: give the id of an event, or 0 to read from the start"
+        )
 
 
 def _milliseconds(seconds: float) -> int:
@@ -244,9 +249,9 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _decode(answer: Any) -> list[Event]:
-    found = (
+    events = (
         make_event(event_id, fields["type"], json.loads(fields.get("data", "{}")))
         for _, entries in answer
         for event_id, fields in entries
     )
-    return [event for event in found if event is not None]
+    return [event for event in events if event is not None]

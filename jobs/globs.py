@@ -1,8 +1,7 @@
-"""Globs that projects, jobs and callers write, matched in time linear in the path.
+"""Globs from projects, jobs and callers, matched in time linear in the length of the path.
 
-A glob becomes a regular expression that never tries a star twice: for every star but the last of a
-segment, and every ``**`` but the last, the shortest text is as good as any, so each is an atomic
-group.
+A glob becomes a regular expression without backtracking. The shortest match is correct for every
+star but the last of a segment, and for every ``**`` but the last: each of them is an atomic group.
 """
 
 import re
@@ -10,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 MAX_LENGTH = 1_024
-"""Characters of one glob: no path of a project is longer."""
+"""Most characters of one glob; no path of a project is longer."""
 _CLASSES = {
     "alnum": "a-zA-Z0-9",
     "alpha": "a-zA-Z",
@@ -33,7 +32,7 @@ class Rule:
     """One line of an ignore file.
 
     Attributes:
-        ignores: False where the line begins with ``!``.
+        ignores: False if the line begins with ``!``.
     """
 
     pattern: re.Pattern[str]
@@ -41,7 +40,7 @@ class Rule:
 
 
 class Rules:
-    """Lines of an ignore file, as git reads them; those that git matches with nothing are dropped.
+    """The rules of an ignore file, as git reads them; lines that can match nothing are dropped.
 
     Raises:
         ValueError: A line is longer than :data:`MAX_LENGTH`.
@@ -54,13 +53,13 @@ class Rules:
         return len(self._rules)
 
     def verdict(self, path: str) -> bool | None:
-        """Whether the last line that names ``path``, or a directory above it, ignores it.
+        """Return whether a path is ignored: the last rule that matches it or a parent decides.
 
         Args:
-            path: Relative; that of a directory ends with a slash.
+            path: A relative path; a directory ends with a slash.
 
         Returns:
-            None where no line names it.
+            True or False, or None if no rule matches.
         """
         for rule in reversed(self._rules):
             if rule.pattern.match(path):
@@ -69,10 +68,10 @@ class Rules:
 
 
 def directory_glob(glob: str) -> re.Pattern[str]:
-    """Matches whole paths of directories; ``**`` is any depth, ``*`` one name.
+    """Compile a glob that matches whole paths; ``**`` is any depth, ``*`` is within one name.
 
     Raises:
-        ValueError: It is longer than :data:`MAX_LENGTH`, or ends within a bracket or an escape.
+        ValueError: The glob is too long, or ends within a bracket or an escape.
     """
     _check_length(glob)
     segments = [part for part in glob.split("/") if part not in ("", ".")]
@@ -80,7 +79,7 @@ def directory_glob(glob: str) -> re.Pattern[str]:
 
 
 def covering(glob: str) -> re.Pattern[str]:
-    """Matches a path or a directory above it; ``*`` is any text, slashes too.
+    """Compile a glob that matches a path or a directory above it; ``*`` matches slashes too.
 
     Raises:
         ValueError: As :func:`directory_glob`.
@@ -116,11 +115,11 @@ def _rule(line: str) -> Rule | None:
 
 
 def _path(segments: Sequence[str], *, directory: bool, whole: bool) -> str:
-    """The expression of a glob's segments.
+    """Build the regular expression of a glob's segments.
 
     Args:
-        directory: Match no file, but what is in a directory of the name.
-        whole: Match no path below.
+        directory: Match the content of a directory of that name, and not a file.
+        whole: Match the whole path, and no path below it.
     """
     groups: list[list[str]] = [[]]
     for before, segment in zip(["", *segments], segments, strict=False):
@@ -131,10 +130,10 @@ def _path(segments: Sequence[str], *, directory: bool, whole: bool) -> str:
     regex = "/".join(groups[0])
     for number, group in enumerate(groups[1:], 2):
         regex += "/" if regex and (group or not whole) else ""
-        # Any depth, and then the first place where the group fits; only the last may move on.
-        found = rf"(?:[^/]+/)*?{'/'.join(group)}"
+        # Any depth, then the first place where the group matches; only the last may backtrack.
+        anywhere = rf"(?:[^/]+/)*?{'/'.join(group)}"
         if group:
-            regex += found if number == len(groups) else f"(?>{found})"
+            regex += anywhere if number == len(groups) else f"(?>{anywhere})"
         elif whole:
             regex += r"(?:/.*)?" if regex else ".*"
         else:
@@ -144,11 +143,11 @@ def _path(segments: Sequence[str], *, directory: bool, whole: bool) -> str:
     return f"{regex}/" if directory else regex
 
 
-def _segment(glob: str, letter: str) -> str:
-    """The expression of a glob without ``**``; ``letter`` is what ``?`` matches, and ``*`` repeats.
+def _segment(glob: str, any_char: str) -> str:
+    """Build the regular expression of a glob without ``**``; ``any_char`` is that of ``?``.
 
     Raises:
-        ValueError: It ends within a bracket or an escape.
+        ValueError: The glob ends within a bracket or an escape.
     """
     pieces: list[list[str]] = [[]]
     at = 0
@@ -158,10 +157,10 @@ def _segment(glob: str, letter: str) -> str:
             if pieces[-1] or len(pieces) == 1:
                 pieces.append([])
         elif start == "?":
-            pieces[-1].append(letter)
+            pieces[-1].append(any_char)
         elif start == "[":
             bracket, at = _bracket(glob, at)
-            pieces[-1].append(bracket if letter == "." else f"(?!/){bracket}")
+            pieces[-1].append(bracket if any_char == "." else f"(?!/){bracket}")
         elif start == "\\":
             if at == len(glob):
                 raise ValueError(f"{glob!r} ends with a backslash: write two for one")
@@ -173,12 +172,12 @@ def _segment(glob: str, letter: str) -> str:
     if not others:
         return first + _END
     *middle, last = others
-    stars = "".join(f"(?>{letter}*?{text})" for text in middle)
-    return rf"(?={letter}){first}{stars}{letter}*{last}{_END}"
+    stars = "".join(f"(?>{any_char}*?{text})" for text in middle)
+    return rf"(?={any_char}){first}{stars}{any_char}*{last}{_END}"
 
 
 def _bracket(glob: str, at: int) -> tuple[str, int]:
-    """The expression of a bracket that is open at ``at``, and where it is over."""
+    """Build the expression of the bracket that opens before ``at``; return it and its end."""
     begin = at
     negated = glob[at : at + 1] in ("!", "^")
     at += negated
@@ -194,19 +193,19 @@ def _bracket(glob: str, at: int) -> tuple[str, int]:
             items.append(_CLASSES[name])
             at = end + 2
             continue
-        low, at = _letter(glob, at)
+        low, at = _bracket_char(glob, at)
         if glob[at : at + 1] == "-" and glob[at + 1 : at + 2] not in ("", "]"):
-            high, at = _letter(glob, at + 1)
+            high, at = _bracket_char(glob, at + 1)
             items += [f"{re.escape(low)}-{re.escape(high)}"] if low <= high else []
         else:
             items.append(re.escape(low))
-    assert at > begin, "a bracket holds something"  # noqa: S101
+    assert at > begin, "a bracket is never empty"  # noqa: S101
     if not items:
         return "." if negated else "(?!)", at + 1
     return f"[{'^' if negated else ''}{''.join(items)}]", at + 1
 
 
-def _letter(glob: str, at: int) -> tuple[str, int]:
+def _bracket_char(glob: str, at: int) -> tuple[str, int]:
     at += glob[at] == "\\"
     if at >= len(glob):
         raise ValueError(f"{glob!r} ends within a bracket: close it with ]")

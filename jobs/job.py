@@ -1,4 +1,4 @@
-"""The job: a project, the steps that prove it works, and the limits they run under."""
+"""The job: a project, the steps that validate it, and their limits."""
 
 import hashlib
 import json
@@ -27,11 +27,11 @@ IMAGE = re.compile(
 
 
 MAX_BYTES = 16 * 2**20
-"""Of a job's JSON, all steps with what they write: it is in memory wherever the job is."""
+"""Most bytes of a job's JSON, steps and their file contents included."""
 
 
 class StrategyName(StrEnum):
-    """What makes steps from a project."""
+    """The plug-in that makes steps from a project."""
 
     AUTO = "auto"
     TRPC = "trpc"
@@ -42,7 +42,7 @@ class StrategyName(StrEnum):
 
 
 class SandboxPolicy(StrEnum):
-    """Where steps may run: ``auto`` is Dagger, else local with the reason in the result."""
+    """Where steps may run. ``auto`` means Dagger, or local with a reason in the result."""
 
     LOCAL = "local"
     AUTO = "auto"
@@ -50,14 +50,14 @@ class SandboxPolicy(StrEnum):
 
 
 class Lane(StrEnum):
-    """``interactive``: somebody waits. ``batch``: nobody does."""
+    """The priority of a job: ``interactive`` if somebody waits for it, else ``batch``."""
 
     INTERACTIVE = "interactive"
     BATCH = "batch"
 
 
 class LimitName(StrEnum):
-    """What a sandbox limits."""
+    """A resource that a sandbox limits."""
 
     TIME = "time"
     OUTPUT = "output"
@@ -68,19 +68,19 @@ class LimitName(StrEnum):
 
 
 class Limits(Frozen):
-    """What a job may use; where it runs decides which of it is enforced.
+    """The limits of a job. The sandbox decides which of them it can enforce.
 
     Attributes:
         command_timeout_s: Seconds that one command may take.
         job_timeout_s: Seconds that the whole job may take, from claim to result.
-        output_bytes: Bytes of each stream kept, half head and half tail.
+        output_bytes: Bytes kept of each output stream, half from the start and half from the end.
         cpu_s: Seconds of processor time that one process may use; None sets no limit.
         memory_bytes: Bytes of memory that all processes of a command may hold together.
-        processes: Processes that a command may have at a time.
-        disk_bytes: Bytes that one command may write, and that one file may have.
-        required: Limits without which the job is rejected rather than run.
-        engine_wait_s: Seconds that the job may wait for an engine while none answers; no part of
-            the id. By default 15 in the interactive lane and 600 in the batch lane.
+        processes: Processes that one command may have at a time.
+        disk_bytes: Bytes that one command may write; also the largest size of one file.
+        required: Limits that must be enforced; a sandbox that cannot enforce one rejects the job.
+        engine_wait_s: Seconds that the job may wait while no engine answers. The default is 15 in
+            the interactive lane and 600 in the batch lane. Not part of the id.
     """
 
     command_timeout_s: float = Field(default=600, gt=0, le=DAY_S)
@@ -94,40 +94,40 @@ class Limits(Frozen):
     required: tuple[LimitName, ...] = ()
 
     @model_validator(mode="after")
-    def _demands_what_is_set(self) -> Self:
+    def _check_required(self) -> Self:
         if LimitName.CPU in self.required and self.cpu_s is None:
-            raise ValueError("requires cpu, but sets no cpu_s: set one")
+            raise ValueError("requires cpu, but sets no cpu_s: set cpu_s")
         return self
 
 
 ArtifactGlob = Annotated[
     str, StringConstraints(pattern=r"^[^/!#\s\\][^\x00\r\n\\]*$", max_length=256)
 ]
-"""Of paths below the workspace, as ``.dockerignore`` writes them: ``dist``, ``**/junit.xml``."""
+"""A glob of paths below the workspace, as in ``.dockerignore``: ``dist``, ``**/junit.xml``."""
 
 SecretRef = Annotated[
     str, StringConstraints(pattern=r"^(env://[A-Za-z_][A-Za-z0-9_]*|file:///[^\x00\r\n]+)$")
 ]
-"""Where a worker finds a secret's value: ``env://NAME`` or ``file:///path``."""
+"""A reference to a secret on the worker: ``env://NAME`` or ``file:///path``."""
 
 
 class Job(Frozen):
-    """A validation job. Its :attr:`id` is the digest of what decides its outcome.
+    """A validation job. Its :attr:`id` is the digest of everything that decides its outcome.
 
     Attributes:
         tenant: Whose job it is; jobs of two tenants are never joined.
-        source: The project; a trajectory may have none.
-        strategy: What makes the steps; ``command`` and ``trajectory`` carry them in ``steps``.
-        env: Variables of every command. Not for secrets: the ledger stores them.
-        secrets: Variable to reference; values never leave the worker.
+        source: The project; optional for a trajectory.
+        strategy: The plug-in that makes the steps; ``command`` and ``trajectory`` take ``steps``.
+        env: Environment variables of every command. The ledger stores them: not for secrets.
+        secrets: References to secrets, by variable name. The values never leave the worker.
         protected: Globs of paths that file steps must not write or delete.
-        artifacts: Globs of files to keep when the steps have ended, however they did.
-        keep_going: Whether the commands of strategy ``command`` go on after one that failed.
-        sandbox: Where it may run; None leaves that to the worker.
-        user: Whose the commands are in a container; None is an ordinary user.
-        labels: The producer's own words, shown in reports; not part of the id.
-        lane: Which queue it waits in; not part of the id.
-        nonce: Set by ``fresh`` to force a new job.
+        artifacts: Globs of files to keep when the steps have ended, whatever the verdict.
+        keep_going: Whether strategy ``command`` runs the remaining commands after one failed.
+        sandbox: Where the job may run; None leaves that to the worker.
+        user: The user that runs commands in a container; None is an ordinary user.
+        labels: The producer's labels for reports. Not part of the id.
+        lane: The queue that the job waits in. Not part of the id.
+        nonce: A value that makes the id unique; ``fresh`` sets a random one.
     """
 
     schema_version: Literal[1] = 1
@@ -160,9 +160,13 @@ class Job(Frozen):
             if not VARIABLE.match(name):
                 raise ValueError(f"{name!r} is not a variable name: use letters, digits and _")
         if both := sorted(self.env.keys() & self.secrets.keys()):
-            raise ValueError(f"{', '.join(both)}: given as a variable and as a secret; keep one")
-        if out := [glob for glob in self.artifacts if ".." in glob.split("/")]:
-            raise ValueError(f"artifacts {out[0]!r}: name paths below the workspace, without '..'")
+            raise ValueError(
+                f"{', '.join(both)}: set as a variable and as a secret: keep one of the two"
+            )
+        if outside := [glob for glob in self.artifacts if ".." in glob.split("/")]:
+            raise ValueError(
+                f"artifacts {outside[0]!r}: give paths below the workspace, without '..'"
+            )
         for glob in self.protected:
             covering(glob)
         for glob in self.artifacts:
@@ -172,35 +176,37 @@ class Job(Frozen):
             raise ValueError(
                 f"strategy '{self.strategy}' needs at least one step"
                 if carries_steps
-                else f"strategy '{self.strategy}' makes its own steps; use 'command' to give some"
+                else f"strategy '{self.strategy}' makes its own steps: use 'command' to give steps"
             )
         if self.keep_going and self.strategy is not StrategyName.COMMAND:
-            raise ValueError("keep_going is for strategy 'command': others go on by themselves")
+            raise ValueError(
+                "keep_going needs strategy 'command': other strategies always run every check"
+            )
         if self.source is None and self.strategy is not StrategyName.TRAJECTORY:
             raise ValueError("no project: give a directory or a tarball")
         return self
 
     @property
     def id(self) -> str:
-        """32 hex digits: the digest of everything that decides the outcome."""
-        left_out: Any = {"labels": True, "lane": True, "limits": {"engine_wait_s"}}
-        content = self.model_dump(mode="json", exclude=left_out)
+        """Return the id: 32 hex digits, a digest of everything that decides the outcome."""
+        excluded: Any = {"labels": True, "lane": True, "limits": {"engine_wait_s"}}
+        content = self.model_dump(mode="json", exclude=excluded)
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
     @property
     def engine_wait_s(self) -> float:
-        """Seconds that the job may wait for an engine while none answers."""
+        """Return how many seconds the job may wait while no engine answers."""
         if self.limits.engine_wait_s is not None:
             return self.limits.engine_wait_s
         return 15.0 if self.lane is Lane.INTERACTIVE else 600.0
 
 
 def parse_job(data: Any) -> Job:
-    """Make a job from a mapping or from JSON text.
+    """Parse a job from a mapping or from JSON text.
 
     Raises:
-        InvalidJob: One line that names each wrong field.
+        InvalidJob: A field is wrong; the message is one line that names each wrong field.
     """
     try:
         if isinstance(data, str | bytes):
@@ -214,13 +220,13 @@ def parse_job(data: Any) -> Job:
     if job is None or size > MAX_BYTES:
         raise InvalidJob(
             f"the job has {size} bytes, more than {MAX_BYTES}: "
-            "put files into the project rather than into steps"
+            "put files into the project instead of into steps"
         )
     return job
 
 
 def describe(error: ValidationError) -> str:
-    """Every problem of a validation error in one line."""
+    """Describe every problem of a validation error in one line."""
     problems = []
     for problem in error.errors(include_url=False, include_input=False):
         where = ".".join(str(part) for part in problem["loc"])

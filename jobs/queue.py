@@ -1,4 +1,4 @@
-"""The Celery app, and the doorbell: a message that says only which job waits."""
+"""The Celery app, and doorbells: messages that name a job whose turn has come."""
 
 import json
 import logging
@@ -21,21 +21,21 @@ TASK = "revalid.validate"
 QUEUE_PREFIX = "revalid."
 log = logging.getLogger("revalid.queue")
 _BATCH_PRIORITY = 9
-"""Celery on Redis takes messages of priority 0 first, from whichever queue."""
+"""Celery on Redis takes messages of priority 0 first, from all queues."""
 
 
 class DoorbellMessage(Frozen):
-    """The body of a Celery message."""
+    """The body of a doorbell's Celery message."""
 
     v: Literal[1] = 1
     job_id: str = Field(pattern=r"^[0-9a-f]{32}$")
 
 
 def parse_doorbell(message: Any) -> DoorbellMessage:
-    """Read a message.
+    """Parse the body of a doorbell message.
 
     Raises:
-        InvalidJob: Its version is unknown or it is no doorbell.
+        InvalidJob: The version is unknown, or the message is not a doorbell.
     """
     if isinstance(message, dict) and message.get("v") != 1:
         raise InvalidJob(
@@ -48,43 +48,43 @@ def parse_doorbell(message: Any) -> DoorbellMessage:
 
 
 def queue_name(lane: Lane, worker: str | None = None) -> str:
-    """The Celery queue of a lane; ``worker`` names one that only workers of that kind read."""
+    """Return the Celery queue of a lane; with a fingerprint, the queue of those workers alone."""
     return f"{QUEUE_PREFIX}{worker}.{lane}" if worker else f"{QUEUE_PREFIX}{lane}"
 
 
 def make_app(settings: Settings, broker_url: str) -> Celery:
-    """A Celery app whose settings suit jobs of minutes; each says why where it is no default."""
+    """Make a Celery app with settings for jobs that take minutes."""
     app = Celery("revalid", set_as_current=False)
     broker = celery_url(broker_url)
     app.conf.update(
         broker_url=broker,
         result_backend=celery_url(settings.result_url) if settings.result_url else broker,
         broker_transport_options={
-            # The ledger rings again for a job that nobody claimed: no message is kept for that.
+            # The ledger rings again for a job that nobody claimed: no copy is needed.
             "ack_emulation": False,
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "health_check_interval": 25,
             "priority_steps": [0, _BATCH_PRIORITY],
         },
-        redis_socket_timeout=10,  # the backend's; it reads no transport options
+        redis_socket_timeout=10,  # for the result backend, which ignores the transport options
         redis_socket_connect_timeout=5,
         broker_connection_timeout=5,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # the default gives up after 100
-        broker_channel_error_retry=True,  # a full Redis refuses what a starting consumer writes
+        broker_channel_error_retry=True,  # a full Redis refuses the writes of a starting consumer
         task_default_queue=queue_name(Lane.INTERACTIVE),
         task_serializer="json",
         accept_content=["json"],
         result_serializer="json",
-        task_acks_late=True,  # a message is done when its job's result is recorded
+        task_acks_late=True,  # acknowledge a message after its job's result is recorded
         task_reject_on_worker_lost=True,
-        task_acks_on_failure=True,  # outcomes live in the ledger; False would requeue for ever
+        task_acks_on_failure=True,  # the ledger decides on retries; False would requeue for ever
         task_acks_on_timeout=True,
         task_track_started=True,
         worker_prefetch_multiplier=1,  # a slow job must not hold a queued one
-        worker_cancel_long_running_tasks_on_connection_loss=False,  # the lease decides, not a blip
-        worker_proc_alive_timeout=60,  # a busy machine starts no child in the default 4 s
+        worker_cancel_long_running_tasks_on_connection_loss=False,  # the lease decides
+        worker_proc_alive_timeout=60,  # on a busy machine the default of 4 s is too short
         worker_pool_start_method="spawn",  # fork would copy event loops and connections
         worker_hijack_root_logger=False,
         worker_send_task_events=True,
@@ -92,13 +92,13 @@ def make_app(settings: Settings, broker_url: str) -> Celery:
         result_extended=False,  # True stores raw arguments
         result_expires=86_400,
         result_backend_always_retry=True,
-        result_backend_max_retries=10,  # the default is without end
+        result_backend_max_retries=10,  # the default never gives up
     )
     return app
 
 
 def celery_url(url: str) -> str:
-    """Celery's spelling of a Redis URL: its own for unix sockets, and strict TLS said aloud."""
+    """Convert a Redis URL to Celery's form: unix sockets and required TLS certificates differ."""
     if url.startswith("rediss://") and "ssl_cert_reqs=" not in url:
         return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required"
     if not url.startswith("unix://"):
@@ -108,7 +108,7 @@ def celery_url(url: str) -> str:
 
 
 def open_ledger(settings: Settings, redis: Redis, app: Celery) -> Ledger:
-    """The ledger as the settings say, whose doorbells ring through ``app``."""
+    """Open the ledger with these settings; its doorbells are sent through ``app``."""
     return Ledger(
         redis,
         ring=partial(ring, app),
@@ -122,9 +122,9 @@ def open_ledger(settings: Settings, redis: Redis, app: Celery) -> Ledger:
 
 
 def ring(app: Celery, doorbell: Doorbell) -> None:
-    """Publish the doorbell of a recorded job; ringing twice is harmless.
+    """Publish the doorbell of a recorded job; publishing it twice is harmless.
 
-    Celery's ``send_task`` would subscribe to the result; nobody here waits for it that way.
+    Celery's ``send_task`` is not used, because it subscribes to the result.
 
     Raises:
         BrokerUnavailable: The broker did not take the message.
@@ -140,18 +140,20 @@ def ring(app: Celery, doorbell: Doorbell) -> None:
     )
     try:
         try:
-            # Celery never overwrites an earlier success; its own `forget` retries for 10 s.
+            # Delete an earlier result, which Celery would keep; its own `forget` retries for 10 s.
             backend: Any = app.backend
             backend.delete(backend.get_key_for_task(doorbell.job_id))
-        except RedisError as error:  # Celery's results are for Flower; the ledger has its own
-            log.warning("job %s: Celery's result stays (%s)", doorbell.job_id, error)
+        except RedisError as error:  # only Flower reads Celery's results
+            log.warning(
+                "job %s: the old Celery result could not be deleted (%s)", doorbell.job_id, error
+            )
         with app.producer_pool.acquire(block=True, timeout=5) as publisher:
             app.amqp.send_task_message(
                 publisher,
                 TASK,
                 message,
                 queue=doorbell.queue,
-                declare=[],  # the queue's own list is written, and no table of bindings read
+                declare=[],  # write to the queue directly, without reading the bindings
                 priority=_priority(doorbell.queue),
                 retry=True,
                 retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_max": 0.5},
@@ -168,15 +170,17 @@ def _priority(queue: str) -> int:
 
 
 def ringing(redis: Redis, queue: str) -> set[str]:
-    """Ids of the jobs whose doorbells lie in a Celery queue, among whatever else lies there."""
+    """Return the ids of the jobs that have a doorbell in a Celery queue; garbage is skipped."""
     priority = _priority(queue)
     key = f"{queue}\x06\x16{priority}" if priority else queue
-    command: Any = redis.execute_command  # it alone can leave undecoded what may be no text
+    command: Any = (
+        redis.execute_command
+    )  # only this call can return bytes, and garbage may not be text
     messages: list[bytes] = command("LRANGE", key, 0, -1, NEVER_DECODE=True)
-    return {named for message in messages if (named := _named(message)) is not None}
+    return {job_id for message in messages if (job_id := _job_id(message)) is not None}
 
 
-def _named(message: bytes) -> str | None:
+def _job_id(message: bytes) -> str | None:
     try:
         return str(json.loads(message)["headers"]["id"])
     except (ValueError, TypeError, KeyError, RecursionError):

@@ -1,4 +1,4 @@
-"""The steps of an attempt that could not report, from the events that it sent while it ran."""
+"""Reconstructs the steps of an attempt that ended without a result from its events."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,13 +8,13 @@ from revalid.jobs.result import StepResult
 
 
 def steps_from_events(events: Iterable[Event]) -> tuple[StepResult, ...]:
-    """The steps of the last attempt, with the output that was sent while they ran.
+    """Return the steps of the last attempt, with the output that their events carry.
 
-    A step whose end was not told has no exit code.
+    A step without a ``step_finished`` event has no exit code.
     """
     steps: dict[int, dict[str, Any]] = {}
     for event in events:
-        if event.type in ("started", "plan"):  # from the start
+        if event.type in ("started", "plan"):  # a new attempt
             steps.clear()
         elif event.type == "step_started":
             steps[event.data["index"]] = {"name": "", "stdout": "", "stderr": ""} | _of_step(event)
@@ -27,9 +27,9 @@ def steps_from_events(events: Iterable[Event]) -> tuple[StepResult, ...]:
 
 def _of_step(event: Event) -> dict[str, Any]:
     data: Mapping[str, Any] = event.data
-    told = {name: data[name] for name in StepResult.model_fields if name in data}
+    fields = {name: data[name] for name in StepResult.model_fields if name in data}
     allowed = bool(data.get("ok")) and data.get("exit_code") not in (0, None)
-    return told | ({"allow_failure": True} if allowed else {})
+    return fields | ({"allow_failure": True} if allowed else {})
 
 
 def _step(fields: dict[str, Any]) -> StepResult:

@@ -1,4 +1,4 @@
-"""Settings: ``REVALID_*`` from the environment, else from ``.env``; unknown names are refused."""
+"""Settings: ``REVALID_*`` from the environment or ``.env``; unknown names are refused."""
 
 import difflib
 import os
@@ -26,51 +26,52 @@ TOOLS_IMAGE = "busybox:1.37.0-musl"
 DATABRICKS = ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "DATABRICKS_WAREHOUSE_ID")
 
 Names = Annotated[tuple[str, ...], NoDecode]
-"""Words separated by commas."""
+"""Values separated by commas."""
 
 LogFormat = Literal["text", "json"]
 
 
 class Settings(BaseSettings):
-    """Everything that can be set; producers, workers and Flower read the same names."""
+    """All settings; producers, workers and Flower read the same names."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     home: Path = Field(
         default_factory=lambda: user_data_path("revalid"),
-        description="Where the embedded broker and worker keep all their state.",
+        description="Directory of the embedded broker's and worker's state.",
     )
     broker_url: str | None = Field(
         default=None,
         description=(
-            "Redis of the queue and the ledger: redis://, rediss:// or unix://. "
+            "URL of the Redis that holds queue and ledger: redis://, rediss:// or unix://. "
             "Unset: the embedded broker under REVALID_HOME."
         ),
     )
     result_url: str | None = Field(
         default=None,
-        description="Redis of Celery's small results. Unset: the same as REVALID_BROKER_URL.",
+        description="URL of the Redis for Celery's small results. Unset: REVALID_BROKER_URL.",
     )
     blob_url: str | None = Field(
         default=None,
         description=(
-            "Where blobs above REVALID_BLOB_REDIS_BYTES go: file:///path or s3://bucket/prefix. "
-            "Unset: a directory under REVALID_HOME for the embedded broker, else refused."
+            "Store of blobs larger than REVALID_BLOB_REDIS_BYTES: file:///path or "
+            "s3://bucket/prefix. Unset: a directory under REVALID_HOME for the embedded broker; "
+            "other brokers refuse such blobs."
         ),
     )
     blob_redis_bytes: int = Field(
-        default=8 * 2**20, ge=0, description="Bytes up to which a blob is kept in Redis itself."
+        default=8 * 2**20, ge=0, description="Largest blob, in bytes, that is kept in Redis."
     )
     tenant_blob_bytes: int = Field(
         default=256 * 2**20,
         ge=0,
-        description="Bytes of projects in Redis that one tenant may have uploaded for jobs that "
-        "are not done; an upload above is refused.",
+        description="Bytes of projects in Redis that one tenant may have for jobs that are not "
+        "done; a larger upload is refused.",
     )
-    image: str = Field(default=DEFAULT_IMAGE, description="Image of jobs that name none.")
+    image: str = Field(default=DEFAULT_IMAGE, description="Container image of jobs that name none.")
     tools_image: str = Field(
         default=TOOLS_IMAGE,
-        description="Image with the static busybox that runs and measures the commands of every "
+        description="Image with the static busybox that runs and measures commands in every "
         "container.",
     )
     tenant: str = Field(default="default", description="Tenant of jobs that name none.")
@@ -85,23 +86,24 @@ class Settings(BaseSettings):
         default_factory=lambda: max(1, min(8, os.cpu_count() or 1)),
         ge=1,
         le=MAX_SLOTS,
-        description="Jobs that one worker runs at a time, each in a process of its own.",
+        description="Jobs that one worker runs at a time, each in its own process.",
     )
     source_roots: Names = Field(
         default=(),
-        description="Directories that path sources and refresh_from_host may read. Default none.",
+        description="Directories that path sources and refresh_from_host may read. Default: none.",
     )
     secret_allow: Names = Field(
         default=DATABRICKS,
-        description="Names of worker variables that a job may ask for as env://NAME.",
+        description="Names of worker variables that a job may reference as env://NAME.",
     )
     secret_files: Names = Field(
-        default=(), description="Directories that a job may ask for as file:///path. Default none."
+        default=(),
+        description="Directories whose files a job may reference as file:///path. Default: none.",
     )
     forward_env: Names | None = Field(
         default=None,
         description=(
-            "Worker variables given to every sandbox when not empty. Unset: the three "
+            "Names of worker variables that every sandbox gets, when not empty. Unset: the three "
             "DATABRICKS_* for the embedded worker, else none."
         ),
     )
@@ -122,69 +124,74 @@ class Settings(BaseSettings):
             "NPM_CONFIG_REGISTRY",
             "npm_config_registry",
         ),
-        description="Worker variables that the local sandbox's commands see besides PATH, and with "
-        "them the files that they name.",
+        description="Names of worker variables that commands in the local sandbox see besides "
+        "PATH, with the files that they name.",
     )
     bubblewrap: bool = Field(
         default=True,
-        description="Run the local sandbox's commands in bubblewrap where it works. Off: they see "
-        "and change what the worker's user may, /tmp too.",
+        description="Run commands of the local sandbox in bubblewrap where it works. Off: they can "
+        "read and change all files of the worker's user, /tmp too.",
     )
     project_bytes: int = Field(
-        default=2 * 2**30, ge=1, description="Bytes that an unpacked project may have."
+        default=2 * 2**30, ge=1, description="Largest size of an unpacked project, in bytes."
     )
     project_files: int = Field(
-        default=100_000, ge=1, description="Files and directories that a project may have."
+        default=100_000, ge=1, description="Most files and directories in a project."
     )
     artifact_bytes: int = Field(
-        default=64 * 2**20, ge=0, description="Bytes of a job's artifacts, unpacked, that are kept."
+        default=64 * 2**20,
+        ge=0,
+        description="Largest unpacked size of a job's artifacts, in bytes.",
     )
     connect_timeout_s: float = Field(
         default=15, gt=0, le=600, description="Seconds to wait for a Dagger engine to answer."
     )
     result_ttl_s: int = Field(
-        default=7 * 86_400, ge=60, description="Seconds that a finished job is kept."
+        default=7 * 86_400, ge=60, description="Seconds for which a finished job is kept."
     )
     queued_jobs: int = Field(
-        default=100_000, ge=1, description="Jobs that may be queued; a submit above is refused."
+        default=100_000, ge=1, description="Most jobs in the queue; a submit above that is refused."
     )
     tenant_jobs: int = Field(
-        default=0, ge=0, description="Jobs of one tenant that run at a time; 0 for any number."
+        default=0, ge=0, description="Most jobs of one tenant that run at a time; 0 means no limit."
     )
     interactive_slots: int = Field(
-        default=0, ge=0, description="Slots of all workers together that batch jobs leave free."
+        default=0, ge=0, description="Slots, of all workers together, that batch jobs leave free."
     )
     signing_key: SecretStr | None = Field(
         default=None,
-        description="Signs job records. A worker that has it runs only jobs signed with it.",
+        description="Key that signs job records. A worker with it runs only jobs signed with it.",
     )
     webhook_key: SecretStr | None = Field(
         default=None,
-        description="Signs webhooks: whsec_ and 24 to 64 bytes in base64. Workers that have it "
-        "deliver them.",
+        description="Key that signs webhooks: whsec_ and 24 to 64 bytes in base64. Workers with "
+        "it deliver webhooks.",
     )
     webhook_allow: Names = Field(
         default=(),
         description="Hosts, addresses and networks that webhooks may reach besides public "
-        "addresses, and by http:// too. Default none.",
+        "addresses; http:// is allowed there. Default: none.",
     )
     grace_s: float = Field(
-        default=30, ge=1, description="Seconds that a stopping worker gives its running jobs."
+        default=30, ge=1, description="Seconds that a stopping worker waits for its running jobs."
     )
     scratch: Path | None = Field(
-        default=None, description="Where workers unpack projects. Unset: the temporary directory."
+        default=None,
+        description="Directory in which workers unpack projects. Unset: the temporary directory.",
     )
     log_format: LogFormat = Field(
-        default="text", description="What a worker's log is: text, or json, an object a line."
+        default="text",
+        description="Format of a worker's log: text, or json with one object per line.",
     )
     flower_auth: str | None = Field(
-        default=None, description="user:password that Flower asks for. Unset: Flower is loopback."
+        default=None,
+        description="user:password for Flower. Unset: Flower listens on loopback only.",
     )
     flower_port: int = Field(default=5555, ge=0, le=65_535, description="Port of `revalid flower`.")
     metrics_listen: str = Field(
         default="127.0.0.1:9555",
         pattern=r"^([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}$",
-        description="HOST:PORT of `revalid metrics`; it asks for no password.",
+        description="HOST:PORT of `revalid metrics`, which has no password.",
     )
     archive_url: SecretStr | None = Field(
         default=None,
@@ -193,13 +200,13 @@ class Settings(BaseSettings):
     )
     embedded: bool = Field(
         default=False,
-        description="Set by `revalid run` for the worker that it starts; not for people.",
+        description="Internal: set by `revalid run` for the worker that it starts.",
     )
     instance: str | None = Field(
         default=None,
         description=(
-            "Set by `revalid run` for the worker that it starts, so that no other run counts on "
-            "it; not for people."
+            "Internal: set by `revalid run` for the worker that it starts, so that no other run "
+            "uses that worker."
         ),
     )
 
@@ -226,7 +233,9 @@ class Settings(BaseSettings):
             with suppress(ValueError):
                 if prefix == "whsec" and 24 <= len(b64decode(text, validate=True)) <= 64:
                     return value
-            raise ValueError("make one: echo whsec_$(openssl rand -base64 32)")
+            raise ValueError(
+                "use whsec_ and 24 to 64 bytes in base64: echo whsec_$(openssl rand -base64 32)"
+            )
         return value
 
     @field_validator("webhook_allow")
@@ -239,19 +248,19 @@ class Settings(BaseSettings):
 
     @property
     def project_redis_bytes(self) -> int:
-        """Bytes up to which a project is kept in Redis."""
+        """Return the largest size of a project that is kept in Redis, in bytes."""
         return min(self.blob_redis_bytes, self.tenant_blob_bytes)
 
     @property
     def forwarded(self) -> tuple[str, ...]:
-        """Names of the worker's variables that every sandbox gets."""
+        """Return the names of the worker variables that every sandbox gets."""
         if self.forward_env is not None:
             return self.forward_env
         return DATABRICKS if self.embedded else ()
 
     @property
     def sandbox_policy(self) -> SandboxPolicy:
-        """The policy that holds where a job names none."""
+        """Return the sandbox policy of jobs that set none."""
         return self.sandbox or (SandboxPolicy.AUTO if self.embedded else SandboxPolicy.DAGGER)
 
     @classmethod
@@ -263,7 +272,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what :func:`load_settings` passes: it has read and checked every source."""
+        """Use only the arguments: :func:`load_settings` has read and checked every source."""
         return (init_settings,)
 
 
@@ -277,29 +286,29 @@ def load_settings(
 
     Args:
         environ: The environment; the process's own by default.
-        env_file: A file of ``REVALID_*`` lines; other lines belong to others and are passed over.
-        overrides: Fields that win over both.
+        env_file: A file with ``REVALID_*`` lines; other lines are ignored.
+        overrides: Fields that take precedence over both.
 
     Raises:
-        InvalidSettings: A name is unknown or a value is wrong; one line names it and the fix.
+        InvalidSettings: A name is unknown or a value is wrong; the message names it and the fix.
     """
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     if env_file is not None and env_file.is_file():
         try:
             lines = StringIO(env_file.read_text(encoding="utf-8-sig", errors="replace"))
         except OSError as error:
             raise InvalidSettings(f"{env_file}: {error.strerror}; make it readable") from None
-        found.update({name: value or "" for name, value in dotenv_values(stream=lines).items()})
-    found.update(os.environ if environ is None else environ)
+        variables.update({name: value or "" for name, value in dotenv_values(stream=lines).items()})
+    variables.update(os.environ if environ is None else environ)
     values: dict[str, Any] = {}
-    for name, value in found.items():
+    for name, value in variables.items():
         if not name.startswith(PREFIX) or name == "REVALID_REQUIRE_DAGGER":
             continue
         field = name.removeprefix(PREFIX).lower()
         if field not in Settings.model_fields or not name.isupper():
             near = difflib.get_close_matches(field, Settings.model_fields, n=1)
             hint = f"did you mean {PREFIX}{near[0].upper()}?" if near else "see docs/reference.md"
-            raise InvalidSettings(f"{name}: no such setting; {hint}")
+            raise InvalidSettings(f"{name} is not a setting: {hint}")
         if value != "":
             values[field] = value
     try:

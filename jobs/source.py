@@ -1,4 +1,4 @@
-"""Where a job's project comes from."""
+"""Sources: where a job's project comes from."""
 
 from typing import Annotated, Literal
 
@@ -8,11 +8,11 @@ from revalid.jobs.steps import Frozen
 
 
 class TarballSource(Frozen):
-    """A project stored once in the blob store.
+    """A project in the blob store.
 
     Attributes:
         digest: sha256 of the stored bytes, in hex.
-        size_bytes: Stored bytes.
+        size_bytes: Size of the stored tarball.
     """
 
     kind: Literal["tarball"] = "tarball"
@@ -21,7 +21,7 @@ class TarballSource(Frozen):
 
 
 class PathSource(Frozen):
-    """A directory that only the worker sees, under one of its ``REVALID_SOURCE_ROOTS``."""
+    """A directory on the worker, under one of its ``REVALID_SOURCE_ROOTS``."""
 
     kind: Literal["path"] = "path"
     path: str = Field(pattern=r"^/[^\x00\r\n]*$", max_length=4096)

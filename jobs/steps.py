@@ -1,4 +1,4 @@
-"""Step types: the typed operations that a job replays in a sandbox."""
+"""Step types: the operations that a job replays in a sandbox."""
 
 import re
 from typing import Annotated, Literal
@@ -23,16 +23,16 @@ def _encodable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_encodable)]
-"""Any text that JSON can carry: Python's own may hold half a surrogate pair, from a bad byte."""
+"""Text that UTF-8 can encode; a Python string may also hold half of a surrogate pair."""
 
 SandboxPath = Annotated[
     str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00\r\n]+$")
 ]
-"""A path in the sandbox; relative ones start at the workdir."""
+"""A path in the sandbox; a relative one starts at the workdir."""
 
 
 class Frozen(BaseModel):
-    """A value: unknown fields are refused and nothing changes after validation."""
+    """A base for immutable models; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,9 +41,9 @@ class Exec(Frozen):
     """Run ``command`` through ``sh -c`` in the workdir; any exit code is a result.
 
     Attributes:
-        name: What reports call the step; the command's first line by default.
-        timeout_s: Seconds; the job's ``command_timeout_s`` by default.
-        allow_failure: A non-zero exit or a timeout does not fail the job.
+        name: The step's name in reports; the command's first line by default.
+        timeout_s: Time limit in seconds; the job's ``command_timeout_s`` by default.
+        allow_failure: Whether the job may pass although this command failed or timed out.
     """
 
     op: Literal["exec"] = "exec"
@@ -56,12 +56,12 @@ class Exec(Frozen):
     @classmethod
     def _no_nul(cls, command: str) -> str:
         if "\0" in command or not command.strip():
-            raise ValueError("a command must not be blank or hold a NUL byte")
+            raise ValueError("a command must not be blank or contain a NUL byte")
         return command
 
 
 class WriteFile(Frozen):
-    """Write one text file, making its parents."""
+    """Write one text file; parent directories are created."""
 
     op: Literal["write_file"] = "write_file"
     path: SandboxPath
@@ -70,7 +70,7 @@ class WriteFile(Frozen):
 
 
 class WriteFiles(Frozen):
-    """Write many text files as one operation."""
+    """Write many text files in one operation."""
 
     op: Literal["write_files"] = "write_files"
     files: dict[SandboxPath, Text] = Field(min_length=1)
@@ -91,14 +91,14 @@ class DeleteFile(Frozen):
 
 
 class ListDirectory(Frozen):
-    """List a directory into the step's output, directories with a trailing ``/``."""
+    """List a directory into the step's output; directories end with ``/``."""
 
     op: Literal["list_directory"] = "list_directory"
     path: SandboxPath = "."
 
 
 class SetWorkdir(Frozen):
-    """Change the directory that later steps start in, making it if missing."""
+    """Set the working directory of later steps; it is created if missing."""
 
     op: Literal["set_workdir"] = "set_workdir"
     path: SandboxPath
@@ -113,14 +113,14 @@ class SetEnv(Frozen):
 
 
 class ExportDirectory(Frozen):
-    """Keep a directory of the sandbox as an artifact of the attempt; it names no host path."""
+    """Keep a directory of the sandbox as an artifact of the attempt."""
 
     op: Literal["export_directory"] = "export_directory"
     path: SandboxPath
 
 
 class RefreshFromHost(Frozen):
-    """Copy a directory that the worker sees, under its ``REVALID_SOURCE_ROOTS``, over ``path``."""
+    """Copy a directory of the worker, under its ``REVALID_SOURCE_ROOTS``, over ``path``."""
 
     op: Literal["refresh_from_host"] = "refresh_from_host"
     host_path: SandboxPath

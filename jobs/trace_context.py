@@ -1,4 +1,4 @@
-"""The trace that a job belongs to: its producer's, carried in the ledger and no part of the id."""
+"""The trace context of a job: the producer's, stored in the ledger; not part of the id."""
 
 from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -7,12 +7,12 @@ _propagator = TraceContextTextMapPropagator()
 
 
 def current_traceparent() -> str | None:
-    """The W3C ``traceparent`` of the span that is current here, if one is."""
+    """Return the W3C ``traceparent`` of the current span, or None."""
     carrier: dict[str, str] = {}
     _propagator.inject(carrier)
     return carrier.get("traceparent")
 
 
 def context_of(traceparent: str | None) -> Context:
-    """A context in which the span named is current; an empty one where none is, or nonsense."""
+    """Return a context in which the given span is current; empty if it is None or malformed."""
     return _propagator.extract({"traceparent": traceparent or ""}, Context())

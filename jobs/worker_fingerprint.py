@@ -1,7 +1,6 @@
-"""What a worker would do with a job: equal fingerprints, equal treatment.
+"""Fingerprints of workers: two workers with equal fingerprints treat a job the same way.
 
-`revalid run` uses a worker that is already there only when its fingerprint is the one that a worker
-started now would have.
+`revalid run` uses a running worker only if a new worker would have the same fingerprint.
 """
 
 import hashlib
@@ -40,26 +39,26 @@ _WORKER_FIELDS = (
 
 
 def fingerprint(settings: Settings, environ: Mapping[str, str]) -> str:
-    """16 hex digits over version, engine variables, worker settings and the values it hands on.
+    """Return 16 hex digits over version, engine variables, worker settings and forwarded values.
 
-    Anyone may see it, in the name of a queue. A key of the home makes it say nothing of the values,
-    some of which are secrets that could be guessed.
+    The fingerprint is public: it is part of a queue's name. It is keyed with a secret of the home,
+    so that nobody can guess the secrets among the values.
     """
-    handed_on = {"PATH", *settings.forwarded, *settings.secret_allow, *settings.local_env}
-    seen = {
+    forwarded = {"PATH", *settings.forwarded, *settings.secret_allow, *settings.local_env}
+    variables = {
         name: value
         for name, value in environ.items()
-        if name in handed_on or name.startswith(_ENGINE)
+        if name in forwarded or name.startswith(_ENGINE)
     }
     secrets = (settings.signing_key, settings.webhook_key)
     keys = [key and key.get_secret_value() for key in secrets]
     fields = settings.model_dump(mode="json", include=set(_WORKER_FIELDS))
-    content = json.dumps([VERSION, fields, seen, keys], sort_keys=True)
+    content = json.dumps([VERSION, fields, variables, keys], sort_keys=True)
     key = home_key(settings.home, "fingerprints of workers")
     return hmac.new(key, content.encode(), hashlib.sha256).hexdigest()[:16]
 
 
 def is_served(redis: Redis, value: str) -> bool:
-    """Whether a worker with this fingerprint takes jobs."""
+    """Return whether a worker with this fingerprint takes jobs."""
     left_ms = redis.pttl(worker_key(value))
-    return 0 < left_ms <= SERVING_S * 1000  # longer: Redis's clock stepped back
+    return 0 < left_ms <= SERVING_S * 1000  # a longer time means that Redis's clock stepped back

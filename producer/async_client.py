@@ -26,11 +26,11 @@ class AsyncJobHandle:
 
     id: str
     client: "AsyncClient" = field(repr=False)
-    submitted: SubmitOutcome | None = None
+    outcome: SubmitOutcome | None = None
 
     @property
     def _sync(self) -> JobHandle:
-        return JobHandle(self.id, self.client.sync, self.submitted)
+        return JobHandle(self.id, self.client.sync, self.outcome)
 
     async def status(self) -> JobStatus:
         """Look up where the job is.
@@ -79,7 +79,7 @@ class AsyncJobHandle:
                     self.client._redis, self.id, after, block_s=left
                 ):
                     after = event.id
-        reused = self.submitted is SubmitOutcome.REUSED
+        reused = self.outcome is SubmitOutcome.REUSED
         decode = partial(self.client.sync.decode, self.id, record, reused=reused)
         return await to_thread.run_sync(decode)
 
@@ -106,7 +106,7 @@ class AsyncClient:
         handle = await to_thread.run_sync(
             lambda: self.sync.submit(project, idempotency_key=idempotency_key, **options)
         )
-        return AsyncJobHandle(handle.id, self, handle.submitted)
+        return AsyncJobHandle(handle.id, self, handle.outcome)
 
     def job(self, job_id: str) -> AsyncJobHandle:
         """A job submitted earlier, perhaps elsewhere."""

@@ -131,12 +131,13 @@ class JobHandle:
     """A submitted job.
 
     Attributes:
-        submitted: Whether the submit made it, joined one under way or reused a verdict.
+        outcome: Whether submit created the job, joined a running one or reused a verdict. None for
+            a handle from :meth:`Client.job`.
     """
 
     id: str
     client: "Client" = field(repr=False)
-    submitted: SubmitOutcome | None = None
+    outcome: SubmitOutcome | None = None
 
     def _record(self) -> Record:
         with self.client._errors():
@@ -202,7 +203,7 @@ class JobHandle:
                     idle()
                 for event in found:
                     after = event.id
-        return self.client.decode(self.id, record, reused=self.submitted is SubmitOutcome.REUSED)
+        return self.client.decode(self.id, record, reused=self.outcome is SubmitOutcome.REUSED)
 
     def cancel(self) -> JobState:
         """Ask the job to end; the state it was in. A done job stays as it is."""
@@ -287,7 +288,7 @@ class Client:
 
     def _again(self, job: Job) -> JobHandle:
         done = (handle := self.job(job.id)).status().state is JobState.DONE
-        return replace(handle, submitted=SubmitOutcome.REUSED if done else SubmitOutcome.JOINED)
+        return replace(handle, outcome=SubmitOutcome.REUSED if done else SubmitOutcome.JOINED)
 
     def send(
         self, submission: Submission, *, worker: str | None = None, run: str = ""
@@ -310,10 +311,10 @@ class Client:
             self._store(submission)
             deadline = monotonic() + CANCEL_TIMEOUT_S
             hook = submission.webhook
-            while not (submitted := self._ledger.submit(job, queue, hook, run=run)).accepted:
+            while not (outcome := self._ledger.submit(job, queue, hook, run=run)).accepted:
                 if monotonic() > deadline:
                     why = "is being cancelled"
-                    if submitted is SubmitOutcome.NOT_STORED:
+                    if outcome is SubmitOutcome.NOT_STORED:
                         why = "has a project that does not stay in Redis"
                     raise ResultTimeout(
                         f"job {job.id} {why}: submit it again later",
@@ -322,7 +323,7 @@ class Client:
                     )
                 sleep(_POLL_S)
                 self._store(submission)
-        return JobHandle(job.id, self, submitted)
+        return JobHandle(job.id, self, outcome)
 
     def send_all(
         self, submissions: Sequence[Submission], *, worker: str | None = None

@@ -245,7 +245,7 @@ class Ledger:
             "reap", *words, clock.expected_ms, int(clock.stepped_back)
         )
         clock.stepped_back &= pulled > 0
-        clock.look(now_ms)
+        clock.observe(now_ms)
         self._ring_all(doorbells)
         return Reaped(list(zip(lost[::2], lost[1::2], strict=True)), decode_doorbells(overdue))
 

@@ -19,7 +19,7 @@ from revalid.producer.submission import Submission
 RESTARTS = 5
 
 
-class BatchCrew:
+class BatchWorkers:
     """On a broker of the user's own, whatever workers listen there; on the embedded one a worker of
     the batch's own, which is started again where it dies.
 

@@ -59,13 +59,13 @@ def _main(
 def run(
     path: options.Project = Path(),
     *,
-    asked: JobOptions,
+    job_options: JobOptions,
     json: options.Json = False,
 ) -> int:
     """Validate a project now, show it as it goes, and exit with the verdict."""
     from revalid.producer.cli import run as implementation
 
-    return implementation.run(path, asked, json=json)
+    return implementation.run(path, job_options, json=json)
 
 
 @app.command(
@@ -83,13 +83,13 @@ def replay(
         Option("--project", metavar="PATH", help="Directory or tarball that the steps start from."),
     ] = None,
     *,
-    asked: JobOptions,
+    job_options: JobOptions,
     json: options.Json = False,
 ) -> int:
     """Replay recorded steps in their order, as `run` does."""
     from revalid.producer.cli import run as implementation
 
-    return implementation.replay(trajectory, project, asked, json=json)
+    return implementation.replay(trajectory, project, job_options, json=json)
 
 
 @app.command()
@@ -105,13 +105,13 @@ def submit(
         ),
     ] = False,
     *,
-    asked: JobOptions,
+    job_options: JobOptions,
     json: options.Json = False,
 ) -> int:
     """Queue a project for a worker, print the job's id, and return at once."""
     from revalid.producer.cli import jobs
 
-    return jobs.submit(path, asked, on_worker=on_worker, json=json)
+    return jobs.submit(path, job_options, on_worker=on_worker, json=json)
 
 
 @app.command()

@@ -19,12 +19,12 @@ from revalid.producer.sanitize import one_line
 def show_all(*, json: bool) -> int:
     """Print a line for each dead job."""
     with attached(load_settings()) as settings, Client(settings) as client, client._errors():
-        found = [_facts(client, job_id) for job_id in client._ledger.dead()]
+        dead_jobs = [_facts(client, job_id) for job_id in client._ledger.dead()]
     if json:
-        print_json(found)
+        print_json(dead_jobs)
         return 0
     out = console()
-    for facts in found:
+    for facts in dead_jobs:
         labels = " ".join(f"{name}={value}" for name, value in facts["labels"].items())
         out.print(
             Text.assemble(
@@ -33,7 +33,7 @@ def show_all(*, json: bool) -> int:
                 one_line(f"{facts['tenant']} {facts['strategy']} {labels}"),
             )
         )
-    if not found:
+    if not dead_jobs:
         console(stderr=True).print("no job is dead")
     return 0
 
@@ -55,8 +55,8 @@ def show(job_id: str, *, json: bool) -> int:
         if name != "events" and value:
             out.print(Text.assemble((f"{name.replace('_', ' '):<12}", "dim"), one_line(str(value))))
     for event in facts["events"]:
-        told = " ".join(f"{name}={value}" for name, value in event.items() if name != "type")
-        out.print(Text.assemble("  ", event["type"], (f"  {one_line(told)[:200]}", "dim")))
+        event_data = " ".join(f"{name}={value}" for name, value in event.items() if name != "type")
+        out.print(Text.assemble("  ", event["type"], (f"  {one_line(event_data)[:200]}", "dim")))
     return 0
 
 

@@ -38,7 +38,7 @@ _STYLE = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One row: ``fix`` says what to do where ``state`` is not ``ok``."""
+    """The outcome of one check; ``fix`` says what to do if ``state`` is not ``ok``."""
 
     name: str
     state: Literal["ok", "warn", "fail"]
@@ -47,10 +47,10 @@ class Check:
 
 
 def doctor(*, json: bool) -> int:
-    """Print every check; 3 where one failed."""
+    """Print every check; return 3 if one failed."""
     settings = absolute(load_settings())
     waiting = console(stderr=True, quiet=not sys.stderr.isatty())
-    with waiting.status("asking broker and engine"):
+    with waiting.status("checking broker and engine"):
         versions = _versions()
         checks = [
             *_broker(settings),
@@ -111,15 +111,15 @@ def _server(info: dict[str, Any], where: str) -> Check:
 
 
 def _workers(there: list[Worker], queued: int, *, embedded: bool) -> Check:
-    told = [_in_words(worker) for worker in there]
+    descriptions = [_in_words(worker) for worker in there]
     if any(worker.runs and not worker.reason for worker in there):
         silent = any(worker.reason or not worker.runs for worker in there)
-        fix = "see the logs of those that take no jobs or are silent" if silent else None
-        return Check("workers", "warn" if silent else "ok", "; ".join(told), fix)
-    detail = "; ".join(["no worker is running", *told])
+        fix = "read the logs of the workers that take no jobs or are silent" if silent else None
+        return Check("workers", "warn" if silent else "ok", "; ".join(descriptions), fix)
+    detail = "; ".join(["no worker is running", *descriptions])
     if any(worker.runs for worker in there):
-        detail = "; ".join(["no worker takes jobs", *told])
-        return Check("workers", "fail", detail, "fix what they name, or start another")
+        detail = "; ".join(["no worker takes jobs", *descriptions])
+        return Check("workers", "fail", detail, "fix the named problems, or start another worker")
     if embedded and not queued:
         return Check("workers", "ok", f"{detail}: `revalid run` starts its own")
     return Check("workers", "warn", detail, "start one: `revalid worker`")
@@ -144,10 +144,12 @@ def _queue(stats: QueueStats, queued: int, served: bool) -> Check:
     ]
     detail = "; ".join(lanes) or "empty"
     if stats.dead:
-        fix = "look at them: `revalid dead list`"
+        fix = "list them with `revalid dead list`"
         return Check("queue", "warn", f"{detail}; {stats.dead} jobs are dead", fix)
     if queued and not served:
-        return Check("queue", "warn", detail, "start a worker, or see why those there take no jobs")
+        return Check(
+            "queue", "warn", detail, "start a worker, or find out why the others take no jobs"
+        )
     return Check("queue", "ok", detail)
 
 
@@ -157,32 +159,32 @@ def _engine(settings: Settings) -> list[Check]:
     if policy is SandboxPolicy.LOCAL:
         return [Check("engine", "ok", "not used: REVALID_SANDBOX is local")]
     try:
-        found = _probe(settings)
+        probe = _probe(settings)
     except WorkerUnavailable:
         return [Check("engine", "ok", "not used: only revalid-client is installed here")]
-    if not found.get("engine"):
+    if not probe.get("engine"):
         state: Literal["warn", "fail"] = "warn" if policy is SandboxPolicy.AUTO else "fail"
-        fix = "start a Dagger engine that this user reaches, or set REVALID_SANDBOX=local"
+        fix = "start a Dagger engine that this user can reach, or set REVALID_SANDBOX=local"
         if state == "warn":
             fix += "; until then steps run in the local sandbox"
         return [
-            Check("engine", state, _without_fix(str(found.get("error"))), fix),
+            Check("engine", state, _without_fix(str(probe.get("error"))), fix),
             Check("image", state, f"{settings.image} not looked up: no engine"),
         ]
-    engine = Check("engine", "ok", f"{found['engine']}, answered in {found.get('seconds')} s")
-    if not found.get("image"):
-        fix = "correct REVALID_IMAGE, or see that the engine reaches the registry"
-        return [engine, Check("image", "fail", f"{settings.image}: {found.get('error')}", fix)]
-    return [engine, Check("image", "ok", f"{settings.image}, {found['image']}")]
+    engine = Check("engine", "ok", f"{probe['engine']}, answered in {probe.get('seconds')} s")
+    if not probe.get("image"):
+        fix = "correct REVALID_IMAGE, or check that the engine can reach the registry"
+        return [engine, Check("image", "fail", f"{settings.image}: {probe.get('error')}", fix)]
+    return [engine, Check("image", "ok", f"{settings.image}, {probe['image']}")]
 
 
 def _without_fix(error: str) -> str:
-    """What an engine's error says before its advice, which sends its reader here."""
+    """Return an engine's error without its advice, which names this command."""
     return re.split(r"[;:] start a Dagger engine", error)[0]
 
 
 def _probe(settings: Settings) -> dict[str, object]:
-    """Ask in a child, since nothing on this side may import dagger."""
+    """Probe the engine in a child process: the producer does not import dagger."""
     bound = settings.connect_timeout_s + _PROBE_MARGIN_S
     with subprocess.Popen(
         worker_command("revalid.worker.sandboxes.dagger.probe"),
@@ -201,11 +203,11 @@ def _probe(settings: Settings) -> dict[str, object]:
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
     try:
-        found = jsonlib.loads(out)
+        probe = jsonlib.loads(out)
     except ValueError:
         last = err.decode(errors="replace").strip().rpartition("\n")[2]
         return {"error": f"the engine's probe ended with status {child.returncode}: {last}"}
-    return found if isinstance(found, dict) else {"error": f"the engine's probe printed {found!r}"}
+    return probe if isinstance(probe, dict) else {"error": f"the engine's probe printed {probe!r}"}
 
 
 def _disk(settings: Settings) -> Check:
@@ -243,12 +245,12 @@ def _tool_version(tool: str) -> str | None:
     if path is None:
         return None
     try:
-        found = subprocess.run(
+        completed = subprocess.run(
             [path, "--version"], capture_output=True, timeout=10, check=False, cwd="/"
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.decode(errors="replace").strip().removeprefix("v") or None
+    return completed.stdout.decode(errors="replace").strip().removeprefix("v") or None
 
 
 def _tools(versions: dict[str, str | None]) -> Check:

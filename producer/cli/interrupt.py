@@ -11,7 +11,7 @@ from types import FrameType
 
 STATUS = 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_asked = _held = False
+_interrupted = _deferred = False
 
 
 def listen() -> None:
@@ -25,33 +25,33 @@ def leave_with(status: int) -> None:
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def deferred() -> Iterator[None]:
     """Only note a signal while inside, where :func:`check` is called again and again.
 
     An exception that comes anywhere may leave a lock taken for which another thread waits for ever,
     or a process that nobody knows of.
     """
-    global _held
+    global _deferred
     check()
-    _held = True
+    _deferred = True
     try:
         yield
     finally:
-        _held = False
+        _deferred = False
 
 
 def check() -> None:
     """Raise ``KeyboardInterrupt`` where a signal has come, also where a destructor swallowed it."""
-    if _asked:
+    if _interrupted:
         raise KeyboardInterrupt
 
 
 def _ask(_number: int, _frame: FrameType | None) -> None:
-    global _asked
-    if _asked:
+    global _interrupted
+    if _interrupted:
         os._exit(STATUS)
-    _asked = True
-    if not _held:
+    _interrupted = True
+    if not _deferred:
         raise KeyboardInterrupt
 
 

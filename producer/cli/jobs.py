@@ -44,15 +44,15 @@ def submit(project: Path, options: JobOptions, *, on_worker: bool, json: bool) -
         Client(reached) as client,
     ):
         handle = client.send(submission)
-    assert handle.submitted is not None  # noqa: S101
+    assert handle.outcome is not None  # noqa: S101
     if json:
-        print_json({"id": handle.id, "submitted": handle.submitted})
+        print_json({"id": handle.id, "submitted": handle.outcome})
         return 0
     console().print(handle.id)
-    said = f"{_ORIGIN[handle.submitted]}; `revalid result {handle.id}` waits for the verdict"
-    if reached.embedded and handle.submitted is SubmitOutcome.NEW:
-        said += ", `revalid worker` does the work"
-    console(stderr=True).print(Text(said, "dim"))
+    message = f"{_ORIGIN[handle.outcome]}; `revalid result {handle.id}` waits for the verdict"
+    if reached.embedded and handle.outcome is SubmitOutcome.NEW:
+        message += ", `revalid worker` does the work"
+    console(stderr=True).print(Text(message, "dim"))
     return 0
 
 
@@ -91,14 +91,14 @@ def result(job_id: str, *, wait: bool, json: bool) -> int:
             raise ResultTimeout(f"job {job_id} is {state}: leave --no-wait out to wait for it")
         waiting = Waiting(handle.client, console(stderr=True))
         waiting.look(job_id)
-        found = handle.result(idle=lambda: waiting.look(job_id))
+        job_result = handle.result(idle=lambda: waiting.look(job_id))
     if json:
-        print_json(found.model_dump(mode="json"))
+        print_json(job_result.model_dump(mode="json"))
     else:
         out = console()
-        Progress(out, live=False).settle(found)
-        print_verdict(out, found)
-    return STATUS[found.verdict]
+        Progress(out, live=False).settle(job_result)
+        print_verdict(out, job_result)
+    return STATUS[job_result.verdict]
 
 
 def logs(job_id: str, *, follow: bool) -> int:
@@ -130,13 +130,13 @@ def cancel(job_ids: Sequence[str], *, json: bool) -> int:
             facts.append(
                 {"id": job_id, "state": record.state, "was": state, "verdict": record.verdict}
             )
-            said = {
+            message = {
                 JobState.QUEUED: "it was queued and is cancelled",
                 JobState.RUNNING: "it is running and ends within seconds",
                 JobState.DONE: f"it was done already: {record.verdict}",
             }
             if not json:
-                out.print(f"job {job_id}: {said[state]}")
+                out.print(f"job {job_id}: {message[state]}")
     if json:
         print_json(facts[0] if len(facts) == 1 else facts)
     return 0
@@ -155,9 +155,9 @@ def _moment(when: datetime | None) -> str | None:
 def _until_now(handle: JobHandle) -> Iterator[Event]:
     after = "0"
     with handle.client._errors():
-        while found := read(handle.client._redis, handle.id, after, block_s=0):
-            yield from found
-            after = found[-1].id
+        while job_result := read(handle.client._redis, handle.id, after, block_s=0):
+            yield from job_result
+            after = job_result[-1].id
 
 
 def _print_outputs(result: JobResult) -> None:

@@ -1,4 +1,4 @@
-"""The options that several commands share, and what they make."""
+"""The options that several commands share."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from typer import Argument, Option
 from revalid.jobs.constants import DAY_S
 from revalid.jobs.errors import InvalidJob
 
-if TYPE_CHECKING:  # slow to import, which the help need not wait for
+if TYPE_CHECKING:  # slow to import, and not needed for --help
     from revalid.producer.options import SubmitOptions
 
 StrategyWord = Literal["auto", "trpc", "npm", "python", "command"]
@@ -41,8 +41,8 @@ Strategy = Annotated[
     Option(
         "--strategy",
         metavar="NAME",
-        help="What makes the steps: auto, trpc, npm, python or command. Default: auto, which looks "
-        "at the project and says what it saw.",
+        help="Strategy that makes the steps: auto, trpc, npm, python or command. Default: auto, "
+        "which inspects the project and says why it chose.",
     ),
 ]
 Commands = Annotated[
@@ -50,11 +50,12 @@ Commands = Annotated[
     Option(
         "--command",
         metavar="LINE",
-        help="Run this shell line instead; repeat for more, up to the first that fails.",
+        help="Run this shell line instead of a strategy's steps; repeatable. The first failure "
+        "ends the job.",
     ),
 ]
 KeepGoing = Annotated[
-    bool, Option("--keep-going", metavar="", help="Run each --command, also after one that failed.")
+    bool, Option("--keep-going", metavar="", help="Run every --command, even after one failed.")
 ]
 Sandbox = Annotated[
     SandboxWord | None,
@@ -70,27 +71,30 @@ User = Annotated[
     Option(
         "--user",
         metavar="root",
-        help="Run commands as root of their container, where an ordinary user cannot install what "
-        "they need. They can then forge their own verdict.",
+        help="Run commands as root in the container, for commands that an ordinary user cannot "
+        "run. They can then forge their verdict.",
     ),
 ]
 Image = Annotated[
     str | None, Option("--image", metavar="REF", help="Container image. Default: REVALID_IMAGE.")
 ]
 Timeout = Annotated[
-    float, Option("--timeout", metavar="SECONDS", min=0.1, max=DAY_S, help="Bound of one command.")
+    float,
+    Option("--timeout", metavar="SECONDS", min=0.1, max=DAY_S, help="Time limit of one command."),
 ]
 JobTimeout = Annotated[
     float,
-    Option("--job-timeout", metavar="SECONDS", min=0.1, max=DAY_S, help="Bound of the whole job."),
+    Option(
+        "--job-timeout", metavar="SECONDS", min=0.1, max=DAY_S, help="Time limit of the whole job."
+    ),
 ]
 Limit = Annotated[
     list[str] | None,
     Option(
         "--max",
         metavar="NAME=VALUE",
-        help="cpu=60 (seconds of one process), memory=2G, processes=500, disk=5G or output=1M (of "
-        "each stream, kept); repeat for more.",
+        help="cpu=60 (seconds of one process), memory=2G, processes=500, disk=5G or output=1M "
+        "(bytes kept of each stream); repeatable.",
     ),
 ]
 Require = Annotated[
@@ -98,8 +102,8 @@ Require = Annotated[
     Option(
         "--require",
         metavar="NAME",
-        help="Be rejected rather than run where this limit is not enforced: time, output, cpu, "
-        "memory, processes or disk; repeat for more.",
+        help="Reject the job if the sandbox cannot enforce this limit: time, output, cpu, memory, "
+        "processes or disk; repeatable.",
     ),
 ]
 Env = Annotated[
@@ -107,7 +111,8 @@ Env = Annotated[
     Option(
         "--env",
         metavar="NAME=VALUE",
-        help="Variable of every command; repeat for more. Stored with the job: not for secrets.",
+        help="Environment variable of every command; repeatable. It is stored with the job: "
+        "not for secrets.",
     ),
 ]
 Secret = Annotated[
@@ -115,8 +120,8 @@ Secret = Annotated[
     Option(
         "--secret",
         metavar="NAME=REF",
-        help="Variable whose value the worker looks up: REF is env://NAME or file:///path, and "
-        "the worker must allow it. Repeat for more.",
+        help="Environment variable whose value the worker looks up; REF is env://NAME or "
+        "file:///path, and the worker must allow it. Repeatable.",
     ),
 ]
 Artifact = Annotated[
@@ -124,24 +129,24 @@ Artifact = Annotated[
     Option(
         "--artifact",
         metavar="GLOB",
-        help="Keep these files of the project's directory for `revalid artifacts`, however the job "
-        "ends: dist, 'coverage/**', '**/junit.xml'; repeat for more.",
+        help="Keep these files for `revalid artifacts`, whatever the verdict: dist, 'coverage/**', "
+        "'**/junit.xml'; repeatable.",
     ),
 ]
 Label = Annotated[
     list[str] | None,
-    Option("--label", metavar="NAME=VALUE", help="Words of your own for reports; repeat for more."),
+    Option("--label", metavar="NAME=VALUE", help="Label for reports; repeatable."),
 ]
 Webhook = Annotated[
     str | None,
     Option(
         "--webhook",
         metavar="URL",
-        help="Have a worker POST the verdict there, signed, when there is one.",
+        help="URL to which a worker posts the verdict, signed.",
     ),
 ]
 Fresh = Annotated[
-    bool, Option("--fresh", metavar="", help="Run even where the same job has its verdict.")
+    bool, Option("--fresh", metavar="", help="Run the job even if an identical one has a verdict.")
 ]
 Json = Annotated[
     bool, Option("--json", metavar="", help="Print one JSON document and nothing else.")
@@ -150,7 +155,7 @@ Json = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """What the commands that make jobs say about them, as it was typed."""
+    """The job options of a command, as typed."""
 
     strategy: Strategy = None
     commands: Commands = None
@@ -170,15 +175,19 @@ class JobOptions:
     fresh: Fresh = False
 
     def arguments(self) -> "SubmitOptions":
-        """Arguments of :func:`.prepare`.
+        """Return the arguments of :func:`.prepare`.
 
         Raises:
-            InvalidJob: A pair is not one, or two options contradict each other.
+            InvalidJob: A value is malformed, or two options contradict each other.
         """
         if self.commands and self.strategy not in (None, "command"):
-            raise InvalidJob(f"--command and --strategy {self.strategy}: give one of the two")
+            raise InvalidJob(
+                f"--command and --strategy {self.strategy} exclude each other: give one of them"
+            )
         if self.keep_going and not self.commands:
-            raise InvalidJob("--keep-going: give the lines with --command; checks go on anyway")
+            raise InvalidJob(
+                "--keep-going needs --command: other strategies always run every check"
+            )
         return {
             "strategy": self.strategy,
             "commands": self.commands or (),
@@ -202,7 +211,7 @@ class JobOptions:
 
 
 def _limits(words: Sequence[str] | None) -> dict[str, float]:
-    found: dict[str, float] = {}
+    limits: dict[str, float] = {}
     for name, text in pairs("--max", words).items():
         if name not in _FIELDS:
             raise InvalidJob(f"--max {name}: no such limit; use one of {', '.join(_FIELDS)}")
@@ -210,10 +219,10 @@ def _limits(words: Sequence[str] | None) -> dict[str, float]:
         sized = name in ("memory", "disk", "output")
         if amount is None or (amount[2] and not sized):
             example = "2G" if sized else "60"
-            raise InvalidJob(f"--max {name}={text}: no amount; write it as {name}={example}")
+            raise InvalidJob(f"--max {name}={text}: not an amount; write it as {name}={example}")
         value = float(amount[1]) * 1024 ** (" KMGT".index((amount[2] or " ").upper()))
-        found[_FIELDS[name]] = int(value) if value.is_integer() or sized else value
-    return found
+        limits[_FIELDS[name]] = int(value) if value.is_integer() or sized else value
+    return limits
 
 
 def _required(words: Sequence[str] | None) -> list[str]:
@@ -224,17 +233,17 @@ def _required(words: Sequence[str] | None) -> list[str]:
 
 
 def pairs(option: str, words: Sequence[str] | None) -> dict[str, str]:
-    """``NAME=VALUE`` words of an option.
+    """Parse the ``NAME=VALUE`` words of an option.
 
     Raises:
-        InvalidJob: A word is no pair, or a name comes twice.
+        InvalidJob: A word is not a pair, or a name occurs twice.
     """
     pairs: dict[str, str] = {}
     for word in words or ():
         name, equals, value = word.partition("=")
         if not equals or not name:
             shown = "a value without a name" if equals else repr(word)
-            raise InvalidJob(f"{option}: {shown} is no pair; write NAME=VALUE")
+            raise InvalidJob(f"{option}: {shown} is not a pair; write NAME=VALUE")
         if name in pairs:
             raise InvalidJob(f"{option}: {name} is given twice; keep one")
         pairs[name] = value
@@ -243,7 +252,7 @@ def pairs(option: str, words: Sequence[str] | None) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """What ``batch run`` and ``batch resume`` say about how to go about it, as it was typed."""
+    """The options of ``batch run``, ``resume``, ``retry`` and ``report``, as typed."""
 
     concurrency: int | None = None
     fail_fast: bool = False
@@ -253,41 +262,40 @@ class BatchOptions:
 
 
 def with_job_options(*left_out: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Give a command an option for each field of :class:`JobOptions`, as one argument ``asked``.
-
-    They stand before ``--json`` in the command's help.
+    """Give a command an option for each field of :class:`JobOptions`, as one argument
+    ``job_options``. The options precede ``--json`` in the help.
 
     Args:
-        left_out: Fields that the command does not offer.
+        left_out: Fields of which the command has no option.
     """
     hints = get_type_hints(JobOptions, include_extras=True)
     shared = {
-        each.name: Parameter(
-            each.name, Parameter.KEYWORD_ONLY, default=each.default, annotation=hints[each.name]
+        field.name: Parameter(
+            field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
         )
-        for each in fields(JobOptions)
-        if each.name not in left_out
+        for field in fields(JobOptions)
+        if field.name not in left_out
     }
 
     def decorate(function: Callable[..., int]) -> Callable[..., int]:
         own = signature(function, eval_str=True)
         parameters = [
-            each.replace(kind=Parameter.KEYWORD_ONLY)
-            for each in own.parameters.values()
-            if each.name not in ("asked", "json")
+            field.replace(kind=Parameter.KEYWORD_ONLY)
+            for field in own.parameters.values()
+            if field.name not in ("job_options", "json")
         ]
 
         @wraps(function)
         def command(**given: Any) -> int:
-            asked = JobOptions(**{name: given.pop(name) for name in shared})
-            return function(asked=asked, **given)
+            job_options = JobOptions(**{name: given.pop(name) for name in shared})
+            return function(job_options=job_options, **given)
 
         parameters += [
             *shared.values(),
             own.parameters["json"].replace(kind=Parameter.KEYWORD_ONLY),
         ]
         command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {each.name: each.annotation for each in parameters}
+        command.__annotations__ = {field.name: field.annotation for field in parameters}
         return command
 
     return decorate

@@ -59,7 +59,7 @@ def _validate(settings: Settings, submission: Submission, *, json: bool) -> int:
     job_id, interrupted = None, False
     try:
         with (
-            interrupt.held(),
+            interrupt.deferred(),
             attached(settings) as settings,
             Client(settings) as client,
             ExitStack() as stack,
@@ -71,12 +71,12 @@ def _validate(settings: Settings, submission: Submission, *, json: bool) -> int:
                     interrupt.check()
                     progress.tick()
 
-                crew = stack.enter_context(WorkerProvider(settings, client, waiting=tick))
+                provider = stack.enter_context(WorkerProvider(settings, client, waiting=tick))
                 interrupt.check()
-                handle = crew.submit(submission)
+                handle = provider.submit(submission)
                 job_id = handle.id
-                progress.job(job_id, joined=handle.submitted is SubmitOutcome.JOINED)
-                interrupted = not _follow(handle, crew, submission, progress, waiting)
+                progress.job(job_id, joined=handle.outcome is SubmitOutcome.JOINED)
+                interrupted = not _follow(handle, provider, submission, progress, waiting)
                 result = handle.result(CANCEL_SECONDS if interrupted else None)
                 progress.settle(result)
             # Before worker and broker end, which takes its time.
@@ -95,7 +95,7 @@ def _validate(settings: Settings, submission: Submission, *, json: bool) -> int:
 
 def _follow(
     handle: JobHandle,
-    crew: WorkerProvider,
+    provider: WorkerProvider,
     submission: Submission,
     progress: Progress,
     waiting: Waiting,
@@ -105,28 +105,28 @@ def _follow(
     Raises:
         KeyboardInterrupt: Ctrl-C, and the job goes on for others.
     """
-    if handle.submitted is SubmitOutcome.REUSED:
+    if handle.outcome is SubmitOutcome.REUSED:
         return True
     after = "0"
     try:
         while True:
             interrupt.check()
             with handle.client._errors():
-                found = events.read(handle.client._redis, handle.id, after, block_s=_TICK_S)
-            progress.show(found)
-            if found and found[-1].last:
+                new_events = events.read(handle.client._redis, handle.id, after, block_s=_TICK_S)
+            progress.show(new_events)
+            if new_events and new_events[-1].last:
                 return True
-            if found:
-                after = found[-1].id
+            if new_events:
+                after = new_events[-1].id
             else:
-                crew.check(submission)
+                provider.check(submission)
                 _see_that_it_is_known(handle)
                 waiting.look(handle.id)
     except KeyboardInterrupt:
         progress.say("cancelling; Ctrl-C again leaves at once")
         ends = True
         with suppress(RevalidError):
-            ends = crew.withdraw(handle)
+            ends = provider.withdraw(handle)
         if not ends:
             progress.say("the job goes on: somebody else asked for it too")
             raise

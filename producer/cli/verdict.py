@@ -84,7 +84,9 @@ def print_verdict(console: Console, result: JobResult) -> None:
         print_fact(console, "note", note)
     if result.tools:
         print_fact(console, "tools", ", ".join(map(" ".join, result.tools.items())))
-    if weak := [name for name, how in result.enforcement.items() if how == "not_enforced"]:
+    if weak := [
+        name for name, enforcement in result.enforcement.items() if enforcement == "not_enforced"
+    ]:
         print_fact(console, "limits", f"not enforced: {', '.join(weak)}")
     console.print(_verdict_line(result, failed))
     if result.reused:

@@ -215,7 +215,7 @@ class WorkerProvider:
         own = self._own_settings()
         worker = fingerprint(own, os.environ)
         handle = self._client.send(submission, worker=worker, run=self._run)
-        if handle.submitted is SubmitOutcome.REUSED:
+        if handle.outcome is SubmitOutcome.REUSED:
             return handle
         try:
             self._start(own)

@@ -65,7 +65,7 @@ def test_data_wiped(
     said = revalid(client.url, "status", handle.id, expect=2)
     assert said == ""
     again = submit(command, **options)
-    assert (again.id, again.submitted) == (handle.id, SubmitOutcome.NEW)
+    assert (again.id, again.outcome) == (handle.id, SubmitOutcome.NEW)
     result = again.result(60)
     assert result.steps[0].stdout == "new\n", "an attempt from before the loss recorded its result"
     assert_recorded_once(again)

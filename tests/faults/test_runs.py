@@ -44,8 +44,6 @@ def test_a_run_that_joined_dies(
     gate.touch()
     result = handle.result(60)
     assert (result.verdict, result.attempts) == ("passed", 1)
-    assert (
-        client.submit(project, commands=[line], sandbox="local").submitted is SubmitOutcome.REUSED
-    )
+    assert client.submit(project, commands=[line], sandbox="local").outcome is SubmitOutcome.REUSED
     assert number is signal.SIGKILL or "the job goes on" in said
     proved(f"{number.name}: the run ended with {joined.returncode}, the job passed in attempt 1")

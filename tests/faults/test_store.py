@@ -50,7 +50,7 @@ def test_store_full(
     assert runs(marks) == 2, "one run, which marks its start and its end"
     with prepare(client.settings, None, steps=STEPS, sandbox="local") as submission:
         again = client.send(submission)
-    assert again.submitted is SubmitOutcome.NEW
+    assert again.outcome is SubmitOutcome.NEW
     assert again.result(60).verdict == "passed"
     assert worker.alive
     proved(

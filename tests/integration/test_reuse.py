@@ -36,7 +36,7 @@ def test_a_verdict_is_of_its_image(
     # Nobody knows any more what the tag names: a worker asks, and the verdict stands.
     client._redis.delete(image_key(DEFAULT_IMAGE))
     handle = submit(client, project)
-    assert handle.submitted is SubmitOutcome.NEW
+    assert handle.outcome is SubmitOutcome.NEW
     confirmed = handle.result(60)
     assert confirmed == first.model_copy(update={"reused": True})
     assert "sandbox" not in [event.type for event in handle.events()]
@@ -47,8 +47,8 @@ def test_a_verdict_is_of_its_image(
     held["sandbox"]["image_digest"] = MOVED
     client._redis.hset(key, mapping={"result": json.dumps(held), "image_digest": MOVED})
     handle = submit(client, project)
-    assert handle.submitted is SubmitOutcome.NEW
+    assert handle.outcome is SubmitOutcome.NEW
     again = handle.result(60)
     assert (again.reused, again.sandbox.image_digest) == (False, digest)
     assert said(again) != said(first)
-    assert submit(client, project).submitted is SubmitOutcome.REUSED
+    assert submit(client, project).outcome is SubmitOutcome.REUSED

@@ -170,7 +170,7 @@ def test_doctor_and_workers_may_ask_what_server_it_is(broker: ComposedRedis, rol
 
 def test_a_script_is_refused_what_its_user_is(broker: ComposedRedis) -> None:
     url = broker.url("flower")
-    words = "does not allow this to the user flower .*users.acl"
+    words = "does not allow the user flower .*users.acl"
     with connect(url) as client, pytest.raises(BrokerUnavailable, match=words), broker_errors(url):
         client.register_script("return redis.call('HGETALL', 'revalid:job:1')")()
 
@@ -285,7 +285,7 @@ def test_flower_shows_workers_and_tasks(
 
 
 def test_flower_may_not_submit(broker: ComposedRedis, project: Path) -> None:
-    words = r"broker unix://flower:\*\*\*@.* does not allow this to the user flower .*users\.acl"
+    words = r"broker unix://flower:\*\*\*@.* does not allow the user flower .*users\.acl"
     with (
         Client(settings_of(broker, "flower")) as client,
         pytest.raises(BrokerUnavailable, match=words),

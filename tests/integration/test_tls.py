@@ -21,7 +21,7 @@ from tests.integration.flower import flower
 from tests.integration.tls import make_certificate, tls_front
 
 UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
-WORDS = rf"shows a certificate that is not trusted \(.*{UNTRUSTED}.*\?ssl_ca_certs="
+WORDS = rf"has an untrusted certificate \(.*{UNTRUSTED}.*\?ssl_ca_certs="
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ def test_job_runs_and_its_result_is_reused(site: Site, project: Path, kind: Sand
     commands = ["cat file", "echo out; echo err >&2; exit 3"]
     handle = site.client.submit(project, commands=commands, sandbox=kind, labels={"app": "one"})
     result = handle.result(60)
-    assert handle.submitted is SubmitOutcome.NEW
+    assert handle.outcome is SubmitOutcome.NEW
     assert (result.verdict, result.sandbox.kind, result.attempts) == (Verdict.FAILED, kind, 1)
     assert [(s.exit_code, s.stdout, s.stderr) for s in result.steps] == [
         (0, "content\n", ""),
@@ -42,7 +42,7 @@ def test_job_runs_and_its_result_is_reused(site: Site, project: Path, kind: Sand
     digest = result.sandbox.image_digest
     assert digest is None if kind == "local" else str(digest).startswith("sha256:")
     again = site.client.submit(project, commands=commands, sandbox=kind)
-    assert again.submitted is SubmitOutcome.REUSED
+    assert again.outcome is SubmitOutcome.REUSED
     assert again.result(5).reused
     assert site.client.submit(project, commands=commands, sandbox=kind, fresh=True).id != handle.id
 
@@ -89,7 +89,7 @@ def test_two_doorbells_run_a_job_once(
 ) -> None:
     handle = client.submit(project, commands=["echo once"], sandbox="local")
     again = client.submit(project, commands=["echo once"], sandbox="local")
-    assert again.submitted is SubmitOutcome.JOINED
+    assert again.outcome is SubmitOutcome.JOINED
     start_worker()
     assert handle.result(30).attempts == 1
     eventually(lambda: not client._redis.llen("revalid.interactive"))

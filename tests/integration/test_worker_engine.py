@@ -29,7 +29,7 @@ def test_engine_that_is_gone_is_our_failure_or_a_fallback(
     assert "no Dagger engine answered" in str(fallen.sandbox.fallback_reason)
     assert worker.sessions() == []
     again = client.submit(project, commands=["true"], sandbox="auto")
-    assert again.submitted is SubmitOutcome.NEW, "a fallback's verdict is not reused"
+    assert again.outcome is SubmitOutcome.NEW, "a fallback's verdict is not reused"
 
 
 @pytest.mark.dagger

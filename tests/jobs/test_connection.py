@@ -91,35 +91,33 @@ async def test_an_asynchronous_client_talks_text(valkey_url: str) -> None:
 def test_what_is_no_url_of_redis_is_refused_without_its_password(url: str) -> None:
     for make in (connect, connect_async):
         with pytest.raises(
-            InvalidSettings, match=r"^REVALID_BROKER_URL .* is not the URL of a Re"
+            InvalidSettings, match=r"^REVALID_BROKER_URL .* is not a Redis URL"
         ) as caught:
             make(url)
         assert "sec" not in str(caught.value)
 
 
-async def test_a_closed_port_is_refused_with_a_mend(port: int) -> None:
+async def test_a_closed_port_is_refused_with_a_fix(port: int) -> None:
     url = f"redis://:secret@127.0.0.1:{port}/0"
-    words = (
-        rf"^broker redis://:\*\*\*@127\.0\.0\.1:{port}/0 is not reached \(.*\): start it, or corr"
-    )
+    words = rf"^broker redis://:\*\*\*@127\.0\.0\.1:{port}/0 cannot be reached \(.*\): start it, or"
     with pytest.raises(BrokerUnavailable, match=words):
         ping(url)
     with pytest.raises(BrokerUnavailable, match=words):
         await ping_async(url)
 
 
-async def test_a_missing_socket_is_refused_with_a_mend(tmp_path: Path) -> None:
+async def test_a_missing_socket_is_refused_with_a_fix(tmp_path: Path) -> None:
     url = f"unix://{tmp_path}/none.sock?db=0"
-    with pytest.raises(BrokerUnavailable, match=r"is not reached .*: start it"):
+    with pytest.raises(BrokerUnavailable, match=r"cannot be reached .*: start it"):
         ping(url)
-    with pytest.raises(BrokerUnavailable, match=r"is not reached .*: start it"):
+    with pytest.raises(BrokerUnavailable, match=r"cannot be reached .*: start it"):
         await ping_async(url)
 
 
 async def test_a_server_that_never_answers_is_given_up(silent: str) -> None:
-    with pytest.raises(BrokerUnavailable, match=r"is not reached \(Timeout"):
+    with pytest.raises(BrokerUnavailable, match=r"cannot be reached \(Timeout"):
         ping(silent)
-    with pytest.raises(BrokerUnavailable, match=r"is not reached \(Timeout"):
+    with pytest.raises(BrokerUnavailable, match=r"cannot be reached \(Timeout"):
         await ping_async(silent)
 
 
@@ -129,7 +127,7 @@ def test_a_wrong_password_is_told_from_a_broker_that_is_gone(valkey_url: str, re
     try:
         ping(f"unix://worker:right@{path}")
         with pytest.raises(
-            BrokerUnavailable, match=r"unix://worker:\*\*\*@/.* refuses the passw"
+            BrokerUnavailable, match=r"unix://worker:\*\*\*@/.* rejected the user or passw"
         ) as caught:
             ping(f"unix://worker:wrong-secret@{path}")
     finally:
@@ -144,9 +142,7 @@ def test_what_a_user_may_not_do_names_the_user(valkey_url: str, redis: Redis, co
         "watcher", enabled=True, passwords=["+a"], commands=["+get"], keys=["revalid:blob:*"]
     )
     url = f"unix://watcher:a@{valkey_url.removeprefix('unix://')}"
-    words = (
-        r"^broker unix://watcher:\*\*\*@.* does not allow this to the user watcher \(.*\): .*users"
-    )
+    words = r"^broker unix://watcher:\*\*\*@.* does not allow the user watcher .*users\.acl"
     try:
         with (
             connect(url) as client,
@@ -163,7 +159,7 @@ def test_a_missing_password_is_told_from_a_broker_that_is_gone(tmp_path: Path) -
         url = f"unix://{server.unix_socket_path}?db=0"
         with connect(url) as client:
             client.config_set("requirepass", "right")
-        with pytest.raises(BrokerUnavailable, match="refuses the password or user"):
+        with pytest.raises(BrokerUnavailable, match="rejected the user or password"):
             ping(url)
 
 
@@ -180,7 +176,7 @@ def test_a_full_broker_says_so(valkey_url: str, redis: Redis) -> None:
 def test_any_other_refusal_is_told(valkey_url: str, redis: Redis) -> None:
     redis.set("key", "value")
     with (
-        pytest.raises(BrokerUnavailable, match=r"^broker unix://.* refused: WRONGTYPE"),
+        pytest.raises(BrokerUnavailable, match=r"^broker unix://.* refused the command: WRONGTYPE"),
         broker_errors(valkey_url),
     ):
         redis.lpush("key", "value")

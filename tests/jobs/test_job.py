@@ -232,7 +232,7 @@ def test_a_secret_is_named_by_reference_alone(reference: str) -> None:
 
 
 def test_a_name_is_a_variable_or_a_secret() -> None:
-    with pytest.raises(InvalidJob, match="A, B: given as a variable and as a secret; keep one"):
+    with pytest.raises(InvalidJob, match="A, B: set as a variable and as a secret: keep one"):
         make_job(env={"B": "1", "A": "2", "C": "3"}, secrets={"A": "env://X", "B": "env://X"})
 
 
@@ -245,7 +245,7 @@ def test_a_strategy_that_carries_steps_needs_some(strategy: str) -> None:
 
 @pytest.mark.parametrize("strategy", ["auto", "trpc", "npm", "python"])
 def test_a_strategy_that_makes_steps_takes_none(strategy: str) -> None:
-    with pytest.raises(InvalidJob, match=f"strategy '{strategy}' makes its own steps; use 'comm"):
+    with pytest.raises(InvalidJob, match=f"strategy '{strategy}' makes its own steps: use 'comm"):
         make_job(strategy=strategy, steps=STEPS)
 
 
@@ -309,7 +309,7 @@ def test_a_job_without_a_newer_field_is_written_as_before(field: dict[str, Any])
 
 
 def test_only_commands_keep_going() -> None:
-    with pytest.raises(InvalidJob, match="keep_going is for strategy 'command'"):
+    with pytest.raises(InvalidJob, match="keep_going needs strategy 'command'"):
         make_job(strategy="npm", keep_going=True)
 
 

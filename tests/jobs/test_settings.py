@@ -79,11 +79,11 @@ def test_a_file_that_begins_with_a_byte_order_mark(env_file: Path) -> None:
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest(name: str, hint: str, env_file: Path) -> None:
-    with pytest.raises(InvalidSettings, match=f"^{name}: no such setting; ") as caught:
+    with pytest.raises(InvalidSettings, match=f"^{name} is not a setting: ") as caught:
         load_settings({name: "1"}, env_file=None)
     assert hint in str(caught.value)
     env_file.write_text(f"{name}=1\n")
-    with pytest.raises(InvalidSettings, match=f"^{name}: no such setting; "):
+    with pytest.raises(InvalidSettings, match=f"^{name} is not a setting: "):
         load_settings({}, env_file=env_file)
 
 

@@ -24,13 +24,13 @@ def test_what_was_signed_with_the_key_is_believed(redis: Redis, key: SecretStr |
 
 
 @pytest.mark.parametrize(
-    ("signed_with", "words"), [(None, "is not signed"), (SecretStr("b"), "has another signature")]
+    ("signed_with", "words"), [(None, "is not signed"), (SecretStr("b"), "has a wrong signature")]
 )
 def test_anything_else_is_refused(redis: Redis, signed_with: SecretStr | None, words: str) -> None:
     ledger = Ledger(redis, signing_key=signed_with)
     ledger.submit(JOB, "q")
     record = ledger.record(JOB.id)
-    with pytest.raises(PolicyRefused, match=f"{words}: its producer needs the REVALID_SIGNING_KEY"):
+    with pytest.raises(PolicyRefused, match=f"{words}: give its producer the REVALID_SIGN"):
         check_signature(KEY, Signed.RECORD, record.job, record.signature)
 
 
@@ -38,14 +38,14 @@ def test_a_changed_record_is_refused(redis: Redis) -> None:
     ledger = Ledger(redis, signing_key=KEY)
     ledger.submit(JOB, "q")
     record = ledger.record(JOB.id)
-    with pytest.raises(PolicyRefused, match="has another signature"):
+    with pytest.raises(PolicyRefused, match="has a wrong signature"):
         check_signature(KEY, Signed.RECORD, record.job.replace("auto", "npm"), record.signature)
 
 
 def test_what_was_signed_as_one_kind_is_no_other() -> None:
     """One key would let a text that a producer had signed as this be shown as that."""
     text = "a text that both kinds could be"
-    with pytest.raises(PolicyRefused, match="has another signature"):
+    with pytest.raises(PolicyRefused, match="has a wrong signature"):
         check_signature(KEY, Signed.RECORD, text, sign(KEY, Signed.WEBHOOK, text))
     plain = hmac.new(KEY.get_secret_value().encode(), text.encode(), hashlib.sha256).hexdigest()
     for kind in Signed:

@@ -69,7 +69,7 @@ def later() -> Iterator[list[threading.Thread]]:
 
 def test_submit_stores_the_project_and_rings_once(client: Client, project: Path) -> None:
     handle = client.submit(project, labels={"team": "a"})
-    assert handle.submitted is SubmitOutcome.NEW
+    assert handle.outcome is SubmitOutcome.NEW
     record = handle._record()
     assert (record.state, record.queue) == (JobState.QUEUED, "revalid.interactive")
     job = json.loads(record.job)
@@ -93,7 +93,7 @@ def test_the_message_says_only_which_job(client: Client, project: Path) -> None:
 def test_an_identical_submit_joins(client: Client, project: Path) -> None:
     first = client.submit(project)
     second = client.submit(project)
-    assert (second.id, second.submitted) == (first.id, SubmitOutcome.JOINED)
+    assert (second.id, second.outcome) == (first.id, SubmitOutcome.JOINED)
 
 
 @pytest.mark.parametrize("verdict", [Verdict.PASSED, Verdict.FAILED])
@@ -104,7 +104,7 @@ def test_a_verdict_on_the_project_is_reused(
     result = finish(first, verdict)
     rung = len(doorbells(client))
     again = client.submit(project)
-    assert (again.id, again.submitted) == (first.id, SubmitOutcome.REUSED)
+    assert (again.id, again.outcome) == (first.id, SubmitOutcome.REUSED)
     assert again.result() == result.model_copy(update={"reused": True})
     assert client.job(first.id).result() == result
     assert len(doorbells(client)) == rung
@@ -113,14 +113,14 @@ def test_a_verdict_on_the_project_is_reused(
 @pytest.mark.parametrize("verdict", [Verdict.ERRORED, Verdict.REJECTED, Verdict.TIMED_OUT])
 def test_any_other_verdict_runs_again(client: Client, project: Path, verdict: Verdict) -> None:
     finish(client.submit(project), verdict)
-    assert client.submit(project).submitted is SubmitOutcome.NEW
+    assert client.submit(project).outcome is SubmitOutcome.NEW
 
 
 def test_fresh_runs_again(client: Client, project: Path) -> None:
     first = client.submit(project)
     finish(first, Verdict.PASSED)
     fresh = client.submit(project, fresh=True)
-    assert fresh.submitted is SubmitOutcome.NEW
+    assert fresh.outcome is SubmitOutcome.NEW
     assert fresh.id != first.id
 
 
@@ -136,7 +136,7 @@ def test_many_are_sent_in_order_and_with_their_projects(
         ]
         handles = client.send_all([*made, made[0]])
     assert [handle.id for handle in handles] == [each.job.id for each in [*made, made[0]]]
-    assert [handle.submitted for handle in handles] == [
+    assert [handle.outcome for handle in handles] == [
         *[SubmitOutcome.NEW] * 5,
         SubmitOutcome.JOINED,
     ]
@@ -217,7 +217,7 @@ def test_a_job_can_be_sent_to_one_kind_of_worker(client: Client, project: Path) 
         handle = client.send(submission, worker="cafe")
         assert handle.status().queue == "revalid.cafe.interactive"
         assert len(doorbells(client, "revalid.cafe.interactive")) == 1
-        assert client.send(submission).submitted is SubmitOutcome.JOINED
+        assert client.send(submission).outcome is SubmitOutcome.JOINED
     assert handle.status().queue == "revalid.interactive"
 
 
@@ -258,7 +258,7 @@ def test_a_project_above_its_tenants_bytes_is_refused_before_it_is_stored(
             client.submit(project)
         assert len(client._redis.keys("revalid:blob:*")) == 1
         assert len(client._redis.keys("revalid:job:*")) == 1
-        assert client.submit(project, tenant="other").submitted is SubmitOutcome.NEW
+        assert client.submit(project, tenant="other").outcome is SubmitOutcome.NEW
 
 
 def test_a_project_that_went_is_uploaded_again_by_each_submit(
@@ -272,7 +272,7 @@ def test_a_project_that_went_is_uploaded_again_by_each_submit(
         client._ledger.reap(judge=False, overdue_s=30)
         assert not client._redis.exists(blob)
         handle = client.submit(project, fresh=fresh)
-        assert handle.submitted is SubmitOutcome.NEW
+        assert handle.outcome is SubmitOutcome.NEW
         assert client._redis.exists(blob)
 
 
@@ -292,7 +292,7 @@ def test_a_project_that_goes_before_its_job_is_recorded_is_uploaded_again(
     monkeypatch.setattr(client._blobs, "put", goes_at_first)
     with prepare(client.settings, project) as submission:
         (handle,) = client.send_all([submission]) if many else [client.send(submission)]
-    assert handle.submitted is SubmitOutcome.NEW
+    assert handle.outcome is SubmitOutcome.NEW
     assert len(client._redis.keys("revalid:blob:*")) == 1
 
 
@@ -304,7 +304,7 @@ def test_a_broker_that_is_not_reached_is_named_without_its_password(project: Pat
     settings = load_settings({"REVALID_BROKER_URL": NOBODY}, env_file=None)
     with Client(settings) as client, pytest.raises(BrokerUnavailable) as caught:
         client.submit(project)
-    assert "redis://:***@127.0.0.1:1/0 is not reached" in str(caught.value)
+    assert "redis://:***@127.0.0.1:1/0 cannot be reached" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 
@@ -319,7 +319,7 @@ async def test_async_client_does_the_same(settings: Settings, project: Path) -> 
     async with AsyncClient(settings) as client:
         await client.ping()
         handle = await client.submit(project)
-        assert handle.submitted is SubmitOutcome.NEW
+        assert handle.outcome is SubmitOutcome.NEW
         events = handle.events()
         assert (await anext(events)).type == "queued"
         with pytest.raises(ResultTimeout):

@@ -17,13 +17,13 @@ from revalid.producer.client import IDEMPOTENCY_S, Client
 def test_the_same_request_is_the_same_job_however_it_ended(client: Client, project: Path) -> None:
     first = client.submit(project, idempotency_key="a")
     under_way = client.submit(project, idempotency_key="a")
-    assert (under_way.id, under_way.submitted) == (first.id, SubmitOutcome.JOINED)
+    assert (under_way.id, under_way.outcome) == (first.id, SubmitOutcome.JOINED)
     first.cancel()
     again = client.submit(project, idempotency_key="a")
-    assert (again.id, again.submitted) == (first.id, SubmitOutcome.REUSED)
+    assert (again.id, again.outcome) == (first.id, SubmitOutcome.REUSED)
     assert again.result(1).verdict is Verdict.CANCELLED
     assert first.status().state is JobState.DONE
-    assert client.submit(project, idempotency_key="b").submitted is SubmitOutcome.NEW
+    assert client.submit(project, idempotency_key="b").outcome is SubmitOutcome.NEW
 
 
 def test_a_fresh_request_is_fresh_once_for_each_key(client: Client, project: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_try_that_stored_no_job_can_be_repeated(settings: Settings, project: P
         with pytest.raises(QueueFull):
             full.submit(project, idempotency_key="a")
     with Client(settings) as client:
-        assert client.submit(project, idempotency_key="a").submitted is SubmitOutcome.NEW
+        assert client.submit(project, idempotency_key="a").outcome is SubmitOutcome.NEW
 
 
 def test_a_key_is_kept_for_a_day_and_not_in_clear(client: Client, project: Path) -> None:
@@ -86,7 +86,7 @@ async def test_the_async_client_takes_a_key_and_follows_by_id(
     async with AsyncClient(settings) as client:
         first = await client.submit(project, idempotency_key="a")
         await first.cancel()
-        assert (await client.submit(project, idempotency_key="a")).submitted is SubmitOutcome.REUSED
+        assert (await client.submit(project, idempotency_key="a")).outcome is SubmitOutcome.REUSED
         found = [event async for event in client.events(first.id)]
         assert [event.type for event in found] == ["queued", "finished"]
         assert [event async for event in client.events(first.id, after=found[0].id)] == found[1:]

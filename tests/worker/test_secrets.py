@@ -41,7 +41,7 @@ def test_allowed_variable_is_resolved() -> None:
         ("file:///etc/passwd", "not below REVALID_SECRET_FILES"),
     ],
 )
-def test_refused_reference_names_itself_and_the_mend(reference: str, says: str) -> None:
+def test_refused_reference_names_itself_and_the_fix(reference: str, says: str) -> None:
     environ = {"AWS_SECRET_ACCESS_KEY": "value", "DATABRICKS_TOKEN": ""}
     with pytest.raises(PolicyRefused, match=says) as refused:
         resolve_secrets(job(secrets={"X": reference}), settings(), environ)

@@ -1,4 +1,4 @@
-"""``batch``: many projects as one object."""
+"""The actions of the group ``batch``."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ from revalid.producer.sanitize import one_line
 
 def run(
     sources: Sequence[str],
-    asked: JobOptions,
-    how: BatchOptions,
+    job_options: JobOptions,
+    batch_options: BatchOptions,
     *,
     only: Sequence[str],
     only_labels: Sequence[str],
@@ -37,8 +37,8 @@ def run(
     repeat: int,
     dry_run: bool,
 ) -> int:
-    """Submit projects, follow them, and report; the exit status says whether all passed."""
-    formats(how.reports)
+    """Submit projects, follow them and write reports; return 0 if all passed."""
+    formats(batch_options.reports)
     entries = find_entries(
         sources,
         only=only,
@@ -49,8 +49,8 @@ def run(
     if dry_run:
         from revalid.producer.cli.batch.dry_run import dry_run as implementation
 
-        return implementation(entries, asked, json=how.json)
-    options: dict[str, Any] = {**asked.arguments(), "lane": Lane.BATCH.value}
+        return implementation(entries, job_options, json=batch_options.json)
+    options: dict[str, Any] = {**job_options.arguments(), "lane": Lane.BATCH.value}
     fresh = bool(options.pop("fresh")) or repeat > 1
     plan = Plan(
         id=uuid4().hex[:12],
@@ -61,44 +61,44 @@ def run(
         entries=entries,
     )
     with opened() as batches:
-        previous = batches.check(how)
+        previous = batches.check(batch_options)
         with batches.client._errors():
             batches.store.create(plan)
-        return batches.follow(plan, how, previous, submit=True)
+        return batches.follow(plan, batch_options, previous, submit=True)
 
 
-def resume(batch_id: str, how: BatchOptions) -> int:
-    """Go on where a batch was left: submit what is not submitted, await what has no verdict."""
-    formats(how.reports)
+def resume(batch_id: str, batch_options: BatchOptions) -> int:
+    """Continue a batch: submit the remaining projects and wait for those without a verdict."""
+    formats(batch_options.reports)
     with opened() as batches:
         plan = batches.plan(batch_id)
-        return batches.follow(plan, how, batches.check(how), submit=True)
+        return batches.follow(plan, batch_options, batches.check(batch_options), submit=True)
 
 
-def retry(batch_id: str, verdicts: Sequence[str], how: BatchOptions) -> int:
-    """Run those projects again whose verdict is one of these, and follow the batch."""
-    formats(how.reports)
+def retry(batch_id: str, verdicts: Sequence[str], batch_options: BatchOptions) -> int:
+    """Run projects with one of these verdicts again, and follow the batch."""
+    formats(batch_options.reports)
     wanted = {_verdict(word) for word in verdicts}
     with opened() as batches:
         plan = batches.plan(batch_id)
-        previous = batches.check(how)
+        previous = batches.check(batch_options)
         again = _ended_as(batches, plan, wanted)
         if not again:
             raise InvalidJob(f"batch {batch_id}: no project is {' or '.join(sorted(wanted))}")
         with batches.client._errors():
             batches.store.again(batch_id, again)
-        return batches.follow(plan, how, previous, submit=True)
+        return batches.follow(plan, batch_options, previous, submit=True)
 
 
 def status(batch_id: str, *, json: bool) -> int:
-    """Print where a batch is."""
+    """Print the state of a batch."""
     with opened() as batches:
         plan = batches.plan(batch_id)
-        made = batches.report(plan)
+        batch_report = batches.report(plan)
     if json:
-        print_json(made.document(steps=False))
+        print_json(batch_report.document(steps=False))
         return 0
-    BatchProgress(console(), plan, live=False).summary(made)
+    BatchProgress(console(), plan, live=False).summary(batch_report)
     return 0
 
 
@@ -110,7 +110,7 @@ def watch(batch_id: str, *, json: bool) -> int:
 
 
 def cancel(batch_id: str, *, json: bool) -> int:
-    """Cancel all jobs of a batch that are not done, and have nothing more submitted."""
+    """Cancel all unfinished jobs of a batch, and stop submitting."""
     with opened() as batches:
         plan = batches.plan(batch_id)
         with batches.client._errors():
@@ -123,45 +123,46 @@ def cancel(batch_id: str, *, json: bool) -> int:
     return 0
 
 
-def report(batch_id: str, how: BatchOptions) -> int:
-    """Write reports of a batch as it is now."""
-    asked = formats(how.reports)
-    if not asked and not how.json:
+def report(batch_id: str, batch_options: BatchOptions) -> int:
+    """Write reports of the current state of a batch."""
+    report_formats = formats(batch_options.reports)
+    if not report_formats and not batch_options.json:
         raise InvalidJob(f"name a report: --report FORMAT=PATH, FORMAT one of {', '.join(FORMATS)}")
     with opened() as batches:
         plan = batches.plan(batch_id)
-        previous = batches.previous(how.compare)
-        made = batches.report(plan, previous, asked)
-    write_reports(made, how)
-    if how.json:
-        print_json(made.document(steps=False))
+        previous = batches.previous(batch_options.compare)
+        batch_report = batches.report(plan, previous, report_formats)
+    write_reports(batch_report, batch_options)
+    if batch_options.json:
+        print_json(batch_report.document(steps=False))
     return 0
 
 
 def compare(batch_id: str, previous: str, *, json: bool) -> int:
-    """Say what changed from an earlier batch; 1 where something that passed does not any more."""
+    """Print what changed since an earlier batch; return 1 if something passed then and not now."""
     with opened() as batches:
         plan = batches.plan(batch_id)
-        made = batches.report(plan, batches.previous(previous))
-    assert made.comparison is not None  # noqa: S101
+        batch_report = batches.report(plan, batches.previous(previous))
+    assert batch_report.comparison is not None  # noqa: S101
     if json:
-        print_json(made.comparison.model_dump(mode="json"))
+        print_json(batch_report.comparison.model_dump(mode="json"))
     else:
-        BatchProgress(console(), plan, live=False).comparison(made.comparison)
-    found = made.comparison
-    lost = [each for each in found.not_submitted if each.was is Verdict.PASSED]
-    return 1 if found.regressed or lost else 0
+        BatchProgress(console(), plan, live=False).comparison(batch_report.comparison)
+    comparison = batch_report.comparison
+    lost = [change for change in comparison.not_submitted if change.was is Verdict.PASSED]
+    return 1 if comparison.regressed or lost else 0
 
 
 def list_(*, json: bool) -> int:
     """Print the batches, the newest first."""
     with opened() as batches, batches.client._errors():
         ids = list(batches.store.latest())
-        found = [_line(batches, head) for each in ids if (head := batches.store.head(each))]
+        heads = [head for batch_id in ids if (head := batches.store.head(batch_id))]
+        summaries = [_summary(batches, head) for head in heads]
     if json:
-        print_json(found)
+        print_json(summaries)
         return 0
-    for facts in found:
+    for facts in summaries:
         counts = "".join(f"  {_words(state)} {n}" for state, n in facts["counts"].items() if n)
         console().print(
             Text.assemble(
@@ -170,13 +171,13 @@ def list_(*, json: bool) -> int:
                 f"{facts['done']}/{facts['projects']} done{counts}  {one_line(facts['source'])}",
             )
         )
-    if not found:
+    if not summaries:
         console(stderr=True).print("no batch yet: `revalid batch run DIRECTORY` makes one")
     return 0
 
 
-def _line(batches: Batches, head: Head) -> dict[str, Any]:
-    """What the list says of a batch: how far it is, and what was submitted is not done by that."""
+def _summary(batches: Batches, head: Head) -> dict[str, Any]:
+    """Return the row of a batch for ``batch list``; submitted projects need not be done."""
     jobs, errors = batches.store.jobs(head.id), batches.store.errors(head.id)
     known = fields(batches.client, jobs.values(), "state", "verdict")
     verdicts = Counter(
@@ -200,7 +201,7 @@ def _line(batches: Batches, head: Head) -> dict[str, Any]:
 
 
 def _ended_as(batches: Batches, plan: Plan, wanted: set[Verdict]) -> list[int]:
-    """Positions of the projects that came to a verdict; what has none for ever is errored."""
+    """Return the positions of projects with these verdicts; a project without a job is errored."""
     with batches.client._errors():
         jobs, errors = batches.store.jobs(plan.id), batches.store.errors(plan.id)
     known = fields(batches.client, jobs.values(), "state", "verdict")
@@ -220,4 +221,4 @@ def _verdict(word: str) -> Verdict:
         return Verdict(word)
     except ValueError:
         known = ", ".join(Verdict)
-        raise InvalidJob(f"--verdict {word}: no such verdict; choose one of {known}") from None
+        raise InvalidJob(f"--verdict {word}: no such verdict: choose one of {known}") from None

@@ -1,4 +1,4 @@
-"""The commands of the group ``batch``, and their help. What they do is imported when they run."""
+"""The commands of the group ``batch`` and their help; the actions are imported on use."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from typer import Argument, Option, Typer
 from revalid.producer.cli import options
 from revalid.producer.cli.options import BatchOptions, JobOptions, with_job_options
 
-batch = Typer(help="Many projects as one object: run, follow, resume, report, compare.")
+batch = Typer(help="Validate many projects as one batch: run, follow, resume, report, compare.")
 
 Sources = Annotated[
     list[str],
@@ -25,26 +25,26 @@ Concurrency = Annotated[
         metavar="JOBS",
         min=1,
         max=100_000,
-        help="Projects under way at a time. Default: as many as the workers take; without "
+        help="Most projects that run at a time. Default: as many as the workers take; without "
         "REVALID_BROKER_URL, REVALID_CONCURRENCY.",
     ),
 ]
 FailFast = Annotated[
     bool,
-    Option("--fail-fast", metavar="", help="Cancel the others once a project did not pass."),
+    Option("--fail-fast", metavar="", help="Cancel the other projects when one did not pass."),
 ]
 Reports = Annotated[
     list[str] | None,
     Option(
         "--report",
         metavar="FORMAT=PATH",
-        help="Write a report: junit, html, json, csv or markdown; repeat for more.",
+        help="Write a report as junit, html, json, csv or markdown; repeatable.",
     ),
 ]
 Compare = Annotated[
     str | None,
     Option(
-        "--compare", metavar="PREVIOUS", help="Compare with a batch, or with a JSON report's path."
+        "--compare", metavar="PREVIOUS", help="Compare with a batch id or a JSON report's path."
     ),
 ]
 
@@ -62,18 +62,19 @@ def run(
     sources: Sources,
     only: Annotated[
         list[str] | None,
-        Option("--only", metavar="GLOB", help="Only projects of such names; repeat for more."),
+        Option("--only", metavar="GLOB", help="Only projects whose name matches; repeatable."),
     ] = None,
     only_label: Annotated[
         list[str] | None,
         Option(
             "--only-label",
             metavar="NAME=VALUE",
-            help="Only projects with a label; repeat for more.",
+            help="Only projects with this label; repeatable.",
         ),
     ] = None,
     limit: Annotated[
-        int | None, Option("--limit", metavar="NUMBER", min=1, help="Only the first so many.")
+        int | None,
+        Option("--limit", metavar="NUMBER", min=1, help="Only the first NUMBER projects."),
     ] = None,
     repeat: Annotated[
         int,
@@ -82,28 +83,29 @@ def run(
             metavar="NUMBER",
             min=1,
             max=1_000,
-            help="Run each so often, to find what is flaky; implies --fresh.",
+            help="Run each project NUMBER times, to find flaky ones; implies --fresh.",
         ),
     ] = 1,
     concurrency: Concurrency = None,
     fail_fast: FailFast = False,
     dry_run: Annotated[
-        bool, Option("--dry-run", metavar="", help="Only say what would run, by which strategy.")
+        bool,
+        Option("--dry-run", metavar="", help="Print the plan of each project, and run nothing."),
     ] = False,
     report: Reports = None,
     compare: Compare = None,
     *,
-    asked: JobOptions,
+    job_options: JobOptions,
     json: options.Json = False,
 ) -> int:
-    """Validate many projects, show them as they go, and report."""
+    """Validate many projects, show their progress, and write reports."""
     from revalid.producer.cli.batch import actions as implementation
 
-    how = BatchOptions(concurrency, fail_fast, report, compare, json)
+    batch_options = BatchOptions(concurrency, fail_fast, report, compare, json)
     return implementation.run(
         sources,
-        asked,
-        how,
+        job_options,
+        batch_options,
         only=only or (),
         only_labels=only_label or (),
         limit=limit,
@@ -121,11 +123,11 @@ def resume(
     compare: Compare = None,
     json: options.Json = False,
 ) -> int:
-    """Go on with a batch whose process ended: no project is submitted twice."""
+    """Continue a batch whose process ended; no project is submitted twice."""
     from revalid.producer.cli.batch import actions as implementation
 
-    how = BatchOptions(concurrency, fail_fast, report, compare, json)
-    return implementation.resume(batch_id, how)
+    batch_options = BatchOptions(concurrency, fail_fast, report, compare, json)
+    return implementation.resume(batch_id, batch_options)
 
 
 @batch.command()
@@ -133,23 +135,27 @@ def retry(
     batch_id: BatchId,
     verdict: Annotated[
         list[str] | None,
-        Option("--verdict", metavar="VERDICT", help="Which to run again; default errored."),
+        Option(
+            "--verdict",
+            metavar="VERDICT",
+            help="Verdict to run again; repeatable. Default: errored.",
+        ),
     ] = None,
     concurrency: Concurrency = None,
     report: Reports = None,
     compare: Compare = None,
     json: options.Json = False,
 ) -> int:
-    """Run those projects of a batch again that came to a verdict."""
+    """Run the projects of a batch again that have a given verdict."""
     from revalid.producer.cli.batch import actions as implementation
 
-    how = BatchOptions(concurrency, False, report, compare, json)
-    return implementation.retry(batch_id, verdict or ["errored"], how)
+    batch_options = BatchOptions(concurrency, False, report, compare, json)
+    return implementation.retry(batch_id, verdict or ["errored"], batch_options)
 
 
 @batch.command()
 def status(batch_id: BatchId, json: options.Json = False) -> int:
-    """Say where a batch is: counts and causes."""
+    """Print the state of a batch: counts and causes of failures."""
     from revalid.producer.cli.batch import actions as implementation
 
     return implementation.status(batch_id, json=json)
@@ -157,7 +163,7 @@ def status(batch_id: BatchId, json: options.Json = False) -> int:
 
 @batch.command()
 def watch(batch_id: BatchId, json: options.Json = False) -> int:
-    """Follow a batch that another process submits, until it is done."""
+    """Show the progress of a batch that another process runs, until it is done."""
     from revalid.producer.cli.batch import actions as implementation
 
     return implementation.watch(batch_id, json=json)
@@ -165,7 +171,7 @@ def watch(batch_id: BatchId, json: options.Json = False) -> int:
 
 @batch.command()
 def cancel(batch_id: BatchId, json: options.Json = False) -> int:
-    """Ask all jobs of a batch to end."""
+    """Cancel all unfinished jobs of a batch."""
     from revalid.producer.cli.batch import actions as implementation
 
     return implementation.cancel(batch_id, json=json)
@@ -178,11 +184,11 @@ def report(
     compare: Compare = None,
     json: options.Json = False,
 ) -> int:
-    """Write reports of a batch as it is now."""
+    """Write reports of the current state of a batch."""
     from revalid.producer.cli.batch import actions as implementation
 
-    how = BatchOptions(None, False, report, compare, json)
-    return implementation.report(batch_id, how)
+    batch_options = BatchOptions(None, False, report, compare, json)
+    return implementation.report(batch_id, batch_options)
 
 
 @batch.command()
@@ -191,7 +197,7 @@ def compare(
     previous: Annotated[str, Argument(metavar="PREVIOUS", help="A batch id or a JSON report.")],
     json: options.Json = False,
 ) -> int:
-    """Say what changed since an earlier batch; 1 where something regressed."""
+    """Print what changed since an earlier batch; exit with 1 if something regressed."""
     from revalid.producer.cli.batch import actions as implementation
 
     return implementation.compare(batch_id, previous, json=json)
@@ -199,7 +205,7 @@ def compare(
 
 @batch.command("list")
 def list_(json: options.Json = False) -> int:
-    """Name the batches, the newest first."""
+    """List the batches, the newest first."""
     from revalid.producer.cli.batch import actions as implementation
 
     return implementation.list_(json=json)

@@ -1,4 +1,4 @@
-"""``batch run --dry-run``: what would run, with the strategy that each project would get."""
+"""``batch run --dry-run``: prints the strategy and steps that each project would get."""
 
 import json as jsonlib
 import subprocess
@@ -18,31 +18,31 @@ from revalid.producer.local.worker_command import worker_command
 from revalid.producer.sanitize import one_line
 
 
-def dry_run(entries: Sequence[BatchItem], asked: JobOptions, *, json: bool) -> int:
-    """Print each project's plan; 1 where one has none.
+def dry_run(entries: Sequence[BatchItem], job_options: JobOptions, *, json: bool) -> int:
+    """Print each project's plan; return 1 if a project has none.
 
     Raises:
-        WorkerUnavailable: The process that looks at projects has ended.
+        WorkerUnavailable: The planning process ended.
     """
-    found = [
+    plans = [
         {"project": entry.project, "origin": entry.origin, "repeat": entry.repeat, **plan}
-        for entry, plan in zip(entries, _plans(entries, asked), strict=True)
+        for entry, plan in zip(entries, _plans(entries, job_options), strict=True)
     ]
     if json:
-        print_json(found)
+        print_json(plans)
     else:
         out = console()
-        for each in found:
-            what = each.get("error") or f"{each['strategy']}: {', '.join(each['steps'])}"
-            style = "red" if "error" in each else "dim"
-            out.print(Text.assemble(f"  {one_line(each['project'])}  ", (one_line(what), style)))
-        out.print(f"{len(found)} projects would run")
-    return 1 if any("error" in each for each in found) else 0
+        for plan in plans:
+            what = plan.get("error") or f"{plan['strategy']}: {', '.join(plan['steps'])}"
+            style = "red" if "error" in plan else "dim"
+            out.print(Text.assemble(f"  {one_line(plan['project'])}  ", (one_line(what), style)))
+        out.print(f"{len(plans)} projects would run")
+    return 1 if any("error" in plan for plan in plans) else 0
 
 
-def _plans(entries: Sequence[BatchItem], asked: JobOptions) -> Iterator[dict[str, Any]]:
-    """From a process of the worker's own code, which the producer does not import."""
-    common = asked.arguments()
+def _plans(entries: Sequence[BatchItem], job_options: JobOptions) -> Iterator[dict[str, Any]]:
+    """Get the plans from a child process: the producer does not import the worker's code."""
+    common = job_options.arguments()
     with subprocess.Popen(
         worker_command("revalid.worker.dry_run"),
         stdin=subprocess.PIPE,
@@ -70,9 +70,9 @@ def _ask(process: "subprocess.Popen[str]", path: str, job: dict[str, Any]) -> di
     line = process.stdout.readline()
     if not line.endswith("\n"):
         with suppress(BrokenPipeError):
-            process.stdin.close()  # what it did not take must not be written again
+            process.stdin.close()  # discard the rest of the buffer
         raise WorkerUnavailable(
-            f"{path}: the process that looks at projects ended with status {process.wait()}; "
+            f"{path}: the planning process ended with status {process.wait()}: "
             "leave the project out, or run `revalid doctor`"
         )
     answer: dict[str, Any] = jsonlib.loads(line)
@@ -80,11 +80,11 @@ def _ask(process: "subprocess.Popen[str]", path: str, job: dict[str, Any]) -> di
 
 
 def _fields(options: dict[str, Any]) -> dict[str, Any]:
-    """What of a submit's options decides the steps."""
+    """Return the job fields that decide the steps."""
     commands = options["commands"]
-    made = options["strategy"] or ("command" if commands else "auto")
+    strategy = options["strategy"] or ("command" if commands else "auto")
     fields: dict[str, Any] = {
-        "strategy": made,
+        "strategy": strategy,
         "steps": [{"op": "exec", "command": command} for command in commands],
     }
     return fields | ({"image": options["image"]} if options["image"] else {})

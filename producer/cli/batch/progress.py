@@ -1,4 +1,4 @@
-"""What a batch shows while it runs, and when it is done."""
+"""Prints the progress and the summary of a batch."""
 
 import time
 from collections import deque
@@ -25,11 +25,11 @@ _STYLE = {"passed": "green", "failed": "red", "errored": "magenta", "timed_out":
 
 
 class BatchProgress:
-    """A line for each project that did not pass, and below them one that counts.
+    """Prints a line for each project that did not pass, and a line of counts below.
 
     Args:
-        live: The terminal can redraw a line.
-        waiting: Says why nothing goes on.
+        live: Whether to redraw the line of counts in place.
+        waiting: Prints why no job runs.
     """
 
     def __init__(
@@ -51,18 +51,18 @@ class BatchProgress:
         if self._live is not None:
             self._live.stop()
 
-    def show(self, client: Client, drive: BatchRunner, progress: Progress) -> None:
-        """Show where the batch is."""
+    def show(self, client: Client, runner: BatchRunner, progress: Progress) -> None:
+        """Show the batch's progress."""
         for at, verdict in progress.ended:
             if verdict is not Verdict.PASSED:
-                (row,) = rows(client, self._alone(at), {0: drive.jobs[at]}, {})
+                (row,) = rows(client, self._alone(at), {0: runner.jobs[at]}, {})
                 self._out.print(_row_line(row))
-        for at in sorted(drive.errors.keys() - self._refused):
+        for at in sorted(runner.errors.keys() - self._refused):
             self._refused.add(at)
-            (row,) = rows(client, self._alone(at), {}, {0: drive.errors[at]})
+            (row,) = rows(client, self._alone(at), {}, {0: runner.errors[at]})
             self._out.print(_row_line(row))
         if self._waiting is not None and not progress.running:
-            self._look(drive, self._waiting)
+            self._look(runner, self._waiting)
         now = time.monotonic()
         self._ends.append((now, progress.worked))
         while now - self._ends[0][0] > _RATE_S:
@@ -74,8 +74,8 @@ class BatchProgress:
             self._said = now
             self._out.print(line)
 
-    def _look(self, drive: BatchRunner, waiting: Waiting) -> None:
-        if (job_id := next(iter(drive.pending()), None)) is not None:
+    def _look(self, runner: BatchRunner, waiting: Waiting) -> None:
+        if (job_id := next(iter(runner.pending()), None)) is not None:
             waiting.look(job_id)
 
     def _alone(self, at: int) -> Plan:
@@ -100,7 +100,7 @@ class BatchProgress:
         return Text.assemble(*words)
 
     def summary(self, report: BatchReport) -> None:
-        """Causes, the slowest projects, and last the counts."""
+        """Print the causes, the slowest projects and the counts."""
         out = self._out
         if report.comparison is not None:
             self.comparison(report.comparison)
@@ -121,23 +121,25 @@ class BatchProgress:
                 words += ["  ", (f"{state.replace('_', ' ')} {number}", _STYLE.get(state, "red"))]
         out.print(Text.assemble(*words))
 
-    def comparison(self, found: Comparison) -> None:
-        """What changed since an earlier batch."""
+    def comparison(self, comparison: Comparison) -> None:
+        """Print what changed since an earlier batch."""
         out = self._out
-        out.print(Text(f"since batch {found.previous}: {found.unchanged} unchanged", "dim"))
+        out.print(
+            Text(f"since batch {comparison.previous}: {comparison.unchanged} unchanged", "dim")
+        )
         kinds = ("regressed", "fixed", "new", "missing", "not_submitted", "flaky")
         for kind in kinds:
-            changes: tuple[Change, ...] = getattr(found, kind)
+            changes: tuple[Change, ...] = getattr(comparison, kind)
             for change in changes:
-                told = f"{change.was or 'none'} → {change.now or 'none'}"
+                change_text = f"{change.was or 'none'} → {change.now or 'none'}"
                 if change.reason:
-                    told += f", {one_line(change.reason)}"
+                    change_text += f", {one_line(change.reason)}"
                 style = {"regressed": "red", "not_submitted": "red", "fixed": "green"}.get(kind)
                 out.print(
                     Text.assemble(
                         (f"  {kind.replace('_', ' '):<13}  ", style or "yellow"),
                         one_line(change.project),
-                        (f"  {told}", "dim"),
+                        (f"  {change_text}", "dim"),
                     )
                 )
 

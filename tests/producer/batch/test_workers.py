@@ -16,7 +16,7 @@ from revalid.jobs.ledger.record import JobState
 from revalid.jobs.queue import queue_name
 from revalid.jobs.result import Verdict
 from revalid.jobs.settings import Settings
-from revalid.producer.batch.workers import BatchCrew
+from revalid.producer.batch.workers import BatchWorkers
 from revalid.producer.client import Client
 from revalid.producer.submission import Submission, prepare
 
@@ -57,10 +57,10 @@ def test_what_was_left_behind_is_adopted_before_the_worker_starts(
     job_id = own_client.send(submission, worker="0" * 16).id
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with (
-        BatchCrew(own, own_client, None, "ab12") as crew,
+        BatchWorkers(own, own_client, None, "ab12") as provider,
         pytest.raises(WorkerUnavailable, match="status"),
     ):
-        crew.start([job_id])
+        provider.start([job_id])
     queue = own_client._ledger.record(job_id).queue
     assert queue != queue_name(Lane.BATCH, "0" * 16)
     assert queue != queue_name(Lane.BATCH)
@@ -71,8 +71,8 @@ def test_jobs_that_are_gone_or_done_are_left_alone(
 ) -> None:
     job_id = own_client.send(submission, worker="0" * 16).id
     own_client._ledger.cancel(job_id)
-    with BatchCrew(own, own_client, None, "ab12") as crew:
-        crew.start(["f" * 32, job_id])
+    with BatchWorkers(own, own_client, None, "ab12") as provider:
+        provider.start(["f" * 32, job_id])
         record = own_client._ledger.record(job_id)
         assert (record.state, record.verdict) == (JobState.DONE, Verdict.CANCELLED)
         assert not own_client._redis.exists(job_key("f" * 32))
@@ -81,11 +81,11 @@ def test_jobs_that_are_gone_or_done_are_left_alone(
 def test_what_was_sent_while_the_worker_was_dead_is_run(
     own: Settings, own_client: Client, submission: Submission
 ) -> None:
-    with BatchCrew(own, own_client, 1, "ab12") as crew:
-        crew.start([])
+    with BatchWorkers(own, own_client, 1, "ab12") as provider:
+        provider.start([])
         kill_worker()
-        job_id = crew.send(submission)  # nobody has noted it yet: the next check gets no id
-        crew.check([])
+        job_id = provider.send(submission)  # nobody has noted it yet: the next check gets no id
+        provider.check([])
         assert own_client.job(job_id).result(60).verdict is Verdict.PASSED
     left = map(str, own_client._redis.keys("*revalid.*"))
     assert [key for key in left if not key.startswith("revalid:serving:")] == []
@@ -95,10 +95,10 @@ def test_what_is_sent_while_the_worker_changes_is_sent_again(
     own: Settings, own_client: Client, submission: Submission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send = own_client.send
-    with BatchCrew(own, own_client, 1, "ab12") as crew:
-        crew.start([])
+    with BatchWorkers(own, own_client, 1, "ab12") as provider:
+        provider.start([])
         kill_worker()
-        changes: list[Callable[[], None]] = [lambda: crew.check([])]
+        changes: list[Callable[[], None]] = [lambda: provider.check([])]
 
         def late(made: Submission, *, worker: str | None = None, run: str = "") -> object:
             while changes:
@@ -106,5 +106,5 @@ def test_what_is_sent_while_the_worker_changes_is_sent_again(
             return send(made, worker=worker, run=run)
 
         monkeypatch.setattr(own_client, "send", late)
-        job_id = crew.send(submission)
+        job_id = provider.send(submission)
         assert own_client.job(job_id).result(60).verdict is Verdict.PASSED

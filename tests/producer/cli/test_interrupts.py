@@ -116,7 +116,7 @@ class Swallows:
 interrupt.listen()
 Swallows()
 try:
-    with interrupt.held():
+    with interrupt.deferred():
         raise SystemExit("not interrupted")
 except KeyboardInterrupt:
     pass

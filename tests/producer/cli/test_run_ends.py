@@ -147,7 +147,7 @@ def test_a_broker_that_dies_ends_the_run_in_words(
     assert revalid("broker", "stop").out == "stopped\n"
     _, err = process.communicate(timeout=60)
     assert process.returncode == 3
-    assert re.fullmatch(r"error: broker unix://.* is not reached .*\n", err)
+    assert re.fullmatch(r"error: broker unix://.* cannot be reached .*\n", err)
 
 
 def test_a_broker_that_forgot_the_job_ends_the_run_in_words(

@@ -162,7 +162,7 @@ def test_an_address_that_metrics_cannot_have_is_named(
     assert f"REVALID_METRICS_LISTEN {listen}: " in ran.error
 
 
-def test_doctor_names_each_part_and_its_mend(revalid: Revalid) -> None:
+def test_doctor_names_each_part_and_its_fix(revalid: Revalid) -> None:
     ran = revalid("doctor", REVALID_SANDBOX="local")
     assert ran.status == 0
     assert re.search(r"(?m)^✓ broker +valkey [\d.]+, embedded$", ran.out)

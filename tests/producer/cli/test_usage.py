@@ -142,7 +142,7 @@ def test_projects_that_are_none_store_nothing(revalid: Revalid, tmp_path: Path) 
 def test_a_setting_that_does_not_exist_is_named(revalid: Revalid) -> None:
     ran = revalid("run", ".", REVALID_BROKER_ULR="redis://x")
     assert ran.status == 2
-    assert "REVALID_BROKER_ULR: no such setting; did you mean REVALID_BROKER_URL?" in ran.error
+    assert "REVALID_BROKER_ULR is not a setting: did you mean REVALID_BROKER_URL?" in ran.error
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_no_command_waits_for_a_broker_that_is_gone(
     (tmp_path / "file").touch()
     ran = revalid(*arguments, REVALID_BROKER_URL="redis://:hunter2@127.0.0.1:1/0")
     assert ran.status == 3
-    assert "broker redis://:***@127.0.0.1:1/0 is not reached" in ran.error
+    assert "broker redis://:***@127.0.0.1:1/0 cannot be reached" in ran.error
     assert "correct REVALID_BROKER_URL" in ran.error
 
 

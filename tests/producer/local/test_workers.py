@@ -136,10 +136,10 @@ def test_a_worker_is_started_for_the_job_and_leaves_nothing(
     embedded_settings: Settings, own_client: Client, submission: Submission
 ) -> None:
     before = psutil.Process().children(recursive=True)
-    with WorkerProvider(embedded_settings, own_client) as crew:
-        handle = crew.submit(submission)
+    with WorkerProvider(embedded_settings, own_client) as provider:
+        handle = provider.submit(submission)
         result = handle.result(timeout_s=60)
-        crew.check(submission)
+        provider.check(submission)
         queue = handle.status().queue
         children = set(psutil.Process().children(recursive=True)) - set(before)
     assert result.verdict is Verdict.PASSED
@@ -161,8 +161,8 @@ def test_a_verdict_that_is_there_needs_no_worker(
     assert attempt is not None
     own_client._ledger.finish(attempt, Verdict.PASSED, "{}", reusable=True)
     stand_in("exit 1")
-    with WorkerProvider(embedded_settings, own_client) as crew:
-        assert crew.submit(submission).submitted is SubmitOutcome.REUSED
+    with WorkerProvider(embedded_settings, own_client) as provider:
+        assert provider.submit(submission).outcome is SubmitOutcome.REUSED
 
 
 def test_a_worker_of_the_callers_kind_is_used_and_replaced_when_it_leaves(
@@ -170,12 +170,12 @@ def test_a_worker_of_the_callers_kind_is_used_and_replaced_when_it_leaves(
 ) -> None:
     name = fingerprint(embedded_settings, os.environ)
     own_client._redis.set(worker_key(name), "somebody", ex=10)
-    with WorkerProvider(embedded_settings, own_client) as crew:
-        handle = crew.submit(submission)
-        crew.check(submission)
+    with WorkerProvider(embedded_settings, own_client) as provider:
+        handle = provider.submit(submission)
+        provider.check(submission)
         assert handle.status().queue == queue_name(Lane.INTERACTIVE, name)
         own_client._redis.delete(worker_key(name))
-        crew.check(submission)
+        provider.check(submission)
         assert handle.result(timeout_s=60).verdict is Verdict.PASSED
 
 
@@ -183,9 +183,9 @@ def test_on_a_broker_of_ones_own_no_worker_is_started(
     settings: Settings, client: Client, submission: Submission, stand_in: Callable[[str], None]
 ) -> None:
     stand_in("exit 1")
-    with WorkerProvider(settings, client) as crew:
-        handle = crew.submit(submission)
-        crew.check(submission)
+    with WorkerProvider(settings, client) as provider:
+        handle = provider.submit(submission)
+        provider.check(submission)
         assert handle.status().queue == queue_name(Lane.INTERACTIVE)
 
 
@@ -197,10 +197,10 @@ def test_a_worker_that_cannot_start_says_why_and_the_job_is_taken_back(
 ) -> None:
     stand_in("echo first; echo no such module >&2; exit 7")
     with (
-        WorkerProvider(embedded_settings, own_client) as crew,
+        WorkerProvider(embedded_settings, own_client) as provider,
         pytest.raises(WorkerUnavailable, match=r"status 7; its log ends: first \| no such module"),
     ):
-        crew.submit(submission)
+        provider.submit(submission)
     record = own_client._ledger.record(submission.job.id)
     assert (record.state, record.verdict) == (JobState.DONE, Verdict.CANCELLED)
 
@@ -213,8 +213,11 @@ def test_a_job_that_others_wait_for_is_not_taken_back(
 ) -> None:
     handle = own_client.send(submission)
     stand_in("exit 7")
-    with WorkerProvider(embedded_settings, own_client) as crew, pytest.raises(WorkerUnavailable):
-        crew.submit(submission)
+    with (
+        WorkerProvider(embedded_settings, own_client) as provider,
+        pytest.raises(WorkerUnavailable),
+    ):
+        provider.submit(submission)
     assert handle.status().state is JobState.QUEUED
 
 
