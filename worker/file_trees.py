@@ -1,4 +1,4 @@
-"""Trees of files that a project made: of any depth, and with any permissions."""
+"""Walks and removes trees of files of any depth and with any permissions."""
 
 import os
 import secrets
@@ -12,53 +12,57 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def walk(root: Path, *, strict: bool = False) -> Iterator[tuple[str, os.stat_result]]:
-    """Everything below ``root``, by its path from there; no link is followed.
+    """Yield the relative path and status of everything below ``root``; follow no link.
 
     Args:
-        strict: Raise where something cannot be read; otherwise it is passed over.
+        strict: Raise if something cannot be read; otherwise skip it.
 
     Raises:
-        OSError: As said.
+        OSError: ``strict`` is set, and something cannot be read.
     """
     waiting = [""]
     while waiting:
-        above = waiting.pop()
+        prefix = waiting.pop()
         directories = []
         try:
-            with os.scandir(f"{root}/{above}") as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
+            with os.scandir(f"{root}/{prefix}") as entries:
+                sorted_entries = sorted(entries, key=lambda entry: entry.name)
         except OSError:
             if strict:
                 raise
             continue
-        for entry in found:
+        for entry in sorted_entries:
             try:
                 status = entry.stat(follow_symlinks=False)
             except OSError:
                 if strict:
                     raise
                 continue
-            yield above + entry.name, status
+            yield prefix + entry.name, status
             if stat.S_ISDIR(status.st_mode):
-                directories.append(f"{above}{entry.name}/")
+                directories.append(f"{prefix}{entry.name}/")
         waiting += reversed(directories)
 
 
 @contextmanager
 def temporary_directory(prefix: str, root: Path | None) -> Iterator[Path]:
-    """A private directory below ``root``, or the system's temporary one; gone afterwards."""
-    made = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
+    """Create a private directory below ``root``; remove it at the end.
+
+    Args:
+        root: The system's directory for temporary files if None.
+    """
+    directory = Path(tempfile.mkdtemp(prefix=prefix, dir=root))
     try:
-        yield made
+        yield directory
     finally:
         with suppress(OSError):
-            remove_tree(made)
+            remove_tree(directory)
 
 
 def remove_tree(directory: Path) -> None:
-    """Remove a directory with everything in it, where it is there.
+    """Remove a directory with everything in it, if it exists.
 
-    What is deep in it moves up first, so no path is too long, and nothing here recurses.
+    Inner directories move up before they are removed, so no path is too long and nothing recurses.
 
     Raises:
         OSError: Something in it cannot be removed.
@@ -81,7 +85,7 @@ def remove_tree(directory: Path) -> None:
 
 
 def _remove_or_lift(top: int, name: str) -> None:
-    """Remove ``name`` of a directory; the directories in it become its neighbours."""
+    """Remove the entry ``name`` of a directory; move its subdirectories one level up first."""
     if not stat.S_ISDIR(os.lstat(name, dir_fd=top).st_mode):
         os.unlink(name, dir_fd=top)
         return
@@ -90,7 +94,7 @@ def _remove_or_lift(top: int, name: str) -> None:
     try:
         for child in os.listdir(inner):  # noqa: PTH208 - of a descriptor
             if stat.S_ISDIR(os.lstat(child, dir_fd=inner).st_mode):
-                os.chmod(child, 0o700, dir_fd=inner)  # a move changes what is in it
+                os.chmod(child, 0o700, dir_fd=inner)  # moving a directory writes its parent entry
                 os.rename(child, secrets.token_hex(8), src_dir_fd=inner, dst_dir_fd=top)
             else:
                 os.unlink(child, dir_fd=inner)

@@ -1,4 +1,4 @@
-"""The worker's log: every line, Celery's too, as text or as one JSON object."""
+"""Configures the worker's log: every line, also Celery's, as text or as one JSON object."""
 
 import logging
 import sys
@@ -13,12 +13,12 @@ from revalid.jobs.settings import LogFormat
 
 
 def configure_logging(log_format: LogFormat, level: int) -> None:
-    """Have one handler on standard error write everything from ``level`` on.
+    """Send all log records from ``level`` upwards to one handler on standard error.
 
-    Lines carry what :func:`structlog.contextvars.bound_contextvars` has bound: ``job_id``,
+    Lines include the values of :func:`structlog.contextvars.bound_contextvars`: ``job_id``,
     ``attempt`` and ``tenant`` while an attempt runs.
     """
-    # Never with local variables, as structlog would by itself: some are secrets.
+    # structlog would add local variables to tracebacks: some are secrets.
     trace = structlog.dev.plain_traceback
     renderers: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
@@ -46,14 +46,14 @@ def configure_logging(log_format: LogFormat, level: int) -> None:
     root.handlers = [handler]
     root.setLevel(level)
     logging.captureWarnings(True)
-    pool = logging.getLogger("multiprocessing")  # has a handler of its own in a pool's child
+    pool = logging.getLogger("multiprocessing")  # a pool's child adds a handler to it
     pool.handlers = []
     pool.propagate = True
     pool.setLevel(logging.ERROR)
 
 
 def _add_origin(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The process, and the job where Celery itself tells of its task."""
+    """Add the process id, and the job id if Celery logs about its task."""
     record: logging.LogRecord = line["_record"]
     line["pid"] = record.process
     task = getattr(record, "data", None)

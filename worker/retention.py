@@ -1,4 +1,4 @@
-"""Files that nobody has used for longer than results are kept: they are removed."""
+"""Removes stored files that were unused for longer than results are kept."""
 
 import logging
 import os
@@ -19,9 +19,9 @@ log = logging.getLogger("revalid.worker")
 
 
 def purge(settings: Settings) -> int:
-    """Remove old stored files and old exports; how many.
+    """Remove old stored files and old exports; return their number.
 
-    Only what has a name of ours goes. An object store that is no directory has rules of its own.
+    Only names that revalid gives are removed. An object store has its own rules.
     """
     oldest = time.time() - max(settings.result_ttl_s, MIN_TTL_S)
     removed = 0
@@ -29,7 +29,7 @@ def purge(settings: Settings) -> int:
         removed += _remove(blobs, _STORED, oldest)
     removed += _remove(settings.home / "artifacts", _JOB, oldest)
     if removed:
-        log.info("%d stored files and exports were old and are removed", removed)
+        log.info("%d old stored files and exports removed", removed)
     return removed
 
 
@@ -39,7 +39,7 @@ def _remove(directory: Path, names: re.Pattern[str], oldest: float) -> int:
         for entry in entries:
             if not names.fullmatch(entry.name):
                 continue
-            with suppress(OSError):  # another worker was first
+            with suppress(OSError):  # another worker may have removed it
                 if _last_used(Path(entry.path)) < oldest:
                     if entry.is_dir(follow_symlinks=False):
                         remove_tree(Path(entry.path))
@@ -50,6 +50,6 @@ def _remove(directory: Path, names: re.Pattern[str], oldest: float) -> int:
 
 
 def _last_used(path: Path) -> float:
-    """Of a job's exports, when its last attempt began to write."""
+    """Return when a file, or a job's directory of exports, was last changed."""
     inner = [child.lstat().st_mtime for child in path.iterdir()] if path.is_dir() else []
     return max([path.lstat().st_mtime, *inner])

@@ -1,4 +1,4 @@
-"""Secrets: resolved on the worker against its allow-list, and scrubbed from all that leaves it."""
+"""Resolves secrets against the worker's allow-list, and scrubs them from everything it sends."""
 
 import base64
 import hashlib
@@ -18,41 +18,39 @@ from revalid.jobs.signing_keys import home_key
 
 MASK = "***"
 _MIN_LENGTH = 4
-_PIECE = 64
+_PIECE_LENGTH = 64
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+")
 _MAX_FILE_BYTES = 65_536
 
 
 def resolve_secrets(job: Job, settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """The values of a job's secret references, after those that the worker forwards to all.
+    """Return the values of a job's secrets and of the variables that the worker forwards to all.
 
     Raises:
-        PolicyRefused: A reference is not allowed here, or has no value.
+        PolicyRefused: A reference is not allowed on this worker, or has no value.
     """
     values = {name: environ[name] for name in settings.forwarded if environ.get(name)}
     for variable, reference in job.secrets.items():
-        kind, _, where = reference.partition("://")
+        kind, _, name = reference.partition("://")
         if kind == "env":
-            if where not in settings.secret_allow:
+            if name not in settings.secret_allow:
                 raise PolicyRefused(
-                    f"secret {reference}: not allowed on this worker; add {where} to "
+                    f"secret {reference}: not allowed on this worker; add {name} to "
                     "REVALID_SECRET_ALLOW there"
                 )
-            if not environ.get(where):
-                raise PolicyRefused(
-                    f"secret {reference}: not set on this worker; set {where} there"
-                )
-            values[variable] = environ[where]
+            if not environ.get(name):
+                raise PolicyRefused(f"secret {reference}: not set on this worker; set {name} there")
+            values[variable] = environ[name]
         else:
-            values[variable] = _read_secret(reference, Path(where), settings.secret_files)
+            values[variable] = _read_secret(reference, Path(name), settings.secret_files)
     return {name: value for name, value in values.items() if name not in job.env}
 
 
 def private_paths(settings: Settings, environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """What of the worker's no command needs: files with settings, secrets and other jobs.
+    """Return the worker's private paths: settings, secrets and other jobs' files.
 
-    They are its home, its ``.env``, what secrets come from, the blobs, all scratch directories, and
-    where Redis and the engine listen.
+    They are its home, its ``.env``, the files of secrets, the blobs, all scratch directories, and
+    the directories of the sockets of Redis and the engine.
     """
     urls = (settings.broker_url or "", environ.get("_EXPERIMENTAL_DAGGER_RUNNER_HOST", ""))
     sockets = [urlsplit(url).path for url in urls if url.startswith("unix://")]
@@ -73,152 +71,166 @@ def _read_secret(reference: str, path: Path, allowed: tuple[str, ...]) -> str:
         roots = [Path(root).resolve() for root in allowed]
         if not any(real.is_relative_to(root) for root in roots):
             raise PolicyRefused(
-                f"secret {reference}: not below REVALID_SECRET_FILES of this worker"
+                f"secret {reference}: not below REVALID_SECRET_FILES of this worker; "
+                "add its directory there"
             )
         with real.open("rb") as file:
             content = file.read(_MAX_FILE_BYTES + 1)
         if len(content) > _MAX_FILE_BYTES:
-            raise PolicyRefused(f"secret {reference}: above {_MAX_FILE_BYTES} bytes: name less")
+            raise PolicyRefused(
+                f"secret {reference}: above {_MAX_FILE_BYTES} bytes: use a smaller file"
+            )
         value = content.decode().rstrip("\n")
     except (OSError, UnicodeDecodeError):
         value = ""
     if not value or "\0" in value:
-        raise PolicyRefused(f"secret {reference}: no readable text on this worker")
+        raise PolicyRefused(
+            f"secret {reference}: no readable text on this worker; check the file there"
+        )
     return value
 
 
 def engine_name(name: str, value: str, key: bytes) -> str:
-    """What a secret is called on the engine, which takes those of one name for equal.
+    """Return the name of a secret on the engine, which treats secrets of one name as equal.
 
     Args:
-        key: The worker's own, so that the name says nothing of the value.
+        key: A key of the worker, so that the name reveals nothing about the value.
     """
     digest = hashlib.blake2b(value.encode(), key=key, digest_size=16).hexdigest()
     return f"revalid-{name}-{digest}"
 
 
 def name_key(home: Path) -> bytes:
-    """The key of :func:`engine_name`: with one, every process of a home names a secret alike.
+    """Return the key for :func:`engine_name`, the same for every process of a home.
 
-    So an install that was given it is replayed by each of them.
+    All of these processes can then replay an install that used the secret.
     """
     return home_key(home, "names of secrets on the engine")
 
 
 def passwords(settings: Settings, environ: Mapping[str, str]) -> set[str]:
-    """What is secret in the variables that local commands see: the passwords in their URLs.
+    """Return the passwords in the URLs of the variables that local commands see.
 
-    A user without a password is a token, as some registries want it; one with is no secret.
+    A user without a password counts as a secret: some registries take a token there.
     """
-    found: set[str] = set()
+    values: set[str] = set()
     for name in settings.local_env:
         value = environ.get(name, "")
         for word in {*value.split(), *re.split(r"[\s,;|]+", value)}:
-            rest = word.rpartition("://")[2]
-            for before in {rest.partition("/")[0], rest}:
-                found |= _of_user(before.rpartition("@")[0])
-    return found
+            address = word.rpartition("://")[2]
+            for authority in {address.partition("/")[0], address}:
+                values |= _credentials_of(authority.rpartition("@")[0])
+    return values
 
 
-def _of_user(userinfo: str) -> set[str]:
+def _credentials_of(userinfo: str) -> set[str]:
     user, _, password = userinfo.partition(":")
     token = [user] if password in ("", "x-oauth-basic") else []
     return {form for text in (userinfo, password, *token) for form in (text, unquote(text))}
 
 
-def _encoded(value: str) -> set[str]:
-    """A value as programs may print it: each form as a whole or, in base64, within more bytes."""
+def _encodings(value: str) -> set[str]:
+    """Return the forms in which programs may print a value; in base64 also inside longer text."""
     plain = value.encode()
     percent = {quote(value, safe=safe) for safe in ("", "/")} | {quote_plus(value)}
-    percent |= {re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), form) for form in percent}
+    percent |= {re.sub("%[0-9A-F]{2}", lambda escape: escape[0].lower(), form) for form in percent}
     forms = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], *percent}
     forms |= {plain.hex(), plain.hex().upper()}
-    for before in range(3):
-        # Characters that hold bits of what stands before and after are not the value's alone.
-        text = base64.b64encode(bytes(before) + plain).decode().rstrip("=")
-        text = text[(0, 2, 3)[before] :]
-        inner = text if (before + len(plain)) % 3 == 0 else text[:-1]
+    for offset in range(3):
+        # Base64 characters at either end may also hold bits of the bytes around the value.
+        text = base64.b64encode(bytes(offset) + plain).decode().rstrip("=")
+        text = text[(0, 2, 3)[offset] :]
+        inner = text if (offset + len(plain)) % 3 == 0 else text[:-1]
         forms |= {text, inner}
     forms |= {form.replace("+", "-").replace("/", "_") for form in forms if _BASE64.fullmatch(form)}
     return forms
 
 
 def _pieces(form: str) -> Iterator[str]:
-    """A form in pieces of about equal length, none longer than a bound."""
-    number = -(-len(form) // _PIECE)
+    """Yield a form in pieces of about equal length, each at most :data:`_PIECE_LENGTH` long."""
+    number = -(-len(form) // _PIECE_LENGTH)
     for at in range(number):
         yield form[at * len(form) // number : (at + 1) * len(form) // number]
 
 
 class Scrubber:
-    """Replaces secret values, also where they are encoded or cut at an end.
+    """Masks secret values in text, also if they are encoded or cut off at one end.
 
-    Values under 4 characters are not looked for: they stand in ordinary text. Long ones are looked
-    for in pieces, so that the work is linear in the text and does not grow with the values.
+    Values shorter than 4 characters are ignored: they occur in ordinary text. Long values are
+    searched in pieces, so the work is linear in the text and does not grow with the values.
 
     Args:
-        root: The worker's directory that is the sandbox's ``/``; it is left out of paths.
+        values: The secret values.
+        root: The worker's directory that serves as the sandbox's ``/``; it is removed from paths.
     """
 
     def __init__(self, values: Iterable[str], *, root: str = "") -> None:
         self._root = root
-        whole = {
+        encodings = {
             form
             for value in set(values)
             for line in {value, *(line.strip() for line in value.splitlines())}
             if len(line) >= _MIN_LENGTH
-            for form in _encoded(line)
+            for form in _encodings(line)
         }
-        found = {piece for form in whole if len(form) >= _MIN_LENGTH for piece in _pieces(form)}
-        self._forms = frozenset(found)
-        self._sorted = sorted(found)
-        self._backwards = sorted(form[::-1] for form in found)
+        long_enough = [form for form in encodings if len(form) >= _MIN_LENGTH]
+        pieces = {piece for form in long_enough for piece in _pieces(form)}
+        self._pieces = frozenset(pieces)
+        self._sorted_pieces = sorted(pieces)
+        self._reversed_pieces = sorted(form[::-1] for form in pieces)
         lengths: dict[str, set[int]] = {}
-        for form in found:
+        for form in pieces:
             lengths.setdefault(form[:_MIN_LENGTH], set()).add(len(form))
-        self._lengths = {start: sorted(some, reverse=True) for start, some in lengths.items()}
+        self._lengths = {start: sorted(group, reverse=True) for start, group in lengths.items()}
 
     def text(self, text: str) -> str:
-        """``text`` with every value masked."""
+        """Return ``text`` with every value masked."""
         return self._masked(text, self._spans(text))
 
     def before_cut(self, text: str) -> str:
-        """The same for text that was cut at its end, perhaps within a value."""
+        """Mask a text that was cut at its end, perhaps inside a value."""
         spans = self._spans(text)
-        if (cut := _longest(self._sorted, text[-_PIECE:], _MIN_LENGTH)) > 0:
+        if (cut := _longest_prefix(self._sorted_pieces, text[-_PIECE_LENGTH:], _MIN_LENGTH)) > 0:
             spans.append((len(text) - cut, len(text)))
         return self._masked(text, spans)
 
     def after_cut(self, text: str) -> str:
-        """The same for text that was cut at its start, perhaps within a value."""
-        cut = _longest(self._backwards, text[:_PIECE][::-1], _MIN_LENGTH)
+        """Mask a text that was cut at its start, perhaps inside a value."""
+        cut = _longest_prefix(self._reversed_pieces, text[:_PIECE_LENGTH][::-1], _MIN_LENGTH)
         return self._masked(text, [(0, cut), *self._spans(text)] if cut else self._spans(text))
 
-    def part(self, text: str, secret: int = 0) -> tuple[str, str, int]:
-        """What can be said of text that goes on, the end that must wait, and how much of that is
-        secret already; both are given with the text that follows.
+    def chunk(self, text: str, secret: int = 0) -> tuple[str, str, int]:
+        """Mask the next chunk of a stream.
+
+        Args:
+            text: The rest that the last call returned, followed by new text.
+            secret: The number of secret characters that the last call returned.
+
+        Returns:
+            The masked text, the rest that may continue in the next chunk, and the number of
+            characters at the start of the rest that are known to be secret.
         """
-        keep = _longest(self._sorted, text[-_PIECE:], 1)
-        for length in range(min(len(self._root) - 1, len(text)), keep, -1):
+        kept_length = _longest_prefix(self._sorted_pieces, text[-_PIECE_LENGTH:], 1)
+        for length in range(min(len(self._root) - 1, len(text)), kept_length, -1):
             if text.endswith(self._root[:length]):
-                keep = length
+                kept_length = length
                 break
-        end = len(text) - keep
+        end = len(text) - kept_length
         spans = [(0, secret), *self._spans(text)]
-        waits = max(0, max(stop for _, stop in spans) - end)
-        said = [(start, min(stop, end)) for start, stop in spans if start < end]
-        return self._masked(text[:end], said), text[end:], waits
+        masked_length = max(0, max(stop for _, stop in spans) - end)
+        complete_spans = [(start, min(stop, end)) for start, stop in spans if start < end]
+        return self._masked(text[:end], complete_spans), text[end:], masked_length
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
-        """Where the values stand, in order of their starts."""
+        """Return the start and end of each value in the text, ordered by start."""
         spans: list[tuple[int, int]] = []
-        lengths, forms = self._lengths, self._forms
-        if not forms:
+        lengths, pieces = self._lengths, self._pieces
+        if not pieces:
             return spans
         for at in range(len(text) - _MIN_LENGTH + 1):
             for length in lengths.get(text[at : at + _MIN_LENGTH], ()):
-                if (found := text[at : at + length]) in forms:
-                    spans.append((at, at + len(found)))  # less at the text's end
+                if (piece := text[at : at + length]) in pieces:
+                    spans.append((at, at + len(piece)))  # may be shorter at the end of the text
                     break
         return spans
 
@@ -231,12 +243,12 @@ class Scrubber:
             if start > end or not masked:
                 parts += [text[end : max(start, end)], MASK]
             end, masked = stop, True
-        whole = "".join([*parts, text[end:]])
-        return whole.replace(self._root, "") if self._root else whole
+        masked_text = "".join([*parts, text[end:]])
+        return masked_text.replace(self._root, "") if self._root else masked_text
 
 
-def _longest(forms: Sequence[str], text: str, least: int) -> int:
-    """Length of the longest end of ``text`` that begins one of the sorted forms and is not one."""
+def _longest_prefix(forms: Sequence[str], text: str, least: int) -> int:
+    """Return the length of the longest end of ``text`` that is a proper start of a sorted piece."""
     for length in range(len(text), least - 1, -1):
         end = text[-length:]
         at = bisect_right(forms, end)

@@ -1,4 +1,4 @@
-"""Spans of attempts and steps. While a step's is current, the Dagger SDK hands it to the engine.
+"""Traces attempts and steps. The Dagger SDK passes the current step's span to the engine.
 
 Nothing is recorded unless the standard ``OTEL_*`` variables name an exporter.
 """
@@ -21,14 +21,14 @@ _tracer = trace.get_tracer("revalid")
 
 
 def start_tracing() -> None:
-    """Set up what ``OTEL_*`` ask for, as the Dagger SDK would with its first session."""
+    """Set up the exporters that ``OTEL_*`` name, as the Dagger SDK does in its first session."""
     if telemetry.otel_configured():
         os.environ.setdefault("OTEL_SERVICE_NAME", "revalid-worker")
     telemetry.initialize()
 
 
 def stop_tracing() -> None:
-    """Export what is left."""
+    """Export the remaining spans."""
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider):
         provider.shutdown()
@@ -36,7 +36,7 @@ def stop_tracing() -> None:
 
 @contextmanager
 def attempt_span(job: Job, attempt: Attempt, record: Record) -> Iterator[Span]:
-    """A span within the trace of the job's submit, current inside."""
+    """Open a span of an attempt in the trace of the job's submit, and make it current."""
     with _tracer.start_as_current_span(
         "attempt",
         context_of(record.traceparent),
@@ -48,14 +48,14 @@ def attempt_span(job: Job, attempt: Attempt, record: Record) -> Iterator[Span]:
             "revalid.strategy": job.strategy.value,
             "revalid.lane": job.lane.value,
         },
-        record_exception=False,  # its words may hold what is secret
+        record_exception=False,  # the message may contain secrets
         set_status_on_exception=False,
     ) as span:
         yield span
 
 
 def record_verdict(span: Span, result: JobResult | None) -> None:
-    """Add how the attempt ended; None: another has the job, or shall have it."""
+    """Record how the attempt ended; None means that another attempt has the job, or will."""
     span.set_attribute("revalid.verdict", result.verdict.value if result else "none")
     if result is None or result.verdict is Verdict.ERRORED:
         span.set_status(StatusCode.ERROR)
@@ -63,7 +63,7 @@ def record_verdict(span: Span, result: JobResult | None) -> None:
 
 @contextmanager
 def step_span(name: str, op: str) -> Iterator[Span]:
-    """A span of one step, current inside; ``name`` is scrubbed of secrets."""
+    """Open a span of one step and make it current; ``name`` must be scrubbed of secrets."""
     with _tracer.start_as_current_span(
         name,
         attributes={"revalid.step.op": op},
@@ -74,7 +74,7 @@ def step_span(name: str, op: str) -> Iterator[Span]:
 
 
 def record_step(span: Span, result: StepResult) -> None:
-    """Add how the step ended."""
+    """Record how the step ended."""
     if result.exit_code is not None:
         span.set_attribute("revalid.step.exit_code", result.exit_code)
     span.set_attribute("revalid.step.cached", result.cached)

@@ -20,7 +20,7 @@ def test_a_receiver_that_hangs(broker: Broker, fleet: Fleet, proved: Proved) -> 
         receiver() as hangs,
         receiver(address="127.0.0.2") as there,
     ):
-        hangs.hold = answer.wait
+        hangs.before_response = answer.wait
 
         def told(url: str, tenant: str) -> None:
             made = client.submit(

@@ -21,7 +21,7 @@ def test_a_backend_is_told_of_each_verdict_although_another_hangs(
     settings = client.settings.model_copy(update={"webhook_allow": ("127.0.0.1",)})
     try:
         with receiver([500]) as there, receiver() as hangs, Client(settings) as backend:
-            hangs.hold = hung.wait
+            hangs.before_response = hung.wait
             waits = backend.submit(project, commands=["true"], webhook=hangs.url())
             waits.cancel()  # there is no worker yet
             worker = start_worker(**SETTINGS)

@@ -1,4 +1,4 @@
-"""A web backend that is called back."""
+"""A web backend that receives webhooks."""
 
 import ssl
 import threading
@@ -17,48 +17,48 @@ KEY = SecretStr("whsec_" + "c2VjcmV0" * 4)
 
 @dataclass
 class Receiver:
-    """A server and what it got.
+    """A server and the calls that it got.
 
     Attributes:
-        calls: Path, headers and body of each.
-        answers: Statuses of the next answers, then 204; a redirect leads to ``/elsewhere``.
-        hold: Called before each answer.
+        calls: Path, headers and body of each call.
+        statuses: Statuses of the next responses, then 204; a redirect leads to ``/elsewhere``.
+        before_response: Called before each response.
     """
 
     port: int
     address: str = "127.0.0.1"
     calls: list[tuple[str, dict[str, str], str]] = field(default_factory=list)
-    answers: list[int] = field(default_factory=list)
-    hold: Callable[[], object] = bool
+    statuses: list[int] = field(default_factory=list)
+    before_response: Callable[[], object] = bool
 
     def url(self, path: str = "/hook", host: str | None = None) -> str:
         return f"http://{host or self.address}:{self.port}{path}"
 
     def documents(self) -> list[Any]:
-        """What was posted, each checked as Standard Webhooks' own library does."""
+        """Return the posted documents, each verified by the library of Standard Webhooks."""
         secret = Webhook(KEY.get_secret_value())
         return [secret.verify(body, headers) for _, headers, body in self.calls]
 
 
 @contextmanager
 def receiver(
-    answers: Sequence[int] = (), *, address: str = "127.0.0.1", certificate: Path | None = None
+    statuses: Sequence[int] = (), *, address: str = "127.0.0.1", certificate: Path | None = None
 ) -> Iterator[Receiver]:
-    """Serve while inside.
+    """Run a server while the context is open.
 
     Args:
-        certificate: What ``tls.make_certificate`` wrote, without the suffix; None for no TLS.
+        certificate: The files of ``tls.make_certificate`` without suffix; None for no TLS.
     """
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = int(self.headers["content-length"])
-            made.calls.append((self.path, dict(self.headers), self.rfile.read(length).decode()))
-            status = made.answers.pop(0) if made.answers else 204
-            made.hold()
+            state.calls.append((self.path, dict(self.headers), self.rfile.read(length).decode()))
+            status = state.statuses.pop(0) if state.statuses else 204
+            state.before_response()
             self.send_response(status)
             if 300 <= status < 400:
-                self.send_header("location", made.url("/elsewhere"))
+                self.send_header("location", state.url("/elsewhere"))
             self.end_headers()
 
         do_GET = do_POST
@@ -71,7 +71,7 @@ def receiver(
         request_queue_size = 128
 
         def handle_error(self, request: Any, client_address: Any) -> None:
-            pass  # who hangs up was told to
+            pass  # clients hang up on purpose
 
     server = Server((address, 0), Handler)
     if certificate is not None:
@@ -80,11 +80,11 @@ def receiver(
         server.socket = context.wrap_socket(
             server.socket, server_side=True, do_handshake_on_connect=False
         )
-    made = Receiver(server.server_port, address, answers=list(answers))
+    state = Receiver(server.server_port, address, statuses=list(statuses))
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
-        yield made
+        yield state
     finally:
         server.shutdown()
         server.server_close()

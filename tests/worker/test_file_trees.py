@@ -1,4 +1,4 @@
-"""Trees that are too deep for a recursion, and for a path."""
+"""Trees that are too deep for recursion and for a path."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ DEEPER_THAN_A_PATH = 5_000
 
 
 def make_deep(directory: Path, depth: int) -> None:
-    """Directories in directories, each named ``d``."""
+    """Create nested directories, each named ``d``."""
     here = os.open(directory, os.O_RDONLY)
     for _ in range(depth):
         os.mkdir("d", dir_fd=here)
@@ -22,14 +22,14 @@ def make_deep(directory: Path, depth: int) -> None:
 
 
 def test_deep_tree_is_removed(tmp_path: Path) -> None:
-    with temporary_directory("deep-", tmp_path) as made:
-        make_deep(made, DEEPER_THAN_A_PATH)
-        (made / "d" / "file").touch()
-        (made / "d" / "link").symlink_to("/")
-    assert not made.exists()
+    with temporary_directory("deep-", tmp_path) as directory:
+        make_deep(directory, DEEPER_THAN_A_PATH)
+        (directory / "d" / "file").touch()
+        (directory / "d" / "link").symlink_to("/")
+    assert not directory.exists()
 
 
-def test_what_its_owner_shut_is_removed(tmp_path: Path) -> None:
+def test_directories_without_permissions_are_removed(tmp_path: Path) -> None:
     inner = tmp_path / "shut" / "in" / "deeper"
     inner.mkdir(parents=True)
     (inner / "file").touch()
@@ -39,10 +39,10 @@ def test_what_its_owner_shut_is_removed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_link_is_removed_and_not_what_it_leads_to(tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-    kept.mkdir(mode=0o755)
-    (tmp_path / "link").symlink_to(kept)
+def test_link_is_removed_and_not_its_target(tmp_path: Path) -> None:
+    target = tmp_path / "kept"
+    target.mkdir(mode=0o755)
+    (tmp_path / "link").symlink_to(target)
     remove_tree(tmp_path / "link")
     remove_tree(tmp_path / "missing")
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
@@ -55,9 +55,9 @@ def test_walk_is_sorted_and_follows_no_link(tmp_path: Path) -> None:
     assert [path for path, _ in walk(tmp_path)] == ["a", "b", "b/c", "b/file"]
 
 
-def test_walk_passes_over_what_no_path_reaches(tmp_path: Path) -> None:
-    with temporary_directory("deep-", tmp_path) as made:
-        make_deep(made, DEEPER_THAN_A_PATH)
-        assert 1_000 < len(list(walk(made))) < DEEPER_THAN_A_PATH
+def test_walk_skips_what_no_path_reaches(tmp_path: Path) -> None:
+    with temporary_directory("deep-", tmp_path) as directory:
+        make_deep(directory, DEEPER_THAN_A_PATH)
+        assert 1_000 < len(list(walk(directory))) < DEEPER_THAN_A_PATH
         with pytest.raises(OSError, match="too long"):
-            list(walk(made, strict=True))
+            list(walk(directory, strict=True))

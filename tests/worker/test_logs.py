@@ -1,4 +1,4 @@
-"""How log lines are written."""
+"""Format of log lines."""
 
 import json
 import logging
@@ -43,11 +43,11 @@ def test_a_traceback_shows_no_values(
     assert "hunter2hunter2" not in written
 
 
-def test_a_line_break_ends_no_json_line(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_line_break_does_not_end_a_json_line(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logging("json", logging.INFO)
     with structlog.contextvars.bound_contextvars(job_id="1"):
         log.warning("a\n%s", "b")
     log.debug("not wanted")
     (line,) = capfd.readouterr().err.splitlines()
-    found = json.loads(line)
-    assert (found["event"], found["level"], found["job_id"]) == ("a\nb", "warning", "1")
+    entry = json.loads(line)
+    assert (entry["event"], entry["level"], entry["job_id"]) == ("a\nb", "warning", "1")

@@ -1,4 +1,4 @@
-"""What is removed when it is old, and what stays."""
+"""Removal of old files, and the files that stay."""
 
 import io
 import os
@@ -21,45 +21,45 @@ def settings(tmp_path: Path) -> Settings:
     )
 
 
-def aged(path: Path, days: float) -> Path:
+def make_aged(path: Path, days: float) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
-    for one in (path, path.parent):
-        os.utime(one, (0, time.time() - days * DAY_S))
+    for file_path in (path, path.parent):
+        os.utime(file_path, (0, time.time() - days * DAY_S))
     return path
 
 
-def test_old_files_of_ours_go_and_no_others(tmp_path: Path) -> None:
+def test_only_old_files_of_revalid_are_removed(tmp_path: Path) -> None:
     blobs, exports = tmp_path / "blobs", tmp_path / "home/artifacts"
-    old = [
-        aged(blobs / f"revalid:blob:{'a' * 64}", 8),
-        aged(blobs / f"revalid:artifact:{'a' * 64}", 8),
-        aged(exports / ("c" * 32) / "1", 8).parent,
+    old_paths = [
+        make_aged(blobs / f"revalid:blob:{'a' * 64}", 8),
+        make_aged(blobs / f"revalid:artifact:{'a' * 64}", 8),
+        make_aged(exports / ("c" * 32) / "1", 8).parent,
     ]
-    stay = [
-        aged(blobs / f"revalid:blob:{'b' * 64}", 6),
-        aged(blobs / "of somebody else", 100),
-        aged(exports / ("d" * 32) / "1", 8),
-        aged(exports / "notes" / "1", 100),
+    kept_paths = [
+        make_aged(blobs / f"revalid:blob:{'b' * 64}", 6),
+        make_aged(blobs / "of somebody else", 100),
+        make_aged(exports / ("d" * 32) / "1", 8),
+        make_aged(exports / "notes" / "1", 100),
     ]
     (exports / ("d" * 32) / "2").touch()  # a later attempt
     assert purge(settings(tmp_path)) == 3
-    assert not any(path.exists() for path in old)
-    assert all(path.exists() for path in stay)
+    assert not any(path.exists() for path in old_paths)
+    assert all(path.exists() for path in kept_paths)
     assert purge(settings(tmp_path)) == 0
 
 
-def test_nothing_stored_is_nothing_removed(tmp_path: Path) -> None:
+def test_empty_stores_are_left_alone(tmp_path: Path) -> None:
     assert purge(settings(tmp_path)) == 0
 
 
-def test_what_is_submitted_or_fetched_again_is_young(tmp_path: Path, valkey_url: str) -> None:
+def test_files_submitted_or_fetched_again_stay(tmp_path: Path, valkey_url: str) -> None:
     store = BlobStore.from_settings(connect(valkey_url, text=False), settings(tmp_path))
     store.put(io.BytesIO(b"0"), DIGEST, 1)
     path = tmp_path / "blobs" / f"revalid:blob:{DIGEST}"
-    aged(path, 8)
+    make_aged(path, 8)
     store.put(io.BytesIO(b"0"), DIGEST, 1)
     assert purge(settings(tmp_path)) == 0
-    aged(path, 8)
+    make_aged(path, 8)
     store.fetch(DIGEST, tmp_path / "fetched")
     assert purge(settings(tmp_path)) == 0

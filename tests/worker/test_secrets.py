@@ -1,4 +1,4 @@
-"""Secret references and the scrubbing of values."""
+"""Secret references, and the scrubbing of values."""
 
 import base64
 import json
@@ -29,8 +29,8 @@ def settings(**fields: Any) -> Settings:
 
 
 def test_allowed_variable_is_resolved() -> None:
-    wanted = job(secrets={"TOKEN": "env://DATABRICKS_TOKEN"})
-    assert resolve_secrets(wanted, settings(), {"DATABRICKS_TOKEN": TOKEN}) == {"TOKEN": TOKEN}
+    submitted = job(secrets={"TOKEN": "env://DATABRICKS_TOKEN"})
+    assert resolve_secrets(submitted, settings(), {"DATABRICKS_TOKEN": TOKEN}) == {"TOKEN": TOKEN}
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_allowed_variable_is_resolved() -> None:
         ("file:///etc/passwd", "not below REVALID_SECRET_FILES"),
     ],
 )
-def test_refused_reference_names_itself_and_the_fix(reference: str, says: str) -> None:
+def test_refusal_names_the_reference_and_the_fix(reference: str, says: str) -> None:
     environ = {"AWS_SECRET_ACCESS_KEY": "value", "DATABRICKS_TOKEN": ""}
     with pytest.raises(PolicyRefused, match=says) as refused:
         resolve_secrets(job(secrets={"X": reference}), settings(), environ)
@@ -86,17 +86,17 @@ def test_value_is_masked_in_each_form(form: str) -> None:
 @pytest.mark.parametrize("around", range(1, 8))
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
 @pytest.mark.parametrize("value", [TOKEN, "dapi\xfe\xff~~???>>>0123", "s3cret-value"])
-def test_base64_of_a_value_within_more_is_masked(
+def test_base64_of_longer_text_with_a_value_is_masked(
     value: str, encode: Callable[[bytes], bytes], around: int
 ) -> None:
     user = "u" * around
-    said = encode(f"{user}:{value}@{user}".encode()).decode()
-    masked = Scrubber([value]).text(f"Basic {said}")
+    encoded = encode(f"{user}:{value}@{user}".encode()).decode()
+    masked = Scrubber([value]).text(f"Basic {encoded}")
     assert "***" in masked
-    left = masked.removeprefix("Basic ").split("***")
-    known = [encode(user.encode()).decode()[: len(user)], f"{user}:"]
-    assert sum(map(len, left)) <= 4 * (2 * around + 2) / 3 + 6, (masked, known)
-    for start in range(len(value) - 3):  # no four characters of it are left at any alignment
+    unmasked = masked.removeprefix("Basic ").split("***")
+    unmasked_expected = [encode(user.encode()).decode()[: len(user)], f"{user}:"]
+    assert sum(map(len, unmasked)) <= 4 * (2 * around + 2) / 3 + 6, (masked, unmasked_expected)
+    for start in range(len(value) - 3):  # no four characters of the value remain at any alignment
         for before in range(3):
             inner = encode(b"x" * before + value[start : start + 4].encode()).decode().rstrip("=")
             assert inner[(0, 2, 3)[before] : -1] not in masked
@@ -109,7 +109,7 @@ def test_base64_of_a_value_within_more_is_masked(
         lambda value: value.encode().hex().upper(),
         quote,
         quote_plus,
-        lambda value: re.sub("%..", lambda found: found[0].lower(), quote(value, safe="")),
+        lambda value: re.sub("%..", lambda match: match[0].lower(), quote(value, safe="")),
         lambda value: json.dumps(value)[1:-1],
         lambda value: json.dumps(value, ensure_ascii=False)[1:-1],
     ],
@@ -120,11 +120,11 @@ def test_other_encodings_are_masked(encode: Callable[[str], str]) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://{}@proxy.test:3128", "{}@proxy.test", "a,http://{}@b/@c"])
-def test_passwords_of_what_local_commands_see_are_masked(url: str) -> None:
+def test_passwords_in_variables_of_local_commands_are_masked(url: str) -> None:
     environ = {"HTTPS_PROXY": url.format("build:p%40ss%2Fword"), "NO_PROXY": "localhost,.test"}
     scrubber = Scrubber(passwords(settings(), environ))
-    said = "build:p%40ss%2Fword, p%40ss%2Fword, p@ss/word, proxy.test, build, localhost"
-    assert scrubber.text(said) == "***, ***, ***, proxy.test, build, localhost"
+    text = "build:p%40ss%2Fword, p%40ss%2Fword, p@ss/word, proxy.test, build, localhost"
+    assert scrubber.text(text) == "***, ***, ***, proxy.test, build, localhost"
     basic = base64.b64encode(b"build:p@ss/word").decode()
     assert scrubber.text(basic).strip("=") == "***"
 
@@ -135,7 +135,7 @@ def test_a_token_in_the_place_of_a_user_is_masked(user: str) -> None:
     assert Scrubber(passwords(settings(), environ)).text("say ghp_0123!") == "say ***!"
 
 
-def test_variables_that_nobody_passes_on_have_no_say() -> None:
+def test_variables_that_are_not_passed_on_are_ignored() -> None:
     assert passwords(settings(local_env=()), {"HTTPS_PROXY": "http://a:secret@b"}) == set()
 
 
@@ -145,7 +145,7 @@ def test_values_that_overlap_are_masked_together() -> None:
 
 @pytest.mark.parametrize("value", ["a" * 65_536, "".join(map(chr, range(40, 104))) * 1_024])
 @pytest.mark.parametrize("cut", [1, 3, 30, 1_000, 65_535])
-def test_a_long_value_is_masked_as_a_whole_and_where_it_is_cut(value: str, cut: int) -> None:
+def test_a_long_value_is_masked_whole_and_cut(value: str, cut: int) -> None:
     scrubber = Scrubber([value])
     assert scrubber.text(f"<{value}>") == "<***>"
     for text in (scrubber.before_cut("<" + value[:cut]), scrubber.after_cut(value[-cut:] + ">")):
@@ -154,20 +154,20 @@ def test_a_long_value_is_masked_as_a_whole_and_where_it_is_cut(value: str, cut: 
 
 def test_a_secret_file_above_the_bound_is_refused_and_not_cut(tmp_path: Path) -> None:
     (tmp_path / "large").write_text("x" * 65_537)
-    wanted = job(secrets={"X": f"file://{tmp_path}/large"})
+    submitted = job(secrets={"X": f"file://{tmp_path}/large"})
     with pytest.raises(PolicyRefused, match="above 65536 bytes"):
-        resolve_secrets(wanted, settings(secret_files=(str(tmp_path),)), {})
+        resolve_secrets(submitted, settings(secret_files=(str(tmp_path),)), {})
 
 
 class Counted(str):
-    """Text that counts the characters that are cut out of it."""
+    """Text that counts the characters that are sliced from it."""
 
     cut = 0
 
     def __getitem__(self, key: SupportsIndex | slice) -> "Counted":
-        found = Counted(super().__getitem__(key))
-        Counted.cut += len(found)
-        return found
+        escape = Counted(super().__getitem__(key))
+        Counted.cut += len(escape)
+        return escape
 
 
 @pytest.mark.parametrize("unit", ["a", "ab", "key=\n    ", "x1y2z3w4"])
@@ -177,7 +177,7 @@ def test_the_work_is_linear_in_the_text_and_does_not_grow_with_the_values(unit: 
         text = Counted((unit * text_bytes)[:text_bytes])
         scrubber = Scrubber([value, *(f"{value[:8]}{n}" for n in range(value_bytes // 64))])
         before = Counted.cut
-        for do in (scrubber.text, scrubber.before_cut, scrubber.after_cut, scrubber.part):
+        for do in (scrubber.text, scrubber.before_cut, scrubber.after_cut, scrubber.chunk):
             do(text)
         return Counted.cut - before
 
@@ -192,11 +192,11 @@ def test_value_is_masked_where_json_escapes_it() -> None:
     assert masked == '{"k": "***"}'
 
 
-def test_lines_of_a_value_are_masked_each() -> None:
+def test_each_line_of_a_value_is_masked() -> None:
     assert Scrubber(["first line\nsecond line"]).text("x second line y") == "x *** y"
 
 
-def test_short_values_are_left_alone() -> None:
+def test_short_values_are_not_masked() -> None:
     assert Scrubber(["abc", ""]).text("abc") == "abc"
 
 
@@ -207,19 +207,19 @@ def test_value_cut_at_an_end_is_masked(cut: int) -> None:
     assert scrubber.after_cut(f"{TOKEN[-cut:]} tail") == "*** tail"
 
 
-def test_key_of_names_is_one_for_a_home_and_private(tmp_path: Path) -> None:
+def test_name_key_belongs_to_a_home_and_is_private(tmp_path: Path) -> None:
     home = tmp_path / "home"
     assert name_key(home) == name_key(home) != name_key(tmp_path / "other")
     (file,) = home.iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_home_that_cannot_be_written_gives_a_key_of_the_process(tmp_path: Path) -> None:
+def test_unwritable_home_gives_a_key_of_the_process(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
     assert len(name_key(tmp_path / "home")) == 32
 
 
-def test_private_are_settings_secrets_blobs_scratch_and_sockets(tmp_path: Path) -> None:
+def test_private_paths_are_settings_secrets_blobs_scratch_and_sockets(tmp_path: Path) -> None:
     settings = load_settings(
         {
             "REVALID_HOME": str(tmp_path / "home"),
@@ -230,7 +230,7 @@ def test_private_are_settings_secrets_blobs_scratch_and_sockets(tmp_path: Path) 
         },
         env_file=None,
     )
-    found = private_paths(settings, {"_EXPERIMENTAL_DAGGER_RUNNER_HOST": "unix:///engine/socket"})
+    paths = private_paths(settings, {"_EXPERIMENTAL_DAGGER_RUNNER_HOST": "unix:///engine/socket"})
     names = ("home", "secrets", "more", "blobs", "scratch", "redis")
     expected = {tmp_path / name for name in names}
-    assert set(found) == expected | {Path(".env").absolute(), Path("/engine")}
+    assert set(paths) == expected | {Path(".env").absolute(), Path("/engine")}

@@ -1,4 +1,4 @@
-"""What a job's steps made and somebody wants: packed, bounded, and stored under its digest."""
+"""Collects a job's artifacts: packs them, bounds their size, and stores them by digest."""
 
 import asyncio
 import os
@@ -17,9 +17,9 @@ from revalid.jobs.result import ArtifactsReport
 from revalid.worker.file_trees import temporary_directory, walk
 from revalid.worker.sandboxes.protocol import Sandbox, StepFailed
 
-COLLECT_TIMEOUT_S = 30.0  # within what a job has after its limit
+COLLECT_TIMEOUT_S = 30.0  # less than a job has after its limit
 FILES_MAX = 10_000
-NAME_MAX = 1_000  # bytes of a whole path
+NAME_MAX = 1_000  # bytes of a path
 _EXPORTED = "exported"
 
 
@@ -28,8 +28,8 @@ class Collection:
     """The artifacts of one attempt.
 
     Attributes:
-        report: What was stored; None where nothing was.
-        notes: What a reader should know: what was left out, and why.
+        report: The stored archive; None if nothing was stored.
+        notes: Sentences for the reader: what was left out, and why.
     """
 
     report: ArtifactsReport | None = None
@@ -44,40 +44,42 @@ async def collect(
     scratch: Path,
     most_bytes: int,
 ) -> Collection:
-    """Store the files that ``globs`` match below the workspace; never fails.
+    """Store the files that ``globs`` match below the workspace; report a failure as a note.
 
     Args:
-        exported: What ``export_directory`` steps wrote, which comes along as ``exported/INDEX``.
-        most_bytes: Bytes of all files together; what comes after them is left out.
+        exported: The directory of ``export_directory`` steps, stored as ``exported/INDEX``.
+        store: Where the archive goes.
+        scratch: The parent of a temporary directory.
+        most_bytes: Bytes of all files together; further files are left out.
     """
-    made = Collection()
+    collection = Collection()
     if not globs and not await asyncio.to_thread(exported.exists):
-        return made
+        return collection
     try:
         async with asyncio.timeout(COLLECT_TIMEOUT_S):
-            with temporary_directory("revalid-kept-", scratch) as into:
+            with temporary_directory("revalid-kept-", scratch) as directory:
                 if globs:
                     await sandbox.export_matching(
-                        tuple(globs), into / "files", most_bytes=most_bytes
+                        tuple(globs), directory / "files", most_bytes=most_bytes
                     )
-                roots = [("", into / "files"), (f"{_EXPORTED}/", exported)]
+                roots = [("", directory / "files"), (f"{_EXPORTED}/", exported)]
                 await asyncio.to_thread(
-                    _store, roots, globs, store, most_bytes, into / "packed", made
+                    _store, roots, globs, store, most_bytes, directory / "packed", collection
                 )
     except TimeoutError:
-        made.notes.append(f"artifacts: not collected within {COLLECT_TIMEOUT_S:g} s")
+        collection.notes.append(f"artifacts: not collected within {COLLECT_TIMEOUT_S:g} s")
     except (StepFailed, SandboxLost, BrokerUnavailable, InvalidProject, OSError) as error:
-        made.notes.append(f"artifacts: not kept ({error})")
-    return made
+        collection.notes.append(f"artifacts: not stored ({error})")
+    return collection
 
 
-def matching(root: Path, globs: Sequence[str]) -> Iterator[tuple[str, Path, os.stat_result]]:
-    """Regular files below ``root`` that a glob matches, or a directory above them; no links."""
-    wanted = Rules(f"/{glob.lstrip('/')}" for glob in globs)
+def matching_files(root: Path, globs: Sequence[str]) -> Iterator[tuple[str, Path, os.stat_result]]:
+    """Yield the regular files below ``root`` that a glob matches, directly or by a parent."""
+    rules = Rules(f"/{glob.lstrip('/')}" for glob in globs)
     if root.is_symlink():
         return
     for relative, status in walk(root):
-        if stat.S_ISREG(status.st_mode) and wanted.verdict(relative):
+        if stat.S_ISREG(status.st_mode) and rules.verdict(relative):
             yield relative, root / relative, status
 
 
@@ -87,21 +89,23 @@ def _store(
     store: BlobStore,
     most_bytes: int,
     packed: Path,
-    made: Collection,
+    collection: Collection,
 ) -> None:
     with packed.open("w+b") as file:
         files, size, left_out = _pack(_members(roots, globs), file, most_bytes)
         if left_out:
-            made.notes.append(
-                f"artifacts: {left_out} left out, for there are {FILES_MAX} files at the most, of "
-                f"{most_bytes} bytes together (REVALID_ARTIFACT_BYTES)"
+            collection.notes.append(
+                f"artifacts: {left_out} left out; the limits are {FILES_MAX} files and "
+                f"{most_bytes} bytes in total (REVALID_ARTIFACT_BYTES)"
             )
         if not files:
-            made.notes.append("artifacts: no file matches" if not left_out else "artifacts: none")
+            collection.notes.append(
+                "artifacts: no file matches" if not left_out else "artifacts: none"
+            )
             return
         length, digest = file.seek(0, os.SEEK_END), tarball.digest(file)
         store.put(file, digest, length)
-    made.report = ArtifactsReport(digest=f"sha256:{digest}", files=files, size_bytes=size)
+    collection.report = ArtifactsReport(digest=f"sha256:{digest}", files=files, size_bytes=size)
 
 
 def _members(
@@ -109,19 +113,19 @@ def _members(
 ) -> Iterator[tuple[str, Path, os.stat_result]]:
     exported = roots[1][1].exists()
     for prefix, root in roots:
-        for relative, path, status in matching(root, ("**",) if prefix else globs):
+        for relative, path, status in matching_files(root, ("**",) if prefix else globs):
             if prefix or not exported or relative.partition("/")[0] != _EXPORTED:
                 yield prefix + relative, path, status
 
 
 def _pack(
-    members: Iterator[tuple[str, Path, os.stat_result]], out: BinaryIO, most: int
+    members: Iterator[tuple[str, Path, os.stat_result]], out: BinaryIO, max_bytes: int
 ) -> tuple[int, int, int]:
-    """Files, their bytes, and how many files were left out."""
+    """Pack the members; return the number of files, their bytes, and the number left out."""
     files = size = left_out = 0
     with tarball.writing(out) as tar:
         for name, path, status in members:
-            too_much = files >= FILES_MAX or size + status.st_size > most
+            too_much = files >= FILES_MAX or size + status.st_size > max_bytes
             too_long = len(os.fsencode(name)) > NAME_MAX or name.count("/") >= tarball.MAX_DEPTH
             if too_much or too_long:
                 left_out += 1

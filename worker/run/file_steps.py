@@ -1,4 +1,4 @@
-"""How each step type is done in a sandbox; ``exec`` is the runner's own."""
+"""Applies the steps other than ``exec`` in a sandbox."""
 
 import asyncio
 import secrets
@@ -28,7 +28,7 @@ _NAME = 200
 
 
 def describe_step(step: Step) -> str:
-    """What reports call a step."""
+    """Return the name of a step in events and results."""
     match step:
         case Exec(name=str(name)):
             return name
@@ -45,13 +45,13 @@ def describe_step(step: Step) -> str:
 
 
 async def apply_step(step: Step, sandbox: Sandbox, settings: Settings, artifact: Path) -> str:
-    """Do a step other than ``exec``; what it read, or nothing.
+    """Apply a step other than ``exec``; return the text that it read, or an empty string.
 
     Args:
         artifact: Where an ``export_directory`` step writes.
 
     Raises:
-        StepFailed: It could not be done on these files.
+        StepFailed: The step failed on these files.
     """
     match step:
         case Exec():
@@ -73,17 +73,17 @@ async def apply_step(step: Step, sandbox: Sandbox, settings: Settings, artifact:
             sandbox.with_env(step.name, step.value)
         case ExportDirectory():
             artifact.parent.mkdir(parents=True, exist_ok=True)
-            # A new directory: what an earlier try left may hold links, and still be written to.
+            # A new directory: that of an earlier try may contain links or still be written to.
             fresh = artifact.with_name(f".{artifact.name}.{secrets.token_hex(8)}")
             try:
                 await sandbox.export_directory(step.path, fresh)
                 await asyncio.to_thread(remove_tree, artifact)
                 fresh.rename(artifact)
-            except BaseException:  # no part of it is kept, whatever ended it
+            except BaseException:  # an incomplete export is never kept
                 with suppress(OSError):
                     await asyncio.to_thread(remove_tree, fresh)
                 raise
-            return f"kept as artifact {artifact.name}\n"
+            return f"stored as artifact {artifact.name}\n"
         case RefreshFromHost():
             source = allowed_host_path(step.host_path, settings.source_roots, "refresh_from_host")
             await sandbox.refresh_from_host(source, step.path)

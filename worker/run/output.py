@@ -1,4 +1,4 @@
-"""Output on its way out of a sandbox: decoded, scrubbed, bounded, live and in the result."""
+"""Decodes, scrubs and bounds a command's output, for live events and for the result."""
 
 import codecs
 import json
@@ -9,15 +9,15 @@ from revalid.worker.sandboxes.protocol import Stream
 from revalid.worker.secrets import MASK, Scrubber
 
 Emit = Callable[[str, dict[str, Any]], None]
-"""Takes an event's type and data; never waits."""
+"""Takes an event's type and data; never blocks."""
 
 LIVE_BYTES = 262_144
-"""Sent of a job at most while it runs, and had live of a command on Dagger."""
+"""Most bytes of live output: of a job in events, and of one command on Dagger."""
 _CHUNK = 8_192
 
 
 def to_text(stream: Stream, scrubber: Scrubber) -> str:
-    """A captured stream as text; what was left out in the middle is counted in a line."""
+    """Return a captured stream as text; a line in the middle counts the bytes left out."""
     head = stream.head.decode(errors="replace")
     if not stream.truncated:
         return scrubber.text(head + stream.tail.decode(errors="replace"))
@@ -31,12 +31,13 @@ def to_text(stream: Stream, scrubber: Scrubber) -> str:
 
 
 class LiveOutput:
-    """Turns chunks of one step's output into events; a value split over chunks is still scrubbed.
+    """Turns chunks of one step's output into events; a secret split over chunks is also scrubbed.
 
     Args:
         emit: Takes the events.
-        index: The step's place in the job.
-        budget: Bytes of JSON that may still be sent, shared by all steps of a job.
+        index: The step's index in the job.
+        scrubber: Masks the secrets.
+        budget: One number: bytes of JSON that may still be sent, shared by all steps of a job.
     """
 
     def __init__(self, emit: Emit, index: int, scrubber: Scrubber, budget: list[int]) -> None:
@@ -46,28 +47,28 @@ class LiveOutput:
         self._budget = budget
         decoder = codecs.getincrementaldecoder("utf-8")
         self._decoders = {name: decoder(errors="replace") for name in ("stdout", "stderr")}
-        self._held = {"stdout": ("", 0), "stderr": ("", 0)}
+        self._pending = {"stdout": ("", 0), "stderr": ("", 0)}
 
     def feed(self, stream: Literal["stdout", "stderr"], chunk: bytes) -> None:
-        """Take a chunk as the command writes it."""
+        """Take the next chunk of the command's output."""
         self._push(stream, self._decoders[stream].decode(chunk), last=False)
 
     def finish(self) -> None:
-        """Send what was held back."""
+        """Send the text that was held back."""
         for stream, decoder in self._decoders.items():
             self._push(stream, decoder.decode(b"", final=True), last=True)
 
     def _push(self, stream: str, text: str, *, last: bool) -> None:
         if self._budget[0] <= 0:
             return
-        held, secret = self._held[stream]
-        sent, held, secret = self._scrubber.part(held + text, secret)
+        pending, secret = self._pending[stream]
+        ready, pending, secret = self._scrubber.chunk(pending + text, secret)
         if last:
-            sent += MASK * (secret > 0) + self._scrubber.text(held[secret:])
-        self._held[stream] = ("", 0) if last else (held, secret)
-        for start in range(0, len(sent), _CHUNK):
+            ready += MASK * (secret > 0) + self._scrubber.text(pending[secret:])
+        self._pending[stream] = ("", 0) if last else (pending, secret)
+        for start in range(0, len(ready), _CHUNK):
             if self._budget[0] <= 0:
                 return
-            part = sent[start : start + _CHUNK]
-            self._budget[0] -= len(json.dumps(part)) - 2
-            self._emit("output", {"index": self._index, "stream": stream, "text": part})
+            chunk = ready[start : start + _CHUNK]
+            self._budget[0] -= len(json.dumps(chunk)) - 2
+            self._emit("output", {"index": self._index, "stream": stream, "text": chunk})

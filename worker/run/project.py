@@ -1,4 +1,4 @@
-"""A job's project on the worker: fetched, checked again, and unpacked for strategies to read."""
+"""Fetches a job's project, checks it again, and unpacks it for strategies to read."""
 
 import tempfile
 from collections.abc import Iterable
@@ -15,7 +15,13 @@ from revalid.jobs.source import PathSource, TarballSource
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """An unpacked project, and what reports say of it."""
+    """An unpacked project and its report.
+
+    Attributes:
+        root: The directory of the project's files.
+        report: Digest and size, for the result.
+        note: A sentence for the reader of the result; None if there is none.
+    """
 
     root: Path
     report: SourceReport
@@ -25,11 +31,11 @@ class Project:
 def fetch_project(
     source: TarballSource | PathSource | None, blobs: BlobStore, settings: Settings, scratch: Path
 ) -> Project:
-    """Bring a project into ``scratch``.
+    """Fetch and unpack a project into ``scratch``.
 
     Raises:
-        InvalidProject: Missing, damaged, unsafe or too large.
-        PolicyRefused: A path outside the worker's source roots.
+        InvalidProject: The project is missing, damaged, unsafe or too large.
+        PolicyRefused: A path is outside the worker's source roots.
         BrokerUnavailable: The blob store does not answer.
     """
     root = scratch / "project"
@@ -40,9 +46,9 @@ def fetch_project(
     with tempfile.NamedTemporaryFile(dir=scratch, suffix=".tar") as file:
         packed = Path(file.name)
         if isinstance(source, PathSource):
-            seen = allowed_host_path(source.path, settings.source_roots, "path source")
+            directory = allowed_host_path(source.path, settings.source_roots, "path source")
             with packed.open("wb") as out:
-                tarball.pack(seen, out, bounds)
+                tarball.pack(directory, out, bounds)
             with packed.open("rb") as content:
                 digest = tarball.digest(content)
         else:
@@ -59,19 +65,23 @@ def fetch_project(
     return Project(root, report)
 
 
-def allowed_host_path(path: str, roots: Iterable[str], what: str) -> Path:
-    """The real directory behind a path that a job names, links resolved.
+def allowed_host_path(path: str, roots: Iterable[str], label: str) -> Path:
+    """Return the real directory of a path that a job names, with links resolved.
+
+    Args:
+        roots: The worker's ``REVALID_SOURCE_ROOTS``.
+        label: What names the path, for messages.
 
     Raises:
-        PolicyRefused: It is not below one of the worker's ``REVALID_SOURCE_ROOTS``.
-        InvalidProject: It is allowed, but no directory.
+        PolicyRefused: It is not below one of ``roots``.
+        InvalidProject: It is allowed, but is not a directory.
     """
     real = Path(path).resolve()
     if not any(real.is_relative_to(Path(root).resolve()) for root in roots):
         raise PolicyRefused(
-            f"{what} {path}: not below REVALID_SOURCE_ROOTS of this worker; "
-            "submit the files themselves, or add the directory there"
+            f"{label} {path}: not below REVALID_SOURCE_ROOTS of this worker; "
+            "submit the files themselves, or add its directory there"
         )
     if not real.is_dir():
-        raise InvalidProject(f"{what} {path}: no such directory on the worker")
+        raise InvalidProject(f"{label} {path}: no such directory on the worker")
     return real

@@ -1,4 +1,4 @@
-"""One attempt at a job, from its project to its steps' results."""
+"""Runs one attempt at a job, from its project to its steps' results."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -41,12 +41,12 @@ LIMIT_MARGIN_S = 45.0
 
 @dataclass
 class Run:
-    """What one attempt found; filled while it runs, so that a cancelled one still reports.
+    """One attempt at a job; filled while it runs, so that a cancelled attempt still has results.
 
     Args:
         scratch: A private directory that the caller removes.
-        kept: Where what the job's artifacts are is stored.
-        artifacts: Where ``export_directory`` steps write; made when first used.
+        kept: The store of artifacts.
+        artifacts: The directory of ``export_directory`` steps; created when first used.
         emit: Takes events.
         engine_missing: As :func:`revalid.worker.sandboxes.factory.open_sandbox` takes it.
     """
@@ -71,74 +71,74 @@ class Run:
     notes: list[str] = field(default_factory=list)
     scrubber: Scrubber = field(default_factory=lambda: Scrubber(()))
     _secrets: dict[str, str] = field(default_factory=dict)
-    _hidden: list[str] = field(default_factory=list)
+    _secret_values: list[str] = field(default_factory=list)
     _deadline: float = 0.0
 
     @property
     def steps(self) -> tuple[StepResult, ...]:
-        """What the steps came to that ended, in the plan's order."""
+        """The results of the steps that ended, in the plan's order."""
         return self.replay.results if self.replay else ()
 
     @property
     def tools(self) -> dict[str, str]:
-        """Version of each tool, by name."""
+        """The version of each tool, by name."""
         return self.replay.tools if self.replay else {}
 
     async def execute(self) -> Verdict:
         """Run the job's steps.
 
         Raises:
-            PermanentError: The job asks for what cannot or may not be done: ``rejected``.
-            TransientError: Our side failed, also when tried again: ``errored``.
+            PermanentError: The job asks for something impossible or forbidden: ``rejected``.
+            TransientError: Our side failed, also after retries: ``errored``.
         """
         limit_s = self.job.limits.job_timeout_s
         self._deadline = monotonic() + limit_s
         self._check_policy()
         try:
-            # Commands end at the limit by themselves, and keep what they printed.
+            # Commands end at the limit by themselves and keep their output.
             async with asyncio.timeout(limit_s + LIMIT_MARGIN_S) as bound:
                 project = await self._fetch()
                 plan = await asyncio.to_thread(make_plan, self.job, project.root)
                 self.strategy = StrategyReport(name=plan.strategy, reason=plan.reason)
-                return await self._try(plan, project)
+                return await self._replay_with_retries(plan, project)
         except TimeoutError:
             if not bound.expired():
                 raise
             reached = f"the job's limit of {limit_s:g} s was reached"
             if self.sandbox.kind is None:
                 raise SandboxLost(f"{reached} before its sandbox was open: try again") from None
-            self.notes.append(f"{reached} while files were on their way")
+            self.notes.append(f"{reached} during a transfer of files")
             return Verdict.TIMED_OUT
 
-    async def _try(self, plan: Plan, project: Project) -> Verdict:
-        for tries_left in reversed(range(SANDBOX_TRIES)):
+    async def _replay_with_retries(self, plan: Plan, project: Project) -> Verdict:
+        for remaining in reversed(range(SANDBOX_TRIES)):
             try:
                 return await self._replay(plan, project)
             except SandboxLost:
-                if not tries_left:
+                if not remaining:
                     raise
                 with suppress(OSError):
                     await asyncio.to_thread(remove_tree, self.artifacts)
-                await asyncio.sleep(2.0 ** (SANDBOX_TRIES - tries_left - 1))
+                await asyncio.sleep(2.0 ** (SANDBOX_TRIES - remaining - 1))
         raise AssertionError("unreachable")
 
     def _check_policy(self) -> None:
         check_policy(self.job, self.settings)
         self._secrets = resolve_secrets(self.job, self.settings, self.environ)
-        self._hidden = [*self._secrets.values(), *passwords(self.settings, self.environ)]
-        self.scrubber = Scrubber(self._hidden)
+        self._secret_values = [*self._secrets.values(), *passwords(self.settings, self.environ)]
+        self.scrubber = Scrubber(self._secret_values)
         for step in self.job.steps:
             if isinstance(step, RefreshFromHost):
                 allowed_host_path(step.host_path, self.settings.source_roots, "refresh_from_host")
 
     async def _fetch(self) -> Project:
-        wanted = (self.job.source, self.blobs, self.settings, self.scratch)
-        for tries_left in reversed(range(FETCH_TRIES)):
+        arguments = (self.job.source, self.blobs, self.settings, self.scratch)
+        for remaining in reversed(range(FETCH_TRIES)):
             try:
-                project = await asyncio.to_thread(fetch_project, *wanted)
+                project = await asyncio.to_thread(fetch_project, *arguments)
                 break
             except BrokerUnavailable:
-                if not tries_left:
+                if not remaining:
                     raise
                 await asyncio.sleep(2)
         self.source = project.report
@@ -156,7 +156,7 @@ class Run:
             self.enforcement = enforcement(limits, sandbox.kind, sandbox.enforced)
             self.emit("sandbox", {**self.sandbox.model_dump(), "image": self.job.image})
             self.emit("plan", plan_event(plan))
-            self.scrubber = Scrubber(self._hidden, root=sandbox.host_root)
+            self.scrubber = Scrubber(self._secret_values, root=sandbox.host_root)
             sandbox.with_envs(self.job.env)
             for name, value in self._secrets.items():
                 sandbox.with_secret(name, value)
@@ -172,20 +172,20 @@ class Run:
                 deadline=self._deadline,
                 emit=self.emit,
             )
-            self._note(plan.notes)
+            self._add_notes(plan.notes)
             await self.replay.run()
-            self._note(self.replay.notes)
+            self._add_notes(self.replay.notes)
             await self._collect(sandbox)
             return self._verdict(self.replay)
         finally:
             await sandbox.close()
 
-    def _note(self, notes: Iterable[str]) -> None:
-        """Once each: a sandbox that broke begins the plan again."""
+    def _add_notes(self, notes: Iterable[str]) -> None:
+        """Add each note once: a plan that starts again repeats its notes."""
         self.notes.extend(note for note in notes if note not in self.notes)
 
     async def _collect(self, sandbox: Sandbox) -> None:
-        kept = await collect(
+        collection = await collect(
             sandbox,
             self.job.artifacts,
             self.artifacts,
@@ -193,8 +193,8 @@ class Run:
             self.scratch,
             self.settings.artifact_bytes,
         )
-        self.kept_artifacts = kept.report
-        self.notes.extend(kept.notes)
+        self.kept_artifacts = collection.report
+        self.notes.extend(collection.notes)
 
     def _verdict(self, replay: Replay) -> Verdict:
         failed = [step for step in self.steps if not step.ok]
@@ -205,6 +205,6 @@ class Run:
         if not replay.checked:
             raise InvalidProject(
                 "nothing was checked: the project has no build, type check or tests; "
-                "name what proves it with --command"
+                "name a check with --command"
             )
         return Verdict.PASSED

@@ -1,4 +1,4 @@
-"""Which version of each tool a sandbox has."""
+"""Finds the versions of a sandbox's tools."""
 
 import shlex
 from collections.abc import Iterable
@@ -8,23 +8,23 @@ from revalid.worker.sandboxes.protocol import Sandbox, StepFailed
 from revalid.worker.secrets import Scrubber
 
 _TIMEOUT_S = 30.0
-_SHOWN = 100
+_MAX_LENGTH = 100
 
 
 async def tool_versions(
     sandbox: Sandbox, tools: Iterable[str], scrubber: Scrubber
 ) -> dict[str, str]:
-    """What each tool answers to ``--version``, or ``not found``."""
+    """Return, by tool, the first line that ``--version`` prints, or ``not found``."""
     script = "; ".join(
         f"echo {shlex.quote(tool)} $({shlex.quote(tool)} --version 2>/dev/null | head -n 1)"
         for tool in tools
     )
     try:
-        found = await sandbox.exec(script, timeout_s=_TIMEOUT_S, cacheable=True)
-    except StepFailed:  # the project broke its own workdir, and its steps say so
+        result = await sandbox.exec(script, timeout_s=_TIMEOUT_S, cacheable=True)
+    except StepFailed:  # the project broke its workdir; its steps report that
         return {}
     versions = {}
-    for line in to_text(found.stdout, scrubber).splitlines():
+    for line in to_text(result.stdout, scrubber).splitlines():
         tool, _, version = line.partition(" ")
-        versions[tool] = version.strip().removeprefix("Python ")[:_SHOWN] or "not found"
+        versions[tool] = version.strip().removeprefix("Python ")[:_MAX_LENGTH] or "not found"
     return versions

@@ -1,1 +1,1 @@
-"""Webhooks: who is told of a verdict, and how."""
+"""Webhooks: delivers verdicts to subscribed URLs."""

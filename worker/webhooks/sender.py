@@ -1,4 +1,4 @@
-"""One signed POST to a webhook, to no address but those that are allowed."""
+"""Sends one signed POST to a webhook, only to allowed addresses."""
 
 import socket
 from collections.abc import Callable, Iterable, Sequence
@@ -15,18 +15,22 @@ from revalid.jobs.settings import VERSION
 
 Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], list[str]]
-"""The addresses of a host, as text."""
+"""Returns the addresses of a host, as text."""
 _UNICAST = ip_network("2000::/3")
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """What the system's resolver says. Raises OSError where it knows none."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(info[4][0]) for info in found))
+    """Return a host's addresses from the system's resolver.
+
+    Raises:
+        OSError: The host is not known.
+    """
+    entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(info[4][0]) for info in entries))
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the public internet, and stands for no other."""
+    """Return whether an address is on the public internet and does not embed another address."""
     if isinstance(address, IPv6Address) and (
         address not in _UNICAST or address.sixtofour or address.teredo
     ):
@@ -35,13 +39,13 @@ def is_public(address: Address) -> bool:
 
 
 class _AllowedAddresses(httpcore.AsyncNetworkBackend):
-    """Connects to an address that it has looked up and checked: there is no second look-up."""
+    """Connects to an address that it resolved and checked itself, without a second resolution."""
 
-    def __init__(self, allow: Sequence[str], look_up: Resolve, *, plain: bool) -> None:
-        self._names = {word.lower() for word in allow}
-        self._networks = [network for word in allow if (network := _network(word))]
-        self._look_up = look_up
-        self._plain = plain
+    def __init__(self, allow: Sequence[str], resolver: Resolve, *, is_http: bool) -> None:
+        self._names = {entry.lower() for entry in allow}
+        self._networks = [network for entry in allow if (network := _network(entry))]
+        self._resolver = resolver
+        self._is_http = is_http
         self._network = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -52,19 +56,19 @@ class _AllowedAddresses(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        found = await to_thread.run_sync(self._look_up, host, port, abandon_on_cancel=True)
-        addresses = [address for address in found if self._allows(host, address)]
-        if not addresses:
+        addresses = await to_thread.run_sync(self._resolver, host, port, abandon_on_cancel=True)
+        allowed = [address for address in addresses if self._allows(host, address)]
+        if not allowed:
             raise PolicyRefused(
-                f"{host} is at {', '.join(found)}: REVALID_WEBHOOK_ALLOW of this worker names "
-                + ("no such host, which http:// needs" if self._plain else "no such address")
+                f"{host} resolves to {', '.join(addresses)}: REVALID_WEBHOOK_ALLOW of this worker "
+                + ("must list a host of http://" if self._is_http else "does not list it")
             )
-        for address in addresses[:-1]:
+        for address in allowed[:-1]:
             try:
                 return await self._network.connect_tcp(address, port, timeout)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 continue
-        return await self._network.connect_tcp(addresses[-1], port, timeout)
+        return await self._network.connect_tcp(allowed[-1], port, timeout)
 
     def _allows(self, host: str, text: str) -> bool:
         address = ip_address(text)
@@ -74,33 +78,37 @@ class _AllowedAddresses(httpcore.AsyncNetworkBackend):
             return True
         if any(address in network for network in self._networks):
             return True
-        return not self._plain and is_public(address)
+        return not self._is_http and is_public(address)
 
 
 class WebhookSender:
-    """Signs and posts.
+    """Signs and posts webhooks.
 
     Args:
-        key: Of the form ``whsec_...``.
+        key: The signing key, in the form ``whsec_...``.
         allow: Hosts, addresses and networks that are allowed besides public addresses.
+        resolver: Resolves hosts; the system's resolver by default.
     """
 
-    def __init__(self, key: SecretStr, allow: Sequence[str], look_up: Resolve = resolve) -> None:
+    def __init__(self, key: SecretStr, allow: Sequence[str], resolver: Resolve = resolve) -> None:
         self._key = Webhook(key.get_secret_value())
         self._allow = allow
-        self._look_up = look_up
+        self._resolver = resolver
         self._tls = httpcore.default_ssl_context()
 
     async def post(self, url: str, delivery_id: str, body: str, *, timeout_s: float) -> int:
-        """The answer's status. Nothing else of the answer is read, and no redirect followed.
+        """Post one delivery and return the HTTP status of the response.
+
+        The body of the response is not read, and redirects are not followed.
 
         Args:
-            timeout_s: Of each single wait; the caller bounds the whole.
+            timeout_s: Seconds of each single wait; the caller bounds the whole call.
 
         Raises:
-            PolicyRefused: The host has no address that is allowed.
+            PolicyRefused: The host has no allowed address.
             OSError: The host is not known.
-            httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError: No answer.
+            httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError: There was no
+                valid response.
         """
         now = datetime.now(UTC)
         headers: dict[bytes | str, bytes | str] = {
@@ -111,23 +119,23 @@ class WebhookSender:
             "webhook-signature": self._key.sign(delivery_id, now, body),
         }
         target = httpcore.URL(url)
-        guard = _AllowedAddresses(self._allow, self._look_up, plain=target.scheme != b"https")
-        waits = dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)
+        backend = _AllowedAddresses(self._allow, self._resolver, is_http=target.scheme != b"https")
+        timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)
         async with (
-            httpcore.AsyncConnectionPool(self._tls, network_backend=guard) as pool,
+            httpcore.AsyncConnectionPool(self._tls, network_backend=backend) as pool,
             pool.stream(
                 "POST",
                 target,
                 headers=headers,
                 content=body.encode(),
-                extensions={"timeout": waits},
-            ) as answer,
+                extensions={"timeout": timeouts},
+            ) as response,
         ):
-            return answer.status
+            return response.status
 
 
-def _network(word: str) -> IPv4Network | IPv6Network | None:
+def _network(text: str) -> IPv4Network | IPv6Network | None:
     try:
-        return ip_network(word, strict=False)
-    except ValueError:  # it is a name
+        return ip_network(text, strict=False)
+    except ValueError:  # a host name
         return None

@@ -14,16 +14,16 @@ SECRET = "s3cret-value"
 
 
 def live(scrubber: Scrubber, budget: int = 10_000) -> tuple[LiveOutput, list[dict[str, Any]]]:
-    sent: list[dict[str, Any]] = []
-    output = LiveOutput(lambda _, data: sent.append(data), 3, scrubber, [budget])
-    return output, sent
+    events: list[dict[str, Any]] = []
+    output = LiveOutput(lambda _, data: events.append(data), 3, scrubber, [budget])
+    return output, events
 
 
 def test_whole_stream_is_its_text() -> None:
     assert to_text(Stream("grüße".encode(), b"", 7), Scrubber(())) == "grüße"
 
 
-def test_middle_left_out_is_counted() -> None:
+def test_bytes_left_out_in_the_middle_are_counted() -> None:
     text = to_text(Stream(b"head", b"tail", 108), Scrubber(()))
     assert text == "head\n[revalid: 100 bytes left out]\ntail"
 
@@ -40,55 +40,55 @@ def test_undecodable_bytes_are_replaced() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 5, 100])
 def test_live_chunks_join_to_the_scrubbed_text(size: int) -> None:
-    output, sent = live(Scrubber([SECRET]))
-    said = f"grüße {SECRET} and {SECRET[:5]} ende".encode()
-    for start in range(0, len(said), size):
-        output.feed("stdout", said[start : start + size])
+    output, events = live(Scrubber([SECRET]))
+    printed = f"grüße {SECRET} and {SECRET[:5]} ende".encode()
+    for start in range(0, len(printed), size):
+        output.feed("stdout", printed[start : start + size])
     output.finish()
-    assert "".join(event["text"] for event in sent) == f"grüße *** and {SECRET[:5]} ende"
-    assert {(event["index"], event["stream"]) for event in sent} == {(3, "stdout")}
+    assert "".join(event["text"] for event in events) == f"grüße *** and {SECRET[:5]} ende"
+    assert {(event["index"], event["stream"]) for event in events} == {(3, "stdout")}
 
 
-def test_live_output_waits_only_for_what_may_be_a_value() -> None:
-    output, sent = live(Scrubber([SECRET], root="/tmp/worker/root"))
+def test_live_output_holds_back_only_a_possible_value() -> None:
+    output, events = live(Scrubber([SECRET], root="/tmp/worker/root"))
     output.feed("stdout", b"begun\n")
     output.feed("stdout", SECRET[:4].encode())
-    assert [event["text"] for event in sent] == ["begun\n"]
+    assert [event["text"] for event in events] == ["begun\n"]
     output.feed("stdout", b"! /tmp/worker/root/workspace")
     output.finish()
-    assert "".join(event["text"] for event in sent) == f"begun\n{SECRET[:4]}! /workspace"
+    assert "".join(event["text"] for event in events) == f"begun\n{SECRET[:4]}! /workspace"
 
 
 def test_live_output_ends_at_its_budget() -> None:
-    output, sent = live(Scrubber(()), budget=8_192)
+    output, events = live(Scrubber(()), budget=8_192)
     output.feed("stderr", b"x" * 100_000)
     output.finish()
-    assert sum(len(event["text"]) for event in sent) == 8_192
+    assert sum(len(event["text"]) for event in events) == 8_192
 
 
 @pytest.mark.parametrize("size", [1, 3, 64, 65])
 def test_live_chunks_leak_no_part_of_values_that_overlap(size: int) -> None:
     long = "".join(chr(33 + number % 90) for number in range(500))
-    output, sent = live(Scrubber(["xpass", "password123", long]))
-    said = f"<xpassword123> <xpassok> <pass> <{long}>"
-    for start in range(0, len(said), size):
-        output.feed("stdout", said[start : start + size].encode())
+    output, events = live(Scrubber(["xpass", "password123", long]))
+    printed = f"<xpassword123> <xpassok> <pass> <{long}>"
+    for start in range(0, len(printed), size):
+        output.feed("stdout", printed[start : start + size].encode())
     output.finish()
-    text = re.sub(r"(\*\*\*)+", "***", "".join(event["text"] for event in sent))
+    text = re.sub(r"(\*\*\*)+", "***", "".join(event["text"] for event in events))
     assert text == "<***> <***ok> <pass> <***>"
 
 
-def test_live_output_keeps_back_no_more_than_a_piece_of_a_value() -> None:
-    output, sent = live(Scrubber(["a" * 65_536]))
+def test_live_output_holds_back_at_most_a_piece_of_a_value() -> None:
+    output, events = live(Scrubber(["a" * 65_536]))
     for _ in range(100):
         output.feed("stdout", b"a" * 1_000)
-    said = "".join(event["text"] for event in sent)
-    assert set(said) == {"*"}
-    assert len(output._held["stdout"][0]) < 64
+    printed = "".join(event["text"] for event in events)
+    assert set(printed) == {"*"}
+    assert len(output._pending["stdout"][0]) < 64
 
 
-def test_the_budget_of_live_output_is_of_json() -> None:
-    output, sent = live(Scrubber(()), budget=100_000)
+def test_the_budget_of_live_output_counts_json() -> None:
+    output, events = live(Scrubber(()), budget=100_000)
     output.feed("stdout", bytes(1_000_000))
     output.finish()
-    assert sum(len(json.dumps(event["text"])) for event in sent) < 100_000 + 50_000
+    assert sum(len(json.dumps(event["text"])) for event in events) < 100_000 + 50_000

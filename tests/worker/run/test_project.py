@@ -1,4 +1,4 @@
-"""Projects on the worker."""
+"""Fetching and checking of projects on the worker."""
 
 import io
 import tarfile
@@ -57,7 +57,7 @@ def test_worker_checks_a_tarball_again(blobs: BlobStore, tmp_path: Path) -> None
     assert not list(tmp_path.rglob("escaped"))
 
 
-def test_path_is_read_below_a_source_root_only(blobs: BlobStore, tmp_path: Path) -> None:
+def test_path_is_read_only_below_a_source_root(blobs: BlobStore, tmp_path: Path) -> None:
     root, scratch, outside = (tmp_path / name for name in ("root", "scratch", "outside"))
     for directory in (root / "app", scratch, outside):
         directory.mkdir(parents=True)

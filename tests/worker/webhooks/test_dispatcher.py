@@ -1,4 +1,4 @@
-"""Deliveries: tried again, given up, and by two workers once each."""
+"""Webhook deliveries: tried again, given up, and posted once by two workers."""
 
 import logging
 import threading
@@ -32,44 +32,46 @@ def ledger(redis: Redis) -> Ledger:
 
 @pytest.fixture
 def start(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts a courier, a worker's thread; all end with the test."""
-    monkeypatch.setattr(dispatcher, "LOOK_S", 0.01)
+    """Yield a function that starts a dispatcher in a thread; all threads end with the test."""
+    monkeypatch.setattr(dispatcher, "POLL_S", 0.01)
     stop = threading.Event()
     with ExitStack() as stack:
 
-        def made(allow: str = "127.0.0.1", look_up: Resolve = resolve, **settings: Any) -> None:
+        def start_dispatcher(
+            allow: str = "127.0.0.1", look_up: Resolve = resolve, **settings: Any
+        ) -> None:
             redis = stack.enter_context(connect(valkey_url))
-            found = load_settings({}, env_file=None, **settings)
-            courier = WebhookDispatcher(
-                found, Ledger(redis), valkey_url, WebhookSender(KEY, [allow], look_up)
+            loaded = load_settings({}, env_file=None, **settings)
+            webhooks = WebhookDispatcher(
+                loaded, Ledger(redis), valkey_url, WebhookSender(KEY, [allow], look_up)
             )
-            thread = threading.Thread(target=courier.run, args=(stop,), daemon=True)
+            thread = threading.Thread(target=webhooks.run, args=(stop,), daemon=True)
             thread.start()
             stack.callback(thread.join, 15)
             stack.callback(stop.set)
 
-        yield made
+        yield start_dispatcher
 
 
 def cancelled(ledger: Ledger, url: str, **fields: Any) -> Job:
-    """A job that came to its verdict at once."""
+    """Submit a job that is cancelled at once."""
     job = make_job(**fields)
     ledger.submit(job, "q", url)
     ledger.cancel(job.id)
     return job
 
 
-def counted(ledger: Ledger) -> dict[str, int]:
+def webhook_counts(ledger: Ledger) -> dict[str, int]:
     counters = ledger.stats().counters
     return {words[1]: number for words, number in counters.items() if words[0] == "webhook"}
 
 
 def test_a_verdict_is_posted_once_and_is_small(ledger: Ledger, start: Start) -> None:
-    with receiver() as there:
-        job = cancelled(ledger, there.url(), labels={"user": "7"})
+    with receiver() as server:
+        job = cancelled(ledger, server.url(), labels={"user": "7"})
         start()
-        until(lambda: counted(ledger) == {"delivered": 1})
-    (document,) = there.documents()
+        until(lambda: webhook_counts(ledger) == {"delivered": 1})
+    (document,) = server.documents()
     finished = ledger.record(job.id).finished_at
     assert finished is not None
     assert document == {
@@ -86,26 +88,26 @@ def test_a_verdict_is_posted_once_and_is_small(ledger: Ledger, start: Start) -> 
     assert not list(ledger.redis.scan_iter("revalid:hook*"))
 
 
-def test_a_failed_try_is_made_again_under_the_same_id(
+def test_a_failed_delivery_is_repeated_with_the_same_id(
     ledger: Ledger, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "FIRST_DELAY_S", 0.01)
-    with receiver([500, 302, 429]) as there:
-        cancelled(ledger, there.url())
+    with receiver([500, 302, 429]) as server:
+        cancelled(ledger, server.url())
         start()
-        until(lambda: "delivered" in counted(ledger))
-    assert counted(ledger) == {"failed": 3, "delivered": 1}
-    assert [path for path, _, _ in there.calls] == ["/hook"] * 4
-    assert len(there.documents()) == 4
-    assert len({headers["webhook-id"] for _, headers, _ in there.calls}) == 1
+        until(lambda: "delivered" in webhook_counts(ledger))
+    assert webhook_counts(ledger) == {"failed": 3, "delivered": 1}
+    assert [path for path, _, _ in server.calls] == ["/hook"] * 4
+    assert len(server.documents()) == 4
+    assert len({headers["webhook-id"] for _, headers, _ in server.calls}) == 1
 
 
-def test_a_receiver_that_is_away_is_tried_again(ledger: Ledger, start: Start) -> None:
-    with receiver() as there:
+def test_an_unreachable_receiver_is_tried_again(ledger: Ledger, start: Start) -> None:
+    with receiver() as server:
         pass
-    cancelled(ledger, there.url())
+    cancelled(ledger, server.url())
     start()
-    until(lambda: counted(ledger) == {"failed": 1})
+    until(lambda: webhook_counts(ledger) == {"failed": 1})
     seconds, _ = ledger.redis.time()
     assert ledger.redis.zcount("revalid:deliveries", seconds * 1000, "+inf") == 1, "it waits"
 
@@ -113,165 +115,165 @@ def test_a_receiver_that_is_away_is_tried_again(ledger: Ledger, start: Start) ->
 @pytest.mark.parametrize(
     ("status", "outcome"), [(410, "refused"), (500, "exhausted")], ids=["gone", "after a day"]
 )
-def test_what_will_never_be_taken_is_dropped_and_said(
+def test_hopeless_deliveries_are_dropped_and_logged(
     ledger: Ledger,
     start: Start,
     caplog: pytest.LogCaptureFixture,
     status: int,
     outcome: str,
 ) -> None:
-    with receiver([status]) as there, caplog.at_level(logging.WARNING):
-        job = cancelled(ledger, there.url("/secret-path"))
+    with receiver([status]) as server, caplog.at_level(logging.WARNING):
+        job = cancelled(ledger, server.url("/secret-path"))
         (key,) = ledger.redis.scan_iter("revalid:hook:*")
         if outcome == "exhausted":
             ledger.redis.hincrby(key, "since", -86_400_000)
         start()
-        until(lambda: counted(ledger) == {outcome: 1})
+        until(lambda: webhook_counts(ledger) == {outcome: 1})
     assert ledger.stats().webhooks == 0
     (line,) = [entry for entry in caplog.messages if job.id in entry]
     assert f"127.0.0.1 answered {status}" in line
     assert "secret-path" not in caplog.text
 
 
-def test_a_private_address_is_refused_and_said(
+def test_a_private_address_is_refused_and_logged(
     ledger: Ledger, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with receiver() as there, caplog.at_level(logging.WARNING):
-        cancelled(ledger, there.url())
+    with receiver() as server, caplog.at_level(logging.WARNING):
+        cancelled(ledger, server.url())
         start(allow="10.0.0.0/8")
-        until(lambda: counted(ledger) == {"refused": 1})
-    assert there.calls == []
+        until(lambda: webhook_counts(ledger) == {"refused": 1})
+    assert server.calls == []
     assert "REVALID_WEBHOOK_ALLOW" in caplog.text
 
 
 def test_two_workers_post_each_verdict_once(ledger: Ledger, start: Start) -> None:
-    with receiver() as there:
-        jobs = [cancelled(ledger, there.url(), nonce=str(number)) for number in range(100)]
+    with receiver() as server:
+        jobs = [cancelled(ledger, server.url(), nonce=str(number)) for number in range(100)]
         start()
         start()
-        until(lambda: counted(ledger) == {"delivered": 100})
-    posted = [document["data"]["id"] for document in there.documents()]
+        until(lambda: webhook_counts(ledger) == {"delivered": 100})
+    posted = [document["data"]["id"] for document in server.documents()]
     assert sorted(posted) == sorted(job.id for job in jobs)
 
 
-def test_a_receiver_that_hangs_delays_no_other_and_is_given_up(
+def test_a_hanging_receiver_delays_no_other_and_is_given_up(
     ledger: Ledger, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = threading.Event()
     try:
-        with receiver() as hangs, receiver() as there:
-            hangs.hold = answer.wait
-            cancelled(ledger, hangs.url(), nonce="hangs")
+        with receiver() as hanging, receiver() as server:
+            hanging.before_response = answer.wait
+            cancelled(ledger, hanging.url(), nonce="hangs")
             start()
-            until(lambda: hangs.calls)
-            monkeypatch.setattr(dispatcher, "TRY_S", 0.2)
-            cancelled(ledger, hangs.url(), nonce="hangs too")
-            cancelled(ledger, there.url())
-            until(lambda: counted(ledger) == {"delivered": 1, "failed": 1})
-            assert len(there.calls) == 1
+            until(lambda: hanging.calls)
+            monkeypatch.setattr(dispatcher, "TIMEOUT_S", 0.2)
+            cancelled(ledger, hanging.url(), nonce="hangs too")
+            cancelled(ledger, server.url())
+            until(lambda: webhook_counts(ledger) == {"delivered": 1, "failed": 1})
+            assert len(server.calls) == 1
             answer.set()
     finally:
         answer.set()
 
 
-def test_200_deliveries_that_hang_delay_no_other_tenant_or_host(
+def test_200_hanging_deliveries_delay_no_other_tenant_or_host(
     ledger: Ledger, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "TRY_S", 3_600.0)
+    monkeypatch.setattr(dispatcher, "TIMEOUT_S", 3_600.0)
     answer = threading.Event()
     try:
-        with receiver() as hangs, receiver(address="127.0.0.2") as there:
-            hangs.hold = answer.wait
+        with receiver() as hanging, receiver(address="127.0.0.2") as server:
+            hanging.before_response = answer.wait
             for number in range(200):
-                cancelled(ledger, hangs.url(), nonce=str(number), tenant=f"loud-{number % 50}")
+                cancelled(ledger, hanging.url(), nonce=str(number), tenant=f"loud-{number % 50}")
             start(allow="127.0.0.0/8")
-            until(lambda: len(hangs.calls) == 8)
-            cancelled(ledger, there.url(), tenant="quiet")
-            cancelled(ledger, there.url(), tenant="loud-1", nonce="elsewhere")
-            until(lambda: counted(ledger) == {"delivered": 2})
-            assert len(hangs.calls) == 8, "of one host so many are under way at a time"
+            until(lambda: len(hanging.calls) == 8)
+            cancelled(ledger, server.url(), tenant="quiet")
+            cancelled(ledger, server.url(), tenant="loud-1", nonce="elsewhere")
+            until(lambda: webhook_counts(ledger) == {"delivered": 2})
+            assert len(hanging.calls) == 8, "at most 8 deliveries to one host are in progress"
             answer.set()
-            until(lambda: counted(ledger) == {"delivered": 202})
-            assert len(hangs.calls) == 200
+            until(lambda: webhook_counts(ledger) == {"delivered": 202})
+            assert len(hanging.calls) == 200
     finally:
         answer.set()
 
 
-def test_a_worker_that_stops_posts_what_is_due(ledger: Ledger, valkey_url: str) -> None:
+def test_a_stopping_worker_posts_what_is_due(ledger: Ledger, valkey_url: str) -> None:
     stop = threading.Event()
     stop.set()
     settings = load_settings({}, env_file=None)
-    with receiver() as there:
-        cancelled(ledger, there.url())
+    with receiver() as server:
+        cancelled(ledger, server.url())
         WebhookDispatcher(settings, ledger, valkey_url, WebhookSender(KEY, ["127.0.0.1"])).run(stop)
-        assert counted(ledger) == {"delivered": 1}
+        assert webhook_counts(ledger) == {"delivered": 1}
 
 
-def test_look_ups_that_hang_hold_up_nothing_else(
+def test_hanging_resolution_delays_no_other(
     ledger: Ledger, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "TRY_S", 0.05)
+    monkeypatch.setattr(dispatcher, "TIMEOUT_S", 0.05)
     answer = threading.Event()
 
-    def hangs(host: str, port: int) -> list[str]:
+    def hanging(host: str, port: int) -> list[str]:
         answer.wait()
         return []
 
     for number in range(60):  # more than there are threads
         cancelled(ledger, "https://hangs.test/", nonce=str(number))
     try:
-        start(look_up=hangs)
-        until(lambda: counted(ledger) == {"failed": 60})
+        start(look_up=hanging)
+        until(lambda: webhook_counts(ledger) == {"failed": 60})
     finally:
         answer.set()
 
 
-def test_what_a_lost_worker_took_is_taken_again(ledger: Ledger, start: Start) -> None:
-    with receiver() as there:
-        cancelled(ledger, there.url())
+def test_deliveries_of_a_lost_worker_are_taken_again(ledger: Ledger, start: Start) -> None:
+    with receiver() as server:
+        cancelled(ledger, server.url())
         assert len(ledger.run("take", 60_000, 10)) == 1
         assert ledger.run("take", 60_000, 10) == []
         (key,) = ledger.redis.scan_iter("revalid:hook:*")
         delivery = key.removeprefix("revalid:hook:")
-        ledger.redis.zadd("revalid:deliveries", {delivery: 1}, xx=True)  # its lease has ended
+        ledger.redis.zadd("revalid:deliveries", {delivery: 1}, xx=True)  # the lease has ended
         start()
-        until(lambda: counted(ledger) == {"delivered": 1})
-    assert len(there.calls) == 1
+        until(lambda: webhook_counts(ledger) == {"delivered": 1})
+    assert len(server.calls) == 1
 
 
 @pytest.mark.parametrize("written", ["", "nothing of ours", ' {"job_id": "x", "url": "y"}'])
-def test_what_others_wrote_stops_nothing(ledger: Ledger, start: Start, written: str) -> None:
-    with receiver() as there:
-        cancelled(ledger, there.url(), nonce="overwritten")
+def test_invalid_records_do_not_stop_the_rest(ledger: Ledger, start: Start, written: str) -> None:
+    with receiver() as server:
+        cancelled(ledger, server.url(), nonce="overwritten")
         (key,) = ledger.redis.scan_iter("revalid:hook:*")
         ledger.redis.hset(key, "hook", written)
-        cancelled(ledger, there.url())
+        cancelled(ledger, server.url())
         start()
-        until(lambda: counted(ledger) == {"refused": 1, "delivered": 1})
+        until(lambda: webhook_counts(ledger) == {"refused": 1, "delivered": 1})
 
 
 def test_a_url_that_breaks_the_client_is_refused(ledger: Ledger, start: Start) -> None:
     cancelled(ledger, "https://[", nonce="no URL")
     cancelled(ledger, "gopher://host/", nonce="no http")
     start()
-    until(lambda: counted(ledger) == {"refused": 2})
+    until(lambda: webhook_counts(ledger) == {"refused": 2})
 
 
-def test_a_worker_with_a_signing_key_posts_only_what_was_signed_with_it(
+def test_a_worker_with_a_signing_key_posts_only_signed_deliveries(
     redis: Redis, start: Start
 ) -> None:
     key = SecretStr("key")
-    with receiver() as there:
-        job = cancelled(Ledger(redis, signing_key=key), there.url())
-        cancelled(Ledger(redis), there.url(), nonce="not signed")
+    with receiver() as server:
+        job = cancelled(Ledger(redis, signing_key=key), server.url())
+        cancelled(Ledger(redis), server.url(), nonce="not signed")
         start(signing_key=key)
-        until(lambda: counted(Ledger(redis)) == {"delivered": 1, "refused": 1})
-    assert [document["data"]["id"] for document in there.documents()] == [job.id]
+        until(lambda: webhook_counts(Ledger(redis)) == {"delivered": 1, "refused": 1})
+    assert [document["data"]["id"] for document in server.documents()] == [job.id]
 
 
 def test_a_reused_verdict_is_posted_at_once(ledger: Ledger, start: Start) -> None:
-    def submit(there: Receiver) -> SubmitOutcome:
-        return ledger.submit(make_job(), "q", there.url())
+    def submit(server: Receiver) -> SubmitOutcome:
+        return ledger.submit(make_job(), "q", server.url())
 
     with receiver() as one, receiver() as other:
         assert submit(one) is SubmitOutcome.NEW
@@ -283,14 +285,14 @@ def test_a_reused_verdict_is_posted_at_once(ledger: Ledger, start: Start) -> Non
         ledger.finish(attempt, Verdict.FAILED, "{}", reusable=True, failed_step="npm test")
         until(lambda: one.calls and other.calls)
         assert submit(one) is SubmitOutcome.REUSED
-        until(lambda: counted(ledger) == {"delivered": 3})
+        until(lambda: webhook_counts(ledger) == {"delivered": 3})
     assert (len(one.calls), len(other.calls)) == (2, 1)
     for document in [*one.documents(), *other.documents()]:
         assert document["data"]["verdict"] == "failed"
         assert document["data"]["failed_step"] == "npm test"
 
 
-def test_the_pause_grows_up_to_hours_and_a_day_has_a_dozen_tries() -> None:
+def test_pauses_grow_to_hours_with_a_dozen_tries_a_day() -> None:
     pauses = [delay_s(tries) for tries in range(1, 12)]
     assert 4 <= pauses[0] <= 6
     assert all(pause <= 17_280 for pause in pauses)

@@ -1,4 +1,4 @@
-"""One POST: whom it may reach, and how the receiver knows that it is ours."""
+"""One POST: the addresses that it may reach, and its signature."""
 
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,16 +15,16 @@ from tests.worker.receivers import KEY, receiver
 BODY = '{"type": "job.finished"}'
 
 
-async def post(poster: WebhookSender, url: str) -> int:
-    return await poster.post(url, "msg_1", BODY, timeout_s=10)
+async def post(sender: WebhookSender, url: str) -> int:
+    return await sender.post(url, "msg_1", BODY, timeout_s=10)
 
 
-async def test_the_receiver_can_tell_that_a_post_is_ours_and_whole() -> None:
-    with receiver() as there:
-        assert await post(WebhookSender(KEY, ["127.0.0.1"]), there.url("/hook?a=b")) == 204
-    ((path, headers, body),) = there.calls
+async def test_the_signature_covers_the_whole_post() -> None:
+    with receiver() as server:
+        assert await post(WebhookSender(KEY, ["127.0.0.1"]), server.url("/hook?a=b")) == 204
+    ((path, headers, body),) = server.calls
     assert (path, body) == ("/hook?a=b", BODY)
-    assert headers["Host"] == f"127.0.0.1:{there.port}"
+    assert headers["Host"] == f"127.0.0.1:{server.port}"
     assert headers["content-type"] == "application/json"
     secret = Webhook(KEY.get_secret_value())
     assert secret.verify(body, headers) == {"type": "job.finished"}
@@ -43,79 +43,79 @@ async def test_the_receiver_can_tell_that_a_post_is_ours_and_whole() -> None:
     "host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"]
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_private_address_is_refused_however_it_is_written(scheme: str, host: str) -> None:
-    with receiver() as there:
-        url = there.url(host=host).replace("http", scheme)
+async def test_a_private_address_is_refused_in_every_notation(scheme: str, host: str) -> None:
+    with receiver() as server:
+        url = server.url(host=host).replace("http", scheme)
         with pytest.raises(PolicyRefused, match=r"127\.0\.0\.1.*REVALID_WEBHOOK_ALLOW"):
             await post(WebhookSender(KEY, []), url)
         with pytest.raises(PolicyRefused):
             await post(WebhookSender(KEY, ["10.0.0.0/8", "example.com", "127.0.0.2"]), url)
-    assert there.calls == []
+    assert server.calls == []
 
 
 @pytest.mark.parametrize("allow", ["LOCALHOST", "127.0.0.1", "127.0.0.0/8"])
-async def test_what_is_listed_is_reached(allow: str) -> None:
-    with receiver() as there:
-        assert await post(WebhookSender(KEY, [allow]), there.url(host="localhost")) == 204
+async def test_a_listed_host_is_reached(allow: str) -> None:
+    with receiver() as server:
+        assert await post(WebhookSender(KEY, [allow]), server.url(host="localhost")) == 204
 
 
 async def test_http_reaches_no_public_host() -> None:
-    poster = WebhookSender(KEY, ["127.0.0.1"], lambda *_: ["93.184.216.34"])
-    with pytest.raises(PolicyRefused, match="which http:// needs"):
-        await post(poster, "http://example.com/")
+    sender = WebhookSender(KEY, ["127.0.0.1"], lambda *_: ["93.184.216.34"])
+    with pytest.raises(PolicyRefused, match="must list a host of http://"):
+        await post(sender, "http://example.com/")
 
 
-async def test_a_host_is_looked_up_once_and_only_what_was_checked_is_reached() -> None:
-    asked = []
+async def test_a_host_is_resolved_once_and_only_checked_addresses_are_reached() -> None:
+    resolved_hosts = []
 
     def rebinding(host: str, port: int) -> list[str]:
-        asked.append(host)
-        return ["127.0.0.1"] if len(asked) == 1 else ["127.0.0.2"]
+        resolved_hosts.append(host)
+        return ["127.0.0.1"] if len(resolved_hosts) == 1 else ["127.0.0.2"]
 
-    poster = WebhookSender(KEY, ["127.0.0.1/32"], rebinding)
-    with receiver() as there:
-        url = there.url(host="rebinding.test")
-        assert await post(poster, url) == 204
-        assert asked == ["rebinding.test"]
-        assert there.calls[0][1]["Host"] == f"rebinding.test:{there.port}"
-        with pytest.raises(PolicyRefused, match=r"rebinding\.test is at 127\.0\.0\.2"):
-            await post(poster, url)
-    assert len(there.calls) == 1
+    sender = WebhookSender(KEY, ["127.0.0.1/32"], rebinding)
+    with receiver() as server:
+        url = server.url(host="rebinding.test")
+        assert await post(sender, url) == 204
+        assert resolved_hosts == ["rebinding.test"]
+        assert server.calls[0][1]["Host"] == f"rebinding.test:{server.port}"
+        with pytest.raises(PolicyRefused, match=r"rebinding\.test resolves to 127\.0\.0\.2"):
+            await post(sender, url)
+    assert len(server.calls) == 1
 
 
-async def test_of_several_addresses_those_that_are_refused_are_never_tried() -> None:
-    with receiver() as there, receiver(address="127.0.0.3") as other:
+async def test_refused_addresses_are_never_tried() -> None:
+    with receiver() as server, receiver(address="127.0.0.3") as other:
         addresses = ["127.0.0.2", "127.0.0.1"]  # nobody listens at the second's port
-        poster = WebhookSender(KEY, ["127.0.0.1"], lambda *_: addresses)
-        assert await post(poster, there.url(host="several.test")) == 204
-        poster = WebhookSender(
+        sender = WebhookSender(KEY, ["127.0.0.1"], lambda *_: addresses)
+        assert await post(sender, server.url(host="several.test")) == 204
+        sender = WebhookSender(
             KEY, ["127.0.0.1", "127.0.0.3"], lambda *_: ["127.0.0.1", "127.0.0.3"]
         )
-        assert await post(poster, other.url(host="several.test")) == 204
-    assert (len(there.calls), len(other.calls)) == (1, 1)
+        assert await post(sender, other.url(host="several.test")) == 204
+    assert (len(server.calls), len(other.calls)) == (1, 1)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_a_redirect_is_not_followed(status: int) -> None:
-    with receiver([status]) as there:
-        assert await post(WebhookSender(KEY, ["127.0.0.1"]), there.url()) == status
-    assert [path for path, _, _ in there.calls] == ["/hook"]
+    with receiver([status]) as server:
+        assert await post(WebhookSender(KEY, ["127.0.0.1"]), server.url()) == status
+    assert [path for path, _, _ in server.calls] == ["/hook"]
 
 
-async def test_the_certificate_is_that_of_the_host_and_not_of_the_address(
+async def test_the_certificate_must_name_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, host in (("right", "DNS:receiver.test"), ("wrong", "DNS:other.test")):
         make_certificate(tmp_path, name, host)
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / f"{name}.pem"))
-        poster = WebhookSender(KEY, ["127.0.0.1"], lambda *_: ["127.0.0.1"])
-        with receiver(certificate=tmp_path / name) as there:
-            url = f"https://receiver.test:{there.port}/hook"
+        sender = WebhookSender(KEY, ["127.0.0.1"], lambda *_: ["127.0.0.1"])
+        with receiver(certificate=tmp_path / name) as server:
+            url = f"https://receiver.test:{server.port}/hook"
             if name == "right":
-                assert await post(poster, url) == 204
+                assert await post(sender, url) == 204
             else:
                 with pytest.raises(httpcore.ConnectError, match="Hostname mismatch"):
-                    await post(poster, url)
+                    await post(sender, url)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ async def test_the_certificate_is_that_of_the_host_and_not_of_the_address(
         ("ff02::1", False),
     ],
 )
-def test_what_is_public(address: str, public: bool) -> None:
+def test_public_addresses(address: str, public: bool) -> None:
     assert is_public(ip_address(address)) is public
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from revalid.jobs.errors import SandboxLost
 from revalid.worker.file_trees import walk
 from revalid.worker.own_files import OURS
-from revalid.worker.run.artifacts import matching
+from revalid.worker.run.artifacts import matching_files
 from revalid.worker.sandboxes.protocol import (
     WORKDIR,
     Entry,
@@ -115,7 +115,7 @@ class Files:
         """Copy files out of the workspace; above ``most_bytes``, a file gets no content."""
         remaining = most_bytes
         with _path_errors("export_matching", WORKDIR):
-            for relative, path, status in matching(self.root / WORKDIR.lstrip("/"), globs):
+            for relative, path, status in matching_files(self.root / WORKDIR.lstrip("/"), globs):
                 target = destination / relative
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if status.st_size > remaining:
