@@ -28,8 +28,7 @@ def main() -> int:
             subprocess.run([revalid, "run", EXAMPLES / name], check=False)
             with prepare(settings, EXAMPLES / name) as submission:
                 result = client.job(submission.job.id).result(10)
-            failed = result.failed_step
-            if (result.verdict.value, failed and failed.name) != expected:
+            if (result.verdict.value, result.failed_step) != expected:
                 wrong += 1
                 sys.stdout.write(f"expected: {expected[0]}, {expected[1] or 'no step'}\n")
     right = len(EXPECTED) - wrong

@@ -8,13 +8,15 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NotRequired, TypedDict, get_args
+from typing import Any, Literal, NotRequired, get_args
 
 import redis.asyncio
 from redis import Redis
+from typing_extensions import TypedDict  # Python 3.11's own has no JSON Schema
 
 from revalid.jobs.errors import InvalidJob
 from revalid.jobs.ledger.keys import events_key
+from revalid.jobs.result import StatusName, VerdictName
 
 _AT_ONCE = 100
 """Most events in one read; one event may have 50 KB."""
@@ -73,6 +75,7 @@ class StepFinishedData(TypedDict):
 
     index: int
     name: str
+    status: StatusName
     ok: bool
     exit_code: int | None
     duration_s: float
@@ -94,7 +97,7 @@ class RequeuedData(TypedDict):
 class FinishedData(TypedDict):
     """The job's verdict."""
 
-    verdict: str
+    verdict: VerdictName
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema, computed_field
 
 from revalid.jobs.job import LimitName
 from revalid.jobs.steps import Frozen
@@ -28,10 +28,28 @@ class Verdict(StrEnum):
         return self in (Verdict.PASSED, Verdict.FAILED)
 
 
+class StepStatus(StrEnum):
+    """How a step ended; ``failed`` is every end for which there is no other word."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    LIMIT_EXCEEDED = "limit_exceeded"
+
+
+VerdictName = Annotated[str, WithJsonSchema({"enum": [*Verdict], "type": "string"})]
+"""A verdict as events and webhooks carry it: a newer worker may send one that is not known here."""
+StatusName = Annotated[str, WithJsonSchema({"enum": [*StepStatus], "type": "string"})]
+"""A step's status, likewise."""
+
+
 class StepResult(Frozen):
     """One step's outcome.
 
     Attributes:
+        status: How it ended, also where ``allow_failure`` keeps it from deciding the verdict.
         name: What reports call the step.
         op: The step type.
         command: The command line of an ``exec``.
@@ -73,31 +91,40 @@ class StepResult(Frozen):
     allow_failure: bool = False
     skipped_reason: str | None = None
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
-    def clean(self) -> bool:
-        """Whether the step ended well by itself: at a limit some commands exit with 0 as well."""
-        ended = self.timed_out or self.cancelled or self.limit_exceeded is not None
-        return self.exit_code == 0 and not ended
+    def status(self) -> StepStatus:
+        """How the step ended; at a limit some commands exit with 0 as well."""
+        if self.skipped_reason is not None:
+            return StepStatus.SKIPPED
+        if self.cancelled:
+            return StepStatus.CANCELLED
+        if self.timed_out:
+            return StepStatus.TIMED_OUT
+        if self.limit_exceeded is not None:
+            return StepStatus.LIMIT_EXCEEDED
+        return StepStatus.PASSED if self.exit_code == 0 else StepStatus.FAILED
 
     @property
     def ok(self) -> bool:
         """Whether the step leaves the job free to pass; a skipped step does."""
-        return self.skipped_reason is not None or self.clean or self.allow_failure
+        return self.status in (StepStatus.PASSED, StepStatus.SKIPPED) or self.allow_failure
 
     @property
     def outcome(self) -> str:
-        """How a step that is not clean ended, in words; empty for one that is."""
-        if self.skipped_reason is not None:
-            return f"skipped: {self.skipped_reason}"
-        if self.cancelled:
-            return "cancelled"
-        if self.timed_out:
-            return "timed out"
-        if self.over_limit is not None:
-            return self.over_limit
-        if self.exit_code is None:
-            return "its end was not seen"
-        return f"exit {self.exit_code}" if self.exit_code else ""
+        """How a step that did not pass ended, in words; empty for one that passed."""
+        match self.status:
+            case StepStatus.PASSED:
+                return ""
+            case StepStatus.SKIPPED:
+                return f"skipped: {self.skipped_reason}"
+            case StepStatus.LIMIT_EXCEEDED:
+                return f"{self.over_limit}"
+            case StepStatus.FAILED:
+                seen = self.exit_code is not None
+                return f"exit {self.exit_code}" if seen else "its end was not seen"
+            case status:
+                return status.replace("_", " ")
 
     @property
     def over_limit(self) -> str | None:
@@ -167,7 +194,9 @@ class JobResult(Frozen):
         tools: Version of each tool that ran, by name.
         notes: What a reader should know, such as a missing lockfile.
         queued_s: Seconds that the job waited, before each of its attempts together.
+        duration_s: Seconds that the last attempt took; None where the job ended while it waited.
         started_at: When the last attempt began; None where the job ended while it waited.
+        failed_step: Name of the first step that kept the job from passing; None where none did.
         reused: The verdict of an earlier, identical job.
     """
 
@@ -192,6 +221,7 @@ class JobResult(Frozen):
     steps: tuple[StepResult, ...] = ()
     reused: bool = False
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def duration_s(self) -> float | None:
         """Seconds that the last attempt took; None where the job ended while it waited."""
@@ -199,7 +229,8 @@ class JobResult(Frozen):
             return None
         return round(max(0.0, (self.finished_at - self.started_at).total_seconds()), 3)
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
-    def failed_step(self) -> StepResult | None:
-        """The first step that kept the job from passing."""
-        return next((step for step in self.steps if not step.ok), None)
+    def failed_step(self) -> str | None:
+        """Name of the first step that kept the job from passing."""
+        return next((step.name for step in self.steps if not step.ok), None)

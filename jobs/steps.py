@@ -1,7 +1,8 @@
 """Step types: the operations that a job replays in a sandbox."""
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -10,6 +11,7 @@ from pydantic import (
     Field,
     StringConstraints,
     field_validator,
+    model_validator,
 )
 
 from revalid.jobs.constants import DAY_S
@@ -35,6 +37,14 @@ class Frozen(BaseModel):
     """A base for immutable models; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_computed(cls, fields: Any) -> Any:
+        """Fields without the computed ones, which a document holds too: they are computed again."""
+        if not cls.model_computed_fields or not isinstance(fields, Mapping):
+            return fields
+        return {name: fields[name] for name in fields if name not in cls.model_computed_fields}
 
 
 class Exec(Frozen):

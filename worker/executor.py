@@ -150,10 +150,9 @@ class JobExecutor:
                 result = None
         if result is None:
             return {"job": job_id, "lost": True}
-        failed = result.failed_step
         return {
             "verdict": result.verdict,
-            "failed_step": failed.name if failed else None,
+            "failed_step": result.failed_step,
             "sandbox": result.sandbox.kind,
             "job": job_id,
         }

@@ -15,8 +15,6 @@ from revalid.jobs.ledger.ledger import Ledger
 from revalid.jobs.ledger.record import Attempt
 from revalid.jobs.result import JobResult, Verdict
 
-_NAME = 200
-"""Characters of a step's name that a webhook is told: it may be a long command."""
 STALE_S = 5.0
 """Age from which on a result is anybody's to deliver: its own process would have."""
 
@@ -35,6 +33,8 @@ class PendingResult:
     result: str
     image_digest: str = ""
     failed_step: str = ""
+    duration_s: float | None = None
+    queued_s: float = 0.0
 
 
 class Outbox:
@@ -57,7 +57,9 @@ class Outbox:
             result.verdict.judges_project and result.sandbox.fallback_reason is None,
             result.model_dump_json(),
             result.sandbox.image_digest or "",
-            result.failed_step.name[:_NAME] if result.failed_step else "",
+            result.failed_step or "",
+            result.duration_s,
+            result.queued_s,
         )
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
@@ -82,6 +84,8 @@ class Outbox:
                     reusable=letter.reusable,
                     image_digest=letter.image_digest,
                     failed_step=letter.failed_step,
+                    duration_s=letter.duration_s,
+                    queued_s=letter.queued_s,
                 )
             recorded = True
         except LeaseLost as error:

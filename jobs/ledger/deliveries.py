@@ -4,9 +4,39 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Literal
 
 from revalid.jobs.ledger.ledger import Ledger
 from revalid.jobs.ledger.webhook import WebhookSubscription
+from revalid.jobs.result import VerdictName
+from revalid.jobs.steps import Frozen
+
+
+class WebhookData(Frozen):
+    """How a job ended; the fields are those of :class:`.JobResult`.
+
+    Attributes:
+        labels: Of the submit that named the webhook.
+    """
+
+    id: str
+    verdict: VerdictName
+    failed_step: str | None
+    duration_s: float | None
+    queued_s: float
+    labels: dict[str, str]
+
+
+class WebhookPayload(Frozen):
+    """The document that is posted to a webhook.
+
+    Attributes:
+        timestamp: When the job ended.
+    """
+
+    type: Literal["job.finished"] = "job.finished"
+    timestamp: datetime
+    data: WebhookData
 
 
 class Outcome(StrEnum):
@@ -28,6 +58,7 @@ class Delivery:
         age_ms: Since it was to be delivered first.
         hook: What :func:`~revalid.jobs.ledger.webhook.encode_hook` made.
         failed_step: Empty where there is none.
+        duration_s: Empty where the job ended while it waited.
         finished_at: Milliseconds since 1970.
     """
 
@@ -38,23 +69,24 @@ class Delivery:
     hook: str
     verdict: str
     failed_step: str
+    duration_s: str
+    queued_s: str
     finished_at: str
 
     def body(self, hook: WebhookSubscription) -> str:
         """The JSON document that is posted."""
-        finished = datetime.fromtimestamp(int(self.finished_at) / 1000, UTC)
-        return json.dumps(
-            {
-                "type": "job.finished",
-                "timestamp": finished.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-                "data": {
-                    "id": self.job_id,
-                    "verdict": self.verdict,
-                    "failed_step": self.failed_step or None,
-                    "labels": hook.labels,
-                },
-            }
+        payload = WebhookPayload(
+            timestamp=datetime.fromtimestamp(int(self.finished_at) / 1000, UTC),
+            data=WebhookData(
+                id=self.job_id,
+                verdict=self.verdict,
+                failed_step=self.failed_step or None,
+                duration_s=float(self.duration_s) if self.duration_s else None,
+                queued_s=float(self.queued_s),
+                labels=hook.labels,
+            ),
         )
+        return json.dumps(payload.model_dump(mode="json"))
 
 
 def take(ledger: Ledger, most: int, *, lease_s: float) -> list[Delivery]:

@@ -171,6 +171,8 @@ class Ledger:
         reusable: bool,
         image_digest: str = "",
         failed_step: str = "",
+        duration_s: float | None = None,
+        queued_s: float = 0.0,
     ) -> None:
         """Record the one result of a job; doing it again changes nothing.
 
@@ -178,12 +180,15 @@ class Ledger:
             reusable: An identical later submit may be given this result.
             image_digest: Of the image that it is true of; empty where the job ran in none.
             failed_step: Name of the first step that kept the job from passing.
+            duration_s: Seconds that the attempt took.
+            queued_s: Seconds that the job waited.
 
         Raises:
             LeaseLost: Another attempt owns the job, or it is done: nothing was recorded.
         """
         words = (attempt.fence, verdict, result, int(reusable), image_digest, failed_step)
-        answer = self._change("finish", attempt.job_id, *words)
+        times = ("" if duration_s is None else duration_s, queued_s)
+        answer = self._change("finish", attempt.job_id, *words, *times)
         if answer == "LOST":
             raise LeaseLost(
                 f"job {attempt.job_id}: attempt {attempt.number} came too late; not recorded"

@@ -181,7 +181,7 @@ def decode_record(fields: dict[str, str]) -> Record:
         worker=fields.get("worker", ""),
         cancelled=fields.get("cancel") == "1",
         queued_at=queued_at,
-        queued_s=queued_s,
+        queued_s=round(queued_s, 3),
         started_at=started_at,
         waits_since=waits_since,
         finished_at=finished_at,

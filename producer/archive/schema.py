@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from revalid.jobs.ledger.record import Record
 from revalid.producer.client import decode_result
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 METADATA = MetaData()
 _TIME = DateTime(timezone=True)
@@ -44,6 +44,8 @@ JOBS = Table(
     Column("verdict", Text, nullable=False),
     Column("reused", Boolean, nullable=False),
     Column("failed_step", Text),
+    Column("duration_s", Float),
+    Column("queued_s", Float, nullable=False),
     Column("error", Text),
     Column("attempts", Integer, nullable=False),
     Column("result", _JSON, nullable=False),
@@ -57,8 +59,8 @@ STEPS = Table(
     Column("number", Integer, primary_key=True),
     Column("name", Text, nullable=False),
     Column("op", Text, nullable=False),
+    Column("status", Text, nullable=False),
     Column("ok", Boolean, nullable=False),
-    Column("skipped", Boolean, nullable=False),
     Column("cached", Boolean, nullable=False),
     Column("exit_code", Integer),
     Column("duration_s", Float, nullable=False),
@@ -101,7 +103,9 @@ def rows_of(job_id: str, record: Record) -> tuple[Row, list[Row]]:
         "sandbox": result.sandbox.kind,
         "verdict": record.verdict,
         "reused": result.reused,
-        "failed_step": result.failed_step.name if result.failed_step else None,
+        "failed_step": result.failed_step,
+        "duration_s": result.duration_s,
+        "queued_s": result.queued_s,
         "error": result.error,
         "attempts": result.attempts,
         "result": result.model_dump(mode="json"),
@@ -113,8 +117,8 @@ def rows_of(job_id: str, record: Record) -> tuple[Row, list[Row]]:
             "number": number,
             "name": step.name,
             "op": step.op,
+            "status": step.status,
             "ok": step.ok,
-            "skipped": step.skipped_reason is not None,
             "cached": step.cached,
             "exit_code": step.exit_code,
             "duration_s": step.duration_s,

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from revalid.jobs.ledger.record import JobState
-from revalid.jobs.result import JobResult, StepResult, Verdict
+from revalid.jobs.result import JobResult, StepResult, StepStatus, Verdict
 from revalid.producer.batch.item import BatchItem
 from revalid.producer.batch.job_fields import gone
 from revalid.producer.batch.state import Plan
@@ -45,7 +45,10 @@ def slim(formats: list[str]) -> Callable[[Row], Row]:
     def slimmed(row: Row) -> Row:
         if row.verdict is not Verdict.PASSED:
             return row
-        steps = tuple(_short_step(step, kept) if step.clean else step for step in row.steps)
+        passed = StepStatus.PASSED
+        steps = tuple(
+            _short_step(step, kept) if step.status is passed else step for step in row.steps
+        )
         return row.model_copy(update={"steps": steps})
 
     return slimmed

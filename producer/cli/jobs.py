@@ -69,7 +69,7 @@ def status(job_id: str, *, json: bool) -> int:
         "worker": record.worker or None,
         "attempts": record.attempts,
         "queued_at": _moment(record.queued_at),
-        "queued_s": round(record.queued_s, 3),
+        "queued_s": record.queued_s,
         "started_at": _moment(record.started_at),
         "finished_at": _moment(record.finished_at),
     }

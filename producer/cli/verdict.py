@@ -7,7 +7,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from revalid.jobs.result import JobResult, SandboxReport, StepResult, StrategyReport, Verdict
+from revalid.jobs.result import (
+    JobResult,
+    SandboxReport,
+    StepResult,
+    StepStatus,
+    StrategyReport,
+    Verdict,
+)
 from revalid.producer.cli.output import BAD_INPUT, FAILED, OUR_SIDE
 from revalid.producer.sanitize import cached, clean, one_line, seconds
 
@@ -59,15 +66,16 @@ def sandbox_words(report: SandboxReport, image: str) -> tuple[str, str]:
 def step_line(step: StepResult, width: int) -> Text:
     """One step: mark, name, time, and what is special about it."""
     name = one_line(step.name)
-    if step.skipped_reason is not None:
-        reason = one_line(step.skipped_reason)
+    if step.status is StepStatus.SKIPPED:
+        reason = one_line(step.skipped_reason or "")
         return Text.assemble("  ", (_DASH, "dim"), f" {name}  ", (f"skipped: {reason}", "dim"))
-    mark = ("✓", "green") if step.clean else ("✗", "red")
+    passed = step.status is StepStatus.PASSED
+    mark = ("✓", "green") if passed else ("✗", "red")
     padding = " " * max(0, width - cell_len(name))
     line = Text.assemble("  ", mark, f" {name}{padding}", (f"  {seconds(step.duration_s)}", "dim"))
-    if not step.clean:
+    if not passed:
         line.append(f"  {step.outcome}", "red")
-    if step.allow_failure and not step.clean:
+    if step.allow_failure and not passed:
         line.append(", may fail", "dim")
     if step.cached:
         line.append(f"  {cached(step)}", "dim")

@@ -10,7 +10,7 @@ from functools import cached_property
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from revalid.jobs.result import StepResult
+from revalid.jobs.result import StepResult, StepStatus
 from revalid.producer.report.excerpt import excerpt
 from revalid.producer.report.model import STATES, BatchReport, Cause, Row
 from revalid.producer.sanitize import cached, clean, one_line, seconds
@@ -160,18 +160,13 @@ def _steps(row: Row, failed_limit: int, other_limit: int) -> Iterator[_Step]:
 
 
 def _kind(step: StepResult) -> str:
-    if step.skipped_reason is not None:
-        return "skipped"
-    if step.clean:
-        return "ok"
-    if step.allow_failure:
-        return "allowed"
-    return "timed_out" if step.timed_out else "failed"
+    decides = step.status in (StepStatus.PASSED, StepStatus.SKIPPED) or not step.allow_failure
+    return step.status if decides else "allowed"
 
 
 def _outcome(step: StepResult) -> str:
     told = step.outcome
-    if told and step.allow_failure and step.skipped_reason is None:
+    if told and step.allow_failure and step.status is not StepStatus.SKIPPED:
         told += ", may fail"
     return told or cached(step)
 

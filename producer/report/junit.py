@@ -3,7 +3,7 @@
 import re
 from xml.etree import ElementTree as ET
 
-from revalid.jobs.result import StepResult, Verdict
+from revalid.jobs.result import StepResult, StepStatus, Verdict
 from revalid.producer.report.diagnosis import telling
 from revalid.producer.report.excerpt import excerpt
 from revalid.producer.report.model import BatchReport, Row
@@ -47,15 +47,15 @@ def _suite(row: Row) -> ET.Element:
 
 def _step_case(suite: ET.Element, row: Row, step: StepResult) -> None:
     case = _case(suite, row, step.name, step.duration_s)
-    if step.skipped_reason is not None:
-        ET.SubElement(case, "skipped", message=_valid(step.skipped_reason))
+    case.set("status", step.status)
+    if step.status is StepStatus.SKIPPED:
+        ET.SubElement(case, "skipped", message=_valid(step.skipped_reason or ""))
     elif not step.ok:
-        kind = "timed_out" if step.timed_out else step.limit_exceeded or step.outcome
         first = next(s for s in row.steps if not s.ok)
-        message = telling(row).message if step is first else kind
-        failure = ET.SubElement(case, "failure", type=kind, message=_valid(message))
+        message = telling(row).message if step is first else step.outcome
+        failure = ET.SubElement(case, "failure", type=step.status, message=_valid(message))
         failure.text = _valid(_output(step))
-    elif step.exit_code != 0:
+    elif step.status is not StepStatus.PASSED:
         ET.SubElement(case, "system-out").text = _valid(f"may fail\n{_output(step)}")
 
 

@@ -51,14 +51,13 @@ class Row(Frozen):
     @classmethod
     def of(cls, project: str, result: JobResult, *, repeat: int = 1) -> Self:
         """The row of a job that is done."""
-        failed = result.failed_step
         return cls(
             project=project,
             id=result.id,
             verdict=result.verdict,
-            failed_step=failed.name if failed else None,
+            failed_step=result.failed_step,
             duration_s=result.duration_s,
-            queued_s=round(result.queued_s, 3),
+            queued_s=result.queued_s,
             error=result.error,
             repeat=repeat,
             labels=result.labels,

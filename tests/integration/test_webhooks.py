@@ -33,7 +33,8 @@ def test_a_backend_is_told_of_each_verdict_although_another_hangs(
                 labels={"user": "7"},
                 webhook=there.url(),
             )
-            assert handle.result(30).verdict is Verdict.FAILED
+            result = handle.result(30)
+            assert result.verdict is Verdict.FAILED
             eventually(lambda: len(there.calls) == 2)  # after a 500
             first, second = there.documents()
             hung.set()
@@ -44,6 +45,8 @@ def test_a_backend_is_told_of_each_verdict_although_another_hangs(
         "id": handle.id,
         "verdict": "failed",
         "failed_step": "exit 3",
+        "duration_s": result.duration_s,
+        "queued_s": result.queued_s,
         "labels": {"user": "7"},
     }
     assert worker.process.poll() is None

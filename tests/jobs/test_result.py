@@ -1,5 +1,6 @@
 """Results: which step decides, and the JSON document that ``--json`` prints."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,7 +40,7 @@ def test_a_step_that_leaves_the_job_free_to_pass(step: StepResult) -> None:
 @pytest.mark.parametrize("step", [FAILED, KILLED, BROKEN], ids=lambda step: step.name)
 def test_a_step_that_keeps_the_job_from_passing(step: StepResult) -> None:
     assert not step.ok
-    assert result(step).failed_step == step
+    assert result(step).failed_step == step.name
 
 
 def test_a_step_says_nothing_that_it_was_not_told() -> None:
@@ -61,7 +62,7 @@ def test_a_timeout_may_be_allowed_too() -> None:
 
 def test_the_failed_step_is_the_first_that_is_not_ok() -> None:
     steps = (PASSED, SKIPPED, FORGIVEN, KILLED, PASSED, FAILED)
-    assert result(*steps).failed_step == KILLED
+    assert result(*steps).failed_step == "test"
     assert result().failed_step is None
 
 
@@ -76,6 +77,7 @@ def test_json_brings_a_result_back() -> None:
     made = result(
         PASSED,
         SKIPPED,
+        FAILED,
         sandbox=SandboxReport(kind="local", fallback_reason="no engine"),
         source=SourceReport(digest="sha256:ab", files=1, size_bytes=2),
         tools={"node": "20.1.0"},
@@ -83,12 +85,53 @@ def test_json_brings_a_result_back() -> None:
         started_at=datetime(2026, 1, 2, tzinfo=UTC),
     )
     assert JobResult.model_validate_json(made.model_dump_json()) == made
+    assert JobResult.model_validate(made.model_dump()) == made
+
+
+def test_computed_fields_are_written_and_never_believed() -> None:
+    made = result(FAILED, started_at=datetime(2026, 1, 2, 3, 4, 4, tzinfo=UTC))
+    document = made.model_dump(mode="json")
+    assert (document["failed_step"], document["duration_s"]) == ("build", 2.0)
+    assert document["steps"][0]["status"] == "failed"
+    document |= {"failed_step": "none", "duration_s": 9.0}
+    document["steps"][0]["status"] = "passed"
+    assert JobResult.model_validate(document) == made
+    assert JobResult.model_validate_json(json.dumps(document)).failed_step == "build"
+    with pytest.raises(ValidationError, match="failed_steps"):
+        JobResult.model_validate(document | {"failed_steps": "build"})
+
+
+@pytest.mark.parametrize(
+    ("step", "status", "outcome"),
+    [
+        (PASSED, "passed", ""),
+        (FAILED, "failed", "exit 2"),
+        (FORGIVEN, "failed", "exit 1"),
+        (BROKEN, "failed", "its end was not seen"),
+        (KILLED, "timed_out", "timed out"),
+        (SKIPPED, "skipped", "skipped: no such script"),
+        (
+            StepResult(name="a", exit_code=0, cancelled=True, timed_out=True),
+            "cancelled",
+            "cancelled",
+        ),
+        (
+            StepResult(name="a", exit_code=0, limit_exceeded="memory", limit_value="1 GiB"),
+            "limit_exceeded",
+            "over its memory limit of 1 GiB",
+        ),
+    ],
+)
+def test_a_step_has_one_status(step: StepResult, status: str, outcome: str) -> None:
+    assert (step.status, step.outcome) == (status, outcome)
+    assert step.model_dump(mode="json")["status"] == status
 
 
 def test_the_document_has_the_keys_that_were_promised() -> None:
     document = result(PASSED).model_dump(mode="json")
     promised = "id verdict sandbox image source attempts queued_at started_at finished_at steps"
     ours = "schema_version error enforcement strategy tools notes labels artifacts reused queued_s"
+    ours += " duration_s failed_step"
     assert document.keys() == {*promised.split(), *ours.split()}
     assert document["sandbox"].keys() == {"kind", "fallback_reason", "image_digest"}
     assert document["source"].keys() == {"digest", "files", "size_bytes"}
@@ -100,6 +143,7 @@ def test_the_document_has_the_keys_that_were_promised() -> None:
     assert step.keys() == {
         *promised.split(),
         "op",
+        "status",
         "allow_failure",
         "limit_exceeded",
         "limit_value",

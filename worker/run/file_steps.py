@@ -37,7 +37,7 @@ def describe_step(step: Step) -> str:
         case WriteFiles(files=files):
             return f"write_files {len(files)}"
         case SetEnv(name=name):
-            return f"set_env {name}"
+            return f"set_env {name}"[:_NAME]
         case RefreshFromHost(host_path=host_path):
             return f"refresh_from_host {host_path}"[:_NAME]
         case _:

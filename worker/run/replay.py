@@ -9,7 +9,7 @@ from time import monotonic
 
 from revalid.jobs.encoding import json_size, within
 from revalid.jobs.job import Job
-from revalid.jobs.result import StepResult
+from revalid.jobs.result import StepResult, StepStatus
 from revalid.jobs.settings import Settings
 from revalid.jobs.steps import Exec
 from revalid.worker.run.file_steps import apply_step, describe_step
@@ -120,13 +120,14 @@ class Replay:
         self, index: int, planned: PlannedStep, twin: Sandbox, later: list[tuple[int, PlannedStep]]
     ) -> None:
         first = self.done[index] = await self._in_fork(index, planned, twin)
-        if not (first.ok or first.timed_out or first.limit_exceeded):
+        if first.status is StepStatus.FAILED and not first.allow_failure:
             await self._chain.wait()
-            if made := [self.done[other].name for other, _ in later if self.done[other].clean]:
+            ended = (self.done[other] for other, _ in later)
+            if made := [step.name for step in ended if step.status is StepStatus.PASSED]:
                 again = await self._in_fork(index, planned, await self.sandbox.fork())
                 if again.skipped_reason is None:  # there was time
                     self.done[index] = again
-                if again.clean:
+                if again.status is StepStatus.PASSED:
                     self.notes.append(f"{again.name} passes only after {', '.join(made)}")
         self._tell(index, self.done[index])
 
@@ -180,7 +181,7 @@ class Replay:
             return planned.skipped_reason
         done = {step.name: step for step in self.done.values()}
         for need in planned.depends_on:
-            if need in done and not done[need].clean:
+            if need in done and done[need].status is not StepStatus.PASSED:
                 return f"{need} did not succeed"
         if self.plan.stops and (failed := next((s for s in done.values() if not s.ok), None)):
             return f"{failed.name} did not succeed"

@@ -8,7 +8,16 @@ from revalid.worker.run.file_steps import describe_step
 from revalid.worker.strategies.dispatch import Plan, PlannedStep
 
 _SHOWN = {
-    *("name", "exit_code", "duration_s", "timed_out", "limit_exceeded", "limit_value", "cancelled"),
+    *(
+        "name",
+        "status",
+        "exit_code",
+        "duration_s",
+        "timed_out",
+        "limit_exceeded",
+        "limit_value",
+        "cancelled",
+    ),
     *("cached", "saved_s", "skipped_reason"),
 }
 

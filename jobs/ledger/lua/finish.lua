@@ -1,4 +1,4 @@
--- ARGV id fence verdict result reusable image_digest failed_step
+-- ARGV id fence verdict result reusable image_digest failed_step duration_s queued_s
 local id = ARGV[1]
 local state, fence, recorded = unpack(call('HMGET', job_key(id), 'state', 'fence', 'recorded'))
 if fence ~= ARGV[2] then
@@ -8,7 +8,7 @@ if state == 'done' then -- asked again, by one whose answer got lost
   return {recorded and 'OK' or 'LOST'}
 end
 local queue = call('HGET', job_key(id), 'queue')
-finish(id, ARGV[3], nil, ARGV[7])
+finish(id, ARGV[3], nil, {'failed_step', ARGV[7], 'duration_s', ARGV[8], 'queued_s', ARGV[9]})
 call('HSET', job_key(id), 'result', ARGV[4], 'reusable', ARGV[5], 'image_digest', ARGV[6],
   'recorded', 1)
 return {'OK', unpack(refill(queue))}

@@ -272,13 +272,31 @@ local function ready(delivery, tenant, hook)
   unpark_posts(host)
 end
 
+-- Seconds of a done job's last attempt, empty where it ended while it waited, and seconds that it
+-- waited: the result's, or what the ledger knows where no attempt could report one.
+local function times(id)
+  local duration_s, queued_s, finished_at, queued_at, started_at, waits_since, waited_ms =
+    unpack(call('HMGET', job_key(id), 'duration_s', 'queued_s', 'finished_at', 'queued_at', 'started_at',
+      'waits_since', 'waited_ms'))
+  if queued_s then
+    return duration_s, queued_s
+  end
+  waits_since = waits_since or (not started_at and queued_at)
+  local waited = waits_since and math.max(0, finished_at - waits_since) or 0
+  local ran = not waits_since and math.max(0, finished_at - started_at)
+  return ran and string.format('%.3f', ran / 1000) or '',
+    string.format('%.3f', ((waited_ms or 0) + waited) / 1000)
+end
+
 -- Have a done job's verdict delivered to a webhook, now.
 local function notify(id, hook)
   local tenant, verdict, failed_step, finished_at =
     unpack(call('HMGET', job_key(id), 'tenant', 'verdict', 'failed_step', 'finished_at'))
+  local duration_s, queued_s = times(id)
   local delivery = string.format('msg_%.0f_%.0f', micros, next_turn())
   call('HSET', hook_key(delivery), 'job', id, 'hook', hook, 'verdict', verdict,
-    'failed_step', failed_step or '', 'finished_at', finished_at, 'since', now, 'tries', 0)
+    'failed_step', failed_step or '', 'duration_s', duration_s, 'queued_s', queued_s,
+    'finished_at', finished_at, 'since', now, 'tries', 0)
   call('PEXPIRE', hook_key(delivery), HOOK_MS)
   ready(delivery, tenant, hook)
 end
@@ -296,15 +314,16 @@ local function notify_all(id)
   end
 end
 
-local function finish(id, verdict, error, failed_step)
+-- reported: fields of a result for webhooks, where an attempt could report one
+local function finish(id, verdict, error, reported)
   local queue = leave(id)
   count('finished ' .. lane_of(queue) .. ' ' .. verdict)
   call('HSET', job_key(id), 'state', 'done', 'verdict', verdict, 'finished_at', now)
   if error then
     call('HSET', job_key(id), 'error', error)
   end
-  if failed_step and failed_step ~= '' then
-    call('HSET', job_key(id), 'failed_step', failed_step)
+  if reported then
+    call('HSET', job_key(id), unpack(reported))
   end
   call('HDEL', job_key(id), 'prior')
   notify_all(id)

@@ -1,6 +1,6 @@
 -- ARGV lease_ms most: lend deliveries of webhooks that are due to one worker, in turn
 -- Returns of each: its id, tries with this one, milliseconds since the verdict was to be told, and
--- job, hook, verdict, failed step and end of the job.
+-- job, hook, verdict, failed step, seconds run and waited, and end of the job.
 local lease_ms, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 local taken = {}
 call('ZREM', DELIVERIES, '') -- a full Redis allows what comes after this
@@ -29,15 +29,16 @@ for _ = 1, most + 64 do
     call('HSET', POST_SHARES, '*', turn)
     local delivery = call('ZPOPMIN', ready_key(tenant_host))[1]
     local key = hook_key(delivery)
-    local job, hook, verdict, failed_step, finished_at, since =
-      unpack(call('HMGET', key, 'job', 'hook', 'verdict', 'failed_step', 'finished_at', 'since'))
+    local job, hook, verdict, failed_step, duration_s, queued_s, finished_at, since =
+      unpack(call('HMGET', key, 'job', 'hook', 'verdict', 'failed_step', 'duration_s', 'queued_s',
+        'finished_at', 'since'))
     if job and hook and verdict and failed_step and finished_at and tonumber(since or '') then
       local tries = call('HINCRBY', key, 'tries', 1)
       call('ZADD', DELIVERIES, now + lease_ms, delivery)
       call('ZADD', posts_key(host), now + lease_ms, delivery)
       call('PEXPIRE', posts_key(host), HOOK_MS)
       taken[#taken + 1] = {delivery, tries, math.max(0, now - since), job, hook, verdict, failed_step,
-        finished_at}
+        duration_s or '', queued_s or '0', finished_at}
     elseif call('ZSCORE', DELIVERIES, delivery) then
       exhaust(delivery)
     end

@@ -10,7 +10,14 @@ from redis import Redis
 
 from revalid.jobs.connection import broker_errors
 from revalid.jobs.errors import BrokerUnavailable, InvalidJob, InvalidSettings, PolicyRefused
-from revalid.jobs.ledger.deliveries import Delivery, Outcome, settle, take
+from revalid.jobs.ledger.deliveries import (
+    Delivery,
+    Outcome,
+    WebhookData,
+    WebhookPayload,
+    settle,
+    take,
+)
 from revalid.jobs.ledger.ledger import Ledger
 from revalid.jobs.ledger.record import SubmitOutcome
 from revalid.jobs.ledger.webhook import WebhookSubscription, check_url, decode_hook, encode_hook
@@ -26,6 +33,12 @@ KEY = SecretStr("key")
 
 def waiting(ledger: Ledger) -> list[Delivery]:
     return take(ledger, 100, lease_s=60)
+
+
+def payloads(ledger: Ledger) -> list[WebhookData]:
+    """What is posted of each delivery that is due."""
+    bodies = [each.body(decode_hook(each.hook, each.job_id, None)) for each in waiting(ledger)]
+    return [WebhookPayload.model_validate_json(body).data for body in bodies]
 
 
 def told(ledger: Ledger) -> list[tuple[str, str, str]]:
@@ -122,6 +135,43 @@ def test_a_webhook_is_no_part_of_the_id_and_waits_for_the_verdict(
     assert not redis.exists(f"revalid:hooks:{JOB.id}")
     assert ledger.submit(JOB, "q", OTHER) is SubmitOutcome.REUSED
     assert told(ledger) == [(OTHER, "failed", "npm test")]
+
+
+def test_the_payload_has_the_times_of_the_result(ledger: Ledger) -> None:
+    ledger.submit(JOB, "q", URL)
+    ledger.finish(
+        claim(ledger),
+        Verdict.FAILED,
+        "{}",
+        reusable=True,
+        failed_step="test",
+        duration_s=2.5,
+        queued_s=0.25,
+    )
+    ledger.submit(JOB, "q", OTHER)
+    found = [(data.failed_step, data.duration_s, data.queued_s) for data in payloads(ledger)]
+    assert found == [("test", 2.5, 0.25)] * 2
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_the_payload_of_an_unreported_end_has_the_ledgers_times(
+    ledger: Ledger, redis: Redis, claimed: bool
+) -> None:
+    ledger.submit(JOB, "q", URL)
+    if claimed:
+        attempt = claim(ledger)
+        ledger.cancel(JOB.id)
+        ledger.release(attempt, "its worker stops")
+    else:
+        ledger.cancel(JOB.id)
+    record = ledger.record(JOB.id)
+    (data,) = payloads(ledger)
+    assert data.queued_s == record.queued_s
+    if claimed:
+        assert record.started_at and record.finished_at
+        assert data.duration_s == (record.finished_at - record.started_at).total_seconds()
+    else:
+        assert data.duration_s is None
 
 
 def test_each_submit_is_told_its_own_labels(ledger: Ledger) -> None:

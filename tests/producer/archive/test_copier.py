@@ -69,14 +69,16 @@ def test_a_row_says_what_a_job_came_to(client: Client, archive: Archive, query: 
         ("npm", "local", "failed", "build")
     )
     assert (row.image, row.attempts, row.error, bool(row.reused)) == (job.image, 1, None, False)
+    result = client.decode(job.id, client._ledger.record(job.id))
+    assert (row.duration_s, row.queued_s) == (result.duration_s, result.queued_s)
     found = query(
-        "SELECT number, name, ok, skipped, cached, exit_code, duration_s FROM revalid_steps "
+        "SELECT number, name, status, ok, cached, exit_code, duration_s FROM revalid_steps "
         "ORDER BY number"
     )
     assert [tuple(each) for each in found] == [
-        (1, "install", True, False, True, 0, 1.5),
-        (2, "build", False, False, False, 2, 0.5),
-        (3, "test", True, True, False, None, 0.0),
+        (1, "install", "passed", True, True, 0, 1.5),
+        (2, "build", "failed", False, False, 2, 0.5),
+        (3, "test", "skipped", True, False, None, 0.0),
     ]
     (kept,) = query("SELECT labels, CAST(result AS TEXT) AS result FROM revalid_jobs")
     assert "shop" in str(kept.labels)

@@ -58,6 +58,6 @@ def test_tables_are_made_once_and_kept(archive: Archive, query: Query) -> None:
 
 
 def test_tables_of_another_version_are_refused(archive: Archive, query: Query) -> None:
-    query("UPDATE revalid_archive SET value = '2' WHERE name = 'schema_version'")
-    with pytest.raises(InvalidSettings, match="version 2"):
+    query("UPDATE revalid_archive SET value = '1' WHERE name = 'schema_version'")
+    with pytest.raises(InvalidSettings, match="version 1"):
         archive.create()

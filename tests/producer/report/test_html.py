@@ -133,9 +133,9 @@ def test_logs_that_say_why_are_open_and_others_closed() -> None:
     page = Page(report([row("a", step("install", stdout="fine"), slow, step("lint"))]))
     steps = [has for tag, has in page.elements if tag == "details"]
     assert [(has["class"], "open" in has) for has in steps] == [
-        ("step ok", False),
+        ("step passed", False),
         ("step timed_out", True),
-        ("step ok", False),
+        ("step passed", False),
     ]
     assert "half" in page.text
     assert "timed out" in page.text
@@ -168,6 +168,7 @@ def test_a_comparison_is_part_of_the_page() -> None:
         "change none",
         "change other",
         "change other",
+        "change none",
         "change none",
     ]
     assert "passed → timed out" in page.text

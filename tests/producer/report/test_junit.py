@@ -39,7 +39,7 @@ def test_a_project_is_a_suite_and_a_step_a_case(path: Path) -> None:
     assert install.is_passed
     assert [(type(one), one.message) for one in skipped.result] == [(Skipped, "no script lint")]
     (failure,) = failed.result
-    assert (type(failure), failure.type, failure.message) == (Failure, "exit 1", "boom")
+    assert (type(failure), failure.type, failure.message) == (Failure, "failed", "boom")
     assert "boom" in failure.text
     assert (second.name, second.failures, second.time) == ("blog", 0, 1.0)
     whole = JUnitXml.fromfile(str(path))
@@ -81,7 +81,7 @@ def test_limits_are_named(path: Path) -> None:
     failures = [case.result[0] for case in cases(path, row("a", slow, big))]
     assert [(one.type, one.message) for one in failures] == [
         ("timed_out", "timed out after 9.0 s"),
-        ("memory", "memory"),
+        ("limit_exceeded", "over its memory limit of 8 GiB"),
     ]
 
 

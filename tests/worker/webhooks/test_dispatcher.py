@@ -72,15 +72,17 @@ def test_a_verdict_is_posted_once_and_is_small(ledger: Ledger, start: Start) -> 
         start()
         until(lambda: webhook_counts(ledger) == {"delivered": 1})
     (document,) = server.documents()
-    finished = ledger.record(job.id).finished_at
-    assert finished is not None
+    record = ledger.record(job.id)
+    assert record.finished_at is not None
     assert document == {
         "type": "job.finished",
-        "timestamp": finished.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "timestamp": record.finished_at.isoformat().replace("+00:00", "Z"),
         "data": {
             "id": job.id,
             "verdict": "cancelled",
             "failed_step": None,
+            "duration_s": None,
+            "queued_s": record.queued_s,
             "labels": {"user": "7"},
         },
     }
