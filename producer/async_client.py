@@ -1,4 +1,4 @@
-"""The client on an event loop: short calls run in a thread, waiting costs one connection."""
+"""The client for event loops: short calls run in a thread; waiting takes one connection."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from revalid.producer.options import SubmitOptions
 
 @dataclass(frozen=True, slots=True)
 class AsyncJobHandle:
-    """:class:`~revalid.producer.client.JobHandle` on an event loop."""
+    """A submitted job, as :class:`~revalid.producer.client.JobHandle`, for event loops."""
 
     id: str
     client: "AsyncClient" = field(repr=False)
@@ -33,7 +33,7 @@ class AsyncJobHandle:
         return JobHandle(self.id, self.client.sync, self.outcome)
 
     async def status(self) -> JobStatus:
-        """Look up where the job is.
+        """Return the job's current state.
 
         Raises:
             UnknownJob: No job has this id.
@@ -41,20 +41,20 @@ class AsyncJobHandle:
         return await to_thread.run_sync(self._sync.status)
 
     async def events(self, after: str = "0") -> AsyncIterator[events.Event]:
-        """The job's events after an event id, until the job is done."""
+        """Yield the job's events after an event id, until the job is done."""
         events.check_position(after)
         done = (await self.status()).state is JobState.DONE
         while True:
             with self.client.sync._errors():
-                found = await events.read_async(
+                new_events = await events.read_async(
                     self.client._redis, self.id, after, block_s=0 if done else events.BLOCK_S
                 )
-            for event in found:
+            for event in new_events:
                 after = event.id
                 yield event
                 if event.last:
                     return
-            if not found:
+            if not new_events:
                 if done:  # the caller has seen the last event
                     return
                 done = (await self.status()).state is JobState.DONE
@@ -63,7 +63,7 @@ class AsyncJobHandle:
         """Wait for the job and return its result.
 
         Raises:
-            ResultTimeout: It was not done after ``timeout_s`` seconds.
+            ResultTimeout: The job was not done after ``timeout_s`` seconds.
             UnknownJob: No job has this id.
         """
         deadline = None if timeout_s is None else monotonic() + timeout_s
@@ -84,12 +84,14 @@ class AsyncJobHandle:
         return await to_thread.run_sync(decode)
 
     async def cancel(self) -> JobState:
-        """Ask the job to end; the state it was in. A done job stays as it is."""
+        """Cancel the job; return the state that it was in. A done job stays as it is."""
         return await to_thread.run_sync(self._sync.cancel)
 
 
 class AsyncClient:
-    """:class:`~revalid.producer.client.Client` on an event loop; raises what that does."""
+    """A client of one broker for event loops; it raises what
+    :class:`~revalid.producer.client.Client` raises.
+    """
 
     def __init__(self, settings: Settings | None = None, *, url: str | None = None) -> None:
         self.sync = Client(settings, url=url)
@@ -102,22 +104,22 @@ class AsyncClient:
         idempotency_key: str | None = None,
         **options: Unpack[SubmitOptions],
     ) -> AsyncJobHandle:
-        """As :meth:`revalid.producer.client.Client.submit`."""
+        """Submit a project, as :meth:`revalid.producer.client.Client.submit`."""
         handle = await to_thread.run_sync(
             lambda: self.sync.submit(project, idempotency_key=idempotency_key, **options)
         )
         return AsyncJobHandle(handle.id, self, handle.outcome)
 
     def job(self, job_id: str) -> AsyncJobHandle:
-        """A job submitted earlier, perhaps elsewhere."""
+        """Return a handle of a job that was submitted earlier, here or elsewhere."""
         return AsyncJobHandle(job_id, self)
 
     def events(self, job_id: str, after: str = "0") -> AsyncIterator[events.Event]:
-        """As :meth:`AsyncJobHandle.events`: what happened to a job after an event id."""
+        """Yield the events of a job after an event id, as :meth:`AsyncJobHandle.events`."""
         return self.job(job_id).events(after)
 
     async def ping(self) -> None:
-        """Raise :class:`.BrokerUnavailable` where the broker does not answer."""
+        """Raise :class:`.BrokerUnavailable` if the broker does not answer."""
         await to_thread.run_sync(self.sync.ping)
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The client for web backends and scripts: submit jobs, follow them, read results, cancel."""
+"""The client for web backends and scripts: submits jobs, follows them, reads results, cancels."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -31,22 +31,22 @@ from revalid.producer.submission import Submission, prepare
 
 CANCEL_TIMEOUT_S = 15.0
 IDEMPOTENCY_S = 86_400
-"""Seconds for which an idempotency key stands for its first request."""
+"""Seconds for which an idempotency key refers to its first request."""
 _POLL_S = 0.05
 _AT_ONCE = 500
-_TOLD = "attempt {} could not report: its steps, and their output, are what it sent while it ran"
+_FROM_EVENTS = "attempt {} recorded no result: steps and output are those that it sent while it ran"
 
 
 def decode_result(
-    job_id: str, record: Record, *, reused: bool = False, told: Sequence[events.Event] = ()
+    job_id: str, record: Record, *, reused: bool = False, job_events: Sequence[events.Event] = ()
 ) -> JobResult:
-    """The result of a done job.
+    """Return the result of a done job.
 
     Args:
-        told: The job's events, from which one has its steps whose last attempt could not report.
+        job_events: The job's events; they supply the steps if the last attempt recorded no result.
 
     Raises:
-        InvalidJob: The result is of a version that this one cannot read.
+        InvalidJob: The result was written by a version that this one cannot read.
     """
     if record.result is not None:
         try:
@@ -56,8 +56,8 @@ def decode_result(
                 f"job {job_id}: its result is of another version of revalid: upgrade this one"
             ) from None
         return result.model_copy(update={"reused": True}) if reused else result
-    job = parse_job(record.job)  # it ended before a worker could report
-    steps = steps_from_events(told)
+    job = parse_job(record.job)  # the job ended without a result
+    steps = steps_from_events(job_events)
     assert record.verdict is not None  # noqa: S101
     assert record.finished_at is not None  # noqa: S101
     return JobResult(
@@ -65,7 +65,7 @@ def decode_result(
         verdict=record.verdict,
         error=record.error,
         image=job.image,
-        notes=(_TOLD.format(record.attempts),) if steps else (),
+        notes=(_FROM_EVENTS.format(record.attempts),) if steps else (),
         labels=job.labels,
         attempts=record.attempts,
         queued_at=record.queued_at,
@@ -78,18 +78,18 @@ def decode_result(
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """Where a job is on its way; its result is :meth:`JobHandle.result`'s.
+    """The state of a job; :meth:`JobHandle.result` returns its result.
 
     Attributes:
-        verdict: How it ended; None until then.
+        verdict: How the job ended; None until then.
         queue: The Celery queue of its lane.
-        error: Why it ended without a result.
-        attempts: Claims by a worker so far.
-        released: Those of them whose worker gave the job back.
-        worker: Who has it or had it last; empty where nobody had.
-        cancelling: Somebody asked for its end.
-        queued_s: Seconds that it waited, before each of its attempts together.
-        started_at: When its last attempt began; None while it waits.
+        error: Why the job ended without a result, or None.
+        attempts: Number of claims by workers so far.
+        released: Number of attempts whose worker gave the job back.
+        worker: The worker that has the job or had it last; empty before the first claim.
+        cancelling: Whether the job was cancelled and has not ended yet.
+        queued_s: Seconds that the job waited, summed over all attempts.
+        started_at: When the last attempt began; None while the job waits.
     """
 
     id: str
@@ -108,7 +108,7 @@ class JobStatus:
 
     @classmethod
     def from_record(cls, job_id: str, record: Record) -> Self:
-        """The part of a record that callers may rely on."""
+        """Make a status from the ledger's record."""
         return cls(
             id=job_id,
             state=record.state,
@@ -144,7 +144,7 @@ class JobHandle:
             return self.client._ledger.record(self.id)
 
     def status(self) -> JobStatus:
-        """Look up where the job is.
+        """Return the job's current state.
 
         Raises:
             UnknownJob: No job has this id.
@@ -154,24 +154,29 @@ class JobHandle:
     def events(
         self, after: str = "0", *, idle: Callable[[], object] = lambda: None
     ) -> Iterator[events.Event]:
-        """The job's events after an event id, until the job is done.
+        """Yield the job's events after an event id, until the job is done.
 
         Args:
+            after: Id of the last event seen; 0 starts with the first one.
             idle: Called every few seconds while nothing happens.
+
+        Raises:
+            InvalidJob: ``after`` is not an event id.
+            UnknownJob: No job has this id.
         """
         events.check_position(after)
         done = self.status().state is JobState.DONE
         while True:
             with self.client._errors():
-                found = events.read(
+                new_events = events.read(
                     self.client._redis, self.id, after, block_s=0 if done else events.BLOCK_S
                 )
-            for event in found:
+            for event in new_events:
                 after = event.id
                 yield event
                 if event.last:
                     return
-            if not found:
+            if not new_events:
                 if done:  # the caller has seen the last event
                     return
                 idle()
@@ -183,10 +188,11 @@ class JobHandle:
         """Wait for the job and return its result.
 
         Args:
+            timeout_s: Seconds to wait; None waits for ever.
             idle: Called every few seconds while nothing happens.
 
         Raises:
-            ResultTimeout: It was not done after ``timeout_s`` seconds.
+            ResultTimeout: The job was not done after ``timeout_s`` seconds.
             UnknownJob: No job has this id.
         """
         deadline = None if timeout_s is None else monotonic() + timeout_s
@@ -198,28 +204,32 @@ class JobHandle:
                     raise ResultTimeout(
                         f"job {self.id} is still {record.state}: wait longer", job_id=self.id
                     )
-                found = events.read(self.client._redis, self.id, after, block_s=left)
-                if not found:
+                new_events = events.read(self.client._redis, self.id, after, block_s=left)
+                if not new_events:
                     idle()
-                for event in found:
+                for event in new_events:
                     after = event.id
         return self.client.decode(self.id, record, reused=self.outcome is SubmitOutcome.REUSED)
 
     def cancel(self) -> JobState:
-        """Ask the job to end; the state it was in. A done job stays as it is."""
+        """Cancel the job; return the state that it was in. A done job stays as it is.
+
+        Raises:
+            UnknownJob: No job has this id.
+        """
         with self.client._errors():
             return self.client._ledger.cancel(self.id)
 
 
 class Client:
-    """Submits jobs to one broker. Safe to share between threads.
+    """A client of one broker. Threads may share it.
 
     Args:
         settings: Read from the environment and ``.env`` by default.
-        url: The broker's, such as ``redis://localhost:6379/0``; by default the settings'.
+        url: URL of the broker, such as ``redis://localhost:6379/0``; the settings' by default.
 
     Raises:
-        InvalidSettings: No broker is named, or a setting is wrong.
+        InvalidSettings: No broker is set, or a setting is wrong.
     """
 
     def __init__(self, settings: Settings | None = None, *, url: str | None = None) -> None:
@@ -228,8 +238,8 @@ class Client:
             self.settings = self.settings.model_copy(update={"broker_url": url})
         if self.settings.broker_url is None:
             raise InvalidSettings(
-                "REVALID_BROKER_URL is not set: name a Redis there or in Client(url=...), or run "
-                "`revalid broker start` and use the URL that it prints"
+                "REVALID_BROKER_URL is not set: set it to the URL of a Redis, pass Client(url=...), or "
+                "run `revalid broker start` and use the URL that it prints"
             )
         self.url = self.settings.broker_url
         self._redis = connect(self.url)
@@ -247,33 +257,37 @@ class Client:
     ) -> JobHandle:
         """Submit a project: a directory, a tarball file or a tarball's bytes.
 
-        Takes :class:`.SubmitOptions`. An identical job that is queued or
-        running is joined, and one that passed or failed is answered with its verdict, unless
-        ``fresh=True``.
+        The options are those of :class:`.SubmitOptions`. If an identical job is queued or
+        running, the handle refers to that job. If one passed or failed, the handle has its
+        verdict. ``fresh=True`` always makes a new job.
 
         Args:
-            idempotency_key: Makes a repeated request safe. For a day the same key with the same
-                request is the same job however it ended, and with another request it is an error.
+            idempotency_key: Makes a repeated request safe. For a day, the same key with the same
+                request gives the same job, however it ended. The same key with another request is
+                an error.
 
         Raises:
             PermanentError: The job or the project is wrong; nothing was stored.
-            BrokerUnavailable: The broker is not reached or is full.
-            QueueFull: As many jobs wait as may.
-            StoreFull: Projects fill what they may of Redis; the project was not stored.
+            BrokerUnavailable: The broker cannot be reached or is full.
+            QueueFull: The limit of queued jobs is reached.
+            StoreFull: The limit of project bytes in Redis is reached; nothing was stored.
         """
         source = Path(project) if isinstance(project, str) else project
         if idempotency_key is not None and (options.get("fresh") or options.get("on_worker")):
-            # A random nonce would make each repetition another request.
+            # With a random nonce each repetition would be another request.
             nonce = hashlib.sha256(idempotency_key.encode()).hexdigest()
             options = {"nonce": nonce, **options}
         with prepare(self.settings, source, **options) as submission:
             if idempotency_key is not None and self._repeats(submission, idempotency_key):
-                with suppress(UnknownJob):  # the first try stored the key, and no job
+                with suppress(UnknownJob):  # the first try stored the key and no job
                     return self._again(submission.job)
             return self.send(submission)
 
     def _repeats(self, submission: Submission, key: str) -> bool:
-        """Whether this request came with this key before; of two at once, one is the first."""
+        """Return whether this request came with this key before.
+
+        Of two at the same time, one is the first.
+        """
         job = submission.job
         scope = hashlib.sha256(f"{job.tenant} {key}".encode()).hexdigest()
         content = job.model_dump_json() + (submission.webhook or "")
@@ -283,7 +297,9 @@ class Client:
                 request_key(scope), request, ex=IDEMPOTENCY_S, nx=True, get=True
             )
         if first not in (None, request):
-            raise InvalidJob(f"idempotency key {key[:80]!r}: it came with another request before")
+            raise InvalidJob(
+                f"idempotency key {key[:80]!r}: it was used for another request: use a new key"
+            )
         return first is not None
 
     def _again(self, job: Job) -> JobHandle:
@@ -293,17 +309,17 @@ class Client:
     def send(
         self, submission: Submission, *, worker: str | None = None, run: str = ""
     ) -> JobHandle:
-        """Store and queue what :func:`.prepare` made.
+        """Store and queue a submission that :func:`.prepare` made.
 
         Args:
-            worker: Fingerprint of the workers that shall take the job; by default any.
-            run: As :meth:`revalid.jobs.ledger.ledger.Ledger.submit` takes it.
+            worker: Fingerprint of the workers that may take the job; any by default.
+            run: Id of the run that may withdraw the job; see :meth:`.Ledger.submit`.
 
         Raises:
-            BrokerUnavailable: The broker is not reached or is full.
-            QueueFull: As many jobs wait as may.
-            StoreFull: Projects fill what they may of Redis; the project was not stored.
-            ResultTimeout: An identical job is being cancelled, and does not end.
+            BrokerUnavailable: The broker cannot be reached or is full.
+            QueueFull: The limit of queued jobs is reached.
+            StoreFull: The limit of project bytes in Redis is reached; nothing was stored.
+            ResultTimeout: An identical job is being cancelled and did not end in time.
         """
         job = submission.job
         queue = queue_name(job.lane, worker)
@@ -315,7 +331,7 @@ class Client:
                 if monotonic() > deadline:
                     why = "is being cancelled"
                     if outcome is SubmitOutcome.NOT_STORED:
-                        why = "has a project that does not stay in Redis"
+                        why = "has a project that Redis drops again"
                     raise ResultTimeout(
                         f"job {job.id} {why}: submit it again later",
                         job_id=job.id,
@@ -328,27 +344,28 @@ class Client:
     def send_all(
         self, submissions: Sequence[Submission], *, worker: str | None = None
     ) -> list[JobHandle]:
-        """As :meth:`send` for many, all of which are open: hundreds in one round trip.
+        """Store and queue many open submissions, hundreds in one round trip.
 
         Raises:
-            BrokerUnavailable, QueueFull, StoreFull, ResultTimeout: As :meth:`send`. Some of them
-                may have been queued; sent again, those are joined.
+            BrokerUnavailable, QueueFull, StoreFull, ResultTimeout: As :meth:`send`. Some of the
+                jobs may be queued by then; sending all again joins those.
         """
         handles: list[JobHandle] = []
-        for queue, run in groupby(submissions, lambda made: queue_name(made.job.lane, worker)):
+        for queue, run in groupby(submissions, lambda item: queue_name(item.job.lane, worker)):
             group = list(run)
             for at in range(0, len(group), _AT_ONCE):
-                some = group[at : at + _AT_ONCE]
+                chunk = group[at : at + _AT_ONCE]
                 with self._errors():
-                    for made in some:
-                        self._store(made)
-                    jobs, hooks = [made.job for made in some], [made.webhook for made in some]
-                    found = self._ledger.submit_all(jobs, queue, hooks)
+                    for submission in chunk:
+                        self._store(submission)
+                    jobs = [submission.job for submission in chunk]
+                    hooks = [submission.webhook for submission in chunk]
+                    outcomes = self._ledger.submit_all(jobs, queue, hooks)
                 handles += (
-                    self.send(made, worker=worker)
-                    if not submitted.accepted
-                    else JobHandle(made.job.id, self, submitted)
-                    for made, submitted in zip(some, found, strict=True)
+                    JobHandle(submission.job.id, self, outcome)
+                    if outcome.accepted
+                    else self.send(submission, worker=worker)
+                    for submission, outcome in zip(chunk, outcomes, strict=True)
                 )
         return handles
 
@@ -363,29 +380,29 @@ class Client:
             self._blobs.put(submission.tarball, digest, size)
 
     def decode(self, job_id: str, record: Record, *, reused: bool = False) -> JobResult:
-        """As :func:`decode_result`, with what the last attempt told where it could not report."""
-        told: list[events.Event] = []
+        """Return the result of a done job, as :func:`decode_result`; reads its events if needed."""
+        job_events: list[events.Event] = []
         if record.result is None and record.attempts:
             with self._errors():
-                told = events.read_all(self._redis, job_id)
-        return decode_result(job_id, record, reused=reused, told=told)
+                job_events = events.read_all(self._redis, job_id)
+        return decode_result(job_id, record, reused=reused, job_events=job_events)
 
     def job(self, job_id: str) -> JobHandle:
-        """A job submitted earlier, perhaps elsewhere."""
+        """Return a handle of a job that was submitted earlier, here or elsewhere."""
         return JobHandle(job_id, self)
 
     def events(self, job_id: str, after: str = "0") -> Iterator[events.Event]:
-        """As :meth:`JobHandle.events`: what happened to a job after an event id, until its end."""
+        """Yield the events of a job after an event id, as :meth:`JobHandle.events`."""
         return self.job(job_id).events(after)
 
     def ping(self) -> None:
-        """Raise :class:`.BrokerUnavailable` where the broker does not answer."""
+        """Raise :class:`.BrokerUnavailable` if the broker does not answer."""
         with self._errors():
             self._redis.ping()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Redis's failures as this project's errors."""
+        """Convert Redis's failures to this project's errors."""
         with broker_errors(self.url):
             yield
 

@@ -1,4 +1,4 @@
-"""``/metrics`` for Prometheus, read from the ledger at each scrape: one process serves a system."""
+"""Prometheus metrics, read from the ledger at each scrape; one process serves a whole system."""
 
 import logging
 from collections.abc import Iterator
@@ -24,9 +24,9 @@ log = logging.getLogger("revalid.metrics")
 
 
 class LedgerCollector(Collector):
-    """What the ledger holds, and what it has counted since its Redis was empty.
+    """Collects the ledger's gauges, and its counters since Redis was empty.
 
-    Where the broker does not answer, ``revalid_broker_up`` is 0 and alone.
+    If the broker does not answer, the only metric is ``revalid_broker_up`` with the value 0.
     """
 
     def __init__(self, ledger: Ledger, url: str) -> None:
@@ -34,11 +34,11 @@ class LedgerCollector(Collector):
         self._url = url
 
     def describe(self) -> list[Metric]:
-        """Nothing: registering asks no broker."""
+        """Return nothing, so that registering does not query the broker."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric, as of now."""
+        """Yield every metric with its current value."""
         up = GaugeMetricFamily("revalid_broker_up", "Whether the broker answered this scrape.")
         try:
             with broker_errors(self._url):
@@ -69,10 +69,10 @@ def _gauges(stats: QueueStats) -> Iterator[Metric]:
     )
     running = GaugeMetricFamily("revalid_jobs_running", "Jobs that run.", labels=["lane"])
     for lane in Lane:
-        found = stats.lanes.get(lane)
-        queued.add_metric([lane], found.queued if found else 0)
-        oldest.add_metric([lane], found.oldest_s if found else 0)
-        running.add_metric([lane], found.running if found else 0)
+        lane_stats = stats.lanes.get(lane)
+        queued.add_metric([lane], lane_stats.queued if lane_stats else 0)
+        oldest.add_metric([lane], lane_stats.oldest_s if lane_stats else 0)
+        running.add_metric([lane], lane_stats.running if lane_stats else 0)
     yield queued
     yield oldest
     yield running
@@ -88,7 +88,7 @@ def _gauges(stats: QueueStats) -> Iterator[Metric]:
 
 
 def _counters(stats: QueueStats) -> Iterator[Metric]:
-    counted = stats.counters
+    counters = stats.counters
     finished = CounterMetricFamily(
         "revalid_jobs_finished", "Jobs that came to their verdict.", labels=["lane", "verdict"]
     )
@@ -99,38 +99,38 @@ def _counters(stats: QueueStats) -> Iterator[Metric]:
     )
     for lane in Lane:
         for verdict in Verdict:
-            finished.add_metric([lane, verdict], counted.get(("finished", lane, verdict), 0))
+            finished.add_metric([lane, verdict], counters.get(("finished", lane, verdict), 0))
         total, buckets = 0, []
         for bound in WAITED_BOUNDS:
-            total += counted.get(("waited", lane, bound), 0)
+            total += counters.get(("waited", lane, bound), 0)
             buckets.append((bound, float(total)))
-        sum_s = counted.get(("waited_ms", lane), 0) / 1000
+        sum_s = counters.get(("waited_ms", lane), 0) / 1000
         waited.add_metric([lane], buckets=buckets, sum_value=sum_s)
     yield finished
     yield waited
     yield CounterMetricFamily(
         "revalid_attempts_lost",
         "Attempts whose process died or lost its lease.",
-        counted.get(("lost",), 0),
+        counters.get(("lost",), 0),
     )
     yield CounterMetricFamily(
         "revalid_attempts_faulted",
         "Attempts given back because the worker's own files failed.",
-        counted.get(("faults",), 0),
+        counters.get(("faults",), 0),
     )
     yield CounterMetricFamily(
         "revalid_messages_dropped",
         "Messages in the queues that were no doorbells.",
-        counted.get((MESSAGES_DROPPED,), 0),
+        counters.get((MESSAGES_DROPPED,), 0),
     )
     yield CounterMetricFamily(
         "revalid_engine_sessions_lost",
         "Times that a worker's process lost its engine session and opened another.",
-        counted.get((ENGINE_LOST,), 0),
+        counters.get((ENGINE_LOST,), 0),
     )
     webhooks = CounterMetricFamily(
         "revalid_webhook_tries", "What tries of webhooks came to.", labels=["outcome"]
     )
     for outcome in Outcome:
-        webhooks.add_metric([outcome], counted.get(("webhook", outcome), 0))
+        webhooks.add_metric([outcome], counters.get(("webhook", outcome), 0))
     yield webhooks

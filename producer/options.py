@@ -1,4 +1,4 @@
-"""The options of a job: one definition for both clients, batches and the command line."""
+"""The options of a job, defined once for both clients, batches and the command line."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -16,26 +16,26 @@ class SubmitOptions(TypedDict, total=False):
     """The keyword arguments of ``submit``. None means the default, as if the name were absent.
 
     Attributes:
-        on_worker: ``project`` is a path that only the worker sees.
-        strategy: What makes the steps; by default ``command`` where ``commands`` are given,
-            ``trajectory`` where ``steps`` are, else ``auto``.
+        on_worker: Whether ``project`` is a path on the worker.
+        strategy: The plug-in that makes the steps. The default is ``command`` with ``commands``,
+            ``trajectory`` with ``steps``, else ``auto``.
         commands: Shell lines to run in order.
         steps: The steps of a trajectory, as models or as mappings.
         image: Container image; the setting ``REVALID_IMAGE`` by default.
-        env: Variables of every command. The ledger stores them: not for secrets.
-        secrets: Variable to reference, such as ``env://NAME`` or ``file:///path``.
+        env: Environment variables of every command. The ledger stores them: not for secrets.
+        secrets: References by variable name, such as ``env://NAME`` or ``file:///path``.
         protected: Globs of paths that file steps must not write or delete.
         artifacts: Globs of files to keep when the steps have ended.
-        limits: What the job may use.
-        sandbox: Where it may run; by default the worker's policy.
-        labels: Words of your own for reports; no part of the job's id.
-        tenant: Whose job it is; the setting ``REVALID_TENANT`` by default.
+        limits: Limits of the job, such as ``{"memory_bytes": 2**30}``.
+        sandbox: Where the job may run; the worker's policy by default.
+        labels: Labels for reports; not part of the job's id.
+        tenant: Tenant of the job; the setting ``REVALID_TENANT`` by default.
         lane: ``interactive`` (the default), or ``batch`` for work that nobody waits for.
-        keep_going: Run the commands also after one that failed.
-        user: ``root`` in a container; by default an ordinary user.
-        fresh: Run even where an identical job has a verdict.
-        nonce: Part of the job's id; by default a random one where ``fresh``.
-        webhook: URL to which the verdict is posted; no part of the job's id.
+        keep_going: Whether to run the remaining commands after one failed.
+        user: ``root`` runs commands as root in a container; the default is an ordinary user.
+        fresh: Whether to run the job even if an identical one has a verdict.
+        nonce: Part of the job's id; ``fresh`` sets a random one.
+        webhook: URL to which the verdict is posted; not part of the job's id.
     """
 
     on_worker: bool
@@ -64,11 +64,11 @@ _MAPPINGS = ("env", "secrets", "labels", "limits")
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Check names and shapes, for callers whose code no type checker has read.
+    """Check names and types of options, for callers without a type checker.
 
     Raises:
-        TypeError: No option has this name.
-        InvalidJob: A list is one string, or a mapping is none.
+        TypeError: An option is unknown.
+        InvalidJob: A value should be a list or a mapping.
     """
     for name, value in options.items():
         if name not in SubmitOptions.__annotations__:
@@ -79,4 +79,4 @@ def check_options(options: Mapping[str, Any]) -> None:
         if name in _LISTS and (isinstance(value, str | bytes) or not isinstance(value, Sequence)):
             raise InvalidJob(f"{name}: give a list, such as {name}=[{value!r:.60}]")
         if name in _MAPPINGS and not isinstance(value, Mapping | Limits | None):
-            raise InvalidJob(f"{name}: {value!r:.60} is no mapping of names to values")
+            raise InvalidJob(f"{name}: {value!r:.60} is not a mapping of names to values")

@@ -1,4 +1,4 @@
-"""Records of many jobs with their results, as much at a time as memory takes."""
+"""Reads the records of many jobs with their results, in chunks of bounded memory."""
 
 from collections.abc import Iterator, Sequence
 from typing import cast
@@ -8,11 +8,11 @@ from revalid.jobs.ledger.record import Record, decode_record
 from revalid.producer.client import Client
 
 AT_ONCE_BYTES = 8 * 2**20
-"""Of results in one answer, unless one alone is larger: in memory it is some five times that."""
+"""Bytes of results in one read, unless one result is larger; it takes five times that in memory."""
 
 
 def read_records(client: Client, ids: Sequence[str]) -> Iterator[tuple[str, Record | None]]:
-    """Each job's record, in order; None where it is gone."""
+    """Yield each job's record, in order; None if it is gone."""
     with client._errors():
         pipe = client._redis.pipeline(transaction=False)
         for job_id in ids:
@@ -34,6 +34,6 @@ def _read(client: Client, ids: list[str]) -> Iterator[tuple[str, Record | None]]
         pipe = client._redis.pipeline(transaction=False)
         for job_id in ids:
             pipe.hgetall(job_key(job_id))
-        found = cast("list[dict[str, str]]", pipe.execute())
-    for job_id, fields in zip(ids, found, strict=True):
+        hashes = cast("list[dict[str, str]]", pipe.execute())
+    for job_id, fields in zip(ids, hashes, strict=True):
         yield job_id, decode_record(fields) if fields else None

@@ -1,4 +1,4 @@
-"""Text that a project or a worker wrote, made harmless, and durations in words."""
+"""Makes text from projects and workers safe to print, and formats durations."""
 
 import json
 import re
@@ -14,15 +14,15 @@ _HIDDEN = (
     r"\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
     r"\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
 )
-"""Not seen, or seen as something else: C1, breaks of lines, zero width, directions, halves."""
+"""Invisible or misleading characters: C1, line breaks, zero width, directions, surrogates."""
 _CONTROL = re.compile(rf"[\x00-\x08\x0b-\x1f{_HIDDEN}]")
 _IN_JSON = re.compile(rf"[{_HIDDEN}]")
 
 
 def clean(text: str) -> str:
-    """Text from a project that a terminal cannot mistake for commands.
+    """Remove everything that a terminal could take for a command.
 
-    Of a line that was drawn over with carriage returns, what was seen last is kept.
+    Of a line that carriage returns overwrote, only the last version is kept.
     """
     lines = _ESCAPE.sub("", text).replace("\r\n", "\n").split("\n")
     seen = (line.rstrip("\r").rpartition("\r")[2] for line in lines)
@@ -30,24 +30,24 @@ def clean(text: str) -> str:
 
 
 def visible_json(document: str) -> str:
-    """JSON in which everything that is not seen is an escape."""
-    return _IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], document)
+    """Escape all invisible characters of a JSON document."""
+    return _IN_JSON.sub(lambda match: json.dumps(match[0])[1:-1], document)
 
 
 def one_line(text: str) -> str:
-    """Clean text without line breaks."""
+    """Return the clean text in one line."""
     return " ".join(clean(text).split())
 
 
 def cached(step: StepResult) -> str:
-    """That a step was replayed, and what that saved; empty for one that ran."""
+    """Return a note that a step was replayed and what that saved; empty for a step that ran."""
     if not step.cached:
         return ""
     return f"cached, saved {seconds(step.saved_s)}" if step.saved_s else "cached"
 
 
 def seconds(value: float) -> str:
-    """A duration as people say it: ``0.4 s``, ``12.3 s``, ``2 min 05 s``."""
+    """Format a duration for people: ``0.4 s``, ``12.3 s``, ``2 min 05 s``."""
     if value < 60:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)

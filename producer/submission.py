@@ -1,6 +1,6 @@
-"""From what a caller has (a directory, a tarball, commands) to a job and its packed project.
+"""Makes a job and its packed project from a caller's directory, tarball or commands.
 
-Everything wrong is found here, before anything is stored.
+Bad input is refused here, before anything is stored.
 """
 
 import tempfile
@@ -23,7 +23,7 @@ _IN_MEMORY_BYTES = 8 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A valid job, and its project's tarball where it has one to store."""
+    """A valid job with its project's tarball; None if there is nothing to store."""
 
     job: Job
     tarball: BinaryIO | None
@@ -40,8 +40,9 @@ def prepare(
     """Pack and check a project, and make its job.
 
     Args:
-        project: A directory, a tarball file, or a tarball's bytes; None for a trajectory without.
-        options: As :class:`.SubmitOptions` documents them.
+        project: A directory, a tarball file or a tarball's bytes; a trajectory may have None.
+        options: The fields of :class:`.SubmitOptions`.
+
     Raises:
         InvalidJob: A field is wrong.
         InvalidProject: The project is missing, unreadable, unsafe or too large.
@@ -70,7 +71,7 @@ def prepare(
         "keep_going": options.get("keep_going", False),
         "user": options.get("user"),
         "lane": options.get("lane") or Lane.INTERACTIVE,
-        # Nobody here knows what is at a worker's path: such a job is never joined to another.
+        # The content of a worker's path is unknown here: such a job is never joined.
         "nonce": nonce or (uuid.uuid4().hex if options.get("fresh") or on_worker else None),
     }
     placeholder = {"kind": "tarball", "digest": "0" * 64, "size_bytes": 0}

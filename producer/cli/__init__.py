@@ -11,13 +11,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its status.
 
     Args:
-        arguments: What follows ``revalid``; the process's own by default.
+        arguments: The arguments after ``revalid``; those of the process by default.
     """
     args = list(sys.argv[1:] if arguments is None else arguments)
     interrupt.listen()
     try:
         from revalid.producer.cli.command import (
-            run_command,  # takes a moment, in which Ctrl-C may come
+            run_command,  # a slow import, during which Ctrl-C may come
         )
 
         status = run_command(args or ["--help"])

@@ -1,4 +1,4 @@
-"""The commands and their help. What they do is imported when they run: it takes half a second."""
+"""The commands and their help; the implementations are imported on use, for a fast ``--help``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,7 @@ app = Typer(
     name="revalid",
     help="Validate software projects in fresh sandboxes.",
     epilog="Exit status: 0 passed or done; 1 failed, timed out or cancelled; 2 bad input, usage or "
-    "rejected; 3 our side failed, or broker or engine not reached; 130 interrupted.\n\n"
+    "rejected; 3 our side failed, or broker or engine unavailable; 130 interrupted.\n\n"
     "Settings are read from REVALID_* variables and from .env in the current directory.",
 )
 
@@ -52,8 +52,8 @@ def _main(
     "revalid run . --max memory=2G --max processes=500 --require memory\n\n"
     "revalid run . --secret DATABRICKS_TOKEN=env://DATABRICKS_TOKEN\n\n"
     "revalid run . --json | jq .verdict\n\n"
-    "Without REVALID_BROKER_URL a broker and a worker are started for this run and end with it. "
-    "A .env of the project itself is not read."
+    "Without REVALID_BROKER_URL, the command starts a broker and a worker for this run. "
+    "It does not read a .env file inside the project."
 )
 @with_job_options("webhook")
 def run(
@@ -62,7 +62,7 @@ def run(
     job_options: JobOptions,
     json: options.Json = False,
 ) -> int:
-    """Validate a project now, show it as it goes, and exit with the verdict."""
+    """Validate a project, show the progress, and exit with the verdict."""
     from revalid.producer.cli import run as implementation
 
     return implementation.run(path, job_options, json=json)
@@ -76,17 +76,17 @@ def run(
 @with_job_options("strategy", "commands", "keep_going", "webhook")
 def replay(
     trajectory: Annotated[
-        Path, Argument(metavar="TRAJECTORY", help="JSON Lines: one step a line.")
+        Path, Argument(metavar="TRAJECTORY", help="JSON Lines file with one step per line.")
     ],
     project: Annotated[
         Path | None,
-        Option("--project", metavar="PATH", help="Directory or tarball that the steps start from."),
+        Option("--project", metavar="PATH", help="Directory or tarball in which the steps start."),
     ] = None,
     *,
     job_options: JobOptions,
     json: options.Json = False,
 ) -> int:
-    """Replay recorded steps in their order, as `run` does."""
+    """Replay recorded steps, and exit with the verdict as `run` does."""
     from revalid.producer.cli import run as implementation
 
     return implementation.replay(trajectory, project, job_options, json=json)
@@ -101,14 +101,14 @@ def submit(
         Option(
             "--on-worker",
             metavar="",
-            help="PATH is absolute and seen by the worker alone, under its REVALID_SOURCE_ROOTS.",
+            help="PATH is an absolute path on the worker, under its REVALID_SOURCE_ROOTS.",
         ),
     ] = False,
     *,
     job_options: JobOptions,
     json: options.Json = False,
 ) -> int:
-    """Queue a project for a worker, print the job's id, and return at once."""
+    """Queue a project, print the job's id, and return at once."""
     from revalid.producer.cli import jobs
 
     return jobs.submit(path, job_options, on_worker=on_worker, json=json)
@@ -116,7 +116,7 @@ def submit(
 
 @app.command()
 def status(job_id: options.JobId, json: options.Json = False) -> int:
-    """Say where a job is: queued, running or done."""
+    """Print a job's state: queued, running or done."""
     from revalid.producer.cli import jobs
 
     return jobs.status(job_id, json=json)
@@ -126,7 +126,7 @@ def status(job_id: options.JobId, json: options.Json = False) -> int:
 def result(
     job_id: options.JobId,
     no_wait: Annotated[
-        bool, Option("--no-wait", metavar="", help="Exit with 3 at once where the job is not done.")
+        bool, Option("--no-wait", metavar="", help="Exit with 3 if the job is not done.")
     ] = False,
     json: options.Json = False,
 ) -> int:
@@ -140,10 +140,11 @@ def result(
 def logs(
     job_id: options.JobId,
     follow: Annotated[
-        bool, Option("--follow", "-f", metavar="", help="Go on until the job is done.")
+        bool,
+        Option("--follow", "-f", metavar="", help="Wait for more output until the job is done."),
     ] = False,
 ) -> int:
-    """Print what a job's commands wrote."""
+    """Print the output of a job's commands."""
     from revalid.producer.cli import jobs
 
     return jobs.logs(job_id, follow=follow)
@@ -154,9 +155,7 @@ def artifacts(
     job_id: options.JobId,
     output: Annotated[
         Path | None,
-        Option(
-            "--output", metavar="DIR", help="Unpack them there: a directory that is new or empty."
-        ),
+        Option("--output", metavar="DIR", help="Unpack the files there; DIR must be new or empty."),
     ] = None,
     json: options.Json = False,
 ) -> int:
@@ -168,7 +167,7 @@ def artifacts(
 
 @app.command()
 def cancel(job_ids: options.JobIds, json: options.Json = False) -> int:
-    """Ask jobs to end: a queued one does at once, a running one within seconds."""
+    """Cancel jobs: a queued one ends at once, a running one within seconds."""
     from revalid.producer.cli import jobs
 
     return jobs.cancel(job_ids, json=json)
@@ -183,11 +182,11 @@ def worker(
             metavar="JOBS",
             min=1,
             max=MAX_SLOTS,
-            help="How many at a time, each in a process of its own. Default: REVALID_CONCURRENCY.",
+            help="Jobs to run at a time, each in its own process. Default: REVALID_CONCURRENCY.",
         ),
     ] = None,
 ) -> int:
-    """Run a worker here until Ctrl-C: it finishes its jobs or gives them back."""
+    """Run a worker until Ctrl-C; it then finishes its jobs or gives them back."""
     from revalid.producer.cli import services
 
     return services.worker(concurrency)
@@ -195,7 +194,7 @@ def worker(
 
 @app.command()
 def flower() -> int:
-    """Watch workers and tasks in a browser: Flower, read only, until Ctrl-C."""
+    """Run Flower, a read-only web page of workers and tasks, until Ctrl-C."""
     from revalid.producer.cli import services
 
     return services.flower()
@@ -203,7 +202,7 @@ def flower() -> int:
 
 @app.command()
 def metrics() -> int:
-    """Serve metrics of all jobs and workers to Prometheus until Ctrl-C."""
+    """Serve metrics of all jobs and workers for Prometheus until Ctrl-C."""
     from revalid.producer.cli import services
 
     return services.metrics()
@@ -211,7 +210,7 @@ def metrics() -> int:
 
 @app.command()
 def doctor(json: options.Json = False) -> int:
-    """Check broker, engine, image, disk and versions, and say how to fix each."""
+    """Check broker, engine, image, disk and versions, and print how to fix problems."""
     from revalid.producer.cli import doctor as implementation
 
     return implementation.doctor(json=json)

@@ -1,4 +1,4 @@
-"""``archive``: finished jobs into a SQL database."""
+"""``archive``: copies finished jobs into a SQL database."""
 
 import logging
 import signal
@@ -25,11 +25,11 @@ _RETRY_S = 5.0
 
 
 def archive(*, once: bool) -> int:
-    """Copy finished jobs, with ``once`` those of now; the exit status."""
+    """Copy finished jobs until a signal comes, or once; return the exit status."""
     settings = load_settings()
     if settings.archive_url is None:
         raise InvalidSettings(
-            "REVALID_ARCHIVE_URL is not set: name a database, such as "
+            "REVALID_ARCHIVE_URL is not set: set it to the URL of a database, such as "
             "postgresql+psycopg://user:password@host/name"
         )
     try:
@@ -54,7 +54,7 @@ def archive(*, once: bool) -> int:
 
 
 def _follow(client: Client, database: "Archive", alive: Path) -> None:
-    """Copy until a signal comes; ``alive``'s age is what a health check reads."""
+    """Copy until a signal comes; health checks read the age of the file ``alive``."""
     from revalid.producer.archive.copier import copy_finished
 
     ended = threading.Event()
@@ -80,6 +80,6 @@ def _alive(home: Path) -> Path:
         (file := home / "archived").touch()
     except OSError as error:
         raise InvalidSettings(
-            f"REVALID_HOME {home}: {error.strerror}; name a directory that is yours"
+            f"REVALID_HOME {home}: {error.strerror}: set it to a directory that you can write"
         ) from None
     return file

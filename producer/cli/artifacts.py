@@ -1,4 +1,4 @@
-"""``artifacts``: what a job kept, listed or unpacked, trusted no more than a project."""
+"""``artifacts``: lists or unpacks the files that a job kept; they are as untrusted as a project."""
 
 import tarfile
 import tempfile
@@ -18,7 +18,7 @@ from revalid.producer.sanitize import one_line
 def artifacts(job_id: str, output: Path | None, *, json: bool) -> int:
     """Wait for a job, and list or unpack its artifacts."""
     if output is not None and output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InvalidJob(f"--output {output}: is no empty directory; name a new one")
+        raise InvalidJob(f"--output {output}: is not an empty directory: name a new one")
     with (
         attached(load_settings()) as settings,
         Client(settings) as client,

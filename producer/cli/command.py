@@ -1,4 +1,4 @@
-"""One command of ``revalid``: exit statuses and errors are decided here, once."""
+"""Runs one command of ``revalid``; maps every error to a message and an exit status."""
 
 import sys
 import traceback
@@ -12,7 +12,7 @@ from revalid.producer.cli.output import BAD_INPUT, OUR_SIDE, report_error, statu
 
 
 def run_command(args: list[str]) -> int:
-    """Run one command; its exit status."""
+    """Run one command; return its exit status."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     json = "--json" in args

@@ -1,4 +1,4 @@
-"""``dead list|show|retry|purge``: jobs that ended every worker they were given to."""
+"""The commands of the group ``dead``: jobs that crashed every worker that claimed them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -39,10 +39,10 @@ def show_all(*, json: bool) -> int:
 
 
 def show(job_id: str, *, json: bool) -> int:
-    """Print what a dead job went through."""
+    """Print the record and the events of a dead job."""
     with attached(load_settings()) as settings, Client(settings) as client, client._errors():
         if job_id not in client._ledger.dead():
-            raise InvalidJob(f"job {job_id} is not dead; `revalid dead list` names those that are")
+            raise InvalidJob(f"job {job_id} is not dead: `revalid dead list` prints the dead jobs")
         facts = _facts(client, job_id)
         facts["events"] = [
             {"type": event.type, **event.data} for event in read_all(client._redis, job_id)
@@ -66,8 +66,8 @@ def retry(job_ids: Sequence[str], *, every: bool, json: bool) -> int:
 
 
 def purge(job_ids: Sequence[str], *, every: bool, json: bool) -> int:
-    """Forget dead jobs."""
-    return _change(Ledger.purge, "forgotten", job_ids, every=every, json=json)
+    """Delete dead jobs."""
+    return _change(Ledger.purge, "deleted", job_ids, every=every, json=json)
 
 
 def _change(
@@ -79,7 +79,7 @@ def _change(
     json: bool,
 ) -> int:
     if every == bool(job_ids):
-        raise InvalidJob("name the dead jobs, or give --all")
+        raise InvalidJob("give the ids of dead jobs, or --all")
     out = console(quiet=json)
     with attached(load_settings()) as settings, Client(settings) as client, client._errors():
         wanted = client._ledger.dead() if every else list(job_ids)

@@ -1,4 +1,4 @@
-"""The commands of the groups ``dead`` and ``broker``, ``archive``, and their help."""
+"""The commands of the groups ``dead`` and ``broker``, the command ``archive``, and their help."""
 
 from typing import Annotated
 
@@ -6,19 +6,19 @@ from typer import Argument, Option, Typer
 
 from revalid.producer.cli import options
 
-dead = Typer(help="Jobs that ended three workers: set aside until somebody has looked at them.")
-broker = Typer(help="The broker on this machine, for those who name no other.")
+dead = Typer(help="Dead jobs: each crashed three workers, and is set aside until somebody decides.")
+broker = Typer(help="The embedded broker, used when REVALID_BROKER_URL is not set.")
 
 DeadIds = Annotated[list[str] | None, Argument(metavar="ID...", help="Ids of dead jobs.")]
-Every = Annotated[bool, Option("--all", metavar="", help="All of them.")]
+Every = Annotated[bool, Option("--all", metavar="", help="All dead jobs.")]
 
 
 def archive(
     once: Annotated[
-        bool, Option("--once", metavar="", help="Copy what is finished by now, and exit.")
+        bool, Option("--once", metavar="", help="Copy the jobs that are finished now, and exit.")
     ] = False,
 ) -> int:
-    """Copy finished jobs into the database of REVALID_ARCHIVE_URL until Ctrl-C."""
+    """Copy finished jobs into the database at REVALID_ARCHIVE_URL until Ctrl-C."""
     from revalid.producer.cli import archive as implementation
 
     return implementation.archive(once=once)
@@ -34,7 +34,7 @@ def broker_start() -> int:
 
 @broker.command("stop")
 def broker_stop() -> int:
-    """Stop the broker; what it stored stays."""
+    """Stop the broker; its data stays."""
     from revalid.producer.cli import services
 
     return services.broker_stop()
@@ -42,7 +42,7 @@ def broker_stop() -> int:
 
 @broker.command("status")
 def broker_status(json: options.Json = False) -> int:
-    """Say whether the broker runs, where, and where its data is."""
+    """Print whether the broker runs, its URL, and its data directory."""
     from revalid.producer.cli import services
 
     return services.broker_status(json=json)
@@ -50,7 +50,7 @@ def broker_status(json: options.Json = False) -> int:
 
 @dead.command("list")
 def dead_list(json: options.Json = False) -> int:
-    """Name the dead jobs, the oldest first."""
+    """List the dead jobs, the oldest first."""
     from revalid.producer.cli import dead as implementation
 
     return implementation.show_all(json=json)
@@ -58,7 +58,7 @@ def dead_list(json: options.Json = False) -> int:
 
 @dead.command("show")
 def dead_show(job_id: options.JobId, json: options.Json = False) -> int:
-    """Say what happened to a dead job, attempt by attempt."""
+    """Print the events of a dead job, attempt by attempt."""
     from revalid.producer.cli import dead as implementation
 
     return implementation.show(job_id, json=json)
@@ -74,7 +74,7 @@ def dead_retry(job_ids: DeadIds = None, every: Every = False, json: options.Json
 
 @dead.command("purge")
 def dead_purge(job_ids: DeadIds = None, every: Every = False, json: options.Json = False) -> int:
-    """Forget dead jobs and their results."""
+    """Delete dead jobs and their results."""
     from revalid.producer.cli import dead as implementation
 
     return implementation.purge(job_ids or (), every=every, json=json)

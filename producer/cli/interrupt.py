@@ -1,6 +1,7 @@
-"""Ctrl-C, SIGTERM and SIGHUP: none is lost, and none leaves a lock or a worker behind.
+"""Handles Ctrl-C, SIGTERM and SIGHUP, so that none is lost or leaves a lock or a worker behind.
 
-The first one interrupts. At another the process ends at once, and what it started ends by itself.
+The first signal interrupts the command. A second one ends the process at once; its child processes
+then end by themselves.
 """
 
 import os
@@ -15,21 +16,20 @@ _interrupted = _deferred = False
 
 
 def listen() -> None:
-    """Have signals raise ``KeyboardInterrupt`` from now on; what is ignored stays ignored."""
-    _handle(_ask)
+    """Make signals raise ``KeyboardInterrupt`` from now on; ignored signals stay ignored."""
+    _handle(_interrupt)
 
 
 def leave_with(status: int) -> None:
-    """Have signals end the process with its status from now on: it is about to end."""
+    """Make signals end the process with this status from now on."""
     _handle(lambda *_: os._exit(status))
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Only note a signal while inside, where :func:`check` is called again and again.
+    """Defer signals to the next call of :func:`check`, inside the block.
 
-    An exception that comes anywhere may leave a lock taken for which another thread waits for ever,
-    or a process that nobody knows of.
+    An exception at an arbitrary place could leave a lock taken or a process unknown.
     """
     global _deferred
     check()
@@ -41,12 +41,12 @@ def deferred() -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise ``KeyboardInterrupt`` where a signal has come, also where a destructor swallowed it."""
+    """Raise ``KeyboardInterrupt`` if a signal came, even if a destructor swallowed that one."""
     if _interrupted:
         raise KeyboardInterrupt
 
 
-def _ask(_number: int, _frame: FrameType | None) -> None:
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
     global _interrupted
     if _interrupted:
         os._exit(STATUS)

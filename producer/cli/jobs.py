@@ -1,4 +1,4 @@
-"""``submit``, ``status``, ``result``, ``logs`` and ``cancel``: one request each."""
+"""The commands ``submit``, ``status``, ``result``, ``logs`` and ``cancel``."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,15 +26,15 @@ from revalid.producer.submission import prepare
 
 _ORIGIN = {
     SubmitOutcome.NEW: "queued",
-    SubmitOutcome.JOINED: "under way already",
-    SubmitOutcome.REUSED: "has its verdict already; --fresh runs it again",
+    SubmitOutcome.JOINED: "already under way",
+    SubmitOutcome.REUSED: "it has a verdict already; --fresh runs it again",
 }
 
 
 def submit(project: Path, options: JobOptions, *, on_worker: bool, json: bool) -> int:
-    """Queue a job; its id alone goes to standard output."""
+    """Queue a job, and print only its id to standard output."""
     if on_worker and not project.is_absolute():
-        raise InvalidJob(f"--on-worker {project}: give the absolute path that the worker sees")
+        raise InvalidJob(f"--on-worker {project}: give the absolute path on the worker")
     settings = settings_for(project)
     arguments = options.arguments()
     arguments["on_worker"] = on_worker
@@ -57,7 +57,7 @@ def submit(project: Path, options: JobOptions, *, on_worker: bool, json: bool) -
 
 
 def status(job_id: str, *, json: bool) -> int:
-    """Print what the ledger says of a job."""
+    """Print a job's state."""
     with _job(job_id) as handle:
         record = handle.status()
     facts: dict[str, Any] = {
@@ -85,10 +85,10 @@ def status(job_id: str, *, json: bool) -> int:
 
 
 def result(job_id: str, *, wait: bool, json: bool) -> int:
-    """Print a job's result; the exit status says its verdict."""
+    """Print a job's result; return the exit status of its verdict."""
     with _job(job_id) as handle:
         if not wait and (state := handle.status().state) is not JobState.DONE:
-            raise ResultTimeout(f"job {job_id} is {state}: leave --no-wait out to wait for it")
+            raise ResultTimeout(f"job {job_id} is {state}: leave out --no-wait to wait for it")
         waiting = Waiting(handle.client, console(stderr=True))
         waiting.look(job_id)
         job_result = handle.result(idle=lambda: waiting.look(job_id))
@@ -102,7 +102,7 @@ def result(job_id: str, *, wait: bool, json: bool) -> int:
 
 
 def logs(job_id: str, *, follow: bool) -> int:
-    """Print what a job's commands wrote: of a done one from its result, else as it comes."""
+    """Print the output of a job's commands: from the result of a done job, else from its events."""
     with _job(job_id) as handle:
         record = handle.status()
         if record.state is JobState.DONE:
@@ -120,7 +120,7 @@ def logs(job_id: str, *, follow: bool) -> int:
 
 
 def cancel(job_ids: Sequence[str], *, json: bool) -> int:
-    """Ask jobs to end."""
+    """Cancel jobs."""
     out = console()
     facts: list[dict[str, Any]] = []
     with attached(load_settings()) as settings, Client(settings) as client:
@@ -133,7 +133,7 @@ def cancel(job_ids: Sequence[str], *, json: bool) -> int:
             message = {
                 JobState.QUEUED: "it was queued and is cancelled",
                 JobState.RUNNING: "it is running and ends within seconds",
-                JobState.DONE: f"it was done already: {record.verdict}",
+                JobState.DONE: f"it was already done: {record.verdict}",
             }
             if not json:
                 out.print(f"job {job_id}: {message[state]}")

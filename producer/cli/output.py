@@ -1,4 +1,4 @@
-"""What every command prints through: consoles, harmless text, JSON documents, errors."""
+"""Output of every command: consoles, JSON documents and errors."""
 
 import json as jsonlib
 import re
@@ -15,14 +15,14 @@ FAILED, BAD_INPUT, OUR_SIDE = 1, 2, 3
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
-    """A console that prints text as it is: no markup, no guessed colours, no wrapping."""
+    """Make a console that prints text verbatim: no markup, no highlighting, no wrapping."""
     return Console(
         stderr=stderr, quiet=quiet, highlight=False, markup=False, emoji=False, soft_wrap=True
     )
 
 
 def print_json(document: Any) -> None:
-    """The one JSON document that ``--json`` promises."""
+    """Print the one JSON document of ``--json``."""
     sys.stdout.write(visible_json(jsonlib.dumps(document, indent=2, ensure_ascii=False)) + "\n")
     sys.stdout.flush()
 
@@ -30,7 +30,7 @@ def print_json(document: Any) -> None:
 def report_error(
     kind: str | type[RevalidError], message: str, *, json: bool, job_id: str | None = None
 ) -> None:
-    """One line on standard error; with ``--json`` a document on standard output too."""
+    """Print an error as one line on standard error; with ``json``, print a JSON document too."""
     console(stderr=True).print(Text.assemble(("error:", "bold red"), " ", one_line(message)))
     if json:
         name = kind if isinstance(kind, str) else kind.__name__
@@ -39,5 +39,5 @@ def report_error(
 
 
 def status_of(error: RevalidError) -> int:
-    """The exit status of an error: the caller's mistake, or our side."""
+    """Return the exit status of an error: bad input, or our side."""
     return BAD_INPUT if isinstance(error, PermanentError) else OUR_SIDE

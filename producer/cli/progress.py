@@ -1,4 +1,4 @@
-"""A job as it goes: a line for each step that ended, and what the running ones write.
+"""Prints the progress of a job: a line for each ended step, and the output of running steps.
 
 On a terminal the last lines of the running steps are redrawn in place; elsewhere each line is
 printed once.
@@ -38,17 +38,17 @@ class _Running:
 
 
 class Progress:
-    """Shows a job's events.
+    """Prints a job's events.
 
     Args:
-        console: Where; a quiet one shows nothing.
-        live: Redraw in place; only for terminals.
+        console: The console to print to.
+        live: Whether to redraw in place; only for terminals.
     """
 
     def __init__(self, console: Console, *, live: bool) -> None:
         self._console = console
         self._phase = _Running("starting")
-        self._told: set[str] = set()
+        self._printed: set[str] = set()
         self._ended: set[int] = set()
         self._running: dict[int, _Running] = {}
         self._planned = 0
@@ -68,20 +68,20 @@ class Progress:
         self._live.stop()
 
     def say(self, text: str) -> None:
-        """Print a remark that stays."""
+        """Print a remark."""
         self._print(Text(f"  {text}", "yellow"))
 
     def job(self, job_id: str, *, joined: bool) -> None:
-        """Say which job is followed."""
-        self._tell("job", job_id, ", under way already" if joined else "")
+        """Print the id of the followed job."""
+        self._print_fact("job", job_id, ", under way already" if joined else "")
 
     def tick(self) -> None:
-        """Call often while nothing happens: redraws."""
+        """Redraw. To be called often while nothing happens."""
         if self._is_live:
             self._live.refresh()
 
     def show(self, events: Iterable[Event]) -> None:
-        """Show what happened."""
+        """Print events."""
         for event in events:
             handler = getattr(self, f"_on_{event.type}", None)
             if handler is not None:
@@ -89,13 +89,13 @@ class Progress:
         self.tick()
 
     def settle(self, result: JobResult) -> None:
-        """Print the lines of what no event told."""
+        """Print the lines for which no event came."""
         self._running.clear()
         self._width = self._width or name_width(step.name for step in result.steps)
         if result.sandbox.kind is not None:
-            self._tell("sandbox", *sandbox_words(result.sandbox, result.image))
+            self._print_fact("sandbox", *sandbox_words(result.sandbox, result.image))
         if result.strategy is not None:
-            self._tell("strategy", *strategy_words(result.strategy))
+            self._print_fact("strategy", *strategy_words(result.strategy))
         for index, step in enumerate(result.steps):
             if index not in self._ended:
                 self._print(step_line(step, self._width))
@@ -120,7 +120,7 @@ class Progress:
         report = SandboxReport(
             kind=data.get("kind"), fallback_reason=data.get("fallback_reason") or None
         )
-        self._tell("sandbox", *sandbox_words(report, str(data.get("image", ""))))
+        self._print_fact("sandbox", *sandbox_words(report, str(data.get("image", ""))))
 
     def _on_plan(self, data: dict[str, Any]) -> None:
         self._running.clear()  # a sandbox that broke is opened again, and the plan starts over
@@ -130,7 +130,7 @@ class Progress:
         self._planned = len(names)
         self._width = name_width(names)
         report = StrategyReport(name=str(data.get("strategy")), reason=str(data.get("reason", "")))
-        self._tell("strategy", *strategy_words(report))
+        self._print_fact("strategy", *strategy_words(report))
 
     def _on_step_started(self, data: dict[str, Any]) -> None:
         self._running[data["index"]] = _Running(one_line(data["name"]))
@@ -161,9 +161,9 @@ class Progress:
             for line in lines:
                 self._print(Text.assemble((f"    {step.name} │ ", "dim"), line))
 
-    def _tell(self, label: str, *words: str) -> None:
-        if label not in self._told:
-            self._told.add(label)
+    def _print_fact(self, label: str, *words: str) -> None:
+        if label not in self._printed:
+            self._printed.add(label)
             print_fact(self._console, label, *words)
 
     def _print(self, line: Text) -> None:

@@ -1,4 +1,4 @@
-"""``run`` and ``replay``: submit, follow, report; Ctrl-C cancels."""
+"""``run`` and ``replay``: submit a job, follow it and print the result; Ctrl-C cancels."""
 
 import sys
 from contextlib import ExitStack, suppress
@@ -26,14 +26,14 @@ _TICK_S = 0.2
 
 
 def run(project: Path, options: JobOptions, *, json: bool) -> int:
-    """Validate a project; the exit status says its verdict."""
+    """Validate a project; return the exit status of the verdict."""
     settings = settings_for(project)
     with prepare(settings, project, **options.arguments()) as submission:
         return _validate(settings, submission, json=json)
 
 
 def replay(trajectory: Path, project: Path | None, options: JobOptions, *, json: bool) -> int:
-    """Replay recorded steps; the exit status says their verdict."""
+    """Replay recorded steps; return the exit status of the verdict."""
     settings = settings_for(project)
     steps = read_trajectory(trajectory)
     asks_host = any(isinstance(step, RefreshFromHost) for step in steps)
@@ -45,7 +45,7 @@ def replay(trajectory: Path, project: Path | None, options: JobOptions, *, json:
 
 
 def settings_for(project: Path | None) -> Settings:
-    """The settings, without a ``.env`` that belongs to the project: it must not configure us."""
+    """Load the settings, but not from a ``.env`` inside the project: a project is not trusted."""
     try:
         inside = project is not None and Path.cwd().is_relative_to(project.resolve())
     except (OSError, RuntimeError) as error:
@@ -79,7 +79,7 @@ def _validate(settings: Settings, submission: Submission, *, json: bool) -> int:
                 interrupted = not _follow(handle, provider, submission, progress, waiting)
                 result = handle.result(CANCEL_SECONDS if interrupted else None)
                 progress.settle(result)
-            # Before worker and broker end, which takes its time.
+            # Print now: ending the worker and the broker takes a while.
             if json:
                 print_json(result.model_dump(mode="json"))
             else:
@@ -100,10 +100,10 @@ def _follow(
     progress: Progress,
     waiting: Waiting,
 ) -> bool:
-    """Show a job until it is done; False where Ctrl-C cancelled it meanwhile.
+    """Show a job until it is done; return False if Ctrl-C cancelled it.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C, and the job goes on for others.
+        KeyboardInterrupt: Ctrl-C came, and the job goes on for others.
     """
     if handle.outcome is SubmitOutcome.REUSED:
         return True
@@ -120,20 +120,20 @@ def _follow(
                 after = new_events[-1].id
             else:
                 provider.check(submission)
-                _see_that_it_is_known(handle)
+                _check_known(handle)
                 waiting.look(handle.id)
     except KeyboardInterrupt:
-        progress.say("cancelling; Ctrl-C again leaves at once")
+        progress.say("cancelling; press Ctrl-C again to leave at once")
         ends = True
         with suppress(RevalidError):
             ends = provider.withdraw(handle)
         if not ends:
-            progress.say("the job goes on: somebody else asked for it too")
+            progress.say("the job goes on, because somebody else submitted it too")
             raise
         return False
 
 
-def _see_that_it_is_known(handle: JobHandle) -> None:
+def _check_known(handle: JobHandle) -> None:
     with handle.client._errors():
         known = handle.client._redis.exists(job_key(handle.id))
     if not known:

@@ -1,4 +1,4 @@
-"""Trajectories: files of recorded steps, one JSON object a line."""
+"""Reads trajectories: files with one recorded step per line, as JSON."""
 
 import json
 from pathlib import Path
@@ -13,10 +13,10 @@ _STEP: TypeAdapter[Step] = TypeAdapter(Step)
 
 
 def read_trajectory(path: Path) -> list[Step]:
-    """The steps of a JSON Lines file; blank lines are passed over.
+    """Read the steps of a JSON Lines file; blank lines are skipped.
 
     Raises:
-        InvalidJob: The file cannot be read or holds no step, or a line is no step.
+        InvalidJob: The file cannot be read or has no step, or a line is not a step.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -34,7 +34,7 @@ def read_trajectory(path: Path) -> list[Step]:
         except ValidationError as error:
             raise InvalidJob(f"{where}: {describe(error)}") from None
         except (ValueError, RecursionError) as error:
-            raise InvalidJob(f"{where}: not JSON ({error}); write one step a line") from None
+            raise InvalidJob(f"{where}: not JSON ({error}); write one step per line") from None
     if not steps:
-        raise InvalidJob(f"trajectory {path}: no step in it; write one JSON object a line")
+        raise InvalidJob(f"trajectory {path}: it has no steps; write one JSON object per line")
     return steps

@@ -1,4 +1,4 @@
-"""A result in words: its steps, what failed with the output that says why, and the verdict."""
+"""Prints a result: its steps, the output of failed steps, and the verdict."""
 
 from collections.abc import Iterable, Sequence
 
@@ -34,12 +34,12 @@ _OUTPUT_LINES = 60
 
 
 def name_width(names: Iterable[str]) -> int:
-    """Cells that step names are padded to."""
+    """Return the width to which step names are padded, in cells."""
     return min(_NAME_CELLS, max((cell_len(one_line(name)) for name in names), default=0))
 
 
 def print_fact(console: Console, label: str, fact: str, remark: str = "") -> None:
-    """A fact after its label; on a terminal long ones are wrapped in a column of their own."""
+    """Print a fact after its label; a terminal wraps long facts in their own column."""
     text = Text.assemble(one_line(fact), (remark, "yellow"))
     if not console.is_terminal:
         console.print(Text.assemble(f"  {label:<8}  ", text))
@@ -50,21 +50,21 @@ def print_fact(console: Console, label: str, fact: str, remark: str = "") -> Non
 
 
 def strategy_words(report: StrategyReport) -> tuple[str]:
-    """Which strategy made the steps, and what it saw."""
+    """Describe the strategy that made the steps, and its reason."""
     return (f"{report.name}: {report.reason}" if report.reason else report.name,)
 
 
 def sandbox_words(report: SandboxReport, image: str) -> tuple[str, str]:
-    """Which sandbox runs the steps, and why not another."""
+    """Describe the sandbox that runs the steps; the second string is a warning about a fallback."""
     kind = report.kind or "none"
     where = f"{kind}, {image}" if kind == "dagger" and image else kind
     if not report.fallback_reason:
         return where, ""
-    return where, ", for no Dagger engine answers; `revalid doctor` says why"
+    return where, ", because no Dagger engine answers; `revalid doctor` says why"
 
 
 def step_line(step: StepResult, width: int) -> Text:
-    """One step: mark, name, time, and what is special about it."""
+    """Format one step: mark, name, time and remarks."""
     name = one_line(step.name)
     if step.status is StepStatus.SKIPPED:
         reason = one_line(step.skipped_reason or "")
@@ -83,7 +83,7 @@ def step_line(step: StepResult, width: int) -> Text:
 
 
 def print_verdict(console: Console, result: JobResult) -> None:
-    """What failed and why, what a reader should know, and last the verdict."""
+    """Print failed steps, notes and the verdict."""
     failed = [step for step in result.steps if not step.ok]
     for step in failed:
         _print_failure(console, step, result.id)
@@ -123,7 +123,7 @@ def _print_failure(console: Console, step: StepResult, job_id: str) -> None:
         for number, line in enumerate(command.split("\n")):
             console.print(Text(f"  {'$' if number == 0 else '>'} {line}", "dim"))
     out, err = _lines(step.stdout), _lines(step.stderr)
-    # Half each where both are long, else what the other leaves.
+    # Each stream gets half of the lines, or more if the other one is short.
     err_kept = err[-max(_OUTPUT_LINES // 2, _OUTPUT_LINES - len(out)) :]
     out_kept = out[-(_OUTPUT_LINES - len(err_kept)) :]
     hidden = len(out) - len(out_kept) + len(err) - len(err_kept)
@@ -140,6 +140,6 @@ def _print_failure(console: Console, step: StepResult, job_id: str) -> None:
 
 
 def _lines(text: str) -> list[str]:
-    """Lines without the blank ones at either end."""
+    """Split into lines, without blank lines at either end."""
     cleaned = clean(text).strip("\n")
     return [line.rstrip() for line in cleaned.split("\n")] if cleaned.strip() else []

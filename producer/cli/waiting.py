@@ -1,4 +1,4 @@
-"""Why a job waits, said once to whoever waits for it."""
+"""Tells the user once why a job waits."""
 
 from time import monotonic
 
@@ -11,12 +11,12 @@ from revalid.producer.client import Client
 from revalid.producer.sanitize import one_line
 
 PATIENCE_S = 3.0
-"""Seconds that a job waits before it is asked why: a worker may be about to take it."""
+"""Seconds before the first look at why a job waits; a worker may be about to take it."""
 START = "`revalid worker` starts one"
 
 
 def why_waiting(client: Client, job_id: str, fix: str = START) -> str | None:
-    """Why nobody takes a job that is queued; None where it is not, or a worker will take it."""
+    """Return why no worker takes a job; None if it is not queued or a worker will take it."""
     with client._errors():
         record = client._ledger.record(job_id)
         if record.state is not JobState.QUEUED or client._ledger.serving(record.queue):
@@ -31,10 +31,11 @@ def why_waiting(client: Client, job_id: str, fix: str = START) -> str | None:
 
 
 class Waiting:
-    """Says once why a job waits.
+    """Prints once why a job waits.
 
     Args:
-        patience_s: Seconds for which it waits without a word.
+        fix: What the user can do if no worker takes the job.
+        patience_s: Seconds before the first look.
     """
 
     def __init__(
@@ -47,13 +48,13 @@ class Waiting:
     ) -> None:
         self._client, self._out, self._fix = client, out, fix
         self._due = monotonic() + patience_s
-        self._said = False
+        self._printed = False
 
     def look(self, job_id: str) -> None:
-        """Call now and then while nothing happens; asks the broker every few seconds."""
-        if self._said or monotonic() < self._due:
+        """Print why the job waits, if it does. To be called often; queries the broker rarely."""
+        if self._printed or monotonic() < self._due:
             return
         self._due = monotonic() + PATIENCE_S
         if (why := why_waiting(self._client, job_id, self._fix)) is not None:
-            self._said = True
+            self._printed = True
             self._out.print(Text(f"  {why}", "yellow"))

@@ -142,7 +142,7 @@ def test_a_request_may_be_sent_again_with_its_key(backend: httpx.Client) -> None
     assert backend.get(first.json()["url"]).json()["state"] == "done"
     other = send(key, project, "echo other")
     assert other.status_code == 422
-    assert "it came with another request before" in other.json()["detail"]
+    assert "it was used for another request" in other.json()["detail"]
     assert send("k" * 256, project, "ls").status_code == 422
 
 

@@ -375,7 +375,7 @@ def test_a_job_cancelled_while_it_waits_again_says_what_it_did(
         ("slow", "so far\n", "its end was not seen")
     ]
     assert found.notes == (
-        "attempt 1 could not report: its steps, and their output, are what it sent while it ran",
+        "attempt 1 recorded no result: steps and output are those that it sent while it ran",
     )
     assert (found.attempts, found.started_at, found.duration_s) == (1, None, None)
 

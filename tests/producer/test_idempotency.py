@@ -37,7 +37,7 @@ def test_a_fresh_request_is_fresh_once_for_each_key(client: Client, project: Pat
 def test_another_request_with_the_key_is_refused(client: Client, project: Path) -> None:
     client.submit(project, idempotency_key="a", labels={"n": "1"})
     for other in ({"labels": {"n": "2"}}, {"commands": ["ls"]}, {"webhook": "https://x/"}):
-        with pytest.raises(InvalidJob, match="key 'a': it came with another request before"):
+        with pytest.raises(InvalidJob, match="key 'a': it was used for another request"):
             client.submit(project, idempotency_key="a", **other)
     assert client._redis.zcard("revalid:queued") == 1
 

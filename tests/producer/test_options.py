@@ -15,9 +15,9 @@ from revalid.producer.options import check_options
         ({"commands": "npm test"}, r"commands: give a list, such as commands=\['npm test'\]"),
         ({"artifacts": b"dist"}, "artifacts: give a list"),
         ({"steps": {"op": "exec"}}, "steps: give a list"),
-        ({"labels": "app=shop"}, "labels: 'app=shop' is no mapping"),
-        ({"env": ["A=1"]}, "env: .* is no mapping"),
-        ({"limits": 600}, "limits: 600 is no mapping"),
+        ({"labels": "app=shop"}, "labels: 'app=shop' is not a mapping"),
+        ({"env": ["A=1"]}, "env: .* is not a mapping"),
+        ({"limits": 600}, "limits: 600 is not a mapping"),
     ],
 )
 def test_a_wrong_shape_is_an_error_in_words(option: dict[str, Any], said: str) -> None:

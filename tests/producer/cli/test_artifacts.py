@@ -22,7 +22,7 @@ def test_artifacts_of_a_failed_job_are_listed_and_unpacked(served: Revalid, tmp_
     assert served("artifacts", job_id, "--output", target).status == 0
     assert (target / "out/deep/report").read_text() == "kept\n"
     again = served("artifacts", job_id, "--output", target)
-    assert (again.status, "no empty directory" in again.error) == (2, True)
+    assert (again.status, "not an empty directory" in again.error) == (2, True)
 
     without = served("run", project, *arguments, "--json")
     assert without.json["id"] != job_id, "what is kept is part of the job"

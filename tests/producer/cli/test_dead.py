@@ -61,9 +61,9 @@ def test_a_dead_job_is_listed_shown_and_run_again(dead: Dead, project: Path) -> 
     assert dead("dead", "list", "--json").json == []
 
 
-def test_dead_jobs_are_forgotten(dead: Dead, project: Path) -> None:
+def test_dead_jobs_are_purged(dead: Dead, project: Path) -> None:
     ids = [dead.kill(project, "--label", "a=1"), dead.kill(project, "--timeout", "5")]
-    assert dead("dead", "purge", ids[0]).out == f"job {ids[0]}: forgotten\n"
+    assert dead("dead", "purge", ids[0]).out == f"job {ids[0]}: deleted\n"
     assert dead("dead", "purge", "--all", "--json").json == [ids[1]]
     gone = dead("result", ids[0])
     assert (gone.status, "no such job" in gone.error) == (2, True)
@@ -79,4 +79,4 @@ def test_a_job_that_is_not_dead_is_told(dead: Dead, command: str) -> None:
 @pytest.mark.parametrize("words", [(), ("--all", "0" * 32)])
 def test_which_jobs_are_meant_has_to_be_said(dead: Dead, words: tuple[str, ...]) -> None:
     ran = dead("dead", "purge", *words)
-    assert (ran.status, ran.error) == (2, "name the dead jobs, or give --all")
+    assert (ran.status, ran.error) == (2, "give the ids of dead jobs, or --all")

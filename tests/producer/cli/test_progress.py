@@ -43,7 +43,7 @@ def test_progress_without_a_terminal_is_plain_lines() -> None:
             ]
         )
     assert printed(out) == (
-        "  sandbox   local, for no Dagger engine answers; `revalid doctor` says why\n"
+        "  sandbox   local, because no Dagger engine answers; `revalid doctor` says why\n"
         "  strategy  npm: package.json\n"
         "    build │ one\n"
         "    build │ warning\n"

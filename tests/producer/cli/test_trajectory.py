@@ -28,7 +28,7 @@ def test_a_trajectory_is_read_line_by_line(tmp_path: Path) -> None:
         ('{"op": "fly"}', "line 1: Input tag 'fly'"),
         ('{"op": "exec"}', "line 1: exec.command: Field required"),
         ("[" * 100_000, "line 1: not JSON"),
-        ("\n \n", "no step in it"),
+        ("\n \n", "it has no steps"),
         ("\udcff", "not UTF-8"),
     ],
 )

@@ -99,7 +99,7 @@ def test_completion_completes(revalid: Revalid) -> None:
         (["run", ".", "--max", "memory"], "--max: 'memory' is not a pair"),
         (["run", ".", "--max", "ram=1G"], "--max ram: no such limit; use one of cpu, memory"),
         (["run", ".", "--max", "memory=lots"], "--max memory=lots: not an amount; write it as"),
-        (["run", ".", "--max", "processes=2G"], "--max processes=2G: no amount"),
+        (["run", ".", "--max", "processes=2G"], "--max processes=2G: not an amount"),
         (["run", ".", "--max", "processes=1.5"], "limits.processes"),
         (["run", ".", "--max", "memory=1M"], "limits.memory_bytes"),
         (["run", ".", "--require", "cpu"], "requires cpu, but sets no cpu_s"),
