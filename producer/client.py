@@ -238,7 +238,7 @@ class Client:
             self.settings = self.settings.model_copy(update={"broker_url": url})
         if self.settings.broker_url is None:
             raise InvalidSettings(
-                "REVALID_BROKER_URL is not set: set it to the URL of a Redis, pass Client(url=...), or "
+                "REVALID_BROKER_URL is not set: set it to a Redis URL, pass Client(url=...), or "
                 "run `revalid broker start` and use the URL that it prints"
             )
         self.url = self.settings.broker_url
