@@ -1,16 +1,18 @@
-"""MkDocs hooks: pages from outside docs/, the decisions in the menu, links from one to all, and the
-figures of the last ``make bench``.
+"""MkDocs hooks: pages from outside docs/, the decisions in the menu, links between all pages, the
+figures of the last ``make bench``, and the table of events.
 
-What the site does not hold, such as a source file, is named there without a link.
+A link to a file that is not part of the site, such as a source file, becomes plain text.
 """
 
 import json
 import posixpath
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from mkdocs.structure.files import File, Files
+
+from revalid import Event
 
 ROOT = Path(__file__).parents[1]
 OUTSIDE = {
@@ -18,6 +20,7 @@ OUTSIDE = {
     "examples/README.md": "examples.md",
     "CHANGELOG.md": "changelog.md",
 }
+ROLE = re.compile(r":(?:class|meth|func|data|attr):<code>~?[\w.]*?((?:[A-Z]\w*\.)?\w+)</code>")
 LINK = re.compile(r"\[([^\]]+)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -36,7 +39,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Point each link at the page of what it names, from wherever it is written."""
+    """Rewrite links to files as links to their pages, and fill in the generated tables."""
     sources = {name: source for source, name in OUTSIDE.items()}
     here = page.file.src_uri
     source = sources.get(here, f"docs/{here}")
@@ -51,7 +54,15 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return words
         return f"[{words}]({posixpath.relpath(name, posixpath.dirname(here) or '.')}{anchor})"
 
-    return LINK.sub(link, markdown.replace("<!-- goals -->", _goals()))
+    for marker, table in (("<!-- goals -->", _goals), ("<!-- events -->", _events)):
+        if marker in markdown:
+            markdown = markdown.replace(marker, table())
+    return LINK.sub(link, markdown)
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
+    """Show a role of a docstring, such as ``:class:``, as the name alone."""
+    return ROLE.sub(r"<code>\1</code>", html)
 
 
 def _goals() -> str:
@@ -62,4 +73,13 @@ def _goals() -> str:
         bound = f"{'at least' if row['at_least'] else 'under'} {row['goal']:g} {row['unit']}"
         met = "yes" if row["met"] else "**no**"
         lines.append(f"| {row['name']} | {row['ratio']:g} {row['unit']} | {bound} | {met} |")
+    return "\n".join(lines)
+
+
+def _events() -> str:
+    lines = ["| `type` | meaning | names in `data` |", "|---|---|---|"]
+    for kind in get_args(Event):
+        hints = get_type_hints(kind)
+        names = ", ".join(f"`{name}`" for name in hints["data"].__annotations__)
+        lines.append(f"| `{get_args(hints['type'])[0]}` | {kind.__doc__} | {names} |")
     return "\n".join(lines)

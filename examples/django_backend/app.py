@@ -1,9 +1,9 @@
 # mypy: disable-error-code="import-untyped"
 """The FastAPI backend's four endpoints as a Django app of one file, on the synchronous client.
 
-Each follower of a job holds a thread while it listens: for hundreds of them use ``AsyncClient``
-under ASGI. There are no accounts and no cookies here; in yours, check who asks and give ``submit``
-a ``tenant`` for each customer.
+Each follower of a job holds a thread while it listens. For hundreds of followers use
+``AsyncClient`` under ASGI. This app has no accounts and no cookies. In yours, check who asks, and
+give ``submit`` a ``tenant`` for each customer.
 """
 
 import json
@@ -20,16 +20,16 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpRe
 from django.urls import path, reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from revalid.jobs.errors import (
+from revalid import (
+    Client,
     InvalidJob,
     InvalidProject,
+    JobState,
     QueueFull,
     StoreFull,
     TransientError,
     UnknownJob,
 )
-from revalid.jobs.ledger.record import JobState
-from revalid.producer.client import Client
 
 MAX_UPLOAD_BYTES = 64 * 2**20
 EVENT_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
@@ -39,7 +39,7 @@ client = Client()  # connects when first used; safe to share between threads
 
 
 class Errors:
-    """Middleware that answers with an error's own line: it says what is wrong and what to do."""
+    """Middleware that answers with the message of an error, which says how to fix it."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -57,7 +57,7 @@ class Errors:
                 detail = "too many validations are queued: try again later"
                 return JsonResponse({"detail": detail}, status=429, headers={"Retry-After": "10"})
             case TransientError():
-                log.error("%s", error)  # for operators: it names the broker
+                log.error("%s", error)  # only for operators, because it names the broker
                 detail = "validation is not available now: try again later"
                 return JsonResponse({"detail": detail}, status=503, headers={"Retry-After": "10"})
         return None
@@ -83,7 +83,7 @@ def submit(request: HttpRequest) -> HttpResponse:
 
 
 def validation(request: HttpRequest, job_id: str) -> HttpResponse:
-    """Show the state of a validation and its result once it is done, or ask it to end."""
+    """Show the state of a validation, and its result once it is done, or cancel it."""
     job = client.job(job_id)
     if request.method == "DELETE":
         return JsonResponse({"state": job.cancel()}, status=202)
@@ -93,11 +93,11 @@ def validation(request: HttpRequest, job_id: str) -> HttpResponse:
 
 
 def follow(request: HttpRequest, job_id: str) -> HttpResponse:
-    """Send what happens as Server-Sent Events, after the one that Last-Event-ID names."""
+    """Send the events after Last-Event-ID as Server-Sent Events."""
     after = request.headers.get("Last-Event-ID", "0")
     if not EVENT_ID.fullmatch(after):
         return JsonResponse({"detail": "Last-Event-ID: not the id of an event"}, status=422)
-    client.job(job_id).status()  # an unknown id is a 404, not a stream that breaks
+    client.job(job_id).status()  # answers 404 for an unknown id, before the stream starts
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingHttpResponse(
         stream(job_id, after), content_type="text/event-stream", headers=headers
@@ -105,7 +105,7 @@ def follow(request: HttpRequest, job_id: str) -> HttpResponse:
 
 
 def stream(job_id: str, after: str) -> Iterator[str]:
-    """The job's events in the words of Server-Sent Events."""
+    """Yield the job's events in the format of Server-Sent Events."""
     for event in client.events(job_id, after):
         yield f"id: {event.id}\nevent: {event.type}\ndata: {json.dumps(event.data)}\n\n"
 
@@ -124,7 +124,7 @@ settings.configure(
     MIDDLEWARE=[f"{__name__}.Errors"],
     ROOT_URLCONF=__name__,
 )
-WSGIServer.request_queue_size = 1024  # runserver's own 10 resets connections of a small crowd
+WSGIServer.request_queue_size = 1024  # runserver's own 10 resets connections under load
 application = get_wsgi_application()
 
 if __name__ == "__main__":

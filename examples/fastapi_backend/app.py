@@ -1,7 +1,7 @@
-"""A web backend that validates what people upload: submit, look, follow, cancel.
+"""A web backend that validates uploaded projects: submit, look, follow, cancel.
 
-It has no accounts. In yours, check who asks, and give ``submit`` a ``tenant`` for each customer:
-equal projects of one tenant are one job, which any of its users may read and cancel.
+This app has no accounts. In yours, check who asks, and give ``submit`` a ``tenant`` for each
+customer. Equal projects of one tenant are one job, which any of its users may read and cancel.
 """
 
 import json
@@ -17,17 +17,17 @@ from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from revalid.jobs.errors import (
+from revalid import (
+    AsyncClient,
     InvalidJob,
     InvalidProject,
+    JobResult,
+    JobState,
     QueueFull,
     StoreFull,
     TransientError,
     UnknownJob,
 )
-from revalid.jobs.ledger.record import JobState
-from revalid.jobs.result import JobResult
-from revalid.producer.async_client import AsyncClient
 
 MAX_UPLOAD_BYTES = 64 * 2**20
 PAGE = Path(__file__).with_name("index.html")
@@ -37,14 +37,14 @@ log = logging.getLogger(__name__)
 
 
 class Accepted(BaseModel):
-    """A validation that is queued, under way, or was done before."""
+    """A validation that is queued, running, or done earlier."""
 
     id: str = Field(examples=[JOB_ID])
     url: str = Field(examples=[f"/validations/{JOB_ID}"])
 
 
 class Validation(BaseModel):
-    """How far a validation is, and what it came to."""
+    """The state of a validation, and its result."""
 
     model_config = ConfigDict(
         json_schema_extra={"example": {"id": JOB_ID, "state": "running", "result": None}}
@@ -56,13 +56,13 @@ class Validation(BaseModel):
 
 
 class Cancelled(BaseModel):
-    """The state that the validation was in; one that was done stays as it is."""
+    """The state that the validation was in. A validation that was done stays as it is."""
 
     state: JobState
 
 
 class Problem(BaseModel):
-    """One line that says what is wrong and what to do."""
+    """One line that says how to fix the request."""
 
     detail: str
 
@@ -96,7 +96,7 @@ SUBMIT: Responses = WRONG | {
 }
 FOLLOW: Responses = UNKNOWN | {
     200: {
-        "description": "Server-Sent Events; `jobs/events.py` lists their types",
+        "description": "Server-Sent Events; revalid's Python API lists their types",
         "content": {
             "text/event-stream": {
                 "schema": {"type": "string"},
@@ -122,20 +122,20 @@ app = FastAPI(title="Validations", lifespan=lifespan, responses={503: _later("No
 @app.exception_handler(InvalidProject)
 @app.exception_handler(UnknownJob)
 async def refuse(_: Request, error: Exception) -> JSONResponse:
-    """Answer with the error's own line: it says what is wrong and what to do."""
+    """Answer with the message of the error, which says how to fix the request."""
     return JSONResponse({"detail": str(error)}, 404 if isinstance(error, UnknownJob) else 422)
 
 
 @app.exception_handler(RequestValidationError)
 async def refuse_request(_: Request, error: RequestValidationError) -> JSONResponse:
-    """The same one line where FastAPI finds what is wrong."""
+    """Answer in the same form if FastAPI refuses the request."""
     lines = (f"{found['loc'][-1]}: {found['msg']}" for found in error.errors())
     return JSONResponse({"detail": "; ".join(lines)}, 422)
 
 
 @app.exception_handler(TransientError)
 async def put_off(_: Request, error: Exception) -> JSONResponse:
-    """Keep the line for operators, since it names the broker; who asked may try again."""
+    """Log the message for operators, because it names the broker, and ask for a retry."""
     log.error("%s", error)
     detail, status = (FULL, 429) if isinstance(error, QueueFull | StoreFull) else (AWAY, 503)
     return JSONResponse({"detail": detail}, status, {"Retry-After": "10"})
@@ -160,7 +160,7 @@ EventId = Annotated[str, Header(pattern=r"^[0-9]{1,19}(-[0-9]{1,19})?$")]
 
 @app.get("/", include_in_schema=False)
 async def page() -> FileResponse:
-    """A page that submits a tarball and shows what becomes of it."""
+    """Serve a page that submits a tarball and follows it."""
     return FileResponse(PAGE)
 
 
@@ -197,11 +197,11 @@ async def look(client: Client, job_id: str) -> Validation:
 
 @app.get("/validations/{job_id}/events", response_class=EventSourceResponse, responses=FOLLOW)
 async def follow(client: Client, job_id: str, last_event_id: EventId = "0") -> EventSourceResponse:
-    """Send what happens as Server-Sent Events, after the one that Last-Event-ID names.
+    """Send the events after Last-Event-ID as Server-Sent Events.
 
-    The last is ``finished``: close the ``EventSource`` there, or it connects again.
+    ``finished`` is the last event. Close the ``EventSource`` there, or it connects again.
     """
-    await client.job(job_id).status()  # an unknown id is a 404, not a stream that breaks
+    await client.job(job_id).status()  # answers 404 for an unknown id, before the stream starts
 
     async def stream() -> AsyncIterator[ServerSentEvent]:
         async for event in client.events(job_id, last_event_id):
@@ -212,5 +212,5 @@ async def follow(client: Client, job_id: str, last_event_id: EventId = "0") -> E
 
 @app.delete("/validations/{job_id}", status_code=202, responses=UNKNOWN)
 async def cancel(client: Client, job_id: str) -> Cancelled:
-    """Ask a validation to end; answers the state that it was in."""
+    """Cancel a validation, and answer with the state that it was in."""
     return Cancelled(state=await client.job(job_id).cancel())
