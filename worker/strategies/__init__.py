@@ -1,1 +1,1 @@
-"""Strategies: each looks at an unpacked project and makes the steps that prove it works."""
+"""Strategies: each reads an unpacked project and plans the steps that prove it works."""

@@ -1,4 +1,4 @@
-"""Turns a job and its unpacked project into the steps to run."""
+"""Plans the steps of a job from its unpacked project."""
 
 import re
 from pathlib import Path
@@ -18,18 +18,18 @@ _TOOL = re.compile(r"(?:^|[\s;&|(])(node|npm|bun|pnpm|yarn|python3|uv|poetry)(?=
 
 
 def make_plan(job: Job, project: Path) -> Plan:
-    """Make the steps of ``job``.
+    """Plan the steps of ``job``.
 
     Args:
         project: The unpacked project. Its content is hostile: links in it are never followed.
 
     Raises:
-        InvalidProject: The strategy finds nothing it knows, or a manifest does not parse.
+        InvalidProject: The strategy does not fit the project, or a manifest does not parse.
     """
     tree = ProjectTree(project)
     match job.strategy:
         case StrategyName.COMMAND | StrategyName.TRAJECTORY:
-            return _given(job)
+            return _plan_given_steps(job)
         case StrategyName.TRPC:
             return trpc.plan(tree, find_groups(tree))
         case StrategyName.NPM:
@@ -37,22 +37,22 @@ def make_plan(job: Job, project: Path) -> Plan:
         case StrategyName.PYTHON:
             return checks.plan(tree, job.image)
         case StrategyName.AUTO:
-            return _detected(job, tree)
+            return _plan_detected(job, tree)
 
 
-def _given(job: Job) -> Plan:
+def _plan_given_steps(job: Job) -> Plan:
     commands = "\n".join(step.command for step in job.steps if isinstance(step, Exec))
-    number = len(job.steps)
+    count = len(job.steps)
     return Plan(
         strategy=job.strategy,
-        reason=f"{number} step{'' if number == 1 else 's'} given with the job",
+        reason=f"{count} step{'' if count == 1 else 's'} given with the job",
         steps=tuple(PlannedStep(step) for step in job.steps),
         tools=tuple(dict.fromkeys(_TOOL.findall(commands))),
-        stops=job.strategy is StrategyName.COMMAND and not job.keep_going,
+        stop_on_failure=job.strategy is StrategyName.COMMAND and not job.keep_going,
     )
 
 
-def _detected(job: Job, tree: ProjectTree) -> Plan:
+def _plan_detected(job: Job, tree: ProjectTree) -> Plan:
     if groups := find_groups(tree):
         return trpc.plan(tree, groups) if trpc.detect(groups) else npm.plan(tree, groups)
     if checks.detect(tree):

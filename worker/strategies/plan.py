@@ -1,4 +1,4 @@
-"""The values a strategy makes."""
+"""Plans: the values that a strategy returns."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ from revalid.jobs.steps import Exec, Step
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """A step, what it waits for and what it may be replayed from.
+    """A step with its dependencies and its conditions of reuse.
 
     Attributes:
-        depends_on: Names of earlier steps without whose success, and whose files, this cannot run.
-        skipped_reason: Why it does not run, where planning decided so.
-        install: A dependency install.
-        cacheable: An install whose outcome its inputs decide, so that a snapshot may stand for it.
-        inputs: Files that the install can see; None for the whole tree.
-        parallel: Runs in a fork where a fork is free: nothing waits for what it writes.
+        depends_on: Names of earlier steps that must succeed first and whose files this step uses.
+        skipped_reason: Why planning decided not to run the step; None if it runs.
+        install: Whether the step installs dependencies.
+        cacheable: Whether its inputs decide the outcome, so that a snapshot may replace the run.
+        inputs: Files that the install can see; None for the whole project.
+        parallel: Whether the step may run in a fork: no later step uses its files.
     """
 
     step: Step
@@ -33,11 +33,11 @@ class Plan:
     """The steps of a job.
 
     Attributes:
-        strategy: The one that made it; never ``auto``.
-        reason: What was seen in the project.
-        tools: Shell commands whose versions the result names.
-        notes: What a reader of the result should know.
-        stops: Nothing runs after a step that failed.
+        strategy: The strategy that made the plan; never ``auto``.
+        reason: What the strategy found in the project.
+        tools: Shell commands whose versions the result lists.
+        notes: Sentences for the reader of the result.
+        stop_on_failure: Whether no step runs after a failed one.
     """
 
     strategy: StrategyName
@@ -45,7 +45,7 @@ class Plan:
     steps: tuple[PlannedStep, ...]
     tools: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    stops: bool = False
+    stop_on_failure: bool = False
 
 
 def check(
@@ -56,15 +56,16 @@ def check(
     allow_failure: bool = False,
     parallel: bool = True,
 ) -> PlannedStep:
-    """A step that judges the project."""
+    """Return a step that decides on the project's verdict."""
     step = Exec(name=name, command=command, allow_failure=allow_failure)
     return PlannedStep(step, depends_on, parallel=parallel)
 
 
 def skipped(name: str, command: str, reason: str) -> PlannedStep:
-    """A step that does not run.
+    """Return a step that does not run.
 
     Args:
-        command: What would have run.
+        command: The command that would have run.
+        reason: Why it does not run.
     """
     return PlannedStep(Exec(name=name, command=command), skipped_reason=reason)

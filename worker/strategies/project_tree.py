@@ -1,4 +1,4 @@
-"""Reads a hostile project: regular files inside it, never through a link, never without a cap."""
+"""Reads a hostile project: only regular files inside it, without links, up to size limits."""
 
 import errno
 import json
@@ -14,7 +14,7 @@ from revalid.jobs.errors import InvalidProject
 
 MAX_BYTES = 1 << 20
 TOTAL_BYTES = 4 << 20
-"""Of all files that are read whole: what they hold takes some thirty times as much memory."""
+"""Limit of all files that are read whole: parsed, they take about thirty times the memory."""
 HEAD_BYTES = 4096
 TOML_BYTES = 1 << 17
 TOML_LINE_DOTS = 500
@@ -25,13 +25,13 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 class ProjectTree:
     """A project directory.
 
-    Every path is relative to it, with ``/``. A link, a device or a missing file is no file.
+    Every path is relative to it and uses ``/``. Links and devices count as missing files.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._texts: dict[str, str | None] = {}
-        self._left = TOTAL_BYTES
+        self._remaining_bytes = TOTAL_BYTES
 
     @cached_property
     def files(self) -> frozenset[str]:
@@ -40,17 +40,17 @@ class ProjectTree:
         Raises:
             InvalidProject: A directory cannot be listed.
         """
-        return frozenset(self._walked[0])
+        return frozenset(self._listing[0])
 
     @cached_property
     def has_node_modules(self) -> bool:
-        """Whether the project brings installed packages with it."""
-        return self._walked[1]
+        """Whether the project contains installed packages."""
+        return self._listing[1]
 
     @cached_property
-    def _walked(self) -> tuple[list[str], bool]:
+    def _listing(self) -> tuple[list[str], bool]:
         files: list[str] = []
-        brought = False
+        has_node_modules = False
         pending = [""]
         while pending:
             prefix = pending.pop()
@@ -60,15 +60,15 @@ class ProjectTree:
                         if entry.is_file(follow_symlinks=False):
                             files.append(prefix + entry.name)
                         elif entry.name in SKIPPED:
-                            brought |= entry.name == "node_modules"
+                            has_node_modules |= entry.name == "node_modules"
                         elif entry.is_dir(follow_symlinks=False):
                             pending.append(f"{prefix}{entry.name}/")
             except OSError as error:
-                raise _unreadable(prefix or ".", error) from None
-        return files, brought
+                raise _unreadable_error(prefix or ".", error) from None
+        return files, has_node_modules
 
     def head(self, path: str, limit: int = HEAD_BYTES) -> str:
-        """The start of a file, undecodable bytes replaced; empty where there is no file.
+        """Return the start of a file with undecodable bytes replaced; empty if there is no file.
 
         Raises:
             InvalidProject: The file cannot be read.
@@ -76,7 +76,7 @@ class ProjectTree:
         return (self._read(path, limit) or b"").decode(errors="replace")
 
     def text(self, path: str) -> str | None:
-        """A whole file; None where there is none.
+        """Return a whole file as text; None if there is no file.
 
         Raises:
             InvalidProject: It is larger than :data:`MAX_BYTES`, not UTF-8, or cannot be read.
@@ -91,8 +91,8 @@ class ProjectTree:
             return None
         if len(data) > MAX_BYTES:
             raise InvalidProject(f"{path} is larger than {MAX_BYTES} bytes: make it smaller")
-        self._left -= len(data)
-        if self._left < 0:
+        self._remaining_bytes -= len(data)
+        if self._remaining_bytes < 0:
             raise InvalidProject(
                 f"{path} and the manifests before it are larger than {TOTAL_BYTES} bytes "
                 "together: validate the project's parts as separate jobs"
@@ -105,29 +105,29 @@ class ProjectTree:
             ) from None
 
     def json(self, path: str) -> dict[str, Any] | None:
-        """A JSON object; None where there is no file.
+        """Return a file's JSON object; None if there is no file.
 
         Raises:
             InvalidProject: As :meth:`text`, or it is not a JSON object.
         """
-        return self._parsed(path, json.loads, "a JSON object")
+        return self._parse(path, json.loads, "a JSON object")
 
     def toml(self, path: str) -> dict[str, Any] | None:
-        """A TOML document; None where there is no file.
+        """Return a file's TOML document; None if there is no file.
 
         Raises:
             InvalidProject: As :meth:`text`, or it is not TOML, or too slow to parse.
         """
-        # tomllib takes time with the square of a dotted key's length: minutes for 100 KB.
+        # tomllib takes quadratic time in the length of a dotted key: minutes for 100 KB.
         text = self.head(path, TOML_BYTES + 1)
         if len(text) > TOML_BYTES or any(n.count(".") > TOML_LINE_DOTS for n in text.splitlines()):
             raise InvalidProject(
                 f"{path} is larger than {TOML_BYTES} bytes or has over {TOML_LINE_DOTS} dots in a "
                 "line: make it smaller"
             )
-        return self._parsed(path, tomllib.loads, "TOML")
+        return self._parse(path, tomllib.loads, "TOML")
 
-    def _parsed(self, path: str, parse: Callable[[str], Any], kind: str) -> dict[str, Any] | None:
+    def _parse(self, path: str, parse: Callable[[str], Any], kind: str) -> dict[str, Any] | None:
         text = self.text(path)
         if text is None:
             return None
@@ -146,7 +146,7 @@ class ProjectTree:
         try:
             for part in path.split("/"):
                 parent = descriptor
-                # O_NONBLOCK: a pipe that took the file's place must not hang the worker.
+                # O_NONBLOCK: a pipe that replaced the file must not hang the worker.
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
                 descriptor = os.open(part, flags, dir_fd=parent)
                 os.close(parent)
@@ -157,10 +157,10 @@ class ProjectTree:
         except OSError as error:
             if error.errno in _ABSENT:
                 return None
-            raise _unreadable(path, error) from None
+            raise _unreadable_error(path, error) from None
         finally:
             os.close(descriptor)
 
 
-def _unreadable(path: str, error: OSError) -> InvalidProject:
+def _unreadable_error(path: str, error: OSError) -> InvalidProject:
     return InvalidProject(f"{path!r} of the project cannot be read: {error.strerror}; check it")

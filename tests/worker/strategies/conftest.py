@@ -1,4 +1,4 @@
-"""Projects made of a mapping from path to content."""
+"""Projects written from a mapping of path to content."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -19,52 +19,54 @@ PlanOf = Callable[..., Plan]
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """An empty project."""
-    made = tmp_path / "project"
-    made.mkdir()
-    return made
+    """Return the directory of an empty project."""
+    project = tmp_path / "project"
+    project.mkdir()
+    return project
 
 
 @pytest.fixture
 def make(project: Path) -> Make:
-    """Writes files, a mapping as JSON, and gives the project's tree."""
+    """Return a function that writes files, mappings as JSON, and returns the project's tree."""
 
-    def made(files: Files) -> ProjectTree:
+    def make_tree(files: Files) -> ProjectTree:
         for name, content in files.items():
             path = project / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content if isinstance(content, str) else json.dumps(content))
         return ProjectTree(project)
 
-    return made
+    return make_tree
 
 
 @pytest.fixture
 def plan_of(project: Path, make: Make) -> PlanOf:
-    """Writes files and plans the project."""
+    """Return a function that writes files and plans the project."""
 
-    def planned(files: Files, strategy: StrategyName = StrategyName.AUTO, **fields: Any) -> Plan:
+    def plan_files(files: Files, strategy: StrategyName = StrategyName.AUTO, **fields: Any) -> Plan:
         make(files)
         job = Job(source=PathSource(path=str(project)), strategy=strategy, **fields)
         return make_plan(job, project)
 
-    return planned
+    return plan_files
 
 
-def named(plan: Plan) -> dict[str, PlannedStep]:
-    """The steps of a plan by name."""
+def steps_by_name(plan: Plan) -> dict[str, PlannedStep]:
+    """Return the steps of a plan by name."""
     return {str(getattr(step.step, "name", "")): step for step in plan.steps}
 
 
 def commands(plan: Plan) -> dict[str, str]:
-    """The commands that run, by step name."""
+    """Return the commands that run, by step name."""
     return {
-        name: str(getattr(planned.step, "command", ""))
-        for name, planned in named(plan).items()
-        if planned.skipped_reason is None
+        name: str(getattr(step.step, "command", ""))
+        for name, step in steps_by_name(plan).items()
+        if step.skipped_reason is None
     }
 
 
 def skips(plan: Plan) -> dict[str, str]:
-    """Why steps do not run, by step name."""
-    return {n: s.skipped_reason for n, s in named(plan).items() if s.skipped_reason is not None}
+    """Return the reasons why steps do not run, by step name."""
+    return {
+        n: s.skipped_reason for n, s in steps_by_name(plan).items() if s.skipped_reason is not None
+    }

@@ -1,4 +1,4 @@
-"""From a job to a plan."""
+"""Plans of jobs."""
 
 from pathlib import Path
 
@@ -33,18 +33,20 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
         ({"requirements.txt": ""}, StrategyName.PYTHON),
     ],
 )
-def test_auto_says_what_it_detected(plan_of: PlanOf, files: Files, strategy: StrategyName) -> None:
+def test_auto_reports_the_detected_strategy(
+    plan_of: PlanOf, files: Files, strategy: StrategyName
+) -> None:
     plan = plan_of(files)
     assert plan.strategy is strategy
     assert plan.reason
 
 
-def test_auto_refuses_what_it_does_not_know(plan_of: PlanOf) -> None:
+def test_auto_refuses_an_unknown_project(plan_of: PlanOf) -> None:
     with pytest.raises(InvalidProject, match=r"no strategy fits .* with --command"):
         plan_of({"main.go": "", "docs/package.json": "{}"})
 
 
-def test_given_steps_stay_as_they_are(plan_of: PlanOf) -> None:
+def test_given_steps_are_not_changed(plan_of: PlanOf) -> None:
     steps = (
         SetEnv(name="A", value="b"),
         Exec(command="npm ci && bun test"),
@@ -60,13 +62,13 @@ def test_a_trajectory_needs_no_project(tmp_path: Path) -> None:
     job = Job(strategy=StrategyName.TRAJECTORY, steps=(Exec(command="true"),))
     plan = make_plan(job, tmp_path / "none")
     assert (plan.strategy, plan.reason) == (StrategyName.TRAJECTORY, "1 step given with the job")
-    assert not plan.stops
+    assert not plan.stop_on_failure
 
 
 def test_commands_stop_at_a_failure_unless_they_keep_going(tmp_path: Path) -> None:
     for keep_going in (True, False):
         job = make_job(strategy="command", steps=[Exec(command="true")], keep_going=keep_going)
-        assert make_plan(job, tmp_path).stops is not keep_going
+        assert make_plan(job, tmp_path).stop_on_failure is not keep_going
 
 
 @pytest.mark.parametrize("example", ["trpc-app", "trpc-type-error", "trpc-failing-test"])

@@ -13,13 +13,13 @@ from tests.worker.strategies.conftest import Make
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
-    made = tmp_path / "outside"
-    made.mkdir()
-    (made / "package.json").write_text('{"name": "secret"}')
-    return made
+    directory = tmp_path / "outside"
+    directory.mkdir()
+    (directory / "package.json").write_text('{"name": "secret"}')
+    return directory
 
 
-def test_a_linked_file_is_no_file(project: Path, secret: Path) -> None:
+def test_a_linked_file_is_missing(project: Path, secret: Path) -> None:
     (project / "package.json").symlink_to(secret / "package.json")
     tree = ProjectTree(project)
     assert tree.files == set()
@@ -34,7 +34,7 @@ def test_a_linked_directory_is_not_entered(project: Path, secret: Path) -> None:
 
 
 @pytest.mark.parametrize("swapped", ["client", "client/package.json"])
-def test_a_link_that_took_a_files_place_after_the_walk_is_not_followed(
+def test_a_link_that_replaced_a_file_after_the_walk_is_not_followed(
     make: Make, project: Path, secret: Path, swapped: str
 ) -> None:
     tree = make({"client/package.json": "{}"})
@@ -45,7 +45,7 @@ def test_a_link_that_took_a_files_place_after_the_walk_is_not_followed(
     assert tree.text("client/package.json") is None
 
 
-def test_a_pipe_that_took_a_files_place_does_not_hang(make: Make, project: Path) -> None:
+def test_a_pipe_that_replaced_a_file_does_not_hang(make: Make, project: Path) -> None:
     tree = make({"package.json": "{}"})
     assert tree.files == {"package.json"}
     (project / "package.json").unlink()
@@ -61,7 +61,7 @@ def test_a_path_that_names_no_file_of_the_project_reads_as_none(
     assert make({"package.json": "{}"}).text(path) is None
 
 
-def test_installed_packages_are_noticed_and_not_listed(make: Make) -> None:
+def test_installed_packages_are_detected_and_not_listed(make: Make) -> None:
     tree = make({"a.ts": "", "client/node_modules/x/package.json": "{}", ".git/config": ""})
     assert tree.files == {"a.ts"}
     assert tree.has_node_modules
@@ -76,7 +76,7 @@ def test_text_is_capped_and_head_is_not_refused(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("{", "a.json is not a JSON object: .*line 1 column 2"),
         ("[1]", "a.json is not a JSON object; correct"),
@@ -84,8 +84,8 @@ def test_text_is_capped_and_head_is_not_refused(make: Make) -> None:
         ('{"a": ' + "1" * 5000 + "}", "a.json is not a JSON object: "),
     ],
 )
-def test_malformed_json_is_an_invalid_project(make: Make, content: str, said: str) -> None:
-    with pytest.raises(InvalidProject, match=said):
+def test_malformed_json_is_an_invalid_project(make: Make, content: str, message: str) -> None:
+    with pytest.raises(InvalidProject, match=message):
         make({"a.json": content}).json("a.json")
 
 
@@ -141,7 +141,7 @@ def test_manifests_are_bounded_together(make: Make) -> None:
         tree.json(names[-1])
 
 
-def test_a_file_is_read_once_however_often_it_is_asked_for(make: Make) -> None:
+def test_a_file_is_read_only_once(make: Make) -> None:
     tree = make({"package.json": "{}".ljust(MAX_BYTES)})
     for _ in range(2 * TOTAL_BYTES // MAX_BYTES):
         assert tree.json("package.json") == {}

@@ -1,4 +1,4 @@
-"""Which builds a check waits for."""
+"""Finds the builds that a check depends on."""
 
 from collections.abc import Iterable
 
@@ -10,16 +10,16 @@ class Builds:
     """The build steps of a project.
 
     Attributes:
-        steps: By a package's directory, the step that builds it.
+        steps: The step that builds a package, by the package's directory.
     """
 
     def __init__(self, project: NodeProject) -> None:
         self.steps: dict[str, str] = {}
-        named = {package.name: package for package in project.packages if package.name}
+        by_name = {package.name: package for package in project.packages if package.name}
         self._packages = {package.directory: package for package in project.packages}
         self._imports = {
             package.directory: [
-                named[name].directory for name in sorted(named.keys() & package.dependencies)
+                by_name[name].directory for name in sorted(by_name.keys() & package.dependencies)
             ]
             for package in project.packages
         }
@@ -27,10 +27,10 @@ class Builds:
         self._unbuilt: dict[str, bool] = {}
 
     def needed_by(self, packages: Iterable[Package]) -> tuple[str, ...]:
-        """The builds that some packages import from, directly or not.
+        """Return the build steps that some packages depend on, directly or indirectly.
 
-        A package is built first only where none of the entries that its manifest names is in the
-        project: what comes as source is checked as source.
+        A package is built first only if none of its manifest's entries is in the project: a package
+        that comes as source is checked as source.
         """
         pending = [directory for p in packages for directory in self._imports[p.directory]]
         reached: set[str] = set()
@@ -39,8 +39,12 @@ class Builds:
             if directory not in reached:
                 reached.add(directory)
                 pending += self._imports[directory]
-        waits = (step for d, step in self.steps.items() if d in reached and self._is_unbuilt(d))
-        return tuple(dict.fromkeys(waits))
+        builds = (
+            step
+            for directory, step in self.steps.items()
+            if directory in reached and self._is_unbuilt(directory)
+        )
+        return tuple(dict.fromkeys(builds))
 
     def _is_unbuilt(self, directory: str) -> bool:
         if directory not in self._unbuilt:
@@ -49,13 +53,13 @@ class Builds:
         return self._unbuilt[directory]
 
     def in_order(self) -> list[Package]:
-        """The packages, each after those it imports; a cycle is cut where it closes."""
+        """Return the packages, each after the ones that it imports; a cycle starts anywhere."""
         ordered: dict[str, Package] = {}
-        seen: set[str] = set()
+        visited: set[str] = set()
 
         def visit(directory: str) -> None:
-            if directory not in seen:
-                seen.add(directory)
+            if directory not in visited:
+                visited.add(directory)
                 for other in self._imports[directory]:
                     visit(other)
                 ordered[directory] = self._packages[directory]

@@ -1,4 +1,4 @@
-"""Plans the checks of a Node project: what ``trpc`` and ``npm`` share."""
+"""Plans the checks of a Node project for the strategies ``trpc`` and ``npm``."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -11,7 +11,7 @@ from revalid.worker.strategies.node.workspaces import Group
 from revalid.worker.strategies.plan import Plan, PlannedStep, check, skipped
 from revalid.worker.strategies.project_tree import ProjectTree
 
-Needs = Callable[[Package], tuple[str, ...]]
+Dependencies = Callable[[Package], tuple[str, ...]]
 
 
 def node_plan(
@@ -23,11 +23,11 @@ def node_plan(
     type_scripts: tuple[str, ...] = (),
     lint: bool = False,
 ) -> Plan:
-    """The plan of a project with at least one group.
+    """Plan a project with at least one group.
 
     Args:
-        type_scripts: Scripts that stand for the type check where a package has one.
-        lint: Run a ``lint`` script, whose outcome is shown and does not decide.
+        type_scripts: Scripts that replace the compiler as type check, if a package has one.
+        lint: Whether to run a ``lint`` script, whose outcome does not decide.
 
     Raises:
         InvalidProject: A file that decides cannot be read.
@@ -43,42 +43,52 @@ def node_plan(
 
 
 def _builds(project: NodeProject, builds: Builds) -> list[PlannedStep]:
-    every = project.installs.every
+    all_installs = project.installs.every
     root = project.root
-    if root and (attempt := project.script(root, "build")).runs:
+    if root and (check_command := project.script(root, "build")).runs:
         builds.steps = dict.fromkeys((p.directory for p in project.packages), "build")
-        return [check("build", attempt.command, every, parallel=False)]
+        return [check("build", check_command.command, all_installs, parallel=False)]
 
-    def needs(package: Package) -> tuple[str, ...]:
-        waits = builds.needed_by([package])
+    def depends_on(package: Package) -> tuple[str, ...]:
+        builds_first = builds.needed_by([package])
         builds.steps[package.directory] = package.step("build")
-        return every + waits
+        return all_installs + builds_first
 
     packages = builds.in_order()
-    return _each("build", packages, lambda p: project.script(p, "build"), needs, parallel=False)
+    return _step_per_package(
+        "build", packages, lambda p: project.script(p, "build"), depends_on, parallel=False
+    )
 
 
 def _types(project: NodeProject, scripts: tuple[str, ...], builds: Builds) -> list[PlannedStep]:
-    every = project.installs.every
+    all_installs = project.installs.every
     root = project.root
-    if root and scripts and (attempt := project.script(root, *scripts)).runs:
-        return [check("typecheck", attempt.command, every + builds.needed_by(project.packages))]
+    if root and scripts and (check_command := project.script(root, *scripts)).runs:
+        return [
+            check(
+                "typecheck",
+                check_command.command,
+                all_installs + builds.needed_by(project.packages),
+            )
+        ]
 
-    def attempted(package: Package) -> CheckCommand:
+    def command_of(package: Package) -> CheckCommand:
         script = project.script(package, *scripts) if scripts else None
         return script if script and script.runs else project.types(package)
 
-    return _each("typecheck", project.packages, attempted, lambda p: every + builds.needed_by([p]))
+    return _step_per_package(
+        "typecheck", project.packages, command_of, lambda p: all_installs + builds.needed_by([p])
+    )
 
 
 def _scripts(
     project: NodeProject, name: str, builds: Builds, *, allow_failure: bool = False
 ) -> list[PlannedStep]:
     root = project.root
-    if root and (attempt := project.script(root, name)).runs:
-        needs = project.installs.every + builds.needed_by(project.packages)
-        return [check(name, attempt.command, needs, allow_failure=allow_failure)]
-    return _each(
+    if root and (check_command := project.script(root, name)).runs:
+        depends_on = project.installs.every + builds.needed_by(project.packages)
+        return [check(name, check_command.command, depends_on, allow_failure=allow_failure)]
+    return _step_per_package(
         name,
         project.packages,
         lambda package: project.script(package, name),
@@ -87,33 +97,37 @@ def _scripts(
     )
 
 
-def _each(
+def _step_per_package(
     verb: str,
     packages: Iterable[Package],
-    attempted: Callable[[Package], CheckCommand],
-    needs: Needs,
+    command_of: Callable[[Package], CheckCommand],
+    depends_on: Dependencies,
     *,
     allow_failure: bool = False,
     parallel: bool = True,
 ) -> list[PlannedStep]:
-    """A step for each package, or one skipped step where none can run."""
-    attempts = [(package, attempted(package)) for package in packages]
-    if not any(attempt.runs for _, attempt in attempts):
-        where: dict[str, list[str]] = {}
-        for _, attempt in attempts:
-            where.setdefault(attempt.reason, []).append(attempt.place)
-        reasons = (f"{reason} {_listed(places)}" for reason, places in where.items())
-        return [skipped(verb, attempts[0][1].command, "; ".join(reasons))]
-    kind = partial(check, allow_failure=allow_failure, parallel=parallel)
+    """Return a step for each package, or one skipped step if no package can run it."""
+    commands = [(package, command_of(package)) for package in packages]
+    if not any(check_command.runs for _, check_command in commands):
+        places_by_reason: dict[str, list[str]] = {}
+        for _, check_command in commands:
+            places_by_reason.setdefault(check_command.reason, []).append(check_command.place)
+        reasons = (f"{reason} {_listed(places)}" for reason, places in places_by_reason.items())
+        return [skipped(verb, commands[0][1].command, "; ".join(reasons))]
+    make_check = partial(check, allow_failure=allow_failure, parallel=parallel)
     return [
-        kind(package.step(verb), attempt.command, needs(package))
-        if attempt.runs
-        else skipped(package.step(verb), attempt.command, f"{attempt.reason} {attempt.place}")
-        for package, attempt in attempts
-        if package.directory != "." or not attempt.absent
+        make_check(package.step(verb), check_command.command, depends_on(package))
+        if check_command.runs
+        else skipped(
+            package.step(verb),
+            check_command.command,
+            f"{check_command.reason} {check_command.place}",
+        )
+        for package, check_command in commands
+        if package.directory != "." or not check_command.absent
     ]
 
 
 def _listed(places: list[str]) -> str:
-    shown = ", ".join(places[:4])
-    return shown if len(places) <= 4 else f"{shown} and {len(places) - 4} more"
+    listed = ", ".join(places[:4])
+    return listed if len(places) <= 4 else f"{listed} and {len(places) - 4} more"

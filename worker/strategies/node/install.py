@@ -1,4 +1,4 @@
-"""Plans how a Node project's dependencies are installed."""
+"""Plans the install of a Node project's dependencies."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -29,8 +29,8 @@ class Installs:
     """The installs of a project.
 
     Attributes:
-        names: By directory of a group's root, the steps that a check of the group needs.
-        choices: By the same, its package manager.
+        names: The steps that a check of a group depends on, by the directory of the group's root.
+        choices: The package manager of a group, by the same directory.
         tools: Shell commands that the checks use.
     """
 
@@ -42,12 +42,12 @@ class Installs:
 
     @property
     def every(self) -> tuple[str, ...]:
-        """What a check of the whole project needs."""
+        """The steps that a check of the whole project depends on."""
         return tuple(dict.fromkeys(name for names in self.names.values() for name in names))
 
 
 def plan_installs(tree: ProjectTree, groups: tuple[Group, ...]) -> Installs:
-    """Plan one install for each group, and before them one step that provides missing tools.
+    """Plan one install for each group, after one step that installs missing tools.
 
     Raises:
         InvalidProject: A file that decides cannot be read.
@@ -56,8 +56,8 @@ def plan_installs(tree: ProjectTree, groups: tuple[Group, ...]) -> Installs:
     setup = _setup(groups, choices.values())
     inputs = install_inputs(tree, groups)
     steps = [setup] if setup else []
-    needs = ("setup",) if setup else ()
-    names: dict[str, tuple[str, ...]] = {}
+    depends_on = ("setup",) if setup else ()
+    step_names: dict[str, tuple[str, ...]] = {}
     notes: list[str] = []
     for group in groups:
         root, choice = group.root, choices[group.root.directory]
@@ -65,37 +65,39 @@ def plan_installs(tree: ProjectTree, groups: tuple[Group, ...]) -> Installs:
         command = root.within(choice.manager.frozen if choice.locked else choice.manager.unlocked)
         if not any(p.dependencies or HOOKS & p.scripts.keys() for p in group.packages):
             steps.append(skipped(name, command, f"no dependencies in {root.title}"))
-            names[root.directory] = needs
+            step_names[root.directory] = depends_on
             continue
         step = Exec(name=name, command=command)
-        steps.append(PlannedStep(step, needs, install=True, cacheable=choice.locked, inputs=inputs))
-        names[root.directory] = (name,)
+        steps.append(
+            PlannedStep(step, depends_on, install=True, cacheable=choice.locked, inputs=inputs)
+        )
+        step_names[root.directory] = (name,)
         notes += [choice.note] if choice.note else []
     tools = ("node", *(choice.manager.command for choice in choices.values()))
     tools += tuple(_tools_called(groups))
-    return Installs(tuple(steps), names, choices, tuple(dict.fromkeys(tools)), tuple(notes))
+    return Installs(tuple(steps), step_names, choices, tuple(dict.fromkeys(tools)), tuple(notes))
 
 
 def _setup(
     groups: tuple[Group, ...], choices: Iterable[PackageManagerChoice]
 ) -> PlannedStep | None:
-    provided = {choice.manager.command: choice for choice in choices}
-    extra = {
+    choice_by_command = {choice.manager.command: choice for choice in choices}
+    defaults = {
         "bun": PackageManagerChoice(BUN, locked=False, version=BUN_VERSION),
         "pnpm": PackageManagerChoice(PNPM, locked=False, version=PNPM_VERSIONS["10"]),
         "yarn": PackageManagerChoice(YARN, locked=False, version=YARN_VERSION),
     }
     for tool in _tools_called(groups):
-        provided.setdefault(tool, extra[tool])
+        choice_by_command.setdefault(tool, defaults[tool])
     commands = [
         choice.manager.provide.format(version=choice.version)
-        for choice in provided.values()
+        for choice in choice_by_command.values()
         if choice.manager.provide
     ]
     if not commands:
         return None
     command = commands[0] if len(commands) == 1 else " && ".join(f"{{ {c}; }}" for c in commands)
-    # Versions are exact, so nothing of the project decides the outcome.
+    # Versions are exact, so the project does not influence the outcome.
     return PlannedStep(Exec(name="setup", command=command), install=True, cacheable=True, inputs=())
 
 

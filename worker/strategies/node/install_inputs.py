@@ -1,4 +1,4 @@
-"""What an install can see of a project."""
+"""Finds the files of a project that decide what an install does."""
 
 import re
 
@@ -6,7 +6,7 @@ from revalid.worker.strategies.node.packages import HOOKS, Package, leaves
 from revalid.worker.strategies.node.workspaces import Group
 from revalid.worker.strategies.project_tree import MAX_BYTES, ProjectTree
 
-_SEEN = frozenset(
+_INPUT_FILES = frozenset(
     {
         "package.json",
         "package-lock.json",
@@ -22,12 +22,12 @@ _SEEN = frozenset(
         ".yarnrc.yml",
     }
 )
-_SEEN_DIRECTORIES = frozenset({".yarn", "patches"})
+_INPUT_DIRECTORIES = frozenset({".yarn", "patches"})
 _RUNS_CODE = frozenset({"binding.gyp", ".pnpmfile.cjs"})
 _READS_PROJECT = frozenset({"@prisma/client", "msw", "puppeteer"})
-"""Dependencies whose own install script reads or writes project files."""
+"""Dependencies whose install script reads or writes project files."""
 
-_OFFERS = frozenset({"exports", "types", "typings", "main", "module", "browser", "bin"})
+_ENTRY_FIELDS = frozenset({"exports", "types", "typings", "main", "module", "browser", "bin"})
 
 _LINKED = re.compile(r"(?:file|link|portal):|injectWorkspacePackages")
 _LOCAL = re.compile(
@@ -36,7 +36,7 @@ _LOCAL = re.compile(
 
 
 def install_inputs(tree: ProjectTree, groups: tuple[Group, ...]) -> tuple[str, ...] | None:
-    """The files that decide what an install does; None where any file may.
+    """Return the files that decide what an install does; None if any file may.
 
     Raises:
         InvalidProject: A file that decides cannot be read.
@@ -52,17 +52,17 @@ def install_inputs(tree: ProjectTree, groups: tuple[Group, ...]) -> tuple[str, .
         or any(path.rpartition("/")[2] in _RUNS_CODE for path in tree.files)
     ):
         return None
-    seen = tuple(sorted(path for path in tree.files if _is_seen(path)))
-    return seen if all(path.isprintable() for path in seen) else None
+    inputs = tuple(sorted(path for path in tree.files if _is_input(path)))
+    return inputs if all(path.isprintable() for path in inputs) else None
 
 
 def _sees_project(package: Package) -> bool:
     overrides = (package.data.get(field) for field in ("overrides", "resolutions", "pnpm"))
-    # Generators write a dependency of the project on itself. Where it offers nothing to import, it
-    # does not matter that bun links only those of its files that the install sees.
-    own = None if _OFFERS & package.data.keys() else package.name
+    # Generators write a dependency of the project on itself. If the project offers nothing to
+    # import, it does not matter that bun links only the files that the install sees.
+    own_name = None if _ENTRY_FIELDS & package.data.keys() else package.name
     versions = (
-        *(v for name, v in package.dependencies.items() if (name, v) != (own, ".")),
+        *(v for name, v in package.dependencies.items() if (name, v) != (own_name, ".")),
         *(v for o in overrides for v in leaves(o)),
     )
     return (
@@ -73,6 +73,10 @@ def _sees_project(package: Package) -> bool:
     )
 
 
-def _is_seen(path: str) -> bool:
+def _is_input(path: str) -> bool:
     *parents, name = path.split("/")
-    return name in _SEEN or name.endswith(".patch") or not _SEEN_DIRECTORIES.isdisjoint(parents)
+    return (
+        name in _INPUT_FILES
+        or name.endswith(".patch")
+        or not _INPUT_DIRECTORIES.isdisjoint(parents)
+    )

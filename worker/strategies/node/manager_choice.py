@@ -1,4 +1,4 @@
-"""Which package manager a group of packages uses, and in which version."""
+"""Chooses the package manager of a group of packages, and its version."""
 
 import re
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from revalid.worker.strategies.project_tree import ProjectTree
 _HINTS = {"pnpm-workspace.yaml": "pnpm", ".yarnrc.yml": "yarn"}
 """Files that only one package manager reads, for a project without a lockfile."""
 
-_NAMED = re.compile(
+_PACKAGE_MANAGER = re.compile(
     r"(npm|bun|pnpm|yarn)@([0-9]{1,4})((?:\.[0-9]{1,6}){2}(?:-[0-9A-Za-z.-]{1,40})?)?(?:\+.*)?\Z"
 )
 _BUN = re.compile(r"(?:^|[\s;&|(])bunx?(?=\s|$)")
@@ -35,9 +35,9 @@ class PackageManagerChoice:
     """The package manager of a group.
 
     Attributes:
-        locked: A lockfile decides what is installed.
-        version: What to provide where the image has none.
-        note: What a reader should know of the choice; empty where it is plain.
+        locked: Whether a lockfile decides what is installed.
+        version: The version to install if the image has none.
+        note: A sentence about the choice for the reader of the result; may be empty.
     """
 
     manager: Manager
@@ -47,34 +47,34 @@ class PackageManagerChoice:
 
 
 def detect_manager(tree: ProjectTree, group: Group) -> PackageManagerChoice:
-    """The manager that a group's lockfile names, else its ``packageManager``, else its scripts.
+    """Find a group's manager by its lockfile, else its ``packageManager``, else its scripts.
 
     Raises:
         InvalidProject: A file that decides cannot be read.
     """
-    named = _named(group.root)
-    found = [name for name in LOCKFILES if group.root.path(name) in tree.files]
-    managers = list(dict.fromkeys(LOCKFILES[name].command for name in found))
-    name, why = _preferred(tree, group, named, managers)
-    note = _note(group.root, name, why, found)
+    field = _package_manager_field(group.root)
+    lockfiles = [name for name in LOCKFILES if group.root.path(name) in tree.files]
+    managers = list(dict.fromkeys(LOCKFILES[name].command for name in lockfiles))
+    name, reason = _preferred(tree, group, field, managers)
+    note = _note(group.root, name, reason, lockfiles)
     manager = {"npm": NPM, "bun": BUN, "pnpm": PNPM, "yarn": YARN}[name]
-    if manager is YARN and _is_berry(tree, group.root, named, locked=bool(found)):
+    if manager is YARN and _is_berry(tree, group.root, field, locked=bool(lockfiles)):
         manager = BERRY
     return PackageManagerChoice(
-        manager, bool(found), _version(tree, group.root, manager, named), note
+        manager, bool(lockfiles), _version(tree, group.root, manager, field), note
     )
 
 
 def _preferred(
-    tree: ProjectTree, group: Group, named: re.Match[str] | None, managers: list[str]
+    tree: ProjectTree, group: Group, field: re.Match[str] | None, managers: list[str]
 ) -> tuple[str, str]:
-    """A manager's name, and why where a note should say so."""
+    """Return a manager's name, and the reason if a note should give it."""
     if len(managers) == 1:
-        if named and named[1] != managers[0]:
-            return managers[0], f"although packageManager names {named[1]}"
+        if field and field[1] != managers[0]:
+            return managers[0], f"although packageManager names {field[1]}"
         return managers[0], ""
-    if named and (named[1] in managers or not managers):
-        return named[1], "since packageManager names it"
+    if field and (field[1] in managers or not managers):
+        return field[1], "since packageManager names it"
     if (not managers or "bun" in managers) and uses_bun(tree, group):
         return "bun", "since its scripts or tests use bun"
     if not managers:
@@ -84,15 +84,15 @@ def _preferred(
     return "npm" if "npm" in managers else managers[0], "since nothing names another"
 
 
-def _note(root: Package, name: str, why: str, found: list[str]) -> str:
-    if found:
-        return f"{root.title} has {', '.join(found)}: used {name}, {why}" if why else ""
-    ran = f"ran {name} install" + (f", {why}" if why else "")
-    return f"no lockfile in {root.title}: {ran}; versions may differ between runs"
+def _note(root: Package, name: str, reason: str, lockfiles: list[str]) -> str:
+    if lockfiles:
+        return f"{root.title} has {', '.join(lockfiles)}: used {name}, {reason}" if reason else ""
+    action = f"ran {name} install" + (f", {reason}" if reason else "")
+    return f"no lockfile in {root.title}: {action}; versions may differ between runs"
 
 
 def uses_bun(tree: ProjectTree, group: Group) -> bool:
-    """Whether a group's scripts call bun or its tests import ``bun:test``."""
+    """Return whether a group's scripts call bun or its tests import ``bun:test``."""
     if any(_BUN.search(script) for p in group.packages for script in p.scripts.values()):
         return True
     prefix = group.root.path("")
@@ -100,28 +100,28 @@ def uses_bun(tree: ProjectTree, group: Group) -> bool:
     return any("bun:test" in tree.head(test) for test in tests)
 
 
-def _named(package: Package) -> re.Match[str] | None:
+def _package_manager_field(package: Package) -> re.Match[str] | None:
     value = package.data.get("packageManager")
-    return _NAMED.match(value) if isinstance(value, str) else None
+    return _PACKAGE_MANAGER.match(value) if isinstance(value, str) else None
 
 
 def _is_berry(
-    tree: ProjectTree, root: Package, named: re.Match[str] | None, *, locked: bool
+    tree: ProjectTree, root: Package, field: re.Match[str] | None, *, locked: bool
 ) -> bool:
     if locked:
         return "__metadata:" in tree.head(root.path("yarn.lock"))
-    if named:
-        return named[2] != "1"
+    if field:
+        return field[2] != "1"
     return root.path(".yarnrc.yml") in tree.files
 
 
 def _version(
-    tree: ProjectTree, root: Package, manager: Manager, named: re.Match[str] | None
+    tree: ProjectTree, root: Package, manager: Manager, field: re.Match[str] | None
 ) -> str:
-    if named and named[1] == manager.command and named[3]:
-        classic = named[2] == "1"
+    if field and field[1] == manager.command and field[3]:
+        classic = field[2] == "1"
         if manager not in (YARN, BERRY) or classic == (manager is YARN):
-            return named[2] + named[3]
+            return field[2] + field[3]
     if manager is PNPM:
         return PNPM_VERSIONS[_pnpm_major(tree, root)]
     if manager is BERRY:

@@ -1,4 +1,4 @@
-"""Package managers: the commands that each takes, and the versions provided by default."""
+"""Package managers: their commands, and the versions that are installed by default."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ class Manager:
     """The commands of one package manager.
 
     Attributes:
-        command: What a shell calls it.
-        frozen: Install exactly what the lockfile names.
-        unlocked: Install without a lockfile, in CI too.
-        local: Run a binary that is installed, and never fetch one.
-        local_from_root: The same for a binary of the workspaces' root.
-        provide: Install the manager where it is missing; ``{version}`` is filled in.
+        command: The name of the program.
+        frozen: Installs exactly what the lockfile names.
+        unlocked: Installs without a lockfile, also in CI.
+        local: Runs an installed binary and never downloads one.
+        local_from_root: Runs a binary of the workspaces' root.
+        provide: Installs the manager if it is missing; ``{version}`` is filled in.
     """
 
     command: str
@@ -31,7 +31,7 @@ BUN = Manager(
     "bun install",
     "bunx --no-install",
     "bunx --no-install",
-    # npm 11 asks before it runs the install script that puts the binary in place.
+    # npm 11 asks before it runs the install script that installs the binary.
     "command -v bun >/dev/null || npm install -g --allow-scripts=bun bun@{version}",
 )
 PNPM = Manager(
@@ -70,7 +70,8 @@ LOCKFILES = {
     "yarn.lock": YARN,
 }
 
-# Exact, so that providing them may be a reused snapshot. pnpm and yarn by what wrote the lockfile.
+# Exact versions, so that their install may be a reused snapshot. For pnpm and yarn, the
+# version that wrote the lockfile.
 BUN_VERSION = "1.4.5"
 YARN_VERSION = "1.22.22"
 BERRY_VERSIONS = {"3": "3.8.6", "4": "4.18.1"}

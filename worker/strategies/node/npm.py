@@ -11,7 +11,7 @@ TYPE_SCRIPTS = ("typecheck", "type-check", "check-types", "tsc")
 
 
 def plan(tree: ProjectTree, groups: tuple[Group, ...]) -> Plan:
-    """Install, and run the build, type check, lint and test scripts that there are.
+    """Plan the install and the build, type check, lint and test scripts that the project has.
 
     Raises:
         InvalidProject: There is no package, or a file that decides cannot be read.
@@ -26,11 +26,11 @@ def plan(tree: ProjectTree, groups: tuple[Group, ...]) -> Plan:
 
 
 def layout(groups: tuple[Group, ...]) -> list[str]:
-    """How a project is divided, in words; empty where it is one package."""
-    words = []
+    """Describe the packages of a project; empty if there is only one."""
+    parts = []
     if len(groups) > 1:
-        words.append(f"installed apart: {', '.join(group.root.title for group in groups)}")
+        parts.append(f"installed separately: {', '.join(group.root.title for group in groups)}")
     if members := [member.directory for group in groups for member in group.members]:
         more = f" and {len(members) - 6} more" if len(members) > 6 else ""
-        words.append(f"workspaces {', '.join(members[:6])}{more}")
-    return words
+        parts.append(f"workspaces {', '.join(members[:6])}{more}")
+    return parts

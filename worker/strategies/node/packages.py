@@ -1,4 +1,4 @@
-"""A directory with a ``package.json``, read with suspicion."""
+"""Reads a directory's ``package.json`` as hostile input."""
 
 import posixpath
 import re
@@ -51,18 +51,18 @@ class Package:
 
     @property
     def title(self) -> str:
-        """What a reader calls the directory."""
+        """The directory's name in messages."""
         return "the root" if self.directory == "." else self.directory
 
     @property
     def name(self) -> str | None:
-        """The name that others depend on."""
+        """The package's name, by which others depend on it."""
         name = self.data.get("name")
         return name if isinstance(name, str) else None
 
     @property
     def scripts(self) -> dict[str, str]:
-        """Scripts that do something, by name."""
+        """The scripts that are not empty, by name."""
         return {k: v for k, v in _strings(self.data.get("scripts")).items() if v.strip()}
 
     @property
@@ -92,34 +92,34 @@ class Package:
         )
 
     def path(self, name: str) -> str:
-        """``name`` in this package, relative to the project."""
+        """Return the path of ``name`` in this package, relative to the project."""
         return name if self.directory == "." else f"{self.directory}/{name}"
 
     def step(self, verb: str) -> str:
-        """The name of this package's step."""
+        """Return the name of this package's step for ``verb``."""
         return verb if self.directory == "." else f"{verb} {self.directory}"
 
     def within(self, command: str) -> str:
-        """``command``, run in this package."""
+        """Return ``command`` so that it runs in this package's directory."""
         if self.directory == ".":
             return command
         directory = f"./{self.directory}" if self.directory.startswith("-") else self.directory
         return f"cd {shlex.quote(directory)} && {command}"
 
     def unusable(self, script: str) -> str | None:
-        """Why a script cannot be a check, in words that a path can follow; None where it can."""
+        """Return why a script cannot be a check, as words before a path; None if it can."""
         command = self.scripts.get(script)
         if command is None:
             return f"no {script} script in"
         if _PLACEHOLDER.search(command):
             return f"only npm's placeholder for a {script} script in"
         if _WATCHES.search(command):
-            return f"the {script} script watches, so never ends, in"
+            return f"the {script} script watches and never ends, in"
         return None
 
 
 def read_package(tree: ProjectTree, directory: str) -> Package | None:
-    """The package in ``directory``; None where it has no manifest.
+    """Read the package in ``directory``; None if it has no manifest.
 
     Raises:
         InvalidProject: The manifest is not a JSON object, or the directory's name is unusable.
@@ -136,7 +136,7 @@ def read_package(tree: ProjectTree, directory: str) -> Package | None:
 
 
 def leaves(value: Any) -> Iterator[str]:
-    """Every string at the ends of a JSON value."""
+    """Yield every string in a JSON value, at any depth."""
     pending = [value]
     while pending:
         value = pending.pop()

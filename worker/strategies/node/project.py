@@ -14,8 +14,9 @@ class CheckCommand:
     """A command that could check a package.
 
     Attributes:
-        reason: Why it cannot run, in words that ``place`` completes; empty where it can.
-        absent: It cannot since the package never meant to have it.
+        reason: Why it cannot run, in words that ``place`` completes; empty if it can.
+        place: The file or directory that the reason is about.
+        absent: Whether the package does not have this check at all.
     """
 
     command: str
@@ -35,7 +36,7 @@ class NodeProject:
     Attributes:
         packages: Every package; the root, where there is one, is the first.
         root: The package in the project's root.
-        installs: What installs their dependencies.
+        installs: The installs of their dependencies.
         files: Every file of the project.
     """
 
@@ -49,11 +50,11 @@ class NodeProject:
         self._bases = bases(tree, self.packages)
 
     def install_of(self, package: Package) -> tuple[str, ...]:
-        """The install step that serves a package, if it has anything to install."""
+        """Return the names of the install steps that a package depends on."""
         return self.installs.names[self._roots[package.directory].directory]
 
     def script(self, package: Package, *names: str) -> CheckCommand:
-        """An attempt at the first of some scripts that can be a check."""
+        """Return the command of the first of some scripts that can be a check."""
         manager = self.installs.choices[self._roots[package.directory].directory].manager
         present = [name for name in names if name in package.scripts]
         name = next((n for n in present if package.unusable(n) is None), (*present, *names)[0])
@@ -65,7 +66,7 @@ class NodeProject:
         )
 
     def types(self, package: Package) -> CheckCommand:
-        """An attempt at a type check with the compiler itself."""
+        """Return the command of a type check with the compiler."""
         root = self._roots[package.directory]
         manager = self.installs.choices[root.directory].manager
         command, reason = type_check(self._tree, package, root, manager)

@@ -14,7 +14,7 @@ _TRPC = re.compile(r"@trpc/[a-z0-9._-]{1,60}\Z")
 
 
 def detect(groups: tuple[Group, ...]) -> list[str]:
-    """What depends on tRPC, in words; empty where nothing does."""
+    """Describe the packages that depend on tRPC; empty if none does."""
     return [
         f"{package.manifest} depends on {name}"
         for group in groups
@@ -25,7 +25,7 @@ def detect(groups: tuple[Group, ...]) -> list[str]:
 
 
 def plan(tree: ProjectTree, groups: tuple[Group, ...]) -> Plan:
-    """Install, build, check types with the compiler, and test.
+    """Plan the install, the builds, the type checks with the compiler, and the tests.
 
     Raises:
         InvalidProject: There is no package, or a file that decides cannot be read.
@@ -35,6 +35,8 @@ def plan(tree: ProjectTree, groups: tuple[Group, ...]) -> Plan:
             "strategy trpc needs a package.json at the root, in client/ or in server/: "
             "add one, or give the commands with --command"
         )
-    found = detect(groups) or ["nothing depends on @trpc"]
-    server = next((words for words in found if words.endswith("@trpc/server")), found[0])
+    dependencies = detect(groups) or ["nothing depends on @trpc"]
+    server = next(
+        (words for words in dependencies if words.endswith("@trpc/server")), dependencies[0]
+    )
     return node_plan(StrategyName.TRPC, tree, groups, "; ".join([server, *layout(groups)]))

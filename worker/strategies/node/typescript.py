@@ -1,4 +1,4 @@
-"""How a package's types are checked with the compiler that it depends on."""
+"""Plans the type check of a package with the compiler that it depends on."""
 
 import json
 import posixpath
@@ -20,7 +20,7 @@ _BUILDS = re.compile(r"\btsc (?:-b|--build)\b")
 def type_check(
     tree: ProjectTree, package: Package, root: Package, manager: Manager
 ) -> tuple[str, str]:
-    """The command that checks a package's types, and why it cannot run, if it cannot.
+    """Return the command that checks a package's types, and why it cannot run; empty if it can.
 
     Args:
         root: The root of the install that serves the package.
@@ -35,12 +35,12 @@ def type_check(
     if path not in tree.files:
         return command, "no tsconfig.json in"
     if not own and "typescript" not in root.dependencies:
-        return command, "typescript is no dependency of"
+        return command, "typescript is not a dependency of"
     return command, ""
 
 
 def _arguments(package: Package, config: dict[str, Any]) -> str:
-    """``-b`` where plain tsc would check nothing, or want the output of another project.
+    """Return ``-b`` if plain tsc would check nothing or need the output of another project.
 
     ``-b --noEmit`` refuses references to composite projects (TS6310) in every version, so ``-b``
     emits; ``--force`` ignores build information that came with the project.
@@ -55,7 +55,7 @@ def _arguments(package: Package, config: dict[str, Any]) -> str:
 
 
 def bases(tree: ProjectTree, packages: Iterable[Package]) -> frozenset[str]:
-    """The tsconfigs of packages that name no files of their own and that another one extends.
+    """Return the tsconfigs that name no files and that another tsconfig extends.
 
     Raises:
         InvalidProject: A ``tsconfig.json`` cannot be read.
@@ -77,9 +77,9 @@ def _extended(package: Package, config: dict[str, Any]) -> set[str]:
 
 
 def read_tsconfig(tree: ProjectTree, path: str) -> dict[str, Any]:
-    """A tsconfig with its comments and trailing commas taken out; empty where it does not parse.
+    """Read a tsconfig without its comments and trailing commas; empty if it does not parse.
 
-    The compiler says better than we could what is wrong with it.
+    The compiler reports errors in it better than this function could.
 
     Raises:
         InvalidProject: The file cannot be read.

@@ -11,7 +11,7 @@ from revalid.worker.strategies.node.packages import Package, read_package
 from revalid.worker.strategies.project_tree import ProjectTree
 
 SEPARATE = ("client", "server")
-"""Directories that may be packages of their own beside or without a root package."""
+"""Directories that may be separate packages, with or without a root package."""
 
 MAX_WORKSPACES = 256
 
@@ -30,15 +30,15 @@ class Group:
 
 
 def find_groups(tree: ProjectTree) -> tuple[Group, ...]:
-    """The groups of a project, the root's first; empty where it has no package.
+    """Return the groups of a project, the root's first; empty if it has no package.
 
     Raises:
         InvalidProject: A manifest does not parse, or there are too many workspaces.
     """
     groups: list[Group] = []
     for directory in (".", *SEPARATE):
-        known = {package.directory for group in groups for package in group.packages}
-        package = None if directory in known else read_package(tree, directory)
+        grouped = {package.directory for group in groups for package in group.packages}
+        package = None if directory in grouped else read_package(tree, directory)
         if package is not None:
             groups.append(_group(tree, package))
     return tuple(groups)
@@ -50,13 +50,13 @@ def _group(tree: ProjectTree, root: Package) -> Group:
         raise InvalidProject(
             f"{root.manifest} has more than {MAX_WORKSPACES} workspace patterns: use fewer"
         )
-    wanted = _patterns(root, (glob for glob in globs if not glob.startswith("!")))
-    refused = _patterns(root, (glob[1:] for glob in globs if glob.startswith("!")))
+    included = _patterns(root, (glob for glob in globs if not glob.startswith("!")))
+    excluded = _patterns(root, (glob[1:] for glob in globs if glob.startswith("!")))
     directories = sorted(
         directory
         for directory in _below(tree, root.directory)
-        if any(pattern.match(directory) for pattern in wanted)
-        and not any(pattern.match(directory) for pattern in refused)
+        if any(pattern.match(directory) for pattern in included)
+        and not any(pattern.match(directory) for pattern in excluded)
     )
     if len(directories) > MAX_WORKSPACES:
         raise InvalidProject(
@@ -82,7 +82,7 @@ def _patterns(root: Package, globs: Iterable[str]) -> list[re.Pattern[str]]:
 
 
 def pnpm_globs(text: str) -> list[str]:
-    """The ``packages`` of a ``pnpm-workspace.yaml``, read without a YAML parser."""
+    """Return the ``packages`` of a ``pnpm-workspace.yaml``, read without a YAML parser."""
     globs: list[str] = []
     inside = False
     for line in text.splitlines():

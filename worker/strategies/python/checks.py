@@ -24,7 +24,7 @@ def detect(tree: ProjectTree) -> bool:
 
 
 def plan(tree: ProjectTree, image: str) -> Plan:
-    """Compile every module, then install and run mypy and pytest where the project has them.
+    """Plan to compile every module, install, and run mypy and pytest if the project has them.
 
     Raises:
         InvalidProject: There is no manifest, or one does not parse.
@@ -35,37 +35,37 @@ def plan(tree: ProjectTree, image: str) -> Plan:
             "or give the commands with --command"
         )
     project = tree.toml("pyproject.toml") or {}
-    mypy = _mypy(tree, project)
-    tests = any(_TEST.search(path) and "/site-packages/" not in path for path in tree.files)
-    wanted = [*(["mypy"] if mypy else []), *(["pytest"] if tests else [])]
-    install = plan_install(tree, project, wanted)
-    needs = ("install",)
+    mypy_command = _find_mypy_command(tree, project)
+    has_tests = any(_TEST.search(path) and "/site-packages/" not in path for path in tree.files)
+    tools = [*(["mypy"] if mypy_command else []), *(["pytest"] if has_tests else [])]
+    install = plan_install(tree, project, tools)
+    depends_on = ("install",)
     steps = (
         check("compile", _COMPILE, parallel=False),
         PlannedStep(
             Exec(name="install", command=install.command), install=True, cacheable=install.cacheable
         ),
-        check("typecheck", mypy, needs)
-        if mypy
+        check("typecheck", mypy_command, depends_on)
+        if mypy_command
         else skipped("typecheck", _MYPY, "mypy is not configured"),
-        check("test", _PYTEST, needs)
-        if tests
+        check("test", _PYTEST, depends_on)
+        if has_tests
         else skipped("test", _PYTEST, "no test_*.py or *_test.py"),
     )
     notes = install.notes
     if "python" not in image:
-        notes = (f"image {image} must hold python3: name another with --image", *notes)
+        notes = (f"image {image} must have python3: name another with --image", *notes)
     return Plan(StrategyName.PYTHON, install.reason, steps, ("python3",), notes)
 
 
-def _mypy(tree: ProjectTree, project: dict[str, Any]) -> str | None:
-    """The mypy command; None where the project does not configure mypy."""
+def _find_mypy_command(tree: ProjectTree, project: dict[str, Any]) -> str | None:
+    """Return the mypy command; None if the project does not configure mypy."""
     tool = table(project, "tool", "mypy")
     texts = [tree.head(name, 1 << 16) for name in ("mypy.ini", ".mypy.ini", "setup.cfg")]
     configs = [text for text in texts if re.search(r"^\[mypy\]", text, re.MULTILINE)]
     if "mypy" not in table(project, "tool") and not configs:
         return None
-    named = tool.keys() & {"files", "packages", "modules"} or any(
+    names_files = tool.keys() & {"files", "packages", "modules"} or any(
         re.search(r"^(?:files|packages|modules)[ \t]*=", text, re.MULTILINE) for text in configs
     )
-    return _MYPY if named else f"{_MYPY} ."
+    return _MYPY if names_files else f"{_MYPY} ."

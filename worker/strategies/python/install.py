@@ -1,4 +1,4 @@
-"""How a Python project's dependencies are installed."""
+"""Plans the install of a Python project's dependencies."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ MANIFESTS = ("pyproject.toml", "setup.py", "requirements.txt")
 """The files that make a directory a Python project."""
 
 TEST_SETS = ("dev", "test", "tests", "testing")
-"""Names of extras and groups that hold what the tests need."""
+"""Names of extras and groups that hold the dependencies of tests."""
 
 _REQUIREMENTS = tuple(
     name.format(purpose)
@@ -27,8 +27,8 @@ class Install:
     """The install of a Python project.
 
     Attributes:
-        cacheable: A lockfile decides all that is installed.
-        reason: What was seen.
+        cacheable: Whether a lockfile decides everything that is installed.
+        reason: The files that the install follows.
     """
 
     command: str
@@ -37,45 +37,45 @@ class Install:
     notes: tuple[str, ...]
 
 
-def plan_install(tree: ProjectTree, project: dict[str, Any], wanted: list[str]) -> Install:
-    """The install into ``.venv``, by what the first lockfile or manifest that is there asks for.
+def plan_install(tree: ProjectTree, project: dict[str, Any], tools: list[str]) -> Install:
+    """Plan the install into ``.venv`` that the first lockfile or manifest asks for.
 
     Args:
         project: The parsed ``pyproject.toml``.
-        wanted: Tools that the checks run.
+        tools: Tools that the checks run.
 
     Raises:
         InvalidProject: A file that decides cannot be read.
     """
-    undeclared = [tool for tool in wanted if not _declares(tree, tool)]
+    undeclared = [tool for tool in tools if not _declares(tree, tool)]
     notes = [f"{tool} is not declared: installed its latest version" for tool in undeclared]
-    # Also where it is declared: in an extra or a group that is not installed, say.
-    tools = " ".join([_PIP, *wanted])
+    # Declared tools too: their extra or group may not be installed.
+    tools_command = " ".join([_PIP, *tools])
     if "uv.lock" in tree.files:
         commands, reason, locked = _uv(project), "uv.lock", True
     elif "poetry.lock" in tree.files or table(project, "tool", "poetry"):
         locked = "poetry.lock" in tree.files
         commands, reason = _poetry(project), "poetry.lock" if locked else "[tool.poetry]"
     else:
-        commands, reason, locked = _pip(tree, project), _seen(tree), False
+        commands, reason, locked = _pip(tree, project), _manifests_found(tree), False
     if not locked:
         notes.append("no lockfile: versions may differ between runs")
-    command = " && ".join([_VENV, *commands, *([tools] if wanted else [])])
+    command = " && ".join([_VENV, *commands, *([tools_command] if tools else [])])
     return Install(command, locked and not undeclared, reason, tuple(notes))
 
 
 def _uv(project: dict[str, Any]) -> list[str]:
     options = [f"--extra {name}" for name in _extras(project)]
     options += [f"--group {name}" for name in _groups(project)]
-    # --inexact: uv is in the environment that it fills, and must not remove itself.
+    # --inexact: uv must not remove itself from the environment that it fills.
     sync = " ".join([".venv/bin/uv sync --locked --inexact", *options])
     return [f"{_PIP} uv", sync]
 
 
 def _poetry(project: dict[str, Any]) -> list[str]:
     options = [f"--extras {name}" for name in _extras(project)]
-    named = [*_groups(project), *table(project, "tool", "poetry", "group")]
-    groups = [name for name in TEST_SETS if name in named]
+    declared_groups = [*_groups(project), *table(project, "tool", "poetry", "group")]
+    groups = [name for name in TEST_SETS if name in declared_groups]
     options += [f"--with {','.join(groups)}"] if groups else []
     return [
         "python3 -m venv --clear .poetry",
@@ -98,11 +98,11 @@ def _pip(tree: ProjectTree, project: dict[str, Any]) -> list[str]:
 def _is_packaged(tree: ProjectTree, project: dict[str, Any]) -> bool:
     if "setup.py" in tree.files or "build-system" in project:
         return True
-    # Beside requirements, a pyproject often only holds settings: pip could not build it.
+    # With a requirements.txt, a pyproject.toml often has only settings, which pip cannot build.
     return "project" in project and "requirements.txt" not in tree.files
 
 
-def _seen(tree: ProjectTree) -> str:
+def _manifests_found(tree: ProjectTree) -> str:
     return ", ".join(name for name in (*MANIFESTS, *_REQUIREMENTS) if name in tree.files)
 
 
@@ -121,7 +121,7 @@ def _groups(project: dict[str, Any]) -> list[str]:
 
 
 def table(document: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """A nested table of a TOML document; empty where there is none."""
+    """Return a nested table of a TOML document; empty if it is missing."""
     value: Any = document
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None

@@ -1,4 +1,4 @@
-"""How dependencies are installed, and what an install can see."""
+"""Installs of dependencies, and the files that an install can see."""
 
 from typing import Any
 
@@ -6,20 +6,20 @@ import pytest
 
 from revalid.worker.strategies.node.install_inputs import install_inputs
 from revalid.worker.strategies.node.workspaces import find_groups
-from tests.worker.strategies.conftest import Make, PlanOf, commands, named, skips
+from tests.worker.strategies.conftest import Make, PlanOf, commands, skips, steps_by_name
 
 APP: dict[str, Any] = {"dependencies": {"zod": "^4"}}
 
 
 def test_a_lockfile_makes_an_install_reusable(plan_of: PlanOf) -> None:
-    install = named(plan_of({"package.json": APP, "package-lock.json": "{}"}))["install"]
+    install = steps_by_name(plan_of({"package.json": APP, "package-lock.json": "{}"}))["install"]
     assert (install.install, install.cacheable, install.depends_on) == (True, True, ())
     assert install.inputs == ("package-lock.json", "package.json")
 
 
 def test_without_a_lockfile_nothing_is_reused(plan_of: PlanOf) -> None:
     plan = plan_of({"package.json": APP})
-    assert named(plan)["install"].cacheable is False
+    assert steps_by_name(plan)["install"].cacheable is False
     assert plan.notes == (
         "no lockfile in the root: ran npm install; versions may differ between runs",
     )
@@ -28,7 +28,7 @@ def test_without_a_lockfile_nothing_is_reused(plan_of: PlanOf) -> None:
 def test_a_missing_manager_is_provided_first_and_sees_nothing(plan_of: PlanOf) -> None:
     plan = plan_of({"package.json": APP, "bun.lock": "{}"})
     setup, install = plan.steps[:2]
-    assert named(plan)["setup"] is setup
+    assert steps_by_name(plan)["setup"] is setup
     assert (setup.install, setup.cacheable, setup.inputs) == (True, True, ())
     assert commands(plan)["setup"] == (
         "command -v bun >/dev/null || npm install -g --allow-scripts=bun bun@1.4.5"
@@ -64,10 +64,10 @@ def test_two_managers_are_provided_by_one_step(plan_of: PlanOf) -> None:
     assert commands(plan)["install server"] == "cd server && pnpm install --frozen-lockfile"
 
 
-def test_nothing_to_install_is_said(plan_of: PlanOf) -> None:
+def test_install_without_dependencies_is_skipped(plan_of: PlanOf) -> None:
     plan = plan_of({"package.json": {"scripts": {"build": "node build.js"}}})
     assert skips(plan)["install"] == "no dependencies in the root"
-    assert named(plan)["build"].depends_on == ()
+    assert steps_by_name(plan)["build"].depends_on == ()
     assert plan.notes == ()
 
 

@@ -1,4 +1,4 @@
-"""Which package manager a project uses."""
+"""Choice of a project's package manager."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def test_the_lockfile_decides(make: Make, lockfile: str, content: str, install: 
 
 
 @pytest.mark.parametrize(
-    ("manifest", "files", "name", "why"),
+    ("manifest", "files", "name", "reason"),
     [
         ({"packageManager": "bun@1.2.2"}, {}, "bun", "since packageManager names it"),
         ({"packageManager": "npm@10.0.0", "scripts": {"test": "bun test"}}, {}, "npm", "names it"),
@@ -44,12 +44,12 @@ def test_the_lockfile_decides(make: Make, lockfile: str, content: str, install: 
     ],
 )
 def test_of_several_lockfiles_one_is_chosen_and_a_note_says_why(
-    make: Make, manifest: dict[str, Any], files: dict[str, Any], name: str, why: str
+    make: Make, manifest: dict[str, Any], files: dict[str, Any], name: str, reason: str
 ) -> None:
     choice = chosen(make, manifest, {"package-lock.json": "{}", "bun.lock": "{}", **files})
     assert choice.manager.command == name
     assert choice.note.startswith(f"the root has package-lock.json, bun.lock: used {name}, ")
-    assert choice.note.endswith(why)
+    assert choice.note.endswith(reason)
 
 
 def test_a_lockfile_outranks_package_manager(make: Make) -> None:

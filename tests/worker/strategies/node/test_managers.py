@@ -9,20 +9,20 @@ from revalid.worker.strategies.node.managers import BERRY, BUN, PNPM, YARN, Mana
 
 
 def provided(path: Path, manager: Manager, **present: str) -> str:
-    """What the command asks npm for, where some tools are present and say some version."""
-    for name, says in {"npm": '$@" >"$0.log', **present}.items():
+    """Return npm's arguments in the command, with fake tools that print a version."""
+    for name, version in {"npm": '$@" >"$0.log', **present}.items():
         tool = path / name
-        tool.write_text(f'#!/bin/sh\necho "{says}"\n')
+        tool.write_text(f'#!/bin/sh\necho "{version}"\n')
         tool.chmod(0o755)
     command = manager.provide.format(version="9.9.9")
-    done = subprocess.run(["/bin/sh", "-c", command], env={"PATH": str(path)}, check=False)
-    assert done.returncode == 0
+    process = subprocess.run(["/bin/sh", "-c", command], env={"PATH": str(path)}, check=False)
+    assert process.returncode == 0
     log = path / "npm.log"
     return log.read_text().strip() if log.exists() else ""
 
 
 @pytest.mark.parametrize(
-    ("manager", "asked"),
+    ("manager", "npm_arguments"),
     [
         (BUN, "install -g --allow-scripts=bun bun@9.9.9"),
         (PNPM, "install -g pnpm@9.9.9"),
@@ -30,8 +30,10 @@ def provided(path: Path, manager: Manager, **present: str) -> str:
         (BERRY, "install -g --force @yarnpkg/cli-dist@9.9.9"),
     ],
 )
-def test_a_missing_manager_is_installed(tmp_path: Path, manager: Manager, asked: str) -> None:
-    assert provided(tmp_path, manager) == asked
+def test_a_missing_manager_is_installed(
+    tmp_path: Path, manager: Manager, npm_arguments: str
+) -> None:
+    assert provided(tmp_path, manager) == npm_arguments
 
 
 @pytest.mark.parametrize("manager", [BUN, PNPM, YARN])

@@ -5,7 +5,7 @@ import pytest
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import StrategyName
 from revalid.jobs.steps import Exec
-from tests.worker.strategies.conftest import PlanOf, commands, named, skips
+from tests.worker.strategies.conftest import PlanOf, commands, skips, steps_by_name
 
 
 def test_every_script_there_is(plan_of: PlanOf) -> None:
@@ -25,7 +25,9 @@ def test_only_lint_does_not_decide(plan_of: PlanOf) -> None:
     scripts = dict.fromkeys(("build", "typecheck", "lint", "test"), "x")
     plan = plan_of({"package.json": {"scripts": scripts}})
     allowed = {
-        n for n, s in named(plan).items() if isinstance(s.step, Exec) and s.step.allow_failure
+        n
+        for n, s in steps_by_name(plan).items()
+        if isinstance(s.step, Exec) and s.step.allow_failure
     }
     assert allowed == {"lint"}
 

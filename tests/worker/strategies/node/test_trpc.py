@@ -6,7 +6,7 @@ import pytest
 
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import StrategyName
-from tests.worker.strategies.conftest import PlanOf, commands, named, skips
+from tests.worker.strategies.conftest import PlanOf, commands, skips, steps_by_name
 
 TS = {"typescript": "^5"}
 PLACEHOLDER = 'echo "Error: no test specified" && exit 1'
@@ -93,7 +93,7 @@ def test_a_placeholder_at_the_root_leaves_the_workspaces_tests(plan_of: PlanOf) 
     }
 
 
-def test_client_and_server_apart(plan_of: PlanOf) -> None:
+def test_client_and_server_without_a_root(plan_of: PlanOf) -> None:
     plan = plan_of(
         {
             "client/package.json": manifest("build"),
@@ -102,8 +102,8 @@ def test_client_and_server_apart(plan_of: PlanOf) -> None:
             "server/package.json": manifest("test"),
         }
     )
-    steps = named(plan)
-    assert plan.reason.endswith("installed apart: client, server")
+    steps = steps_by_name(plan)
+    assert plan.reason.endswith("installed separately: client, server")
     assert commands(plan) == {
         "install client": "cd client && npm ci",
         "install server": "cd server && npm install",
@@ -118,7 +118,7 @@ def test_client_and_server_apart(plan_of: PlanOf) -> None:
 
 def test_types_are_not_checked_without_typescript(plan_of: PlanOf) -> None:
     plan = plan_of({"package.json": {"dependencies": {"@trpc/server": "1"}}, "tsconfig.json": "{}"})
-    assert skips(plan)["typecheck"] == "typescript is no dependency of the root"
+    assert skips(plan)["typecheck"] == "typescript is not a dependency of the root"
 
 
 def test_a_base_tsconfig_at_the_root_is_no_check(plan_of: PlanOf) -> None:
@@ -140,7 +140,7 @@ def test_checks_wait_for_the_build_of_what_they_import(
     files = generated(name="@app/server", **entry)
     files["client/package.json"]["dependencies"] = {"@app/server": "*"}
     plan = plan_of(files)
-    steps = named(plan)
+    steps = steps_by_name(plan)
     names = list(steps)
     assert names.index("build server") < names.index("build client")
     assert steps["build client"].depends_on == ("install", "build server")
@@ -152,7 +152,7 @@ def test_the_root_build_is_waited_for_where_it_builds_them(plan_of: PlanOf) -> N
     files = generated(name="@app/server", types="dist/index.d.ts")
     files["package.json"]["scripts"] = {"build": "x"}
     files["client/package.json"]["dependencies"] = {"@app/server": "*"}
-    assert named(plan_of(files))["typecheck client"].depends_on == ("install", "build")
+    assert steps_by_name(plan_of(files))["typecheck client"].depends_on == ("install", "build")
 
 
 def test_source_that_is_imported_needs_no_build(plan_of: PlanOf) -> None:
@@ -160,7 +160,7 @@ def test_source_that_is_imported_needs_no_build(plan_of: PlanOf) -> None:
     files = generated(name="@app/server", exports=exports)
     files["server/src/router.ts"] = ""
     files["client/package.json"]["dependencies"] = {"@app/server": "*"}
-    assert named(plan_of(files))["typecheck client"].depends_on == ("install",)
+    assert steps_by_name(plan_of(files))["typecheck client"].depends_on == ("install",)
 
 
 def test_builds_are_waited_for_through_source_packages(plan_of: PlanOf) -> None:
@@ -168,7 +168,7 @@ def test_builds_are_waited_for_through_source_packages(plan_of: PlanOf) -> None:
     files["package.json"]["workspaces"] = ["*"]
     files["client/package.json"]["dependencies"] = {"@app/server": "*"}
     files["db/package.json"] = manifest("build", name="@app/db", main="dist/index.js")
-    assert named(plan_of(files))["typecheck client"].depends_on == ("install", "build db")
+    assert steps_by_name(plan_of(files))["typecheck client"].depends_on == ("install", "build db")
 
 
 def test_packages_that_import_each_other_do_not_wait_for_ever(plan_of: PlanOf) -> None:
@@ -183,10 +183,10 @@ def test_packages_that_import_each_other_do_not_wait_for_ever(plan_of: PlanOf) -
             "server/package.json": importing("s", "c"),
         }
     )
-    seen: set[str] = set()
-    for name, step in named(plan).items():
-        assert seen.issuperset(step.depends_on)
-        seen.add(name)
+    earlier: set[str] = set()
+    for name, step in steps_by_name(plan).items():
+        assert earlier.issuperset(step.depends_on)
+        earlier.add(name)
 
 
 def test_without_trpc_the_strategy_runs_and_says_so(plan_of: PlanOf) -> None:

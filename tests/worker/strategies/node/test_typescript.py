@@ -1,4 +1,4 @@
-"""Type checks by what a tsconfig needs."""
+"""Type checks for different tsconfigs."""
 
 import time
 from typing import Any
@@ -77,7 +77,7 @@ def test_why_types_are_not_checked(make: Make) -> None:
     tree = make({"client/tsconfig.json": "{}"})
     root = Package(".", {})
     for package, reason in (
-        (Package("client", {}), "typescript is no dependency of"),
+        (Package("client", {}), "typescript is not a dependency of"),
         (Package("server", OWN), "no tsconfig.json in"),
     ):
         assert type_check(tree, package, root, NPM)[1] == reason

@@ -1,4 +1,4 @@
-"""Which packages belong together."""
+"""Grouping of packages by their install."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ def test_one_install_serves_a_root_and_its_workspaces(make: Make) -> None:
     assert layout(make, files) == [[".", "client", "packages/a"]]
 
 
-def test_client_and_server_outside_the_workspaces_stand_alone(make: Make) -> None:
+def test_client_and_server_outside_the_workspaces_are_separate(make: Make) -> None:
     files = {
         "package.json": {"workspaces": ["server"]},
         "client/package.json": "{}",

@@ -4,7 +4,7 @@ import pytest
 
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import StrategyName
-from tests.worker.strategies.conftest import Files, PlanOf, commands, named, skips
+from tests.worker.strategies.conftest import Files, PlanOf, commands, skips, steps_by_name
 
 VENV = "python3 -m venv --clear .venv && "
 PIP = ".venv/bin/pip install"
@@ -50,16 +50,16 @@ def test_the_install_follows_the_lockfile_then_the_manifest(
     assert commands(plan_of(files))["install"] == VENV + install
 
 
-def test_a_project_of_settings_alone_installs_nothing(plan_of: PlanOf) -> None:
+def test_a_project_with_only_settings_installs_nothing(plan_of: PlanOf) -> None:
     plan = plan_of({"pyproject.toml": "[tool.ruff]"})
     assert commands(plan)["install"] == "python3 -m venv --clear .venv"
 
 
-def test_tests_bring_pytest(plan_of: PlanOf) -> None:
+def test_tests_add_pytest_to_the_install(plan_of: PlanOf) -> None:
     plan = plan_of({"requirements.txt": "pytest-cov\n", "tests/test_a.py": ""})
     assert commands(plan)["install"].endswith(f"{PIP} -r requirements.txt && {PIP} pytest")
     assert commands(plan)["test"] == ".venv/bin/python -m pytest"
-    assert named(plan)["test"].depends_on == ("install",)
+    assert steps_by_name(plan)["test"].depends_on == ("install",)
     assert "pytest is not declared: installed its latest version" in plan.notes
 
 
@@ -81,7 +81,7 @@ def test_mypy_runs_where_it_is_configured(plan_of: PlanOf, files: Files, command
     assert commands(plan_of({"setup.py": "", **files}))["typecheck"] == command
 
 
-def test_what_is_missing_is_skipped(plan_of: PlanOf) -> None:
+def test_missing_checks_are_skipped(plan_of: PlanOf) -> None:
     files = {"setup.py": "", "setup.cfg": "[x]", "venv/lib/site-packages/a/test_a.py": ""}
     plan = plan_of(files)
     assert skips(plan) == {
@@ -92,7 +92,7 @@ def test_what_is_missing_is_skipped(plan_of: PlanOf) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "reuse"),
+    ("files", "cacheable"),
     [
         ({"pyproject.toml": PROJECT}, False),
         ({"pyproject.toml": PROJECT, "uv.lock": ""}, True),
@@ -100,16 +100,16 @@ def test_what_is_missing_is_skipped(plan_of: PlanOf) -> None:
         ({"pyproject.toml": PROJECT, "uv.lock": "", "test_a.py": ""}, False),
     ],
 )
-def test_only_what_a_lockfile_decides_is_reused(plan_of: PlanOf, files: Files, reuse: bool) -> None:
+def test_only_a_locked_install_is_cacheable(plan_of: PlanOf, files: Files, cacheable: bool) -> None:
     plan = plan_of(files)
-    install = named(plan)["install"]
-    assert (install.install, install.cacheable, install.inputs) == (True, reuse, None)
+    install = steps_by_name(plan)["install"]
+    assert (install.install, install.cacheable, install.inputs) == (True, cacheable, None)
     unlocked = "no lockfile: versions may differ between runs" in plan.notes
     assert unlocked is not any(name.endswith(".lock") for name in files)
 
 
-def test_the_image_must_hold_python(plan_of: PlanOf) -> None:
-    note = "image node:20-alpine3.22 must hold python3: name another with --image"
+def test_the_image_must_have_python(plan_of: PlanOf) -> None:
+    note = "image node:20-alpine3.22 must have python3: name another with --image"
     assert note in plan_of({"setup.py": ""}).notes
     assert note not in plan_of({"setup.py": ""}, image="python:3.12-slim").notes
 
