@@ -1,4 +1,4 @@
-"""What the runner tells of steps; :mod:`revalid.jobs.events` lists the events."""
+"""Builds the events of plans and steps; :mod:`revalid.jobs.events` lists them."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from revalid.jobs.steps import Exec, Step
 from revalid.worker.run.file_steps import describe_step
 from revalid.worker.strategies.dispatch import Plan, PlannedStep
 
-_SHOWN = {
+_EVENT_FIELDS = {
     *(
         "name",
         "status",
@@ -21,12 +21,12 @@ _SHOWN = {
     *("cached", "saved_s", "skipped_reason"),
 }
 
-_COMMAND = 1_000
-"""Characters of a command that an event holds; the result has it whole."""
+_MAX_COMMAND = 1_000
+"""Characters of a command in an event; the result has the whole command."""
 
 
 def plan_event(plan: Plan) -> dict[str, Any]:
-    """The data of a ``plan`` event."""
+    """Return the data of a ``plan`` event."""
     return {
         "strategy": plan.strategy,
         "reason": plan.reason,
@@ -36,33 +36,33 @@ def plan_event(plan: Plan) -> dict[str, Any]:
 
 
 def started_event(index: int, step: Step) -> dict[str, Any]:
-    """The data of a ``step_started`` event."""
+    """Return the data of a ``step_started`` event."""
     name = describe_step(step)
-    command = (_command(step) or "")[:_COMMAND] or None
+    command = (_command(step) or "")[:_MAX_COMMAND] or None
     return {"index": index, "op": step.op, "name": name, "command": command}
 
 
 def finished_event(index: int, result: StepResult) -> dict[str, Any]:
-    """The data of a ``step_finished`` event."""
-    return {"index": index, "ok": result.ok, **result.model_dump(include=_SHOWN)}
+    """Return the data of a ``step_finished`` event."""
+    return {"index": index, "ok": result.ok, **result.model_dump(include=_EVENT_FIELDS)}
 
 
 def skipped_result(planned: PlannedStep, reason: str) -> StepResult:
-    """The result of a step that did not run."""
+    """Return the result of a step that did not run."""
     step = planned.step
     return StepResult(
         name=describe_step(step), op=step.op, command=_command(step), skipped_reason=reason
     )
 
 
-def cancelled_result(planned: PlannedStep, took_s: float) -> StepResult:
-    """The result of a step that was given up, and left nothing."""
+def cancelled_result(planned: PlannedStep, duration_s: float) -> StepResult:
+    """Return the result of a step that was cancelled and gave no output."""
     return StepResult(
         name=describe_step(planned.step),
         op=planned.step.op,
         command=_command(planned.step),
         cancelled=True,
-        duration_s=round(took_s, 3),
+        duration_s=round(duration_s, 3),
     )
 
 

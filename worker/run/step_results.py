@@ -1,4 +1,4 @@
-"""From what a sandbox did to the result of a step."""
+"""Builds the result of a step from its outcome in the sandbox."""
 
 from time import monotonic
 
@@ -11,42 +11,43 @@ from revalid.worker.secrets import Scrubber
 
 
 def command_result(
-    name: str, step: Exec, ran: ExecResult, scrubber: Scrubber, limits: CommandLimits
+    name: str, step: Exec, exec_result: ExecResult, scrubber: Scrubber, limits: CommandLimits
 ) -> StepResult:
-    """The result of a command; where a limit ended it, its standard error says so last."""
+    """Return the result of a command; its standard error ends with a limit that was exceeded."""
+    limit = exec_result.limit_exceeded
     result = StepResult(
         name=name,
         command=step.command,
-        exit_code=ran.exit_code,
-        stdout=to_text(ran.stdout, scrubber),
-        stderr=to_text(ran.stderr, scrubber),
-        stdout_bytes=ran.stdout.size,
-        stderr_bytes=ran.stderr.size,
-        truncated=ran.stdout.truncated or ran.stderr.truncated,
-        duration_s=0.0 if ran.cached else round(ran.duration_s, 3),
-        saved_s=round(ran.duration_s, 3) if ran.cached else 0.0,
-        cancelled=ran.cancelled,
-        timed_out=ran.timed_out,
-        limit_exceeded=ran.limit_exceeded,
-        limit_value=limit_text(ran.limit_exceeded, limits) if ran.limit_exceeded else None,
-        cached=ran.cached,
+        exit_code=exec_result.exit_code,
+        stdout=to_text(exec_result.stdout, scrubber),
+        stderr=to_text(exec_result.stderr, scrubber),
+        stdout_bytes=exec_result.stdout.size,
+        stderr_bytes=exec_result.stderr.size,
+        truncated=exec_result.stdout.truncated or exec_result.stderr.truncated,
+        duration_s=0.0 if exec_result.cached else round(exec_result.duration_s, 3),
+        saved_s=round(exec_result.duration_s, 3) if exec_result.cached else 0.0,
+        cancelled=exec_result.cancelled,
+        timed_out=exec_result.timed_out,
+        limit_exceeded=limit,
+        limit_value=limit_text(limit, limits) if limit else None,
+        cached=exec_result.cached,
         allow_failure=step.allow_failure,
     )
     if result.over_limit is None:
         return result
-    apart = "\n" if result.stderr and not result.stderr.endswith("\n") else ""
-    said = f"{result.stderr}{apart}[revalid: ended, {result.over_limit}]\n"
-    return result.model_copy(update={"stderr": said})
+    separator = "\n" if result.stderr and not result.stderr.endswith("\n") else ""
+    stderr = f"{result.stderr}{separator}[revalid: ended, {result.over_limit}]\n"
+    return result.model_copy(update={"stderr": stderr})
 
 
 def file_result(
-    name: str, step: Step, code: int, said: str, failed: str, cap: int, started: float
+    name: str, step: Step, code: int, text: str, error: str, cap: int, started: float
 ) -> StepResult:
-    """The result of a step that ran no command, or could not.
+    """Return the result of a file step, or of a command that could not start.
 
     Args:
-        said: What the step read, scrubbed; ``cap`` characters of it are kept.
-        failed: Why it failed, scrubbed.
+        text: The text that the step read, scrubbed; ``cap`` characters of it are kept.
+        error: Why it failed, scrubbed; empty if it did not.
         started: When it started, by the monotonic clock.
     """
     return StepResult(
@@ -54,10 +55,10 @@ def file_result(
         op=step.op,
         command=getattr(step, "command", None),
         exit_code=code,
-        stdout=said[:cap],
-        stderr=failed,
-        stdout_bytes=len(said.encode()),
-        stderr_bytes=len(failed.encode()),
-        truncated=len(said) > cap,
+        stdout=text[:cap],
+        stderr=error,
+        stdout_bytes=len(text.encode()),
+        stderr_bytes=len(error.encode()),
+        truncated=len(text) > cap,
         duration_s=round(monotonic() - started, 3),
     )

@@ -1,4 +1,4 @@
-"""How the steps of a plan are taken, in a real local sandbox whose forks count as free."""
+"""Replay of plans in a real local sandbox whose forks count as free."""
 
 import asyncio
 from collections.abc import Callable
@@ -28,7 +28,7 @@ MakeReplay = Callable[..., Replay]
 
 @pytest.fixture
 def events() -> list[tuple[str, Any]]:
-    """What the replay told."""
+    """Return the events of the replay."""
     return []
 
 
@@ -42,9 +42,9 @@ def replay_of(
     monkeypatch.setattr(LocalSandbox, "forks_freely", True)
 
     def make(*steps: PlannedStep, **fields: Any) -> Replay:
-        given = (Exec(command="true"),)
+        job_steps = (Exec(command="true"),)
         return Replay(
-            job=Job(strategy=StrategyName.TRAJECTORY, steps=given, **fields),
+            job=Job(strategy=StrategyName.TRAJECTORY, steps=job_steps, **fields),
             settings=load_settings({}, env_file=None, home=tmp_path / "home"),
             plan=Plan(StrategyName.NPM, "", steps, ()),
             project=Project(tmp_path, SourceReport()),
@@ -59,56 +59,56 @@ def replay_of(
     return make
 
 
-def given(*commands: str, stops: bool) -> Plan:
+def plan_of_commands(*commands: str, stop_on_failure: bool) -> Plan:
     steps = tuple(PlannedStep(Exec(command=command)) for command in commands)
-    return Plan(StrategyName.COMMAND, "", steps, (), stops=stops)
+    return Plan(StrategyName.COMMAND, "", steps, (), stop_on_failure=stop_on_failure)
 
 
 async def test_a_plan_that_stops_runs_nothing_after_a_failure(replay_of: MakeReplay) -> None:
     replay = replay_of()
-    replay.plan = given("true", "exit 4", "echo b", "echo c", stops=True)
+    replay.plan = plan_of_commands("true", "exit 4", "echo b", "echo c", stop_on_failure=True)
     await replay.run()
     assert outcomes(replay) == [("true", 0), ("exit 4", 4), ("echo b", None), ("echo c", None)]
     assert {step.skipped_reason for step in replay.results[2:]} == {"exit 4 did not succeed"}
 
 
-async def test_another_plan_goes_on(replay_of: MakeReplay) -> None:
+async def test_another_plan_continues_after_a_failure(replay_of: MakeReplay) -> None:
     replay = replay_of()
-    replay.plan = given("exit 4", "echo b", stops=False)
+    replay.plan = plan_of_commands("exit 4", "echo b", stop_on_failure=False)
     await replay.run()
     assert outcomes(replay) == [("exit 4", 4), ("echo b", 0)]
 
 
-def build(name: str, command: str, *needs: str) -> PlannedStep:
-    return check(name, command, needs, parallel=False)
+def build(name: str, command: str, *depends_on: str) -> PlannedStep:
+    return check(name, command, depends_on, parallel=False)
 
 
 def outcomes(replay: Replay) -> list[tuple[str, int | None]]:
     return [(step.name, step.exit_code) for step in replay.results]
 
 
-async def test_checks_run_side_by_side_and_keep_their_order(replay_of: MakeReplay) -> None:
+async def test_checks_run_in_parallel_and_keep_their_order(replay_of: MakeReplay) -> None:
     replay = replay_of(check("slow", "echo kept; sleep 60"), check("quick", "exit 3"))
-    quick, kept = asyncio.Event(), asyncio.Event()
+    quick, printed = asyncio.Event(), asyncio.Event()
 
     def emit(type_: str, data: dict[str, Any]) -> None:
         if type_ == "step_finished" and data["name"] == "quick":
             quick.set()
         if type_ == "output":
-            kept.set()
+            printed.set()
 
     replay.emit = emit
     work = asyncio.create_task(replay.run())
-    await asyncio.wait_for(asyncio.gather(quick.wait(), kept.wait()), 30)
+    await asyncio.wait_for(asyncio.gather(quick.wait(), printed.wait()), 30)
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
-    slow, done = replay.results
+    slow, second = replay.results
     assert (slow.name, slow.stdout, slow.cancelled) == ("slow", "kept\n", True)
-    assert (done.name, done.exit_code) == ("quick", 3)
+    assert (second.name, second.exit_code) == ("quick", 3)
 
 
-async def test_checks_start_from_what_the_install_left_and_see_nothing_of_each_other(
+async def test_checks_start_from_the_install_and_are_isolated(
     replay_of: MakeReplay,
 ) -> None:
     alone = "test -e installed && ! test -e mark && ! test -e built && touch mark"
@@ -121,7 +121,7 @@ async def test_checks_start_from_what_the_install_left_and_see_nothing_of_each_o
     assert replay.notes == []
 
 
-async def test_check_starts_from_the_builds_it_needs(replay_of: MakeReplay) -> None:
+async def test_check_starts_from_the_builds_it_depends_on(replay_of: MakeReplay) -> None:
     only = "test -e first && ! test -e second"
     replay = replay_of(
         build("first", "touch first"), build("second", "touch second"), check("c", only, ("first",))
@@ -136,7 +136,7 @@ async def test_check_whose_build_failed_does_not_run(replay_of: MakeReplay) -> N
     assert replay.results[1].skipped_reason == "build did not succeed"
 
 
-async def test_failed_check_has_a_second_run_on_what_the_builds_made(
+async def test_failed_check_runs_again_on_the_files_of_the_builds(
     replay_of: MakeReplay, events: list[tuple[str, Any]]
 ) -> None:
     replay = replay_of(
@@ -152,7 +152,7 @@ async def test_failed_check_has_a_second_run_on_what_the_builds_made(
     assert sorted(ended) == ["build", "fails", "wants it"]
 
 
-async def test_failed_check_has_one_run_where_no_build_made_anything(
+async def test_failed_check_runs_once_if_no_build_succeeded(
     replay_of: MakeReplay, events: list[tuple[str, Any]]
 ) -> None:
     replay = replay_of(build("build", "exit 1"), check("fails", "exit 5"))
@@ -173,12 +173,12 @@ async def test_artifacts_of_all_steps_are_in_one_sandbox(replay_of: MakeReplay) 
 async def test_broken_sandbox_ends_every_step(
     replay_of: MakeReplay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = LocalSandbox.exec
+    original = LocalSandbox.exec
 
     async def breaks(self: LocalSandbox, command: str, **options: Any) -> ExecResult:
         if command == "broken":
             raise SandboxLost("gone")
-        return await whole(self, command, **options)
+        return await original(self, command, **options)
 
     monkeypatch.setattr(LocalSandbox, "exec", breaks)
     replay = replay_of(check("long", "sleep 60"), check("broken", "broken"))
@@ -187,19 +187,19 @@ async def test_broken_sandbox_ends_every_step(
 
 
 async def test_the_output_of_a_job_is_bounded_as_it_is_stored(replay_of: MakeReplay) -> None:
-    """NULs take six bytes each in JSON, and bytes that are no text take three."""
+    """A NUL takes six bytes in JSON, and an undecodable byte takes three."""
     zeros = "head -c 1048576 /dev/zero; head -c 1048576 /dev/zero | tr '\\0' '\\377' >&2"
     steps = [check(f"zeros {n}", zeros) for n in range(12)]
     limits = {"output_bytes": 2**20}
     replay = replay_of(*steps, limits=limits)
     await replay.run()
-    kept = sum(len(step.model_dump_json()) for step in replay.results)
-    assert kept < TOTAL_OUTPUT_BYTES * 1.01
+    json_bytes = sum(len(step.model_dump_json()) for step in replay.results)
+    assert json_bytes < TOTAL_OUTPUT_BYTES * 1.01
     assert all(step.truncated and step.stdout and step.stderr for step in replay.results)
-    first = replay.results[0]
-    assert "characters left out]" in first.stdout
-    assert json_size(first.stdout) > 2**20
-    assert first.stdout_bytes == 2**20
+    step = replay.results[0]
+    assert "characters left out]" in step.stdout
+    assert json_size(step.stdout) > 2**20
+    assert step.stdout_bytes == 2**20
 
 
 async def test_output_of_ordinary_size_is_kept_whole(replay_of: MakeReplay) -> None:

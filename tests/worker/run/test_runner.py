@@ -23,7 +23,7 @@ MakeRun = Callable[..., Run]
 
 
 class NoEngine(Engine):
-    """An engine that is not there."""
+    """An engine that never answers."""
 
     async def client(self) -> Any:
         raise EngineUnavailable("no Dagger engine answered")
@@ -77,7 +77,7 @@ def make_run(valkey_url: str, tmp_path: Path) -> MakeRun:
 
 
 async def no_engine() -> None:
-    """Nobody else has one either."""
+    """Do nothing: no other worker has an engine either."""
 
 
 async def test_every_command_passes(make_run: MakeRun) -> None:
@@ -104,7 +104,7 @@ async def test_step_limit_is_a_time_out_with_its_output(make_run: MakeRun) -> No
     assert (step.timed_out, step.stdout) == (True, "before\n")
 
 
-async def test_step_over_a_limit_fails_and_says_so(make_run: MakeRun) -> None:
+async def test_step_over_a_limit_fails_and_reports_it(make_run: MakeRun) -> None:
     run = make_run(
         "echo kept; printf unfinished >&2; n=0; while [ $n -lt 40 ]; do sleep 60 & n=$((n + 1)); "
         "done; wait",
@@ -117,14 +117,14 @@ async def test_step_over_a_limit_fails_and_says_so(make_run: MakeRun) -> None:
     assert step.stderr == "unfinished\n[revalid: ended, over its processes limit of 10]\n"
 
 
-async def test_report_of_limits_names_those_that_are_set(make_run: MakeRun) -> None:
+async def test_enforcement_lists_the_limits_that_are_set(make_run: MakeRun) -> None:
     run = make_run("true", limits={"cpu_s": 5})
     assert await run.execute() is Verdict.PASSED
     assert set(run.enforcement) == set(LimitName)
     assert run.enforcement[LimitName.TIME] == "enforced"
 
 
-async def test_limit_that_is_demanded_in_vain_rejects_before_any_step(
+async def test_required_limit_that_is_not_enforced_rejects_before_any_step(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bubblewrap, "works", lambda: False)
@@ -140,7 +140,7 @@ async def test_failure_outweighs_a_time_out(make_run: MakeRun) -> None:
     assert await run.execute() is Verdict.FAILED
 
 
-async def test_job_limit_skips_what_is_left_and_says_so(make_run: MakeRun) -> None:
+async def test_job_limit_skips_the_remaining_steps(make_run: MakeRun) -> None:
     run = make_run("sleep 60", "echo never", limits={"job_timeout_s": 1})
     assert await run.execute() is Verdict.TIMED_OUT
     assert run.steps[0].timed_out
@@ -274,9 +274,11 @@ async def test_dagger_never_falls_back(make_run: MakeRun) -> None:
         await make_run("true", sandbox="dagger", limits={"engine_wait_s": 0}).execute()
 
 
-@pytest.mark.parametrize(("worker", "asked"), [("dagger", "local"), ("local", "dagger")])
-async def test_worker_refuses_the_other_sandbox(make_run: MakeRun, worker: str, asked: str) -> None:
-    run = make_run("true", sandbox=asked, here={"sandbox": worker})
+@pytest.mark.parametrize(("worker", "requested"), [("dagger", "local"), ("local", "dagger")])
+async def test_worker_refuses_the_other_sandbox(
+    make_run: MakeRun, worker: str, requested: str
+) -> None:
+    run = make_run("true", sandbox=requested, here={"sandbox": worker})
     with pytest.raises(PolicyRefused, match=f"runs only {worker}"):
         await run.execute()
 
@@ -322,8 +324,8 @@ async def test_output_of_all_steps_is_bounded(
     run = make_run(*(f"head -c 100000 /dev/zero # {n}" for n in range(6)))
     monkeypatch.setattr(replay, "TOTAL_OUTPUT_BYTES", 200_000)
     await run.execute()
-    kept = sum(len(step.stdout) for step in run.steps)
-    assert kept < 200_000
+    total = sum(len(step.stdout) for step in run.steps)
+    assert total < 200_000
     assert all(step.stdout_bytes == 100_000 for step in run.steps)
 
 

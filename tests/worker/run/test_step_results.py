@@ -1,4 +1,4 @@
-"""From what a sandbox did to the result of a step."""
+"""Results of steps from their outcomes in the sandbox."""
 
 from revalid.jobs.result import StepResult
 from revalid.jobs.steps import Exec
@@ -10,16 +10,16 @@ from revalid.worker.secrets import Scrubber
 EMPTY = Stream(b"", b"", 0)
 
 
-def told(ran: ExecResult) -> StepResult:
+def result_of(exec_result: ExecResult) -> StepResult:
     step = Exec(command="npm ci")
-    return command_result("install", step, ran, Scrubber(()), DEFAULT_LIMITS)
+    return command_result("install", step, exec_result, Scrubber(()), DEFAULT_LIMITS)
 
 
 def test_a_replayed_step_took_no_time_and_says_what_that_saved() -> None:
-    step = told(ExecResult(0, EMPTY, EMPTY, 7.7, cached=True))
+    step = result_of(ExecResult(0, EMPTY, EMPTY, 7.7, cached=True))
     assert (step.cached, step.duration_s, step.saved_s) == (True, 0.0, 7.7)
 
 
 def test_a_step_that_ran_took_its_time() -> None:
-    step = told(ExecResult(0, EMPTY, EMPTY, 7.7))
+    step = result_of(ExecResult(0, EMPTY, EMPTY, 7.7))
     assert (step.cached, step.duration_s, step.saved_s) == (False, 7.7, 0.0)
