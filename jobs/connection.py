@@ -14,7 +14,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError
 from redis.retry import Retry
 
-from revalid.jobs.errors import BrokerUnavailable, InvalidSettings
+from revalid.jobs.errors import RETRY_AFTER_S, BrokerUnavailable, InvalidSettings
 
 CONNECT_TIMEOUT_S = 3
 SOCKET_TIMEOUT_S = 8
@@ -97,7 +97,8 @@ def broker_errors(url: str) -> Iterator[None]:
         ) from None
     except OutOfMemoryError:
         raise BrokerUnavailable(
-            f"broker {where} is full and stored nothing: raise its maxmemory, or purge old jobs"
+            f"broker {where} is full and stored nothing: raise its maxmemory, or purge old jobs",
+            retry_after_s=RETRY_AFTER_S,
         ) from None
     except (RedisConnectionError, RedisTimeoutError) as error:
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -106,7 +107,8 @@ def broker_errors(url: str) -> Iterator[None]:
                 "?ssl_ca_certs=/path/ca.pem to REVALID_BROKER_URL, or correct the host"
             ) from None
         raise BrokerUnavailable(
-            f"broker {where} cannot be reached ({error}): start it, or correct REVALID_BROKER_URL"
+            f"broker {where} cannot be reached ({error}): start it, or correct REVALID_BROKER_URL",
+            retry_after_s=RETRY_AFTER_S,
         ) from None
     except RedisError as error:
         if isinstance(error, NoPermissionError) or "ACL failure in script" in str(error):

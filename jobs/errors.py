@@ -23,6 +23,9 @@
 A command that exits non-zero raises no error: its exit code is part of the step's result.
 """
 
+RETRY_AFTER_S = 10.0
+"""Seconds after which it is worth trying again where a queue, a store or Redis was full or away."""
+
 
 class RevalidError(Exception):
     """The base class. The message is one line: what failed, on what, and what to do next.

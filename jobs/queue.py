@@ -161,7 +161,8 @@ def ring(app: Celery, doorbell: Doorbell) -> None:
     except (OperationalError, LimitExceeded, RedisError) as error:
         raise BrokerUnavailable(
             f"job {doorbell.job_id} is recorded, but its doorbell did not ring ({error}): "
-            "a worker rings it again"
+            "a worker rings it again",
+            job_id=doorbell.job_id,
         ) from None
 
 

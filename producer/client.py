@@ -53,7 +53,8 @@ def decode_result(
             result = JobResult.model_validate_json(record.result)
         except ValidationError:
             raise InvalidJob(
-                f"job {job_id}: its result is of another version of revalid: upgrade this one"
+                f"job {job_id}: its result is of another version of revalid: upgrade this one",
+                job_id=job_id,
             ) from None
         return result.model_copy(update={"reused": True}) if reused else result
     job = parse_job(record.job)  # the job ended without a result
@@ -375,7 +376,7 @@ class Client:
             digest, size = job.source.digest, submission.size
             if self._blobs.in_redis(size):
                 most = self.settings.tenant_blob_bytes
-                reserve(self._ledger, job.tenant, digest, size, most=most)
+                reserve(self._ledger, job.tenant, digest, size, most=most, job_id=job.id)
             submission.tarball.seek(0)
             self._blobs.put(submission.tarball, digest, size)
 

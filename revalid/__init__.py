@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from revalid.jobs.events import Event
     from revalid.jobs.job import Job, Limits
     from revalid.jobs.ledger.record import JobState
-    from revalid.jobs.result import JobResult, StepResult, Verdict
+    from revalid.jobs.result import JobResult, StepResult, StepStatus, Verdict
     from revalid.jobs.settings import Settings
     from revalid.producer.async_client import AsyncClient, AsyncJobHandle
     from revalid.producer.client import Client, JobHandle, JobStatus
@@ -63,6 +63,7 @@ __all__ = [
     "SandboxLost",
     "Settings",
     "StepResult",
+    "StepStatus",
     "StoreFull",
     "SubmitOptions",
     "TransientError",
@@ -85,6 +86,7 @@ _MODULES = {
     "Limits": "jobs.job",
     "Settings": "jobs.settings",
     "StepResult": "jobs.result",
+    "StepStatus": "jobs.result",
     "SubmitOptions": "producer.options",
     "Verdict": "jobs.result",
 }

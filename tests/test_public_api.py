@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import revalid
+from revalid.jobs import errors
 
 ROOT = Path(__file__).parents[1]
 USER = """\
@@ -36,6 +37,11 @@ def test_every_public_name_is_there_and_listed() -> None:
         assert getattr(revalid, name) is not None
     assert not hasattr(revalid, "Nothing")
     assert revalid.__version__ == version("revalid")
+
+
+def test_every_error_is_public() -> None:
+    tree = {name for name, found in vars(errors).items() if isinstance(found, type)}
+    assert tree <= set(revalid.__all__)
 
 
 def test_the_module_is_the_command_line() -> None:

@@ -8,6 +8,7 @@ give ``submit`` a ``tenant`` for each customer.
 
 import json
 import logging
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -55,12 +56,16 @@ class Errors:
                 return JsonResponse({"detail": str(error)}, status=404)
             case QueueFull() | StoreFull():
                 detail = "too many validations are queued: try again later"
-                return JsonResponse({"detail": detail}, status=429, headers={"Retry-After": "10"})
+                return JsonResponse({"detail": detail}, status=429, headers=_later(error))
             case TransientError():
                 log.error("%s", error)  # only for operators, because it names the broker
                 detail = "validation is not available now: try again later"
-                return JsonResponse({"detail": detail}, status=503, headers={"Retry-After": "10"})
+                return JsonResponse({"detail": detail}, status=503, headers=_later(error))
         return None
+
+
+def _later(error: TransientError) -> dict[str, str]:
+    return {"Retry-After": str(math.ceil(error.retry_after_s or 10))}
 
 
 def submit(request: HttpRequest) -> HttpResponse:

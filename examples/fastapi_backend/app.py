@@ -6,6 +6,7 @@ customer. Equal projects of one tenant are one job, which any of its users may r
 
 import json
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -134,11 +135,12 @@ async def refuse_request(_: Request, error: RequestValidationError) -> JSONRespo
 
 
 @app.exception_handler(TransientError)
-async def put_off(_: Request, error: Exception) -> JSONResponse:
+async def put_off(_: Request, error: TransientError) -> JSONResponse:
     """Log the message for operators, because it names the broker, and ask for a retry."""
     log.error("%s", error)
     detail, status = (FULL, 429) if isinstance(error, QueueFull | StoreFull) else (AWAY, 503)
-    return JSONResponse({"detail": detail}, status, {"Retry-After": "10"})
+    wait_s = math.ceil(error.retry_after_s or 10)
+    return JSONResponse({"detail": detail}, status, {"Retry-After": str(wait_s)})
 
 
 def _client(request: Request) -> AsyncClient:

@@ -19,7 +19,14 @@ from pydantic import SecretStr
 from redis import Redis
 
 from revalid.jobs.clock import ServerClock
-from revalid.jobs.errors import BrokerUnavailable, InvalidProject, LeaseLost, QueueFull, UnknownJob
+from revalid.jobs.errors import (
+    RETRY_AFTER_S,
+    BrokerUnavailable,
+    InvalidProject,
+    LeaseLost,
+    QueueFull,
+    UnknownJob,
+)
 from revalid.jobs.job import Job
 from revalid.jobs.ledger.keys import DEAD_KEY, HELD_KEY, image_key, job_key, serving_key
 from revalid.jobs.ledger.record import (
@@ -126,7 +133,9 @@ class Ledger:
         if answer == "full":
             raise QueueFull(
                 f"job {job.id}: {self._queued_jobs} jobs are queued, as many as "
-                "REVALID_QUEUED_JOBS allows: submit it again when some are done"
+                "REVALID_QUEUED_JOBS allows: submit it again when some are done",
+                job_id=job.id,
+                retry_after_s=RETRY_AFTER_S,
             )
         return SubmitOutcome(answer)
 
@@ -138,7 +147,7 @@ class Ledger:
         """
         answer = self._change("claim", job_id, worker, int(lease_s * 1000))
         if answer == "UNKNOWN":
-            raise UnknownJob(f"job {job_id}: not in the ledger; submit it again")
+            raise UnknownJob(f"job {job_id}: not in the ledger; submit it again", job_id=job_id)
         if answer == "NOT NOW":
             return None
         fence, number = answer.split()
@@ -152,7 +161,10 @@ class Ledger:
         """
         answer = self._change("beat", attempt.job_id, attempt.fence, int(lease_s * 1000))
         if answer == "LOST":
-            raise LeaseLost(f"job {attempt.job_id}: attempt {attempt.number} lost its lease")
+            raise LeaseLost(
+                f"job {attempt.job_id}: attempt {attempt.number} lost its lease",
+                job_id=attempt.job_id,
+            )
         return answer == "CANCEL"
 
     def append(self, attempt: Attempt, type_: str, data: str) -> None:
@@ -191,7 +203,8 @@ class Ledger:
         answer = self._change("finish", attempt.job_id, *words, *times)
         if answer == "LOST":
             raise LeaseLost(
-                f"job {attempt.job_id}: attempt {attempt.number} came too late; not recorded"
+                f"job {attempt.job_id}: attempt {attempt.number} came too late; not recorded",
+                job_id=attempt.job_id,
             )
 
     def resolved(self, image: str, digest: str) -> None:
@@ -265,7 +278,10 @@ class Ledger:
         """
         answer = self._change("cancel", job_id)
         if answer == "UNKNOWN":
-            raise UnknownJob(f"job {job_id}: no such job; `revalid status` takes an id of `submit`")
+            raise UnknownJob(
+                f"job {job_id}: no such job; `revalid status` takes an id of `submit`",
+                job_id=job_id,
+            )
         return JobState(answer)
 
     def withdraw(self, job_id: str, run: str) -> bool:
@@ -278,7 +294,7 @@ class Ledger:
         """
         answer = self._change("withdraw", job_id, run)
         if answer == "UNKNOWN":
-            raise UnknownJob(f"job {job_id}: no such job, or its result was purged")
+            raise UnknownJob(f"job {job_id}: no such job, or its result was purged", job_id=job_id)
         return answer == "ENDS"
 
     def announce(self, worker: str, queues: Iterable[str], *, slots: int) -> None:
@@ -341,7 +357,7 @@ class Ledger:
         """
         fields = cast("dict[str, str]", self.redis.hgetall(job_key(job_id)))
         if not fields:
-            raise UnknownJob(f"job {job_id}: no such job, or its result was purged")
+            raise UnknownJob(f"job {job_id}: no such job, or its result was purged", job_id=job_id)
         return decode_record(fields)
 
     def stats(self) -> QueueStats:
@@ -356,9 +372,13 @@ class Ledger:
     def _change_dead(self, script: str, job_id: str) -> None:
         answer = self._change(script, job_id)
         if answer == "NOT STORED":
-            raise InvalidProject(f"job {job_id}: its project is gone: submit it again")
+            raise InvalidProject(
+                f"job {job_id}: its project is gone: submit it again", job_id=job_id
+            )
         if answer == "NOT DEAD":
-            raise UnknownJob(f"job {job_id}: no dead job has this id; see `revalid dead list`")
+            raise UnknownJob(
+                f"job {job_id}: no dead job has this id; see `revalid dead list`", job_id=job_id
+            )
 
     def run(self, script: str, *args: Any) -> Any:
         """What a script answers; the doorbells in it are the caller's to ring."""

@@ -15,7 +15,7 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from redis import Redis
 
 from revalid.jobs.connection import broker_errors
-from revalid.jobs.errors import BrokerUnavailable, InvalidProject, InvalidSettings
+from revalid.jobs.errors import RETRY_AFTER_S, BrokerUnavailable, InvalidProject, InvalidSettings
 from revalid.jobs.ledger.keys import artifact_key, blob_key
 from revalid.jobs.settings import Settings
 
@@ -100,7 +100,8 @@ class BlobStore:
             obstore.put(store, key, file)
         except (obstore.exceptions.BaseError, OSError) as error:
             raise BrokerUnavailable(
-                f"blob store {self._url} did not take {size} bytes: {_first_line(error)}"
+                f"blob store {self._url} did not take {size} bytes: {_first_line(error)}",
+                retry_after_s=RETRY_AFTER_S,
             ) from None
 
     def fetch(self, digest: str, into: Path) -> None:
@@ -155,7 +156,8 @@ class BlobStore:
             ) from None
         except (obstore.exceptions.BaseError, OSError) as error:
             raise BrokerUnavailable(
-                f"blob store {self._url} did not answer: {_first_line(error)}"
+                f"blob store {self._url} did not answer: {_first_line(error)}",
+                retry_after_s=RETRY_AFTER_S,
             ) from None
 
     def _forget(self, key: str) -> None:

@@ -26,7 +26,9 @@ def artifacts(job_id: str, output: Path | None, *, json: bool) -> int:
     ):
         report = client.job(job_id).result().artifacts
         if report is None:
-            raise InvalidJob(f"job {job_id} kept no artifacts: submit it with --artifact GLOB")
+            raise InvalidJob(
+                f"job {job_id} kept no artifacts: submit it with --artifact GLOB", job_id=job_id
+            )
         packed = Path(file.name)
         with connect(client.url, text=False) as raw:
             store = BlobStore.of_artifacts(raw, settings)

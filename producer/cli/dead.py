@@ -42,7 +42,9 @@ def show(job_id: str, *, json: bool) -> int:
     """Print the record and the events of a dead job."""
     with attached(load_settings()) as settings, Client(settings) as client, client._errors():
         if job_id not in client._ledger.dead():
-            raise InvalidJob(f"job {job_id} is not dead: `revalid dead list` prints the dead jobs")
+            raise InvalidJob(
+                f"job {job_id} is not dead: `revalid dead list` prints the dead jobs", job_id=job_id
+            )
         facts = _facts(client, job_id)
         facts["events"] = [
             {"type": event.type, **event.data} for event in read_all(client._redis, job_id)

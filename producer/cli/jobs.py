@@ -88,7 +88,9 @@ def result(job_id: str, *, wait: bool, json: bool) -> int:
     """Print a job's result; return the exit status of its verdict."""
     with _job(job_id) as handle:
         if not wait and (state := handle.status().state) is not JobState.DONE:
-            raise ResultTimeout(f"job {job_id} is {state}: leave out --no-wait to wait for it")
+            raise ResultTimeout(
+                f"job {job_id} is {state}: leave out --no-wait to wait for it", job_id=job_id
+            )
         waiting = Waiting(handle.client, console(stderr=True))
         waiting.look(job_id)
         job_result = handle.result(idle=lambda: waiting.look(job_id))
