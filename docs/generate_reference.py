@@ -17,7 +17,7 @@ def settings_table() -> str:
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         if field.default_factory is not None:
-            default = "of the machine"
+            default = "depends on the machine"
         elif field.default in (None, PydanticUndefined, ()):
             default = ""
         elif isinstance(field.default, tuple):
@@ -43,10 +43,10 @@ def reference() -> str:
     """The page."""
     return (
         "# Reference\n\n"
-        "Written by `docs/generate_reference.py` from the code; a test holds it to that.\n\n"
+        "`docs/generate_reference.py` generates this page from the code. A test checks that it is up to date.\n\n"
         "## Settings\n\n"
-        "Read from the environment, else from `.env` in the current directory. An unknown\n"
-        "`REVALID_*` name is refused. Lists are separated by commas.\n\n"
+        "Settings are read from the environment, otherwise from `.env` in the current directory.\n"
+        "An unknown `REVALID_*` name is refused. Lists are separated by commas.\n\n"
         f"{settings_table()}\n\n{cli().strip()}\n"
     )
 
