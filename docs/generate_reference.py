@@ -43,7 +43,7 @@ def reference() -> str:
     """The page."""
     return (
         "# Reference\n\n"
-        "`docs/generate_reference.py` generates this page from the code. A test checks that it is up to date.\n\n"
+        "`docs/generate_reference.py` writes this page from the code; a test compares both.\n\n"
         "## Settings\n\n"
         "Settings are read from the environment, otherwise from `.env` in the current directory.\n"
         "An unknown `REVALID_*` name is refused. Lists are separated by commas.\n\n"
