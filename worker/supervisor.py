@@ -19,7 +19,7 @@ from revalid.jobs.ledger.keys import COUNTERS_KEY, failure_key, worker_key
 from revalid.jobs.ledger.ledger import LEASE_S
 from revalid.jobs.ledger.record import SERVING_S
 from revalid.jobs.ledger.stats import MESSAGES_DROPPED
-from revalid.jobs.ledger.workers import Worker, leave, say
+from revalid.jobs.ledger.workers import Worker, leave, report
 from revalid.jobs.queue import open_ledger, ring, ringing
 from revalid.jobs.settings import VERSION, Settings
 from revalid.jobs.worker_fingerprint import fingerprint
@@ -213,7 +213,7 @@ class Supervisor(threading.Thread):
             reason=self._quarantine.reason,
         )
         with suppress(OutOfMemoryError):
-            say(self._redis, worker)
+            report(self._redis, worker)
 
     def _local(self) -> str:
         jailed = self._settings.bubblewrap and bubblewrap.works()

@@ -1,1 +1,1 @@
-"""The record of every job in Redis: the truth about its state."""
+"""The ledger: the authoritative record of every job, in Redis."""

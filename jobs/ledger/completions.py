@@ -1,6 +1,6 @@
-"""The stream of finished jobs, from which the archive learns of them; prelude.lua writes it.
+"""Reads the stream of finished jobs, for the archive; prelude.lua writes it.
 
-An entry goes with the job's record, so an archive may be set up later, or stand still for days.
+Entries are kept as long as job records, so an archive may be set up later, or pause for days.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from revalid.jobs.ledger.keys import FINISHED_KEY
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One verdict of a job, which may have had others before.
+    """One finish of a job; a job may finish several times.
 
     Attributes:
-        entry: Its id in the stream; later ones are greater.
+        entry: Id in the stream; ids rise with time.
     """
 
     entry: str
@@ -24,15 +24,15 @@ class Completion:
 
 
 def read_finished(redis: Redis, last: Completion | None, most: int) -> list[Completion]:
-    """What came after ``last``, at most so many, the oldest first.
+    """Read up to ``most`` completions after ``last``, the oldest first.
 
-    Where Redis does not hold ``last`` (any more), it lost data, is another one, or the reader was
-    away for longer than results are kept: everything there is comes after it.
+    If the stream does not hold ``last``, Redis lost data, is another one, or the reader was away
+    for longer than results are kept. Then the whole stream is read.
     """
     entries: Any = redis.xrange(FINISHED_KEY, last.entry if last else "-", "+", most + 1)
-    found = [Completion(entry, fields["id"]) for entry, fields in entries]
+    completions = [Completion(entry, fields["id"]) for entry, fields in entries]
     if last is None:
-        return found[:most]
-    if found and found[0] == last:
-        return found[1:]
+        return completions[:most]
+    if completions and completions[0] == last:
+        return completions[1:]
     return read_finished(redis, None, most)

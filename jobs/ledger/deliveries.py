@@ -1,4 +1,4 @@
-"""Verdicts on their way to webhooks: they lie in Redis from the moment of the verdict."""
+"""Deliveries of verdicts to webhooks; Redis holds them from the moment of the verdict."""
 
 import json
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class WebhookPayload(Frozen):
 
 
 class Outcome(StrEnum):
-    """What a try came to: ``failed`` is tried again, the others are the last."""
+    """The outcome of a try; only ``failed`` is tried again."""
 
     DELIVERED = "delivered"
     FAILED = "failed"
@@ -74,7 +74,7 @@ class Delivery:
     finished_at: str
 
     def body(self, hook: WebhookSubscription) -> str:
-        """The JSON document that is posted."""
+        """Return the JSON document to post."""
         payload = WebhookPayload(
             timestamp=datetime.fromtimestamp(int(self.finished_at) / 1000, UTC),
             data=WebhookData(
@@ -90,13 +90,13 @@ class Delivery:
 
 
 def take(ledger: Ledger, most: int, *, lease_s: float) -> list[Delivery]:
-    """Deliveries that are due; for ``lease_s`` seconds nobody else is given them."""
+    """Take deliveries that are due; for ``lease_s`` seconds no other worker gets them."""
     return [Delivery(*words) for words in ledger.run("take", int(lease_s * 1000), most)]
 
 
 def settle(ledger: Ledger, delivery: Delivery, outcome: Outcome, *, delay_s: float = 0) -> None:
-    """Say what a try came to; one that failed is due again after ``delay_s`` seconds.
+    """Record the outcome of a try; a failed one is due again after ``delay_s`` seconds.
 
-    What somebody else took meanwhile is theirs, unless it is delivered.
+    If another worker took the delivery meanwhile, only ``delivered`` has an effect.
     """
     ledger.run("settle", delivery.id, delivery.tries, outcome, int(delay_s * 1000))

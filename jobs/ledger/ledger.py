@@ -1,8 +1,8 @@
-"""The ledger: the record of every job in Redis, and the truth about its state.
+"""The ledger: the authoritative record of every job, in Redis.
 
-Every change is one Lua script that reads the server's clock, so that two workers never disagree
-about time or about who owns a job. Celery's message is only the doorbell, and only a few of a queue
-ring at a time: the other jobs wait in the ledger, where tenants have their turn.
+Every change is one Lua script that reads the server's clock, so that workers agree on the time and
+on the owner of a job. A Celery message is only a doorbell. Only a few doorbells of a queue ring at
+a time; the other jobs wait in the ledger, where tenants take turns.
 
 ::
 
@@ -57,16 +57,16 @@ log = logging.getLogger("revalid.ledger")
 
 
 class Ledger:
-    """The scripts of the ledger over one synchronous Redis client.
+    """The ledger over one synchronous Redis client.
 
     Args:
-        ring: Rings a doorbell whose job has its turn. Where that fails, a reaper rings it again.
-        result_ttl_s: Seconds that a done job is kept.
-        queued_jobs: Jobs that may be queued.
-        tenant_jobs: Jobs of one tenant that run at a time; 0 for any number.
-        interactive_slots: Slots of all workers together that batch jobs leave free.
-        signing_key: Signs the records of submitted jobs.
-        blob_redis_bytes: Bytes up to which projects are in Redis: it must hold that of a new job.
+        ring: Sends a doorbell for a job whose turn has come. If it fails, a reaper sends it again.
+        result_ttl_s: Seconds for which a done job is kept.
+        queued_jobs: Most jobs in the queue.
+        tenant_jobs: Most jobs of one tenant that run at a time; 0 means no limit.
+        interactive_slots: Slots, of all workers together, that batch jobs leave free.
+        signing_key: Key that signs the records of submitted jobs.
+        blob_redis_bytes: Largest project that is kept in Redis; a submit checks that it is there.
     """
 
     def __init__(
@@ -93,16 +93,16 @@ class Ledger:
     def submit(
         self, job: Job, queue: str, webhook: str | None = None, *, run: str = ""
     ) -> SubmitOutcome:
-        """Record a job as queued, unless an identical one is under way or has judged the project.
+        """Record a job as queued, unless an identical one is under way or has a reusable verdict.
 
-        Where nobody has asked of late what the image's tag names, a worker has to confirm that.
+        If the image tag was not resolved recently, a worker must check it before the reuse.
 
         Args:
-            webhook: A URL to which the verdict is posted, whichever submit made the job.
-            run: Who may :meth:`withdraw` it; empty for one that waits whatever happens.
+            webhook: URL to which the verdict is posted, whichever submit made the job.
+            run: Id of the run that may :meth:`withdraw` the job; empty if none may.
 
         Raises:
-            QueueFull: As many jobs are queued as may be.
+            QueueFull: The queue is full.
         """
         words = self._submission(job, queue, webhook, run)
         return self._submitted(job, self._change("submit", *words))
@@ -110,7 +110,11 @@ class Ledger:
     def submit_all(
         self, jobs: Sequence[Job], queue: str, webhooks: Sequence[str | None] | None = None
     ) -> list[SubmitOutcome]:
-        """As :meth:`submit` for each job, in one round trip; QueueFull: some of them are queued."""
+        """Submit many jobs in one round trip, as :meth:`submit`.
+
+        Raises:
+            QueueFull: The queue is full; some of the jobs may be queued.
+        """
         pipe = self.redis.pipeline(transaction=False)
         for job, webhook in zip(jobs, webhooks or [None] * len(jobs), strict=True):
             words = self._submission(job, queue, webhook, "")
@@ -140,7 +144,7 @@ class Ledger:
         return SubmitOutcome(answer)
 
     def claim(self, job_id: str, worker: str, *, lease_s: float = LEASE_S) -> Attempt | None:
-        """Own a job for ``lease_s`` seconds; None where it is not this doorbell's turn any more.
+        """Claim a job for ``lease_s`` seconds; return None if it is not this doorbell's turn.
 
         Raises:
             UnknownJob: The ledger has no such job: it was purged, or Redis lost its data.
@@ -154,10 +158,10 @@ class Ledger:
         return Attempt(job_id, int(fence), int(number))
 
     def beat(self, attempt: Attempt, *, lease_s: float = LEASE_S) -> bool:
-        """Renew the lease; True where somebody asked to cancel the job.
+        """Renew the lease; return whether the job was cancelled.
 
         Raises:
-            LeaseLost: Another attempt owns the job: stop working on it.
+            LeaseLost: Another attempt owns the job; this one must stop.
         """
         answer = self._change("beat", attempt.job_id, attempt.fence, int(lease_s * 1000))
         if answer == "LOST":
@@ -168,9 +172,9 @@ class Ledger:
         return answer == "CANCEL"
 
     def append(self, attempt: Attempt, type_: str, data: str) -> None:
-        """Add an event (``data`` is JSON), unless another attempt owns the job.
+        """Add an event, unless another attempt owns the job; ``data`` is JSON.
 
-        The oldest are dropped above a bound.
+        Above a bound the oldest events are dropped.
         """
         self._change("append", attempt.job_id, attempt.fence, type_, data, EVENTS_MAX)
 
@@ -186,17 +190,17 @@ class Ledger:
         duration_s: float | None = None,
         queued_s: float = 0.0,
     ) -> None:
-        """Record the one result of a job; doing it again changes nothing.
+        """Record the result of a job; repeating the call changes nothing.
 
         Args:
-            reusable: An identical later submit may be given this result.
-            image_digest: Of the image that it is true of; empty where the job ran in none.
+            reusable: Whether an identical later submit may reuse the result.
+            image_digest: Digest of the job's image; empty if the job did not run in a container.
             failed_step: Name of the first step that kept the job from passing.
             duration_s: Seconds that the attempt took.
             queued_s: Seconds that the job waited.
 
         Raises:
-            LeaseLost: Another attempt owns the job, or it is done: nothing was recorded.
+            LeaseLost: Another attempt owns the job, or it is done; nothing was recorded.
         """
         words = (attempt.fence, verdict, result, int(reusable), image_digest, failed_step)
         times = ("" if duration_s is None else duration_s, queued_s)
@@ -208,27 +212,27 @@ class Ledger:
             )
 
     def resolved(self, image: str, digest: str) -> None:
-        """Say that a registry was asked just now which digest an image's tag names."""
+        """Store the digest to which a registry just resolved an image tag."""
         self.redis.set(image_key(image), digest, px=_IMAGE_MS)
 
     def image_digest(self, image: str) -> str | None:
-        """What :meth:`resolved` was told of late."""
+        """Return the digest that :meth:`resolved` stored recently, or None."""
         left_ms = self.redis.pttl(image_key(image))
         if left_ms > _IMAGE_MS:  # the server's clock stepped back
             return None
         return cast("str | None", self.redis.get(image_key(image)))
 
     def release(self, attempt: Attempt, reason: str, *, fault: bool = False) -> bool:
-        """Give a job back to the queue before its lease ends; whether it was still held.
+        """Give a job back to the queue before its lease ends; return whether it was still held.
 
         Args:
-            fault: The worker failed it: that is counted.
+            fault: Whether the worker's own failure is the reason; faults are counted.
         """
         words = (attempt.job_id, attempt.fence, reason, int(fault))
         return self._change("release", *words) == "QUEUED"
 
     def holds(self, workers: Sequence[str]) -> list[tuple[str, int] | None]:
-        """The job that each process holds, with the seconds of its hard limit."""
+        """Return the job that each process holds, with its hard limit in seconds."""
         if not workers:
             return []
         ids = cast("list[str | None]", self.redis.hmget(HELD_KEY, list(workers)))
@@ -242,19 +246,19 @@ class Ledger:
         ]
 
     def abandon(self, worker: str) -> str | None:
-        """Return the job that a dead process held to the queue; its id, if there was one."""
+        """Requeue the job that a dead process held; return its id, or None."""
         return self._change("abandon", worker) or None
 
     def reap(self, *, judge: bool, overdue_s: float) -> Reaped:
-        """Return jobs whose lease ended to the queue, and give waiting ones their turn.
+        """Requeue jobs whose lease expired, and let waiting jobs have their turn.
 
-        An attempt that lives may still go on, as long as nobody claims its job. To be called every
-        second or so: where the server's clock has stepped meanwhile, no lease is judged until each
-        could be renewed.
+        A live attempt may go on until another worker claims its job. To be called about once a
+        second. After a step of the server's clock, leases are judged only when each could have been
+        renewed.
 
         Args:
-            judge: False leaves leases alone: after Redis was away, nobody could renew them.
-            overdue_s: Seconds after which a doorbell's message may be lost.
+            judge: False keeps expired leases, since nobody could renew them while Redis was away.
+            overdue_s: Seconds after which an unanswered doorbell counts as lost.
         """
         clock = self._clock
         judge &= monotonic() - clock.steady_since > LEASE_S
@@ -268,7 +272,7 @@ class Ledger:
         return Reaped(list(zip(lost[::2], lost[1::2], strict=True)), decode_doorbells(overdue))
 
     def cancel(self, job_id: str) -> JobState:
-        """Ask that a job ends: a queued one is done at once, a running one within seconds.
+        """Cancel a job: a queued one ends at once, a running one within seconds.
 
         Returns:
             The state that the job was in.
@@ -285,9 +289,9 @@ class Ledger:
         return JobState(answer)
 
     def withdraw(self, job_id: str, run: str) -> bool:
-        """End a job that a run asked for, unless others ask for it too; whether it ends.
+        """Cancel a job of a run, unless others submitted it too; return whether it ends.
 
-        Where it goes on, it waits in a queue of theirs.
+        If the job goes on, it moves to a queue of the others.
 
         Raises:
             UnknownJob: No job has this id.
@@ -298,11 +302,15 @@ class Ledger:
         return answer == "ENDS"
 
     def announce(self, worker: str, queues: Iterable[str], *, slots: int) -> None:
-        """Say that a worker takes jobs from these queues, for a short while; 0 slots: no more."""
+        """Announce that a worker takes jobs from these queues; it must be repeated within 15 s.
+
+        Args:
+            slots: Jobs that the worker runs at a time; 0 withdraws the announcement.
+        """
         self._change("announce", worker, slots, int(SERVING_S * 1000), *queues)
 
     def serving(self, queue: str) -> set[str]:
-        """Names of the workers that take jobs from a queue."""
+        """Return the names of the workers that take jobs from a queue."""
         seconds, microseconds = self.redis.time()
         now = seconds * 1000 + microseconds // 1000
         latest = now + SERVING_S * 1000
@@ -310,13 +318,14 @@ class Ledger:
         return {member.partition(" ")[2] for member in members}
 
     def fail_unserved(self, queues: Iterable[str], unserved_s: float, error: str) -> list[str]:
-        """End jobs that waited for an engine for too long, in queues that no worker takes from.
+        """End jobs that waited too long for an engine, in queues from which no worker takes jobs.
 
         Args:
-            unserved_s: For how long there has been none.
+            unserved_s: Seconds since the last worker took jobs.
+            error: The error of these jobs.
 
         Returns:
-            Their ids.
+            The ids of these jobs.
         """
         unserved_s = min(unserved_s, monotonic() - self._clock.steady_since)
         words = (int(unserved_s * 1000), self._clock.expected_ms, error)
@@ -325,7 +334,7 @@ class Ledger:
         return list(ended)
 
     def dead(self) -> list[str]:
-        """Ids of the jobs that ended every worker they were given to, the oldest first."""
+        """Return the ids of dead jobs, the oldest first."""
         ids = cast("list[str]", self.redis.zrange(DEAD_KEY, 0, -1))
         gone = [job_id for job_id in ids if not self.redis.exists(job_key(job_id))]
         if gone:
@@ -342,7 +351,7 @@ class Ledger:
         self._change_dead("retry", job_id)
 
     def purge(self, job_id: str) -> None:
-        """Forget a dead job.
+        """Delete a dead job.
 
         Raises:
             UnknownJob: No dead job has this id.
@@ -350,7 +359,7 @@ class Ledger:
         self._change_dead("purge", job_id)
 
     def record(self, job_id: str) -> Record:
-        """Everything that the ledger holds of a job.
+        """Return a job's record.
 
         Raises:
             UnknownJob: No job has this id.
@@ -361,7 +370,7 @@ class Ledger:
         return decode_record(fields)
 
     def stats(self) -> QueueStats:
-        """What the metrics show; the client may be one that can only read."""
+        """Return statistics; a client with read-only access suffices."""
         return decode_stats(self.run("stats"))
 
     def _change(self, script: str, *args: Any) -> str:
@@ -381,7 +390,7 @@ class Ledger:
             )
 
     def run(self, script: str, *args: Any) -> Any:
-        """What a script answers; the doorbells in it are the caller's to ring."""
+        """Run a script and return its reply; the caller must ring the doorbells in it."""
         return self._scripts[script](args=[*args, *self._limits])
 
     def _ring_all(self, words: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""A job as the ledger holds it, and the words of the ledger's scripts."""
+"""Types of the ledger: job records, attempts, doorbells; encodes and decodes script arguments."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,15 +15,15 @@ from revalid.jobs.signing import Signed, sign
 from revalid.jobs.trace_context import current_traceparent
 
 HARD_LIMIT_MARGIN_S = 120
-"""Seconds after the job's own limit at which the worker's parent ends a child that hangs."""
+"""Seconds after the job's own limit at which the worker's parent kills a child that hangs."""
 IMAGE_S = 300.0
-"""Seconds for which an image's tag is taken to name what a registry said that it does."""
+"""Seconds for which a resolved image tag is trusted."""
 SERVING_S = 15.0
-"""Seconds after its last sign of life for which a worker counts as there."""
+"""Seconds after its last announcement for which a worker counts as running."""
 
 
 class JobState(StrEnum):
-    """Where a job is on its way."""
+    """The state of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -31,11 +31,14 @@ class JobState(StrEnum):
 
 
 class SubmitOutcome(StrEnum):
-    """What a submit came to.
+    """The outcome of a submit.
 
     Attributes:
-        CANCELLING: Nothing, for the job is about to end.
-        NOT_STORED: Nothing, for its project is not in Redis, or not any more.
+        NEW: The job was created.
+        JOINED: An identical job was queued or running.
+        REUSED: An identical job had a verdict.
+        CANCELLING: Refused: an identical job is being cancelled.
+        NOT_STORED: Refused: the project is not in Redis, or not any more.
     """
 
     NEW = "new"
@@ -46,18 +49,18 @@ class SubmitOutcome(StrEnum):
 
     @property
     def accepted(self) -> bool:
-        """Whether there is a job now; the others are submitted again."""
+        """Return whether the job exists now; otherwise it must be submitted again."""
         return self not in (SubmitOutcome.CANCELLING, SubmitOutcome.NOT_STORED)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One claim of a job.
+    """One claim of a job by a worker.
 
     Attributes:
-        fence: Rises with each claim; only the newest may record a result.
+        fence: A number that rises with each claim; only the newest may record a result.
         number: 1 for the first attempt.
-        claimed: When this process claimed the job, by its monotonic clock.
+        claimed: Monotonic time of the claim.
     """
 
     job_id: str
@@ -68,10 +71,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Doorbell:
-    """A doorbell to ring: what its message needs.
+    """A doorbell to ring, with the fields of its message.
 
     Attributes:
-        limit_s: Seconds after which the child that works on the job is ended.
+        limit_s: Seconds after which the child that runs the job is killed.
     """
 
     job_id: str
@@ -83,11 +86,11 @@ class Doorbell:
 
 @dataclass(frozen=True, slots=True)
 class Reaped:
-    """What a reaper found.
+    """The findings of a reaper.
 
     Attributes:
-        lost: Job and worker of each lease that had ended.
-        overdue: Doorbells that have rung for long: their messages may be lost.
+        lost: Job and worker of each expired lease.
+        overdue: Doorbells that nobody answered for long; their messages may be lost.
     """
 
     lost: list[tuple[str, str]]
@@ -96,16 +99,16 @@ class Reaped:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A job as the ledger holds it; ``job`` and ``result`` are JSON.
+    """A job's record; ``job`` and ``result`` are JSON.
 
     Attributes:
-        released: Attempts that gave the job back; the others before the last lost their worker.
-        faults: Those of them whose worker's own files failed.
-        queued_s: Seconds that the job waited, before each of its attempts together.
+        released: Attempts whose worker gave the job back; other earlier attempts lost their worker.
+        faults: Released attempts that failed because of the worker's own files.
+        queued_s: Seconds that the job waited, summed over all attempts.
         started_at: When the last attempt began.
-        waits_since: Since when the job waits, or waited until it ended.
+        waits_since: When the current wait began, or the wait in which the job ended.
         error: Why the job ended without a result.
-        traceparent: The span in which the job was submitted.
+        traceparent: Trace context of the submit.
         prior: The result (JSON) of an earlier run, which stands if its image is still the same.
     """
 
@@ -131,7 +134,7 @@ class Record:
 
 
 def encode_job(job: Job, signing_key: SecretStr | None) -> list[Any]:
-    """The fields and values with which a job's record begins, in one flat list."""
+    """Return the initial fields and values of a job's record, as one flat list."""
     record = job.model_dump_json()
     fields: dict[str, Any] = {
         "job": record,
@@ -148,13 +151,13 @@ def encode_job(job: Job, signing_key: SecretStr | None) -> list[Any]:
 
 
 def decode_doorbells(words: Sequence[str]) -> list[Doorbell]:
-    """The doorbells that a script wants rung, from its flat list."""
+    """Decode a script's flat list of doorbells to ring."""
     fives = (words[at : at + 5] for at in range(0, len(words), 5))
     return [Doorbell(i, queue, tenant, name, int(limit)) for i, queue, tenant, name, limit in fives]
 
 
 def decode_record(fields: dict[str, str]) -> Record:
-    """A record from the fields of its hash."""
+    """Decode a record from the fields of its hash."""
 
     def moment(name: str) -> datetime | None:
         value = fields.get(name)

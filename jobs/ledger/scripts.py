@@ -9,7 +9,7 @@ _FOLDER = Path(__file__).parent / "lua"
 
 
 def register(redis: Redis) -> dict[str, Script]:
-    """Every script by its name, each with what they share before it."""
+    """Register every script with the prelude before it; return them by name."""
     prelude = (_FOLDER / "prelude.lua").read_text()
     return {
         file.stem: redis.register_script(prelude + file.read_text())

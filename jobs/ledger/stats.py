@@ -1,4 +1,4 @@
-"""What the metrics show of the ledger: how it is now, and counters that outlive every process."""
+"""Statistics of the ledger: its current state, and counters that outlive every process."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from typing import Any
 ENGINE_LOST = "engine_lost"
 MESSAGES_DROPPED = "messages_dropped"
 WAITED_BOUNDS = ("0.1", "0.5", "1", "5", "15", "60", "300", "900", "3600", "14400", "+Inf")
-"""Seconds, as claim.lua writes them."""
+"""Bounds of the histogram of waits, in seconds, as claim.lua writes them."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaneStats:
-    """One lane, all its queues together.
+    """Statistics of one lane, over all its queues.
 
     Attributes:
-        oldest_s: Seconds that the oldest queued job has waited; 0 where none waits.
+        oldest_s: Seconds that the oldest queued job has waited; 0 if none waits.
     """
 
     queued: int
@@ -25,13 +25,13 @@ class LaneStats:
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """Everything at one moment.
+    """Statistics of the whole ledger at one moment.
 
     Attributes:
-        dead: Jobs that are set aside.
+        dead: Number of dead jobs.
         slots: Jobs that all workers together may run at a time.
-        counters: By words of the field's name.
-        webhooks: Deliveries that wait for their next try, or are under way.
+        counters: Values by the words of the counter's name.
+        webhooks: Deliveries that wait for their next try or are under way.
     """
 
     dead: int
@@ -42,7 +42,7 @@ class QueueStats:
 
 
 def decode_stats(answer: Sequence[Any]) -> QueueStats:
-    """From what ``stats.lua`` returns."""
+    """Decode the reply of ``stats.lua``."""
     dead, slots, counters, lanes, webhooks = answer
     return QueueStats(
         dead=dead,

@@ -1,4 +1,4 @@
-"""Webhooks: the URLs to which a job's verdict is posted."""
+"""Webhooks: URLs to which a job's verdict is posted."""
 
 import re
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class WebhookSubscription(Frozen):
     """A webhook as the ledger holds it.
 
     Attributes:
-        labels: Of the submit that named the URL; the job may have been made by another.
+        labels: Labels of the submit that named the URL; another submit may have made the job.
     """
 
     job_id: str
@@ -28,52 +28,52 @@ class WebhookSubscription(Frozen):
 
 
 def check_url(url: str, allow: Sequence[str]) -> None:
-    """Refuse what cannot be a webhook; where its host is, only a worker judges.
+    """Refuse a URL that cannot be a webhook; only a worker resolves and checks the host.
 
     Args:
-        allow: ``REVALID_WEBHOOK_ALLOW``, without which only https is.
+        allow: ``REVALID_WEBHOOK_ALLOW``; if it is empty, only https is allowed.
 
     Raises:
-        InvalidJob: One line that says what is wrong. It does not quote the URL.
+        InvalidJob: The URL is wrong; the message does not quote it.
     """
     problem = None
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        raise InvalidJob("webhook: it is no URL; give one such as https://host/path") from None
+        raise InvalidJob("webhook: not a URL; give one such as https://host/path") from None
     if len(url) > _MAX_URL or not _PRINTABLE.fullmatch(url) or "\\" in url:
-        problem = f"it is longer than {_MAX_URL} characters or has one that no URL has"
+        problem = f"the URL is longer than {_MAX_URL} characters or has an invalid one"
     elif parts.scheme not in ("https", "http") or not parts.hostname:
         problem = "give an https:// URL with a host"
     elif "@" in parts.netloc:
-        problem = "no user or password in it: the signature says who calls"
+        problem = "the URL must not have a user or password: the signature authenticates the call"
     elif "#" in url:
-        problem = "no # in it: that part of a URL is not sent"
+        problem = "the URL must not have a #: that part is not sent"
     elif parts.scheme == "http" and not allow:
-        problem = "http:// is for hosts that REVALID_WEBHOOK_ALLOW names: use https://"
+        problem = "http:// is only for hosts in REVALID_WEBHOOK_ALLOW: use https://"
     if problem:
         raise InvalidJob(f"webhook: {problem}")
 
 
 def encode_hook(job: Job, url: str, signing_key: SecretStr | None) -> str:
-    """What the ledger keeps until the job is done."""
+    """Encode and sign a subscription for the ledger."""
     text = WebhookSubscription(job_id=job.id, url=url, labels=job.labels).model_dump_json()
     return f"{sign(signing_key, Signed.WEBHOOK, text) if signing_key is not None else ''} {text}"
 
 
 def decode_hook(text: str, job_id: str, signing_key: SecretStr | None) -> WebhookSubscription:
-    """Read what :func:`encode_hook` made.
+    """Decode the text that :func:`encode_hook` made.
 
     Raises:
-        PolicyRefused: It is not signed with this worker's key, of another job, or nothing of ours.
+        PolicyRefused: It is not signed with this worker's key, is of another job, or is malformed.
     """
     signature, _, record = text.partition(" ")
     check_signature(signing_key, Signed.WEBHOOK, record, signature)
     try:
         hook = WebhookSubscription.model_validate_json(record)
     except ValidationError:
-        raise PolicyRefused("no webhook that this version can read") from None
+        raise PolicyRefused("the webhook is not readable by this version") from None
     if hook.job_id != job_id:
-        raise PolicyRefused("the webhook is of another job")
+        raise PolicyRefused("the webhook belongs to another job")
     return hook

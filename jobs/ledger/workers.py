@@ -1,4 +1,4 @@
-"""The workers of a broker: what each says of itself every second, and when it last did."""
+"""The registry of a broker's workers; each reports its state every second."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -9,19 +9,19 @@ from redis import Redis
 from revalid.jobs.ledger.keys import WORKERS_KEY
 
 FRESH_S = 15.0
-"""Age of a worker's last word up to which it runs."""
+"""Seconds after its last report for which a worker counts as running."""
 _FORGOTTEN_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker, in its own words.
+    """The last report of a worker.
 
     Attributes:
-        slots: Jobs that it runs at a time.
-        sandbox: Where it runs them, for people.
-        reason: Why it takes no jobs; None where it does.
-        age_s: Seconds since it said so.
+        slots: Jobs that the worker runs at a time.
+        sandbox: Its sandbox, in words.
+        reason: Why the worker takes no jobs; None if it does.
+        age_s: Seconds since the report.
     """
 
     name: str
@@ -33,14 +33,14 @@ class Worker:
 
     @property
     def runs(self) -> bool:
-        """Whether it is there, as far as can be known."""
+        """Return whether the worker is probably still running."""
         return self.age_s < FRESH_S
 
 
-def say(redis: Redis, worker: Worker) -> None:
-    """Keep what a worker says, and forget those that have been silent for a day."""
+def report(redis: Redis, worker: Worker) -> None:
+    """Store a worker's report, and remove workers without a report for a day."""
     seconds, _ = redis.time()
-    silent = [each.name for each in workers(redis) if each.age_s > _FORGOTTEN_S]
+    silent = [worker.name for worker in workers(redis) if worker.age_s > _FORGOTTEN_S]
     pipe = redis.pipeline(transaction=False)
     if silent:
         pipe.hdel(WORKERS_KEY, *silent)
@@ -49,19 +49,21 @@ def say(redis: Redis, worker: Worker) -> None:
 
 
 def leave(redis: Redis, name: str) -> None:
-    """Forget a worker that ends as it should."""
+    """Remove a worker that ends regularly."""
     redis.hdel(WORKERS_KEY, name)
 
 
 def workers(redis: Redis) -> list[Worker]:
-    """Every worker that has said something of late, those that were heard last first."""
+    """Return every worker that reported in the last day, the latest report first."""
     seconds, _ = redis.time()
-    found = cast("dict[str, str]", redis.hgetall(WORKERS_KEY))
-    known = [_decode(json.loads(text), seconds) for text in found.values()]
+    texts = cast("dict[str, str]", redis.hgetall(WORKERS_KEY))
+    known = [_decode(json.loads(text), seconds) for text in texts.values()]
     return sorted(known, key=lambda worker: (worker.age_s, worker.name))
 
 
 def _decode(fields: dict[str, Any], now: float) -> Worker:
-    age_s = abs(now - fields.pop("at"))  # of the future: before Redis's clock stepped back
+    age_s = abs(
+        now - fields.pop("at")
+    )  # a report from the future precedes a backward step of the clock
     names = Worker.__dataclass_fields__
     return Worker(**{**{name: fields[name] for name in names if name in fields}, "age_s": age_s})

@@ -1,1 +1,1 @@
-"""Projects on their way: packed, checked, stored."""
+"""Packing, checking and storing of projects."""

@@ -1,6 +1,6 @@
-"""Blobs: bytes stored once under their sha256, small ones in Redis, large ones in an object store.
+"""Blobs: bytes stored once under their sha256.
 
-The object store is a directory or S3, through ``obstore``.
+Small blobs are in Redis, large ones in an object store: a directory or S3, through ``obstore``.
 """
 
 import hashlib
@@ -22,18 +22,18 @@ from revalid.jobs.settings import Settings
 CHUNK = 1 << 20
 ARTIFACT_REDIS_BYTES = 1 << 20
 MIN_TTL_S = 7 * 86_400
-"""A blob outlives the longest backlog, however short results are kept."""
+"""Least seconds that Redis keeps a blob, so that it outlives a long backlog."""
 
 
 class BlobStore:
-    """Two places behind one digest.
+    """A store of blobs in Redis and an object store.
 
     Args:
-        redis: A client that does not decode.
-        url: ``file:///path`` or ``s3://bucket/prefix`` for what is too large for Redis.
-        redis_bytes: Size up to which a blob is kept in Redis.
-        ttl_s: Seconds that a blob in Redis outlives its last use; the ledger drops projects before.
-        broker: The URL of ``redis``, for messages.
+        redis: A client that does not decode replies.
+        url: ``file:///path`` or ``s3://bucket/prefix`` for blobs that are too large for Redis.
+        redis_bytes: Largest blob that is kept in Redis, in bytes.
+        ttl_s: Seconds that Redis keeps a blob after its last use; the ledger drops some earlier.
+        broker: URL of ``redis``, for messages.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class BlobStore:
 
     @classmethod
     def from_settings(cls, redis: Redis, settings: Settings) -> Self:
-        """A store as ``REVALID_BLOB_*`` say; the embedded broker's is below ``REVALID_HOME``."""
+        """Open the store of ``REVALID_BLOB_*``; the embedded broker's is below ``REVALID_HOME``."""
         url = _url_of(settings)
         return cls(
             redis,
@@ -66,22 +66,22 @@ class BlobStore:
 
     @classmethod
     def of_artifacts(cls, redis: Redis, settings: Settings) -> Self:
-        """The store of what jobs made, which producers may read; Redis keeps little of each."""
+        """Open the store of artifacts, which producers may read; Redis holds only small ones."""
         store = cls.from_settings(redis, settings)
         store._kind = "artifact"
         store._redis_bytes = min(store._redis_bytes, ARTIFACT_REDIS_BYTES)
         return store
 
     def in_redis(self, size: int) -> bool:
-        """Whether a blob of so many bytes is kept in Redis."""
+        """Return whether a blob of this size is kept in Redis."""
         return size <= self._redis_bytes
 
     def put(self, file: IO[bytes], digest: str, size: int) -> None:
-        """Store the file's bytes, unless they are stored already.
+        """Store the bytes of a file, unless they are stored already.
 
         Raises:
-            InvalidProject: Too large for Redis, and no object store is set.
-            BrokerUnavailable: Redis or the object store refused.
+            InvalidProject: The file is too large for Redis, and no object store is set.
+            BrokerUnavailable: Redis or the object store refused the bytes.
         """
         key = self._key(digest)
         if self.in_redis(size):
@@ -100,15 +100,15 @@ class BlobStore:
             obstore.put(store, key, file)
         except (obstore.exceptions.BaseError, OSError) as error:
             raise BrokerUnavailable(
-                f"blob store {self._url} did not take {size} bytes: {_first_line(error)}",
+                f"blob store {self._url} did not store {size} bytes: {_first_line(error)}",
                 retry_after_s=RETRY_AFTER_S,
             ) from None
 
     def fetch(self, digest: str, into: Path) -> None:
-        """Write a blob to a file, and check that it is the one asked for.
+        """Write a blob to a file, and check its digest.
 
         Raises:
-            InvalidProject: The blob is gone, or is not what its digest says.
+            InvalidProject: The blob is gone or damaged.
             BrokerUnavailable: Redis or the object store does not answer.
         """
         key = self._key(digest)
@@ -127,7 +127,7 @@ class BlobStore:
             raise InvalidProject(f"{self._what} {digest[:12]} is damaged: submit the job again")
 
     def _read(self, key: str, out: IO[bytes], sha: "hashlib._Hash") -> None:
-        """Piece by piece: a client takes three times the memory of what it reads at once."""
+        """Copy in chunks: a client needs three times the memory of one read."""
         at = 0
         while True:
             with broker_errors(self._broker):
@@ -139,7 +139,7 @@ class BlobStore:
             at += len(chunk)
 
     def _touch(self, key: str) -> None:
-        """A file's age is that of its last use; where others may not say so, it stays as it is."""
+        """Set the file's time to its last use, if this user may."""
         if (path := _path_of(self._url)) is not None:
             with suppress(OSError):
                 os.utime(path / key)
@@ -161,7 +161,7 @@ class BlobStore:
             ) from None
 
     def _forget(self, key: str) -> None:
-        """Delete a damaged blob: a submit would take it for stored."""
+        """Delete a damaged blob, so that the next submit stores it again."""
         self._redis.delete(key)
         if self._url is not None:
             with suppress(obstore.exceptions.BaseError, OSError):
@@ -169,7 +169,7 @@ class BlobStore:
 
     @property
     def _what(self) -> str:
-        return "the project" if self._kind == "blob" else "archive of artifacts"
+        return "the project" if self._kind == "blob" else "the archive of artifacts"
 
     def _key(self, digest: str) -> str:
         return blob_key(digest) if self._kind == "blob" else artifact_key(digest)
@@ -192,7 +192,7 @@ class BlobStore:
 
 
 def directory_of(settings: Settings) -> Path | None:
-    """The directory in which large blobs are; None where that is another object store."""
+    """Return the directory of large blobs; None if the object store is not a directory."""
     return _path_of(_url_of(settings))
 
 

@@ -1,8 +1,8 @@
-"""Which files of a directory are a project's.
+"""Selects the files of a directory that belong to the project.
 
-Left out are ``node_modules``, version control, virtual environments, build output and caches
-(:data:`LEFT_OUT`), then what ``.gitignore`` and ``.dockerignore`` say; a ``!pattern`` there brings
-a default back.
+It leaves out ``node_modules``, version control, virtual environments, build output and caches
+(:data:`LEFT_OUT`), and the files that ``.gitignore`` and ``.dockerignore`` name. A ``!pattern`` in
+these includes a default again.
 """
 
 import os
@@ -16,7 +16,7 @@ from revalid.jobs.errors import InvalidProject
 from revalid.jobs.globs import Rules
 
 MAX_RULES = 1_000
-"""Lines that may hold for one directory: each is a step for each file."""
+"""Most rules that apply to one directory; each is tried for each file."""
 _MAX_BYTES = 1 << 18
 
 LEFT_OUT = (
@@ -46,10 +46,10 @@ LEFT_OUT = (
 
 
 def included(root: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
-    """Every directory, file and link of the project, parents first, in an order of its own.
+    """Yield every directory, file and link of the project, parents first, in a fixed order.
 
     Raises:
-        InvalidProject: A directory or an ignore file cannot be read, or there are too many rules.
+        InvalidProject: A directory or an ignore file is unreadable, or there are too many rules.
     """
     docker = [_anchored(line) for line in _lines(root / ".dockerignore")]
     ignored = _rules(root, [*LEFT_OUT, *_lines(root / ".gitignore"), *docker])
@@ -91,9 +91,9 @@ def _is_ignored(relative: str, rules: tuple[tuple[str, Rules], ...]) -> bool:
 
 
 def _brings_back_below(directory: str, docker: list[str]) -> bool:
-    """Whether a ``!pattern`` may name something in a directory that is left out.
+    """Return whether a ``!pattern`` may match below a directory that is left out.
 
-    To Docker it does; git never looks into such a directory.
+    Only Docker looks into such a directory; git does not.
     """
     parts = directory.rstrip("/").split("/")
     for line in docker:
@@ -116,7 +116,7 @@ def _rules(
         raise InvalidProject(f"an ignore file in {directory}: {error}") from None
     if sum(len(own) for _, own in above) + len(rules) > MAX_RULES:
         raise InvalidProject(
-            f"over {MAX_RULES} lines of ignore files hold for {directory}: leave some out"
+            f"more than {MAX_RULES} lines of ignore files apply to {directory}: remove some"
         )
     return rules
 
@@ -135,7 +135,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _anchored(line: str) -> str:
-    """A .dockerignore pattern in .gitignore's words: Docker starts each at the root."""
+    """Convert a .dockerignore pattern to .gitignore syntax; Docker anchors each at the root."""
     pattern = line.strip()
     if not pattern or pattern.startswith("#"):
         return ""

@@ -1,7 +1,7 @@
-"""Reads a hostile tar archive: one header after the other, with bounds on each and on all.
+"""Reads hostile tar archives header by header, with bounds on each header and on their sum.
 
-``tarfile`` is not asked, for it keeps every header, follows chains of them by recursion, and parses
-extended ones in time with their square.
+``tarfile`` does not do: it keeps every header, follows chains of headers by recursion, and takes
+quadratic time for extended headers.
 """
 
 import bz2
@@ -15,7 +15,7 @@ from typing import IO, Any, BinaryIO
 _BLOCK = 512
 _HEADER_BYTES = 1 << 16
 _IN_A_ROW = 8
-"""Extended headers before a member: GNU tar writes three at the most."""
+"""Most extended headers before a member; GNU tar writes at most three."""
 _PER_MEMBER = 4_096
 _LATEST = 2**40
 _CHUNK = 1 << 16
@@ -28,18 +28,18 @@ _BROKEN = (EOFError, zlib.error, lzma.LZMAError, OSError, ValueError)
 
 
 class TooMuch(Exception):
-    """The archive has more bytes than it may."""
+    """The archive is larger than allowed."""
 
 
 class Reader:
-    """The members of an archive, which may be compressed.
+    """An iterator of the members of an archive, which may be compressed.
 
     Args:
-        most: Bytes that it may have unpacked, headers and all.
-        members: Members that it may have; more are the caller's to refuse.
+        most: Most bytes of the unpacked archive, headers included.
+        members: Expected members, for the bound of headers; the caller must refuse more.
 
     Raises:
-        tarfile.TarError: From every method: it is damaged, or not a tar archive.
+        tarfile.TarError: From every method: the archive is damaged, or not a tar archive.
         TooMuch: From every method.
     """
 
@@ -55,9 +55,9 @@ class Reader:
         self._padding = 0
 
     def __iter__(self) -> Iterator[tarfile.TarInfo]:
-        """Members, each without what follows in the archive.
+        """Yield the members; the content of each can be read until the next one.
 
-        Only their name, type, size, mode, time and target are to be used.
+        Only name, type, size, mode, time and link target of a member are valid.
         """
         while True:
             extended: dict[str, str] = {}
@@ -74,7 +74,7 @@ class Reader:
                         extended["linkpath"] = target
                     case tarfile.XHDTYPE | tarfile.SOLARIS_XHDTYPE:
                         extended |= _records(self._extension(info))
-                    case tarfile.XGLTYPE:  # what git writes there is a comment
+                    case tarfile.XGLTYPE:  # git writes a comment there
                         self._extension(info)
                     case tarfile.GNUTYPE_SPARSE:
                         raise tarfile.ReadError("a sparse file")
@@ -89,12 +89,12 @@ class Reader:
             yield info
 
     def check_room(self) -> None:
-        """Raise :class:`TooMuch` where the content of the last member would be it."""
+        """Raise :class:`TooMuch` if the content of the last member exceeds the bound."""
         if self._position + self._data > self._most:
             raise TooMuch
 
     def data(self) -> Iterator[bytes]:
-        """What is left of the content of the last member."""
+        """Yield the rest of the last member's content, in chunks."""
         while self._data:
             chunk = self._read(min(_CHUNK, self._data))
             self._data -= len(chunk)
@@ -113,7 +113,7 @@ class Reader:
         info = tarfile.TarInfo.frombuf(block, *_TEXT)
         if info.type not in tarfile.REGULAR_TYPES and info.type in tarfile.SUPPORTED_TYPES:
             if info.type not in _EXTENDED:
-                info.size = 0  # whatever it says, no content follows
+                info.size = 0  # no content follows, whatever the header says
         elif info.size < 0:
             raise tarfile.ReadError(f"a header of {info.size} bytes")
         return info
@@ -155,8 +155,8 @@ _EXTENDED = (
 
 
 def _records(data: bytes) -> dict[str, str]:
-    """The records of an extended header: each is its own length, a space, name, ``=``, value."""
-    found: dict[str, str] = {}
+    """Parse the records of an extended header; each is: length, space, name, ``=``, value."""
+    records: dict[str, str] = {}
     at = 0
     while at < len(data) and data[at]:
         space = max(at, data.find(b" ", at, at + 8))
@@ -164,12 +164,12 @@ def _records(data: bytes) -> dict[str, str]:
         end = at + length
         name, equals, value = data[space + 1 : end - 1].partition(b"=")
         if not equals or end > len(data) or data[end - 1 : end] != b"\n":
-            raise tarfile.ReadError("an extended header that is none")
+            raise tarfile.ReadError("a malformed extended header")
         if name.startswith(b"GNU.sparse."):
             raise tarfile.ReadError("a sparse file")
-        found[name.decode(*_TEXT)] = value.decode(*_TEXT)
+        records[name.decode(*_TEXT)] = value.decode(*_TEXT)
         at = end
-    return found
+    return records
 
 
 def _apply(info: tarfile.TarInfo, extended: dict[str, str]) -> None:
@@ -182,7 +182,7 @@ def _apply(info: tarfile.TarInfo, extended: dict[str, str]) -> None:
     except ValueError as error:
         raise tarfile.ReadError(str(error)) from None
     if not -_LATEST < info.mtime < _LATEST:
-        raise tarfile.ReadError("a time that no file can have")
+        raise tarfile.ReadError("an impossible modification time")
     if info.type == tarfile.AREGTYPE and info.name.endswith("/"):
         info.type = tarfile.DIRTYPE
         info.size = 0

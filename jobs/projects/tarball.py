@@ -1,4 +1,4 @@
-"""Project tarballs: packed the same way every time, and never trusted when read."""
+"""Packs projects reproducibly, and checks and unpacks untrusted tarballs."""
 
 import errno
 import gzip
@@ -19,18 +19,18 @@ from revalid.jobs.projects.ignore import included
 from revalid.jobs.projects.tar_reader import Reader, TooMuch
 
 MAX_DEPTH = 100
-"""Names in one path."""
+"""Most names in one path."""
 _MTIME = 499_162_500  # 1985-10-26, as npm packs: zip tools refuse 1970
 _MAX_RATIO = 200
 _RATIO_FROM_BYTES = 64 * 2**20
 _TARGET_BYTES = 4_096
 _REFUSED = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
-"""What a file system says of names that it does not take; the rest is our own fault."""
+"""Errors of a file system that rejects a name; other errors are our own fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a project may hold."""
+    """Most files and bytes of a project."""
 
     files: int
     bytes: int
@@ -38,10 +38,12 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a project holds: files, their unpacked bytes, and its one top directory if it has one.
+    """The content of a project.
 
     Attributes:
-        top: Name of the only top-level entry where that is a directory, else the empty string.
+        files: Number of files, links and directories.
+        size_bytes: Unpacked bytes.
+        top: Name of the only top-level entry if that is a directory, else the empty string.
     """
 
     files: int
@@ -50,10 +52,10 @@ class Summary:
 
 
 class _Paths:
-    """The paths of a project: a tree, so that many under one long path take no room for each.
+    """The paths of a project, as a tree, so that a long common path is stored once.
 
     Attributes:
-        count: Files, links and directories, also those that only paths below them name.
+        count: Number of files, links and directories, implied directories included.
     """
 
     def __init__(self) -> None:
@@ -61,10 +63,10 @@ class _Paths:
         self.count = 0
 
     def add(self, info: tarfile.TarInfo) -> None:
-        """Take a path.
+        """Add a path.
 
         Raises:
-            InvalidProject: It lies outside, is there already, or lies below what is no directory.
+            InvalidProject: The path leads out of the project, occurs twice, or lies below a file.
         """
         *parents, last = _parts(info.name)
         directory = self._root
@@ -81,19 +83,19 @@ class _Paths:
             directory[last] = {} if info.isdir() else info.isreg()
             self.count += 1
         elif not (info.isdir() and isinstance(directory[last], dict)):
-            raise InvalidProject(f"tarball entry {_shown(info.name)} is there twice: refused")
+            raise InvalidProject(f"tarball entry {_shown(info.name)} occurs twice: refused")
 
     def has_file(self, path: str) -> bool:
-        """Whether a regular file has this path."""
-        found: Any = self._root
+        """Return whether a regular file has this path."""
+        entry: Any = self._root
         for name in path.split("/"):
-            found = found.get(name) if isinstance(found, dict) else None
-        return found is True
+            entry = entry.get(name) if isinstance(entry, dict) else None
+        return entry is True
 
 
 @contextmanager
 def writing(out: BinaryIO) -> Iterator[tarfile.TarFile]:
-    """A gzipped tarball to add members to; equal members in equal order give equal bytes."""
+    """Open a gzipped tarball for writing; equal members in equal order give equal bytes."""
     with (
         gzip.GzipFile(filename="", mode="wb", fileobj=out, compresslevel=4, mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
@@ -102,10 +104,10 @@ def writing(out: BinaryIO) -> Iterator[tarfile.TarFile]:
 
 
 def pack(root: Path, out: BinaryIO, bounds: Bounds) -> Summary:
-    """Pack a directory: sorted, without owners or times, so that equal trees give equal bytes.
+    """Pack a directory, sorted and without owners or times: equal trees give equal bytes.
 
     Raises:
-        InvalidProject: Not a directory, unreadable, too large, or a link leads out of it.
+        InvalidProject: It is not a directory, unreadable or too large, or a link leads out of it.
     """
     if not root.is_dir():
         raise InvalidProject(f"project {root}: no such directory; give a directory or a tarball")
@@ -135,30 +137,30 @@ def pack(root: Path, out: BinaryIO, bounds: Bounds) -> Summary:
                 _check_link(info)
             tar.addfile(info)
     if not files:
-        raise InvalidProject(f"project {root}: holds no files besides what is left out")
+        raise InvalidProject(f"project {root}: it has no files besides ignored ones")
     return Summary(files, size)
 
 
 def check(file: BinaryIO, bounds: Bounds) -> Summary:
-    """Read a whole tarball, and refuse it where unpacking could harm.
+    """Read a whole tarball, and refuse it if unpacking could do harm.
 
     Raises:
-        InvalidProject: Unreadable, truncated, too large, or an entry is unsafe.
+        InvalidProject: It is unreadable, truncated or too large, or an entry is unsafe.
     """
     return _read(file, bounds, None)
 
 
 def unpack(file: BinaryIO, into: Path, bounds: Bounds) -> Summary:
-    """Unpack a tarball below ``into``, an empty directory; what :func:`check` refuses, this does.
+    """Unpack a tarball into an empty directory; it refuses whatever :func:`check` refuses.
 
     Raises:
-        InvalidProject: As :func:`check`; ``into`` may then hold a part.
+        InvalidProject: As :func:`check`; ``into`` may then hold some of the files.
     """
     return _read(file, bounds, into)
 
 
 def digest(file: BinaryIO) -> str:
-    """sha256 of a file, in hex; the file is left at its start."""
+    """Return the sha256 of a file, in hex; the file is then at its start."""
     file.seek(0)
     sha = hashlib.sha256()
     while chunk := file.read(1 << 20):
@@ -188,7 +190,7 @@ def _read(file: BinaryIO, bounds: Bounds, into: Path | None) -> Summary:
                 _extract(info, reader, into / info.name, into)
     except TooMuch:
         raise InvalidProject(
-            f"the tarball unpacks to over {_MAX_RATIO} times its size: not unpacked"
+            f"the tarball unpacks to more than {_MAX_RATIO} times its size: refused"
         ) from None
     except tarfile.TarError as error:
         why = " ".join(str(error).split())
@@ -202,7 +204,7 @@ def _read(file: BinaryIO, bounds: Bounds, into: Path | None) -> Summary:
 
 
 def _extract(info: tarfile.TarInfo, reader: Reader, path: Path, into: Path) -> None:
-    """Write a checked member: what is above it are directories, and its own path is free."""
+    """Write a checked member: its parents are directories, and its path is free."""
     try:
         if info.isdir():
             path.mkdir(parents=True, exist_ok=True)
@@ -227,10 +229,10 @@ def _extract(info: tarfile.TarInfo, reader: Reader, path: Path, into: Path) -> N
 
 
 def _parts(name: str) -> list[str]:
-    """The names in a path.
+    """Split a path into names.
 
     Raises:
-        InvalidProject: It leads out of the project, or is too long.
+        InvalidProject: The path leads out of the project, or is too long.
     """
     parts = name.split("/")
     if name.startswith("/") or parts[0] == ".." or "\0" in name or name in ("", "."):
@@ -252,18 +254,16 @@ def _check_member(info: tarfile.TarInfo, paths: _Paths) -> None:
         _check_link(info)
     elif info.islnk():
         if not paths.has_file(posixpath.normpath(info.linkname)):
-            raise InvalidProject(
-                f"tarball entry {_shown(info.name)}: hard link to what is no file before it"
-            )
+            raise InvalidProject(f"tarball entry {_shown(info.name)}: hard link to no earlier file")
     elif not (info.isreg() or info.isdir()):
         raise InvalidProject(f"tarball entry {_shown(info.name)} is a device or pipe: refused")
     paths.add(info)
 
 
 def _check_link(info: tarfile.TarInfo) -> None:
-    """Only leading ``..`` are known to lead where they say: another link may come before others."""
+    """Check a link's target; ``..`` after a name is refused: that name may be another link."""
     if not 0 < len(os.fsencode(info.linkname)) < _TARGET_BYTES or "\0" in info.linkname:
-        raise InvalidProject(f"{_shown(info.name)} is a link to nothing: remove it")
+        raise InvalidProject(f"{_shown(info.name)} has an invalid link target: remove it")
     target = posixpath.normpath(posixpath.join(posixpath.dirname(info.name), info.linkname))
     inner = dropwhile(lambda part: part in ("", ".", ".."), info.linkname.split("/"))
     if info.linkname.startswith("/") or target.split("/")[0] == ".." or ".." in inner:
@@ -276,12 +276,12 @@ def _check_link(info: tarfile.TarInfo) -> None:
 def _check_bounds(files: int, size: int, bounds: Bounds) -> None:
     if files > bounds.files:
         raise InvalidProject(
-            f"the project has over {bounds.files} files: leave some out by .dockerignore, "
+            f"the project has more than {bounds.files} files: exclude some by .dockerignore, "
             "or raise REVALID_PROJECT_FILES"
         )
     if size > bounds.bytes:
         raise InvalidProject(
-            f"the project has over {bounds.bytes} bytes: leave some out by .dockerignore, "
+            f"the project has more than {bounds.bytes} bytes: exclude some by .dockerignore, "
             "or raise REVALID_PROJECT_BYTES"
         )
 
@@ -292,5 +292,5 @@ def _add_file(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> None:
             tar.addfile(info, file)
     except OSError as error:
         raise InvalidProject(
-            f"{path}: {error.strerror or error}; make it readable, or leave it out by .dockerignore"
+            f"{path}: {error.strerror or error}; make it readable, or exclude it by .dockerignore"
         ) from None

@@ -1,4 +1,4 @@
-"""A project from its Git URL: one commit, without hooks, prompts or helpers that it names."""
+"""Clones a project from a Git URL: one commit, without hooks, prompts or remote helpers."""
 
 import os
 import signal
@@ -18,18 +18,18 @@ _PLAIN = ("--depth", "1", "--template=", "--no-recurse-submodules")
 
 
 class Stopped(Exception):
-    """The caller does not want the project any more."""
+    """The caller stopped the clone."""
 
 
 @contextmanager
 def checkout(url: str, stop: Event | None = None) -> Iterator[Path]:
-    """The files at ``url``, or at its ``#branch``, while inside.
+    """Clone ``url``, or its ``#branch``; yield the directory and delete it afterwards.
 
     Args:
-        stop: Ends a clone under way when it is set.
+        stop: Ends a running clone when it is set.
 
     Raises:
-        InvalidProject: Git is not there, or could not clone.
+        InvalidProject: Git is not installed, or could not clone.
         Stopped: ``stop`` was set.
     """
     remote, _, ref = url.partition("#")
@@ -39,22 +39,22 @@ def checkout(url: str, stop: Event | None = None) -> Iterator[Path]:
         into = Path(directory) / "project"
         command = ["git", *safe, "clone", "--quiet", *_PLAIN, *branch, "--", remote]
         try:
-            code, said = _run([*command, str(into)], stop or Event())
+            code, stderr_text = _run([*command, str(into)], stop or Event())
         except FileNotFoundError:
             raise InvalidProject(f"{url}: git is not installed here") from None
         except ValueError:
-            raise InvalidProject(f"{url!r}: no URL may hold a NUL") from None
+            raise InvalidProject(f"{url!r}: a URL must not contain a NUL") from None
         except subprocess.TimeoutExpired:
             raise InvalidProject(f"{url}: not cloned within {CLONE_TIMEOUT_S:g} s") from None
         if code:
-            raise InvalidProject(f"{url}: git clone failed: {_reason(said)}")
+            raise InvalidProject(f"{url}: git clone failed: {_reason(stderr_text)}")
         yield into
 
 
 def _run(command: Sequence[str], stop: Event) -> tuple[int, str]:
-    """Exit status of a command and what it said; where it is left early, its helpers end too."""
+    """Run a command; return its exit status and error output. Its helpers end with it."""
     silent = {
-        "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",  # any other is a program that it names
+        "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",  # any other protocol runs a program
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
         "LC_ALL": "C",
@@ -73,8 +73,8 @@ def _run(command: Sequence[str], stop: Event) -> tuple[int, str]:
         try:
             while True:
                 try:
-                    _, said = process.communicate(timeout=_TICK_S)
-                    return process.returncode, said
+                    _, stderr_text = process.communicate(timeout=_TICK_S)
+                    return process.returncode, stderr_text
                 except subprocess.TimeoutExpired:
                     if stop.is_set():
                         raise Stopped from None
@@ -86,7 +86,7 @@ def _run(command: Sequence[str], stop: Event) -> tuple[int, str]:
                     os.killpg(process.pid, signal.SIGKILL)
 
 
-def _reason(said: str) -> str:
-    """Git names the reason first, and gives general advice after it."""
-    lines = said.strip().splitlines() or ["it said nothing"]
+def _reason(stderr_text: str) -> str:
+    """Return the line with the reason; Git writes general advice after it."""
+    lines = stderr_text.strip().splitlines() or ["it wrote nothing"]
     return next((line for line in lines if line.startswith("fatal:")), lines[-1])

@@ -8,14 +8,14 @@ from revalid.jobs.steps import Frozen
 
 
 class BatchItem(Frozen):
-    """What is to be submitted.
+    """One project of a batch, to be submitted once.
 
     Attributes:
         project: The project's name in reports.
         origin: A path or a Git URL.
-        labels: Labels of its own.
+        labels: Labels of this project.
         options: Arguments of :func:`.prepare` that differ from the batch's.
-        repeat: 1 for the first of equal runs.
+        repeat: Number of this run, 1 to the ``--repeat`` of the batch.
     """
 
     project: str

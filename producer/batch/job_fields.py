@@ -1,4 +1,4 @@
-"""A few fields of many jobs' records, without their results."""
+"""Reads a few fields of many jobs' records, without their results."""
 
 from collections.abc import Iterable
 from typing import cast
@@ -10,14 +10,14 @@ _CHUNK = 500
 
 
 def gone(job_id: str) -> str:
-    """What is said of a job without a record."""
+    """Return the error of a job without a record."""
     return f"job {job_id}: its record is gone; `batch resume` runs it again"
 
 
 def fields(client: Client, ids: Iterable[str], *names: str) -> dict[str, list[str | None]]:
-    """Fields of records, of those that are still there; the first one must be one that all have."""
+    """Read fields of the records that still exist; every record must have the first field."""
     wanted = sorted(set(ids))
-    found: dict[str, list[str | None]] = {}
+    values: dict[str, list[str | None]] = {}
     for start in range(0, len(wanted), _CHUNK):
         chunk = wanted[start : start + _CHUNK]
         with client._errors():
@@ -25,5 +25,5 @@ def fields(client: Client, ids: Iterable[str], *names: str) -> dict[str, list[st
             for job_id in chunk:
                 pipe.hmget(job_key(job_id), list(names))
             rows = cast("list[list[str | None]]", pipe.execute())
-        found |= {job_id: row for job_id, row in zip(chunk, rows, strict=True) if row[0]}
-    return found
+        values |= {job_id: row for job_id, row in zip(chunk, rows, strict=True) if row[0]}
+    return values

@@ -1,4 +1,4 @@
-"""From a batch's jobs to the rows of its report, one after the other."""
+"""Makes the rows of a batch's report from its jobs, one after the other."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,31 +13,31 @@ from revalid.producer.report.model import Row
 from revalid.producer.results import read_records
 
 KEPT = 16_384
-"""Characters of each stream of a step that a report keeps: most of them from its end."""
+"""Characters of each output stream that a report keeps, most of them from the end."""
 KEPT_PASSED = 2_000
-"""The same for a project that passed; nothing is kept where no report shows it."""
+"""The same for a project that passed; 0 if no report shows it."""
 _CHUNK = 20  # results are large: at most 2 MiB for each step
 
 
 def rows(client: Client, plan: Plan, jobs: dict[int, str], errors: dict[int, str]) -> Iterator[Row]:
-    """One row for each project, also where equal projects share a job."""
+    """Yield one row for each project; equal projects may share a job."""
     uses = Counter(jobs[at] for at in range(len(plan.entries)) if at in jobs)
-    found: dict[str, JobResult | str | None] = {}
+    results: dict[str, JobResult | str | None] = {}
     for start in range(0, len(plan.entries), _CHUNK):
         positions = range(start, min(start + _CHUNK, len(plan.entries)))
-        wanted = [jobs[at] for at in positions if at in jobs and jobs[at] not in found]
-        found |= _results(client, list(dict.fromkeys(wanted)))
+        wanted = [jobs[at] for at in positions if at in jobs and jobs[at] not in results]
+        results |= _results(client, list(dict.fromkeys(wanted)))
         for at in positions:
             job_id = jobs.get(at)
-            yield _row(plan.entries[at], job_id, found.get(job_id or ""), errors.get(at))
+            yield _row(plan.entries[at], job_id, results.get(job_id or ""), errors.get(at))
             if job_id is not None:
                 uses[job_id] -= 1
                 if not uses[job_id]:
-                    del found[job_id]
+                    del results[job_id]
 
 
 def slim(formats: list[str]) -> Callable[[Row], Row]:
-    """Takes from a row what no report in these formats shows."""
+    """Return a function that removes from a row what no report in these formats shows."""
     if not {"html", "json", "junit"} & set(formats):
         return lambda row: row.model_copy(update={"steps": ()})
     kept = KEPT_PASSED if {"html", "json"} & set(formats) else 0
@@ -55,16 +55,16 @@ def slim(formats: list[str]) -> Callable[[Row], Row]:
 
 
 def _results(client: Client, ids: list[str]) -> dict[str, JobResult | str | None]:
-    """Results; None where a job is not done, and words where its record is gone."""
-    made: dict[str, JobResult | str | None] = {}
+    """Read results by job; None if the job is not done, an error if its record is gone."""
+    results: dict[str, JobResult | str | None] = {}
     for job_id, record in read_records(client, ids):
         if record is None:
-            made[job_id] = gone(job_id)
+            results[job_id] = gone(job_id)
         elif record.state is JobState.DONE:
-            made[job_id] = _shortened(client.decode(job_id, record))
+            results[job_id] = _shortened(client.decode(job_id, record))
         else:
-            made[job_id] = None
-    return made
+            results[job_id] = None
+    return results
 
 
 def _row(

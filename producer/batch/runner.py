@@ -237,7 +237,7 @@ class BatchRunner:
                 failure = failure or error
         if jobs or errors:
             with self._client._errors():
-                self._store.submitted(self._plan.id, jobs, errors)
+                self._store.record_submits(self._plan.id, jobs, errors)
             self.jobs |= jobs
             self.errors |= errors
             self._open |= jobs

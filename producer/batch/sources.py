@@ -1,4 +1,4 @@
-"""Where a batch's projects come from: directories, globs, tarballs, manifests and Git URLs."""
+"""Finds a batch's projects in directories, globs, tarballs, manifests and Git URLs."""
 
 import csv
 import glob
@@ -26,7 +26,7 @@ _SHOWN = 200
 
 
 class Line(Frozen):
-    """One line of a manifest; columns of a CSV file that are none of these are labels."""
+    """One line of a manifest; other columns of a CSV file become labels."""
 
     project: str = Field(min_length=1)
     name: str | None = Field(default=None, min_length=1)
@@ -37,7 +37,7 @@ class Line(Frozen):
     labels: dict[Text, Text] = Field(default_factory=dict)
 
     def entry(self, base: Path) -> BatchItem:
-        """Paths are relative to the manifest's own directory."""
+        """Make the batch item; paths are relative to ``base``, the manifest's directory."""
         remote = GIT.match(self.project) is not None
         origin = self.project if remote else str(base / self.project)
         given = {
@@ -62,29 +62,29 @@ def find_entries(
     limit: int | None = None,
     repeat: int = 1,
 ) -> list[BatchItem]:
-    """The projects behind ``sources``, in their order, each with a name of its own.
+    """Find the projects of ``sources``, in order, each with a unique name.
 
     Args:
-        only: Globs of names; by default all.
+        only: Globs of names; all by default.
         labels: Labels that a project must have.
-        limit: The first so many.
-        repeat: How often each is run.
+        limit: Most projects to take.
+        repeat: How often to run each project.
 
     Raises:
-        InvalidProject: A source is not there, is not readable, or holds no project.
+        InvalidProject: A source is missing, is unreadable, or has no project.
         InvalidJob: A manifest's line is wrong.
     """
-    found = [entry for source in sources for entry in _found(source)]
+    entries = [entry for source in sources for entry in _entries(source)]
     wanted = labels or {}
     kept = [
         entry
-        for entry in _named(found)
+        for entry in _named(entries)
         if (not only or any(fnmatchcase(entry.project, pattern) for pattern in only))
         and wanted.items() <= entry.labels.items()
     ][:limit]
     if not kept:
         raise InvalidProject(
-            f"none of the {len(found)} projects is left: loosen --only, --only-label or --limit"
+            f"none of the {len(entries)} projects matches: loosen --only, --only-label or --limit"
         )
     return [
         entry.model_copy(update={"repeat": number})
@@ -93,22 +93,22 @@ def find_entries(
     ]
 
 
-def _found(source: str) -> list[BatchItem]:
+def _entries(source: str) -> list[BatchItem]:
     try:
-        found = list(_expand(source))
-    except (OSError, RuntimeError) as error:  # RuntimeError: links that go in a circle
+        entries = list(_expand(source))
+    except (OSError, RuntimeError) as error:  # RuntimeError: a circle of links
         why = getattr(error, "strerror", None) or str(error)
         raise InvalidProject(f"{_shown(source)}: {why}") from None
-    for name in (source, *(entry.origin for entry in found)):
+    for name in (source, *(entry.origin for entry in entries)):
         try:
             name.encode()
         except UnicodeEncodeError:
             raise InvalidProject(f"{_shown(name)}: the name is not UTF-8: rename it") from None
-    return found
+    return entries
 
 
 def _shown(source: str) -> str:
-    """A name that any terminal can print, in one line."""
+    """Shorten and escape a name, so that any terminal can print it in one line."""
     shown = source if len(source) <= _SHOWN else f"{source[:_SHOWN]}..."
     return shown.encode(errors="backslashreplace").decode()
 
@@ -121,7 +121,9 @@ def _expand(source: str) -> Iterator[BatchItem]:
     if not path.exists() and glob.has_magic(source):
         matches = sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - absolute ones too
         if not matches:
-            raise InvalidProject(f"{source}: matches nothing; quote it so that the shell leaves it")
+            raise InvalidProject(
+                f"{source}: no file matches; quote the glob, so that the shell does not expand it"
+            )
         yield from (_local(Path(match)) for match in matches if _is_project(Path(match)))
     elif path.suffix in (".jsonl", ".ndjson"):
         yield from _json_lines(path)
@@ -133,13 +135,15 @@ def _expand(source: str) -> Iterator[BatchItem]:
         if _has_manifest(path):
             yield _local(path)
             return
-        inner = [each for each in sorted(path.iterdir()) if _is_project(each)]
+        inner = [child for child in sorted(path.iterdir()) if _is_project(child)]
         if not inner:
-            raise InvalidProject(f"{source}: holds no projects, neither directories nor tarballs")
+            raise InvalidProject(
+                f"{source}: it contains no projects, neither directories nor tarballs"
+            )
         yield from map(_local, inner)
     else:
         raise InvalidProject(
-            f"{source}: no directory, tarball, .jsonl or .csv manifest, glob or Git URL"
+            f"{source}: not a directory, tarball, .jsonl or .csv manifest, glob or Git URL"
         )
 
 
@@ -195,7 +199,7 @@ def _csv_lines(path: Path) -> Iterator[BatchItem]:
         for row in rows:
             number = rows.line_num
             if None in row or None in row.values():
-                raise InvalidJob(f"{path}:{number}: not as many columns as the header has")
+                raise InvalidJob(f"{path}:{number}: the number of columns differs from the header")
             data: dict[str, Any] = {
                 name: value for name, value in row.items() if name in fields and value
             }

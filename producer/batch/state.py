@@ -1,6 +1,6 @@
-"""Batches in Redis: what is to be submitted, and which job each project has become.
+"""Batches in Redis: the plan, and the job of each project.
 
-A copy of the plan lies on disk too, so that a batch can be resumed where Redis lost its data.
+A copy of the plan is on disk, so that a batch can be resumed if Redis lost its data.
 """
 
 import json
@@ -25,11 +25,11 @@ _CHUNK = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a batch is to do.
+    """The plan of a batch.
 
     Attributes:
         options: Arguments of :func:`.prepare` for every project.
-        fresh: Run also what has its verdict.
+        fresh: Whether to run projects that have a verdict already.
     """
 
     id: str
@@ -42,10 +42,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a list of batches shows of one.
+    """The summary of a batch for lists.
 
     Attributes:
-        submitted: Projects that have become jobs.
+        submitted: Number of projects that have a job.
     """
 
     id: str
@@ -59,8 +59,8 @@ class BatchStore:
     """The batches of one broker.
 
     Args:
-        directory: Where plans are kept on this machine.
-        ttl_s: Seconds that a batch is kept after it was last written.
+        directory: Directory of the plans' copies on this machine.
+        ttl_s: Seconds for which a batch is kept after its last change.
     """
 
     def __init__(self, redis: Redis, directory: Path, *, ttl_s: int) -> None:
@@ -69,7 +69,7 @@ class BatchStore:
         self._ttl_s = ttl_s
 
     def create(self, plan: Plan) -> None:
-        """Keep a plan, on disk first, and forget the copies of those that are too old."""
+        """Store a plan, on disk first; delete copies of expired plans."""
         self._directory.mkdir(parents=True, exist_ok=True)
         self._forget_old()
         kept = {**_head(plan), "entries": [entry.model_dump() for entry in plan.entries]}
@@ -77,7 +77,7 @@ class BatchStore:
         self._write(plan)
 
     def plan(self, batch_id: str) -> Plan:
-        """A batch's plan, from this machine's copy where Redis has none any more.
+        """Load a batch's plan, from this machine's copy if Redis has none any more.
 
         Raises:
             UnknownJob: No batch has this id.
@@ -90,41 +90,41 @@ class BatchStore:
             kept = json.loads(self._file(batch_id).read_text())
         except (OSError, ValueError):
             raise UnknownJob(
-                f"batch {batch_id}: no batch has this id; `revalid batch list` names them"
+                f"batch {batch_id}: no batch has this id: `revalid batch list` prints the ids"
             ) from None
         plan = _plan(kept, [BatchItem.model_validate(entry) for entry in kept["entries"]])
         self._write(plan)
         return plan
 
     def jobs(self, batch_id: str) -> dict[int, str]:
-        """Ids of the jobs that projects have become, by position."""
-        found = cast("dict[str, str]", self._redis.hgetall(batch_key(batch_id, "jobs")))
-        return {int(index): job_id for index, job_id in found.items()}
+        """Return the ids of the projects' jobs, by position."""
+        values = cast("dict[str, str]", self._redis.hgetall(batch_key(batch_id, "jobs")))
+        return {int(index): job_id for index, job_id in values.items()}
 
     def errors(self, batch_id: str) -> dict[int, str]:
-        """Why projects could not be submitted, by position."""
-        found = cast("dict[str, str]", self._redis.hgetall(batch_key(batch_id, "errors")))
-        return {int(index): error for index, error in found.items()}
+        """Return the errors of projects that could not be submitted, by position."""
+        values = cast("dict[str, str]", self._redis.hgetall(batch_key(batch_id, "errors")))
+        return {int(index): error for index, error in values.items()}
 
-    def submitted(self, batch_id: str, jobs: dict[int, str], errors: dict[int, str]) -> None:
-        """Note what submits have come to."""
+    def record_submits(self, batch_id: str, jobs: dict[int, str], errors: dict[int, str]) -> None:
+        """Record new jobs, and errors of submits, by position."""
         pipe = self._redis.pipeline()
-        for name, other, found in (("jobs", "errors", jobs), ("errors", "jobs", errors)):
-            if found:
+        for name, other, values in (("jobs", "errors", jobs), ("errors", "jobs", errors)):
+            if values:
                 pipe.hset(
-                    batch_key(batch_id, name), mapping={str(i): text for i, text in found.items()}
+                    batch_key(batch_id, name), mapping={str(i): text for i, text in values.items()}
                 )
-                pipe.hdel(batch_key(batch_id, other), *map(str, found))
+                pipe.hdel(batch_key(batch_id, other), *map(str, values))
         self._touch(pipe, batch_id)
         pipe.execute()
 
     def rounds(self, batch_id: str) -> dict[int, int]:
-        """How often projects were run again on demand, by position."""
-        found = cast("dict[str, str]", self._redis.hgetall(batch_key(batch_id, "rounds")))
-        return {int(index): int(number) for index, number in found.items()}
+        """Return how often ``batch retry`` ran projects again, by position."""
+        values = cast("dict[str, str]", self._redis.hgetall(batch_key(batch_id, "rounds")))
+        return {int(index): int(number) for index, number in values.items()}
 
     def again(self, batch_id: str, positions: Iterable[int]) -> None:
-        """Have projects submitted once more."""
+        """Mark projects to be submitted again."""
         pipe = self._redis.pipeline()
         for position in positions:
             pipe.hincrby(batch_key(batch_id, "rounds"), str(position), 1)
@@ -134,15 +134,15 @@ class BatchStore:
         pipe.execute()
 
     def cancel(self, batch_id: str) -> None:
-        """Have whoever submits this batch stop."""
+        """Mark a batch as cancelled; the process that submits it then stops."""
         self._redis.hset(batch_key(batch_id), "cancelled", "1")
 
     def is_cancelled(self, batch_id: str) -> bool:
-        """Whether it was cancelled, and nobody went on with it since."""
+        """Return whether the batch was cancelled and not resumed since."""
         return bool(self._redis.hexists(batch_key(batch_id), "cancelled"))
 
     def go_on(self, batch_id: str) -> None:
-        """Have a batch submitted again, and remembered for as long as a new one."""
+        """Mark a batch as resumed, and renew the time for which it is kept."""
         pipe = self._redis.pipeline()
         pipe.hdel(batch_key(batch_id), "cancelled")
         self._touch(pipe, batch_id)
@@ -151,18 +151,18 @@ class BatchStore:
             os.utime(self._file(batch_id))
 
     def head(self, batch_id: str) -> Head | None:
-        """A batch without its projects; None where Redis has none."""
+        """Return a batch's summary; None if Redis has no such batch."""
         pipe = self._redis.pipeline()
         pipe.hgetall(batch_key(batch_id))
         pipe.llen(batch_key(batch_id, "entries"))
         pipe.hlen(batch_key(batch_id, "jobs"))
-        found, projects, submitted = pipe.execute()
-        if not found:
+        values, projects, submitted = pipe.execute()
+        if not values:
             return None
-        return Head(batch_id, found["source"], found["created_at"], projects, submitted)
+        return Head(batch_id, values["source"], values["created_at"], projects, submitted)
 
     def latest(self) -> Sequence[str]:
-        """Ids of the batches, the newest first."""
+        """Return the ids of the batches, the newest first."""
         ids = cast("list[str]", self._redis.zrevrange(BATCHES_KEY, 0, -1))
         gone = [batch_id for batch_id in ids if not self._redis.exists(batch_key(batch_id))]
         if gone:
@@ -171,9 +171,9 @@ class BatchStore:
 
     def _forget_old(self) -> None:
         for file in self._directory.iterdir():
-            with suppress(OSError):  # another process forgets them too
-                old = time.time() - file.stat().st_mtime > self._ttl_s
-                if old and file.suffix in (".json", ".part"):
+            with suppress(OSError):  # another process may delete them too
+                is_old = time.time() - file.stat().st_mtime > self._ttl_s
+                if is_old and file.suffix in (".json", ".part"):
                     file.unlink()
 
     def _write(self, plan: Plan) -> None:

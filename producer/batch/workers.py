@@ -1,4 +1,4 @@
-"""Who takes a batch's jobs: the workers of the user's own broker, or one started for the batch."""
+"""Provides workers for a batch: those of the user's broker, or one started for the batch."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -20,12 +20,14 @@ RESTARTS = 5
 
 
 class BatchWorkers:
-    """On a broker of the user's own, whatever workers listen there; on the embedded one a worker of
-    the batch's own, which is started again where it dies.
+    """The workers that run a batch's jobs.
+
+    On a broker of the user, these are the workers of that broker. On the embedded broker, it is one
+    worker that is started for the batch, and restarted if it dies.
 
     Args:
-        settings: As :func:`revalid.producer.local.workers.attached` gives them.
-        concurrency: Slots of that worker; by default ``REVALID_CONCURRENCY``.
+        settings: Settings from :func:`revalid.producer.local.workers.attached`.
+        concurrency: Slots of the started worker; ``REVALID_CONCURRENCY`` by default.
         batch: Id of the batch, which may withdraw its jobs.
     """
 
@@ -43,10 +45,11 @@ class BatchWorkers:
             self._settings = settings.model_copy(update={"concurrency": concurrency})
 
     def start(self, jobs: Iterable[str], waiting: Callable[[], None] = lambda: None) -> None:
-        """See that somebody takes jobs, and first those that an earlier process left behind.
+        """Start a worker if needed; it first takes jobs that an earlier process left behind.
 
         Args:
-            waiting: Called again and again while a worker starts.
+            jobs: Ids of these jobs.
+            waiting: Called repeatedly while the worker starts.
 
         Raises:
             WorkerUnavailable: No worker could be started.
@@ -54,29 +57,29 @@ class BatchWorkers:
         if not self._settings.embedded:
             return
         own = self._settings.model_copy(update={"instance": uuid4().hex, "grace_s": 1.0})
-        # From here on send() uses the new name: what came before it is in `_sent`.
+        # From here on send() uses the new name; earlier jobs are in `_sent`.
         self._name = fingerprint(own, os.environ)
         self._adopt(dict.fromkeys([*jobs, *self._sent]), self._name)
         self._own = LocalWorker(own)
         self._own.wait(self._client, waiting)
 
     def send(self, submission: Submission) -> str:
-        """Submit a job to these workers; its id."""
+        """Submit a job to these workers; return its id."""
         while True:
             name = self._name
             job_id = self._client.send(submission, worker=name, run=self._batch).id
             self._sent.append(job_id)
-            if name == self._name:  # else its worker died meanwhile
+            if name == self._name:  # otherwise the worker died meanwhile
                 return job_id
 
     def check(self, jobs: Iterable[str], waiting: Callable[[], None] = lambda: None) -> None:
-        """See that somebody takes ``jobs``.
+        """Restart the worker if it died, and hand ``jobs`` to the new one.
 
         Args:
             waiting: As for :meth:`start`.
 
         Raises:
-            WorkerUnavailable: The worker that was started here keeps dying.
+            WorkerUnavailable: The worker died too often.
         """
         if self._own is None:
             return
@@ -94,8 +97,8 @@ class BatchWorkers:
     def _adopt(self, ids: Iterable[str], worker: str) -> None:
         with self._client._errors():
             for job_id in ids:
-                found = self._client._redis.hmget(job_key(job_id), ["state", "job"])
-                state, text = cast("list[str | None]", found)
+                fields = self._client._redis.hmget(job_key(job_id), ["state", "job"])
+                state, text = cast("list[str | None]", fields)
                 if state in (JobState.QUEUED, JobState.RUNNING):
                     job = parse_job(text)
                     queue = queue_name(job.lane, worker)

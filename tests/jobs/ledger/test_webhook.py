@@ -73,16 +73,16 @@ def test_an_https_url_is_a_webhook(url: str) -> None:
         ("file:///etc/passwd", "an https:// URL"),
         ("https:///path", "an https:// URL"),
         ("http://example.com/", "REVALID_WEBHOOK_ALLOW"),
-        ("https://user:password@example.com/", "no user or password"),
-        ("https://example.com@evil.test/", "no user or password"),
-        ("https://example.com/#part", "no # in it"),
-        ("https://example.com:port/", "no URL"),
-        ("https://[::1/", "no URL"),
-        ("https://example.com/a b", "no URL has"),
-        ("https://example.com/\r\nx: y", "no URL has"),
-        ("https://example.com\\@evil.test/", "no URL has"),
-        ("https://exämple.com/", "no URL has"),
-        ("https://example.com/" + "a" * 2_048, "no URL has"),
+        ("https://user:password@example.com/", "must not have a user"),
+        ("https://example.com@evil.test/", "must not have a user"),
+        ("https://example.com/#part", "must not have a #"),
+        ("https://example.com:port/", "not a URL"),
+        ("https://[::1/", "not a URL"),
+        ("https://example.com/a b", "has an invalid one"),
+        ("https://example.com/\r\nx: y", "has an invalid one"),
+        ("https://example.com\\@evil.test/", "has an invalid one"),
+        ("https://exämple.com/", "has an invalid one"),
+        ("https://example.com/" + "a" * 2_048, "has an invalid one"),
     ],
 )
 def test_what_is_no_webhook_is_refused_in_one_line(url: str, words: str) -> None:
@@ -304,7 +304,7 @@ def test_a_hook_is_signed_with_the_job_that_it_is_of() -> None:
     for changed in (text.replace("example", "evil"), encode_hook(JOB, URL, None)):
         with pytest.raises(PolicyRefused, match="REVALID_SIGNING_KEY"):
             decode_hook(changed, JOB.id, KEY)
-    with pytest.raises(PolicyRefused, match="of another job"):
+    with pytest.raises(PolicyRefused, match="to another job"):
         decode_hook(text, "0" * 32, KEY)
 
 

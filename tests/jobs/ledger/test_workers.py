@@ -5,7 +5,7 @@ import json
 from redis import Redis
 
 from revalid.jobs.ledger.keys import WORKERS_KEY
-from revalid.jobs.ledger.workers import Worker, leave, say, workers
+from revalid.jobs.ledger.workers import Worker, leave, report, workers
 
 ONE = Worker(name="host:1", slots=2, sandbox="dagger", version="1")
 
@@ -19,8 +19,8 @@ def later(redis: Redis, seconds: int) -> None:
 
 def test_a_worker_is_known_by_its_last_word(redis: Redis) -> None:
     assert workers(redis) == []
-    say(redis, ONE)
-    say(redis, Worker("host:1", 2, "dagger", "1", reason="no engine"))
+    report(redis, ONE)
+    report(redis, Worker("host:1", 2, "dagger", "1", reason="no engine"))
     (found,) = workers(redis)
     assert (found.name, found.reason, found.runs) == ("host:1", "no engine", True)
     leave(redis, "host:1")
@@ -28,16 +28,16 @@ def test_a_worker_is_known_by_its_last_word(redis: Redis) -> None:
 
 
 def test_a_worker_that_falls_silent_stays_for_a_day(redis: Redis) -> None:
-    say(redis, ONE)
+    report(redis, ONE)
     later(redis, 60)
     other = Worker(name="host:2", slots=1, sandbox="local", version="1")
-    say(redis, other)
+    report(redis, other)
     assert [(each.name, each.runs) for each in workers(redis)] == [
         ("host:2", True),
         ("host:1", False),
     ]
     later(redis, 90_000)
-    say(redis, other)
+    report(redis, other)
     assert [each.name for each in workers(redis)] == ["host:2"]
 
 

@@ -154,7 +154,7 @@ def test_a_damaged_large_blob_is_refused_and_mended_by_the_next_submit(
 
 def test_a_store_that_takes_nothing(large: BlobStore, directory: Path) -> None:
     (directory / KEY / "taken").mkdir(parents=True)
-    words = rf"^blob store file://.* did not take {len(DATA)} bytes: .*"
+    words = rf"^blob store file://.* did not store {len(DATA)} bytes: .*"
     with pytest.raises(BrokerUnavailable, match=words) as caught:
         put(large)
     assert str(caught.value).splitlines() == [str(caught.value)]

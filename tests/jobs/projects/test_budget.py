@@ -134,7 +134,7 @@ def test_jobs_whose_records_are_gone_need_nothing(ledger: Ledger, redis: Redis, 
 def test_a_tenant_has_its_bound_and_others_theirs(ledger: Ledger, redis: Redis) -> None:
     upload(ledger, job("a"), most=2 * SIZE)
     upload(ledger, job("b"), most=2 * SIZE)
-    words = rf"{SIZE} bytes: those of tenant default have {2 * SIZE} in Redis and REVALID_TENANT_B"
+    words = rf"{SIZE} bytes: tenant default has {2 * SIZE} bytes in Redis and REVALID_TENANT_B"
     with pytest.raises(StoreFull, match=words):
         upload(ledger, job("c"), most=2 * SIZE)
     assert not stored(redis, job("c"))
@@ -161,7 +161,9 @@ def test_all_together_have_half_of_redis(ledger: Ledger, redis: Redis) -> None:
     redis.config_set("maxmemory", 512 * 2**20)
     try:
         reserve(ledger, "one", "0" * 64, 200 * 2**20, most=2**30)
-        words = f"projects have {200 * 2**20} bytes of Redis, of {256 * 2**20}, half of"
+        words = (
+            f"projects take {200 * 2**20} bytes of Redis, and half of its maxmemory, {256 * 2**20}"
+        )
         with pytest.raises(StoreFull, match=words):
             reserve(ledger, "two", "1" * 64, 200 * 2**20, most=2**30)
     finally:

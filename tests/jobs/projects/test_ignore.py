@@ -192,7 +192,7 @@ def test_what_cannot_be_read_is_named(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "refused"),
     [
-        ("a\n" * MAX_RULES, f"over {MAX_RULES} lines"),
+        ("a\n" * MAX_RULES, f"more than {MAX_RULES} lines"),
         ("a" * (MAX_LENGTH + 1), "is longer than"),
         ("# long\n" * 50_000, ".gitignore is larger than"),
     ],
@@ -206,7 +206,7 @@ def test_an_ignore_file_is_bounded(tmp_path: Path, text: str, refused: str) -> N
 def test_ignore_files_that_hold_for_one_directory_are_bounded_together(tmp_path: Path) -> None:
     make(tmp_path / "a/b", "c", gitignore="x\n" * (MAX_RULES // 2))
     make(tmp_path / "a", gitignore="x\n" * (MAX_RULES // 2))
-    with pytest.raises(InvalidProject, match=r"lines of ignore files hold for .*/a/b: leave some"):
+    with pytest.raises(InvalidProject, match=r"lines of ignore files apply to .*/a/b: remove some"):
         list(included(tmp_path))
 
 

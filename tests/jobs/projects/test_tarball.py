@@ -31,20 +31,20 @@ from tests.jobs.tarballs import (
 def test_too_many_files_are_refused(into: Path) -> None:
     data = b"".join(entry(str(number)) for number in range(3)) + END
     assert check(BytesIO(data), Bounds(files=3, bytes=1)).files == 3
-    assert "has over 2 files: " in refusal(data, into, Bounds(files=2, bytes=1))
+    assert "has more than 2 files: " in refusal(data, into, Bounds(files=2, bytes=1))
 
 
 def test_too_many_bytes_are_refused_before_they_are_written(into: Path) -> None:
     data = entry("a", b"12") + entry("b", b"345") + END
     assert check(BytesIO(data), Bounds(files=2, bytes=5)).size_bytes == 5
-    assert "has over 4 bytes: " in refusal(data, into, Bounds(files=2, bytes=4))
+    assert "has more than 4 bytes: " in refusal(data, into, Bounds(files=2, bytes=4))
     assert [path.name for path in into.iterdir()] == ["a"]
 
 
 def test_a_bomb_is_refused_before_it_is_written(into: Path) -> None:
     size = 65 * 2**20
     data = gzip.compress(header(tarfile.REGTYPE, size) + bytes(size) + END, 1)
-    assert "unpacks to over 200 times its size: not unpacked" in refusal(data, into)
+    assert "unpacks to more than 200 times its size: refused" in refusal(data, into)
     assert list(into.iterdir()) == []
 
 

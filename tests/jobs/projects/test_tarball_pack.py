@@ -158,14 +158,16 @@ def test_an_unreadable_file_is_named() -> None:
     with unprivileged() as root:
         (root / "a.txt").write_text("")
         (root / "a.txt").chmod(0)
-        words = r"a\.txt: Permission denied; make it readable, or leave it out by \.dockerignore$"
+        words = r"a\.txt: Permission denied; make it readable, or exclude it by \.dockerignore$"
         with pytest.raises(InvalidProject, match=words):
             packed(root)
 
 
 def test_a_project_of_too_many_files_is_refused(project: Path) -> None:
     packed(project, Bounds(files=6, bytes=10_000))
-    with pytest.raises(InvalidProject, match=r"over 5 files: .*\.dockerignore, or raise REVALID_P"):
+    with pytest.raises(
+        InvalidProject, match=r"more than 5 files: .*\.dockerignore, or raise REVALID_P"
+    ):
         packed(project, Bounds(files=5, bytes=10_000))
 
 
@@ -173,13 +175,15 @@ def test_directories_count_as_files(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
     assert pack(tmp_path, BytesIO(), Bounds(files=3, bytes=1)).files == 3
-    with pytest.raises(InvalidProject, match="over 2 files"):
+    with pytest.raises(InvalidProject, match="more than 2 files"):
         packed(tmp_path, Bounds(files=2, bytes=1))
 
 
 def test_a_project_of_too_many_bytes_is_refused(project: Path) -> None:
     packed(project, Bounds(files=100, bytes=20))
-    with pytest.raises(InvalidProject, match=r"over 19 bytes: .*, or raise REVALID_PROJECT_BYTES"):
+    with pytest.raises(
+        InvalidProject, match=r"more than 19 bytes: .*, or raise REVALID_PROJECT_BYTES"
+    ):
         packed(project, Bounds(files=100, bytes=19))
 
 
@@ -191,7 +195,7 @@ def test_what_is_no_directory_is_refused(project: Path) -> None:
 
 def test_a_directory_of_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "node_modules").mkdir()
-    with pytest.raises(InvalidProject, match="holds no files besides what is left out"):
+    with pytest.raises(InvalidProject, match="it has no files besides ignored ones"):
         packed(tmp_path)
 
 

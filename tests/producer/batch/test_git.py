@@ -74,7 +74,7 @@ def test_the_reason_is_the_line_that_gits_advice_follows(fake_git: Callable[[str
 
 
 def test_a_url_with_a_nul_is_refused() -> None:
-    with pytest.raises(InvalidProject, match="no URL may hold a NUL"):
+    with pytest.raises(InvalidProject, match="a URL must not contain a NUL"):
         checkout("https://example.org/\0").__enter__()
 
 

@@ -114,7 +114,7 @@ def test_filters_and_repeats(apps: Path) -> None:
         ("a.jsonl", "{", InvalidJob, r"a.jsonl:1: not JSON"),
         ("a.jsonl", '{"project": ""}', InvalidJob, r"a.jsonl:1: project: "),
         ("a.jsonl", '{"project": "x", "comands": []}', InvalidJob, r"a.jsonl:1: comands: Extra"),
-        ("a.csv", "project,name\nshop\n", InvalidJob, r"a.csv:2: not as many columns"),
+        ("a.csv", "project,name\nshop\n", InvalidJob, r"a.csv:2: the number of columns differs"),
         ("a.csv", "name\nshop\n", InvalidJob, r"a.csv:2: project: Field required"),
         ("a.jsonl", b"\xff", InvalidProject, r"manifest .*a.jsonl: .*decode"),
         ("a.jsonl", "[" * 200_000, InvalidJob, r"a.jsonl:1: nested too deeply"),
@@ -132,10 +132,10 @@ def test_a_wrong_manifest_is_told_by_its_line(
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("nowhere", "no directory, tarball, .jsonl or .csv manifest, glob or Git URL"),
-        ("nowhere/*", "matches nothing"),
+        ("nowhere", "not a directory, tarball, .jsonl or .csv manifest, glob or Git URL"),
+        ("nowhere/*", "no file matches"),
         ("missing.csv", "manifest missing.csv"),
-        ("", "no directory"),
+        ("", "not a directory"),
     ],
 )
 def test_a_source_that_is_none_is_refused(
@@ -148,12 +148,12 @@ def test_a_source_that_is_none_is_refused(
 
 def test_a_directory_without_projects_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InvalidProject, match="holds no projects"):
+    with pytest.raises(InvalidProject, match="it contains no projects"):
         find_entries([str(tmp_path)])
 
 
 def test_filters_that_leave_nothing_are_told(apps: Path) -> None:
-    with pytest.raises(InvalidProject, match="none of the 4 projects is left: loosen --only"):
+    with pytest.raises(InvalidProject, match="none of the 4 projects matches: loosen --only"):
         find_entries([str(apps)], only=["nothing*"])
 
 

@@ -45,22 +45,22 @@ def test_a_plan_outlives_redis_data(store: BatchStore, redis: Redis) -> None:
 
 @pytest.mark.parametrize("batch_id", ["nobody", "../ab12", ""])
 def test_an_unknown_batch_is_told(store: BatchStore, batch_id: str) -> None:
-    with pytest.raises(UnknownJob, match="no batch has this id; `revalid batch list`"):
+    with pytest.raises(UnknownJob, match="no batch has this id: `revalid batch list`"):
         store.plan(batch_id)
 
 
 def test_what_submits_came_to_is_kept(store: BatchStore) -> None:
     store.create(PLAN)
-    store.submitted("ab12", {0: "j0", 2: "j2"}, {1: "unreadable"})
-    store.submitted("ab12", {}, {})
+    store.record_submits("ab12", {0: "j0", 2: "j2"}, {1: "unreadable"})
+    store.record_submits("ab12", {}, {})
     assert (store.jobs("ab12"), store.errors("ab12")) == ({0: "j0", 2: "j2"}, {1: "unreadable"})
-    store.submitted("ab12", {1: "j1"}, {})
+    store.record_submits("ab12", {1: "j1"}, {})
     assert store.errors("ab12") == {}
 
 
 def test_a_project_is_run_again_on_demand(store: BatchStore) -> None:
     store.create(PLAN)
-    store.submitted("ab12", {0: "j0", 2: "j2"}, {1: "unreadable"})
+    store.record_submits("ab12", {0: "j0", 2: "j2"}, {1: "unreadable"})
     store.again("ab12", [0, 1])
     store.again("ab12", [1])
     assert (store.jobs("ab12"), store.errors("ab12")) == ({2: "j2"}, {})
@@ -69,7 +69,7 @@ def test_a_project_is_run_again_on_demand(store: BatchStore) -> None:
 
 def test_all_of_a_batch_expires(store: BatchStore, redis: Redis) -> None:
     store.create(PLAN)
-    store.submitted("ab12", {0: "j0"}, {1: "e"})
+    store.record_submits("ab12", {0: "j0"}, {1: "e"})
     store.again("ab12", [0])
     keys = redis.keys("revalid:batch:*")
     assert len(keys) == 4
@@ -91,7 +91,7 @@ def test_a_cancelled_batch_goes_on_on_demand(store: BatchStore) -> None:
 
 def test_a_list_needs_no_projects(store: BatchStore) -> None:
     store.create(PLAN)
-    store.submitted("ab12", {0: "j0"}, {1: "unreadable"})
+    store.record_submits("ab12", {0: "j0"}, {1: "unreadable"})
     head = store.head("ab12")
     assert head is not None
     assert (head.projects, head.submitted, head.source) == (2_500, 1, "apps")

@@ -130,7 +130,7 @@ def test_mistakes_are_one_line_and_store_nothing(
 def test_projects_that_are_none_store_nothing(revalid: Revalid, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "holds no files" in revalid("run", empty).error
+    assert "it has no files" in revalid("run", empty).error
     garbage = tmp_path / "garbage.tar.gz"
     garbage.write_bytes(b"\x1f\x8b\x08 nonsense")
     assert "cannot be read" in revalid("run", garbage).error

@@ -128,7 +128,7 @@ def test_a_worker_reads_the_settings_that_its_caller_has(monkeypatch: pytest.Mon
 
 def test_a_comma_in_a_path_is_refused_since_it_would_name_two() -> None:
     settings = load_settings({}, env_file=None, source_roots=("/a,/",))
-    with pytest.raises(InvalidSettings, match="REVALID_SOURCE_ROOTS: '/a,/' has a comma"):
+    with pytest.raises(InvalidSettings, match="REVALID_SOURCE_ROOTS: '/a,/' contains a comma"):
         worker_environ(settings)
 
 

@@ -198,7 +198,7 @@ def test_a_dry_run_says_what_would_run(revalid: Revalid, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (("run", "nowhere"), "no directory, tarball"),
+        (("run", "nowhere"), "not a directory, tarball"),
         (("run", ".", "--report", "pdf=x"), "--report pdf=x: write FORMAT=PATH"),
         (("status", "nobody"), "no batch has this id"),
         (("retry", "nobody", "--verdict", "bad"), "--verdict bad: no such verdict"),
