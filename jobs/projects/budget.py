@@ -26,7 +26,7 @@ def reserve(
     if answer == "TENANT":
         raise StoreFull(
             f"project {digest[:12]} of {size} bytes: tenant {tenant} has {used} bytes in Redis "
-            f"and REVALID_TENANT_BLOB_BYTES allows {bound}: submit it again when some jobs are done",
+            f"and REVALID_TENANT_BLOB_BYTES allows {bound}: submit it again when jobs are done",
             job_id=job_id,
             retry_after_s=RETRY_AFTER_S,
         )
