@@ -27,7 +27,7 @@ Forker = Callable[[Sandbox], Awaitable[Sandbox]]
 
 @pytest.fixture(params=["local", "bubblewrap", pytest.param("dagger", marks=pytest.mark.dagger)])
 def kind(request: pytest.FixtureRequest) -> str:
-    """The sandbox under test; the local one with and without bubblewrap."""
+    """Return the kind of sandbox under test; the local one with and without bubblewrap."""
     kind: str = request.param
     if kind == "bubblewrap" and not bubblewrap.works():
         pytest.skip("NO BUBBLEWRAP: install bwrap, and allow it to make namespaces")
@@ -36,7 +36,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def engine(kind: str, request: pytest.FixtureRequest) -> Engine | None:
-    """The engine that the sandbox needs; None for the local one."""
+    """Return the engine that the sandbox uses; None for the local one."""
     if kind != "dagger":
         return None
     engine: Engine = request.getfixturevalue("dagger_engine")
@@ -45,7 +45,7 @@ def engine(kind: str, request: pytest.FixtureRequest) -> Engine | None:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def closing() -> AsyncIterator[AsyncExitStack]:
-    """What is closed when the test ends."""
+    """Yield a stack that is closed when the test ends."""
     async with AsyncExitStack() as stack:
         yield stack
 
@@ -54,7 +54,7 @@ async def closing() -> AsyncIterator[AsyncExitStack]:
 def open_sandbox(
     kind: str, engine: Engine | None, closing: AsyncExitStack, tmp_path: Path
 ) -> Opener:
-    """Opens a sandbox of the kind under test."""
+    """Return a function that opens a sandbox of the kind under test."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
 
@@ -75,13 +75,13 @@ def open_sandbox(
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def sandbox(open_sandbox: Opener) -> Sandbox:
-    """A new sandbox."""
+    """Return a new sandbox."""
     return await open_sandbox()
 
 
 @pytest.fixture
 def fork(closing: AsyncExitStack) -> Forker:
-    """Forks a sandbox and closes the fork when the test ends."""
+    """Return a function that forks a sandbox; the fork is closed when the test ends."""
 
     async def forker(sandbox: Sandbox) -> Sandbox:
         child = await sandbox.fork()
@@ -93,7 +93,7 @@ def fork(closing: AsyncExitStack) -> Forker:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Path:
-    """An empty directory of the host, outside every sandbox."""
+    """Return an empty directory of the host, outside every sandbox."""
     directory = tmp_path / "host"
     directory.mkdir()
     return directory

@@ -1,4 +1,4 @@
-"""Contract: what a command sees, and what is kept of it."""
+"""Contract: running of commands, and their output."""
 
 import asyncio
 from typing import Literal
@@ -40,7 +40,7 @@ async def test_failing_command_keeps_its_output(sandbox: Sandbox) -> None:
     assert (whole(result.stdout), whole(result.stderr)) == (b"out\n", b"err\n")
 
 
-async def test_stdout_and_stderr_are_apart(sandbox: Sandbox) -> None:
+async def test_stdout_and_stderr_are_separate(sandbox: Sandbox) -> None:
     result = await sandbox.exec("echo a; echo b >&2; echo c; echo d >&2")
     assert (whole(result.stdout), whole(result.stderr)) == (b"a\nc\n", b"b\nd\n")
 
@@ -77,7 +77,7 @@ async def test_standard_input_is_empty(sandbox: Sandbox) -> None:
     assert await output(sandbox, "cat; echo end") == "end\n"
 
 
-async def test_output_bytes_are_kept_as_they_are(sandbox: Sandbox) -> None:
+async def test_output_bytes_are_not_changed(sandbox: Sandbox) -> None:
     result = await sandbox.exec("printf '\\377\\376\\000\\001\\r\\n'; printf '\\200' >&2")
     assert whole(result.stdout) == b"\xff\xfe\x00\x01\r\n"
     assert whole(result.stderr) == b"\x80"
@@ -95,7 +95,7 @@ async def test_long_output_keeps_head_tail_and_size(sandbox: Sandbox) -> None:
         assert printed.endswith(stream.tail)
 
 
-async def test_output_of_just_the_cap_is_whole(sandbox: Sandbox) -> None:
+async def test_output_of_exactly_the_cap_is_whole(sandbox: Sandbox) -> None:
     result = await sandbox.exec("printf 0123456789; printf 01234567890 >&2", output_bytes=10)
     assert whole(result.stdout) == b"0123456789"
     assert (result.stderr.truncated, result.stderr.size) == (True, 11)
@@ -109,45 +109,50 @@ async def test_huge_output_has_its_true_size(sandbox: Sandbox) -> None:
 
 
 async def test_listener_gets_a_prefix_within_the_cap(sandbox: Sandbox) -> None:
-    heard: dict[str, bytes] = {"stdout": b"", "stderr": b""}
+    received: dict[str, bytes] = {"stdout": b"", "stderr": b""}
 
     def listen(name: Literal["stdout", "stderr"], data: bytes) -> None:
-        heard[name] += data
+        received[name] += data
 
     printed = "".join(f"{number}\n" for number in range(1, 10_001)).encode()
     await sandbox.exec("seq 1 10000; echo err >&2", output_bytes=1000, on_output=listen)
-    assert printed[:1000].startswith(heard["stdout"])
-    assert b"err\n".startswith(heard["stderr"])
+    assert printed[:1000].startswith(received["stdout"])
+    assert b"err\n".startswith(received["stderr"])
 
 
-async def test_listener_hears_a_command_while_it_runs(sandbox: Sandbox) -> None:
-    heard: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+async def test_listener_gets_output_while_the_command_runs(sandbox: Sandbox) -> None:
+    received: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
     command = "echo out; echo err >&2; sleep 60; echo late"
     running = asyncio.create_task(
-        sandbox.exec(command, on_output=lambda *piece: heard.put_nowait(piece))
+        sandbox.exec(command, on_output=lambda *piece: received.put_nowait(piece))
     )
-    pieces = {await asyncio.wait_for(heard.get(), 30), await asyncio.wait_for(heard.get(), 30)}
+    pieces = {
+        await asyncio.wait_for(received.get(), 30),
+        await asyncio.wait_for(received.get(), 30),
+    }
     assert pieces == {("stdout", b"out\n"), ("stderr", b"err\n")}
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert heard.empty()
+    assert received.empty()
 
 
-async def test_listener_hears_the_whole_output_once(sandbox: Sandbox) -> None:
-    heard: dict[str, bytes] = {"stdout": b"", "stderr": b""}
+async def test_listener_gets_the_whole_output_once(sandbox: Sandbox) -> None:
+    received: dict[str, bytes] = {"stdout": b"", "stderr": b""}
 
     def listen(name: Literal["stdout", "stderr"], data: bytes) -> None:
-        heard[name] += data
+        received[name] += data
 
-    sandbox.with_secret("TOKEN", "4123\n4124")  # the engine looks for it, and cuts what it sends
+    sandbox.with_secret(
+        "TOKEN", "4123\n4124"
+    )  # the engine searches for secrets and sends output in pieces
     command = (
         "seq 9000; printf '\\377\\000\\n' >&2; sleep 1; echo $TOKEN; echo err >&2; sleep 1; seq 9"
     )
     result = await sandbox.exec(command, on_output=listen)
-    assert heard == {"stdout": whole(result.stdout), "stderr": b"\xff\x00\nerr\n"}
+    assert received == {"stdout": whole(result.stdout), "stderr": b"\xff\x00\nerr\n"}
 
 
-async def test_files_that_a_command_makes_stay(sandbox: Sandbox) -> None:
+async def test_files_of_a_command_stay(sandbox: Sandbox) -> None:
     await sandbox.exec("mkdir made && echo kept > made/file; exit 9")
     assert await sandbox.read_file("made/file") == b"kept\n"

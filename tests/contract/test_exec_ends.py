@@ -1,4 +1,4 @@
-"""Contract: nothing of a command outlives it."""
+"""Contract: no process of a command outlives it."""
 
 import asyncio
 
@@ -32,7 +32,7 @@ async def test_timeout_ends_the_whole_tree_and_keeps_the_output(sandbox: Sandbox
 
 
 @pytest.mark.usefixtures("short_grace")
-async def test_timeout_ends_what_ignores_sigterm(sandbox: Sandbox) -> None:
+async def test_timeout_ends_a_command_that_ignores_sigterm(sandbox: Sandbox) -> None:
     token = new_token()
     result = await sandbox.exec(
         f"trap '' TERM; echo armed; while :; do sleep {token}; done", timeout_s=1
@@ -62,15 +62,15 @@ async def test_daemon_left_behind_is_ended(sandbox: Sandbox) -> None:
     assert not await sleeping(sandbox, token)
 
 
-async def test_running_process_would_be_seen(sandbox: Sandbox) -> None:
+async def test_sleeping_process_would_be_detected(sandbox: Sandbox) -> None:
     token = new_token()
-    seen = await output(
+    printed = await output(
         sandbox,
         f"sleep {token} &\n"
         f"until cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -q 'sleep {token}'\n"
         "do :; done; echo seen",
     )
-    assert seen == "seen\n"
+    assert printed == "seen\n"
 
 
 async def test_exec_works_after_a_timeout(sandbox: Sandbox) -> None:
@@ -100,7 +100,7 @@ async def test_stop_lets_a_command_end_itself_and_keeps_its_output(sandbox: Sand
 
 
 @pytest.mark.usefixtures("short_grace")
-async def test_stop_ends_what_ignores_sigterm(sandbox: Sandbox) -> None:
+async def test_stop_ends_a_command_that_ignores_sigterm(sandbox: Sandbox) -> None:
     stop, token = asyncio.Event(), new_token()
     result = await sandbox.exec(
         f"trap '' TERM; echo armed; while :; do sleep {token}; done",

@@ -62,7 +62,7 @@ async def test_modes(sandbox: Sandbox) -> None:
     assert await output(sandbox, "./run") == "ran\n"
 
 
-async def test_parents_are_made(sandbox: Sandbox) -> None:
+async def test_missing_parents_are_created(sandbox: Sandbox) -> None:
     await sandbox.write_file("a/b/c/file", "x")
     await sandbox.write_file("/tmp/elsewhere/file", "y")
     assert await sandbox.read_file("/workspace/a/b/c/file") == b"x"
@@ -104,7 +104,7 @@ async def test_bulk_write_is_all_or_none(sandbox: Sandbox, bad: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["adir", ".", "afile/below"])
-async def test_write_where_no_file_can_be(sandbox: Sandbox, path: str) -> None:
+async def test_write_to_an_impossible_path(sandbox: Sandbox, path: str) -> None:
     await sandbox.exec("mkdir adir; echo x > afile")
     with pytest.raises(StepFailed, match="write_file"):
         await sandbox.write_file(path, "y")
@@ -112,7 +112,7 @@ async def test_write_where_no_file_can_be(sandbox: Sandbox, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["none", "no/such", "/none", "adir"])
-async def test_reading_and_deleting_what_is_no_file(sandbox: Sandbox, path: str) -> None:
+async def test_reading_and_deleting_a_missing_file(sandbox: Sandbox, path: str) -> None:
     await sandbox.exec("mkdir adir")
     with pytest.raises(StepFailed, match=f"read_file .*{path}"):
         await sandbox.read_file(path)
@@ -129,7 +129,7 @@ async def test_delete(sandbox: Sandbox) -> None:
         await sandbox.read_file("a/one")
 
 
-async def test_list_tells_directories_from_files(sandbox: Sandbox) -> None:
+async def test_list_distinguishes_directories_from_files(sandbox: Sandbox) -> None:
     await sandbox.write_files({"b/inner": "", ".hidden/x": "", ".dot": "", "a": "", "C": ""})
     await sandbox.exec("mkdir empty; ln -s b link")
     assert await sandbox.list_directory() == [
@@ -146,7 +146,7 @@ async def test_list_tells_directories_from_files(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("path", ["none", "afile"])
-async def test_listing_what_is_no_directory(sandbox: Sandbox, path: str) -> None:
+async def test_listing_a_missing_directory(sandbox: Sandbox, path: str) -> None:
     await sandbox.write_file("afile", "x")
     with pytest.raises(StepFailed, match=f"list_directory .*{path}"):
         await sandbox.list_directory(path)
@@ -170,9 +170,9 @@ async def test_concurrent_operations_of_all_kinds(sandbox: Sandbox) -> None:
     assert await names(sandbox) == ["five", "four", "one", "three", "two"]
 
 
-async def test_a_file_that_is_only_large_is_not_read(sandbox: Sandbox) -> None:
-    made = await sandbox.exec(f"truncate -s {READ_BYTES + 1} large && truncate -s 1M fine")
-    assert made.exit_code == 0
+async def test_a_large_sparse_file_is_not_read(sandbox: Sandbox) -> None:
+    setup = await sandbox.exec(f"truncate -s {READ_BYTES + 1} large && truncate -s 1M fine")
+    assert setup.exit_code == 0
     with pytest.raises(StepFailed, match=f"read_file .*large: is larger than {READ_BYTES} bytes"):
         await sandbox.read_file("large")
     assert await sandbox.read_file("fine") == bytes(2**20)

@@ -1,4 +1,4 @@
-"""Contract: a command that uses too much is ended, says at which limit, and keeps its output."""
+"""Contract: a command above a limit is ended; its result names the limit and has its output."""
 
 import pytest
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 MIB = 2**20
 SMALL = CommandLimits(memory_bytes=128 * MIB, processes=48, disk_bytes=32 * MIB)
 
-# Each takes four times its limit at most, should nothing end it.
+# Each takes at most four times its limit if nothing ends it.
 HOG = """
 const held = [];
 const more = () => { if (held.length < 32) held.push(Buffer.alloc(16 << 20, 1)); };

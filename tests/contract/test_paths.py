@@ -1,4 +1,4 @@
-"""Contract: no operation reaches outside, and protected files stay as they are."""
+"""Contract: no operation reaches outside, and protected files do not change."""
 
 import posixpath
 from collections.abc import Awaitable, Callable
@@ -37,20 +37,20 @@ async def test_dots_do_not_leave(sandbox: Sandbox, host: Path, operation: str, p
     assert on_host(host) == {}
 
 
-async def test_dots_within_the_sandbox_are_fine(sandbox: Sandbox) -> None:
+async def test_dots_inside_the_sandbox_are_allowed(sandbox: Sandbox) -> None:
     await sandbox.write_file("a/../b/./c//d", "x")
     assert await sandbox.read_file("/workspace/b/c/d") == b"x"
     assert await names(sandbox) == ["b"]
 
 
 def on_host(directory: Path) -> dict[str, str]:
-    """The files of a host directory and what they hold."""
+    """Return the content of a host directory's files, by name."""
     return {path.name: path.read_text() for path in directory.glob("*") if path.is_file()}
 
 
 @pytest.fixture
 def canary(host: Path) -> Path:
-    """A file of the host that no sandbox was given."""
+    """Return a file of the host that no sandbox may reach."""
     file = host / "canary"
     file.write_text(CANARY)
     return file

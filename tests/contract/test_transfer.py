@@ -152,5 +152,10 @@ async def test_export_of_what_matches(sandbox: Sandbox, host: Path) -> None:
     await sandbox.exec("mkdir -p dist/js a/b && echo 1 >dist/js/x && echo 2 >a/b/y && echo 3 >z")
     await sandbox.exec("ln -s /etc/passwd dist/link")
     await sandbox.export_matching(("dist", "**/y"), host / "out", most_bytes=2**20)
-    found = [path for path in (host / "out").rglob("*") if path.is_file() and not path.is_symlink()]
-    assert {path.relative_to(host / "out").as_posix() for path in found} == {"dist/js/x", "a/b/y"}
+    exported_files = [
+        path for path in (host / "out").rglob("*") if path.is_file() and not path.is_symlink()
+    ]
+    assert {path.relative_to(host / "out").as_posix() for path in exported_files} == {
+        "dist/js/x",
+        "a/b/y",
+    }

@@ -1,1 +1,1 @@
-"""The fault matrix: real workers and a real broker, killed, stopped, cut off and filled."""
+"""The fault matrix: a real broker and real workers that are killed, stopped, cut off and filled."""

@@ -1,8 +1,8 @@
 """``make faults``: every row at full size; the last line counts them.
 
-Rows 14 and 15 need a Dagger engine. To kill and freeze it they find its process by its unix socket,
-or by the command that FAULTS_ENGINE_PID names; FAULTS_ENGINE_RESTART names the one that starts it
-again. An engine that others use is no engine for these rows.
+Rows 14 and 15 need a Dagger engine. They find its process by its unix socket, or by the command
+that FAULTS_ENGINE_PID names, and kill and freeze it. FAULTS_ENGINE_RESTART names the command that
+starts it again. Do not use an engine that others use for these rows.
 """
 
 import sys
@@ -15,7 +15,7 @@ from tests.faults.matrix import Report
 
 
 def main() -> int:
-    """Run the rows that the arguments select as pytest would, by default all."""
+    """Run the rows that pytest's arguments select; all by default."""
     report = Report()
     started = monotonic()
     here = str(Path(__file__).parent)

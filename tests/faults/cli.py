@@ -1,4 +1,4 @@
-"""The ``revalid`` command as a process of its own."""
+"""Runs the ``revalid`` command as a process."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ MAIN = "import sys; from revalid.producer.cli import main; sys.exit(main())"
 
 
 def revalid(url: str, *arguments: str, expect: int = 0) -> str:
-    """What a command prints; its exit status must be ``expect``."""
+    """Return what a command prints; its exit status must be ``expect``."""
     own = {k: v for k, v in os.environ.items() if not k.startswith("REVALID_")}
     ended = subprocess.run(
         [sys.executable, "-P", "-c", MAIN, *arguments],

@@ -1,4 +1,4 @@
-"""A broker, workers and a client of each test's own."""
+"""A broker, workers and a client for each test."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ Submit = Callable[..., JobHandle]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the reports of each test the number of its row, also where it is then skipped."""
+    """Give the reports of each test the number of its row, also if it is skipped."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
             mark = item.get_closest_marker("row")
@@ -29,30 +29,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def proved(request: pytest.FixtureRequest) -> Proved:
-    """Says what the test asserted, with its figures, for the row's line."""
+    """Return a function that records what the test proved, with figures, for the row's line."""
     return lambda text: request.node.user_properties.append(("proved", text))
 
 
 @pytest.fixture
 def short() -> Iterator[Path]:
-    """A directory whose name leaves room for a socket's."""
+    """Yield a directory whose path is short enough for a socket."""
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as directory:
         yield Path(directory)
 
 
 @pytest.fixture(scope="session")
 def steady_broker() -> Iterator[Broker]:
-    """A broker that no test harms; no lease is judged in a broker's first half minute."""
+    """Yield a broker that no test harms; a broker judges no lease in its first half minute."""
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as directory:
-        made = Broker(Path(directory))
-        made.start()
-        yield made
-        made.kill()
+        harmless = Broker(Path(directory))
+        harmless.start()
+        yield harmless
+        harmless.kill()
 
 
 @pytest.fixture
 def broker(steady_broker: Broker) -> Broker:
-    """A broker that answers, and holds nothing."""
+    """Return a broker that answers and is empty."""
     with connect(steady_broker.url) as redis:
         redis.config_set("maxmemory", "0")
         redis.flushall()
@@ -61,28 +61,28 @@ def broker(steady_broker: Broker) -> Broker:
 
 @pytest.fixture
 def fleet(broker: Broker, short: Path) -> Iterator[Fleet]:
-    """No workers yet; those that are started end with the test."""
-    made = Fleet(broker.url, short)
+    """Yield a fleet without workers; the workers that a test starts end with it."""
+    workers = Fleet(broker.url, short)
     try:
-        yield made
+        yield workers
     finally:
-        made.end()
+        workers.end()
 
 
 @pytest.fixture
 def client(broker: Broker) -> Iterator[Client]:
-    """A client of the broker."""
-    with Client(load_settings({}, env_file=None, broker_url=broker.url)) as made:
-        yield made
+    """Yield a client of the broker."""
+    with Client(load_settings({}, env_file=None, broker_url=broker.url)) as connected:
+        yield connected
 
 
 @pytest.fixture
 def submit(client: Client) -> Submit:
-    """Submits a new job of one shell command in the local sandbox."""
+    """Return a function that submits a job of one shell command in the local sandbox."""
 
     def submit(command: str = "true", **options: Any) -> JobHandle:
         steps = [{"op": "exec", "command": command}]
-        made = {"sandbox": "local", "fresh": True, **options}
-        return client.submit(None, steps=steps, **made)
+        fields = {"sandbox": "local", "fresh": True, **options}
+        return client.submit(None, steps=steps, **fields)
 
     return submit

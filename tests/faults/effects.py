@@ -1,4 +1,4 @@
-"""What a job did, seen from outside: how often its command ran, and how often it was recorded."""
+"""Counts a job's effects from outside: runs of its command, and recorded results."""
 
 import time
 from pathlib import Path
@@ -13,40 +13,40 @@ from revalid.producer.client import JobHandle
 
 
 def counted(command: str, marks: Path) -> str:
-    """The command, preceded by a line in a file that counts its runs."""
+    """Return the command with a prefix that counts its runs in a file."""
     return f"echo run >> '{marks}'; {command}"
 
 
 def runs(marks: Path) -> int:
-    """How often a counted command was started."""
+    """Return how often a counted command was started."""
     return len(marks.read_text().splitlines()) if marks.exists() else 0
 
 
 def types(handle: JobHandle) -> list[str]:
-    """The types of a job's events so far."""
+    """Return the types of a job's events so far."""
     return [event.type for event in read_all(handle.client._redis, handle.id)]
 
 
 def await_event(handle: JobHandle, type_: str, nth: int = 1) -> Event:
     """Wait for the ``nth`` event of a type."""
-    seen = 0
+    count = 0
     for event in handle.events():
-        seen += event.type == type_
-        if seen == nth:
+        count += event.type == type_
+        if count == nth:
             return event
     raise AssertionError(f"the job ended without event {nth} of type {type_}")
 
 
 def assert_recorded_once(handle: JobHandle, verdict: Verdict = Verdict.PASSED) -> None:
-    """One terminal state, one effect."""
+    """Check that a job has one final state and one recorded result."""
     record = handle.status()
     assert (record.state, record.verdict) == (JobState.DONE, verdict), record
     assert types(handle).count("finished") == 1
     assert types(handle)[-1] == "finished"
 
 
-def texts(client: Redis, command: str, *arguments: object) -> list[str]:
-    """A Redis command's answer, of which the client knows that it is a list of text."""
+def text_list(client: Redis, command: str, *arguments: object) -> list[str]:
+    """Return a Redis command's answer as a list of text."""
     answer: list[Any] = client.execute_command(command, *arguments)  # type: ignore[no-untyped-call]
     return list(map(str, answer))
 
@@ -62,11 +62,11 @@ return number
 """
 
 
-def done(redis: Redis) -> int:
-    """How many jobs are done, counted by Redis: asking for each would slow what is measured."""
+def count_done(redis: Redis) -> int:
+    """Return how many jobs are done; Redis counts them, so that the measurement is not slowed."""
     return int(redis.eval(_DONE, 0))
 
 
 def since(moment: float) -> float:
-    """Seconds since a ``time.monotonic()``."""
+    """Return the seconds since a ``time.monotonic()``."""
     return time.monotonic() - moment

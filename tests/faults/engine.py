@@ -1,4 +1,4 @@
-"""The Dagger engine's process, to be killed and frozen: found by its socket."""
+"""Finds the Dagger engine's process by its socket, kills it and freezes it."""
 
 import os
 import shlex
@@ -24,14 +24,14 @@ RESTART_S = 150
 
 
 class EngineProcess:
-    """The engine's own process, on this machine and visible from here."""
+    """The engine's process, on this machine and visible to the test."""
 
     def __init__(self) -> None:
         self.process = psutil.Process(_find())
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """SIGSTOP: its connections stay, and it answers nothing."""
+        """Freeze with SIGSTOP while inside: connections stay, and the engine does not answer."""
         self.process.suspend()
         try:
             yield
@@ -39,13 +39,13 @@ class EngineProcess:
             self.process.resume()
 
     def kill(self) -> None:
-        """SIGKILL; skips where nobody could start it again."""
+        """Kill with SIGKILL; skip the test if no command can start the engine again."""
         if not os.environ.get(RESTART):
             pytest.skip(f"no {RESTART}: it names the command that starts a killed engine again")
         self.process.send_signal(signal.SIGKILL)
 
     def restart(self) -> "subprocess.Popen[bytes]":
-        """Have the operator's command start it again; the caller waits for its end."""
+        """Start the operator's restart command; the caller waits for its end."""
         return subprocess.Popen(
             shlex.split(os.environ[RESTART]), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
@@ -53,10 +53,10 @@ class EngineProcess:
 
 def _find() -> int:
     if command := os.environ.get(PID):
-        told = subprocess.run(
+        process = subprocess.run(
             shlex.split(command), capture_output=True, check=True, text=True, timeout=30
         )
-        return int(told.stdout)
+        return int(process.stdout)
     host = os.environ.get(RUNNER_HOST, "")
     if not host.startswith("unix://"):
         pytest.skip(f"the engine's process is not known: no {PID}, and {RUNNER_HOST} is no socket")

@@ -1,4 +1,4 @@
-"""Real processes to do harm to: one broker that keeps its data, and workers as a supervisor has."""
+"""Real processes for the faults: a broker that keeps its data, and supervised workers."""
 
 import json
 import os
@@ -24,19 +24,21 @@ def eventually(
     holds: Callable[[], object],
     within_s: float = 30,
     *,
-    what: str = "it",
+    awaited: str = "it",
     every_s: float = 0.02,
 ) -> float:
-    """Wait until a condition holds and return the seconds that it took; fail in time."""
+    """Wait until a condition holds and return the seconds that it took; fail after ``within_s``."""
     started = time.monotonic()
     while not holds():
-        assert time.monotonic() - started < within_s, f"{what} did not come within {within_s:g} s"
+        assert time.monotonic() - started < within_s, (
+            f"{awaited} did not come within {within_s:g} s"
+        )
         time.sleep(every_s)
     return time.monotonic() - started
 
 
 class Broker:
-    """A Valkey on a unix socket, which starts again with what it had acknowledged."""
+    """A Valkey on a unix socket that restarts with the data that it had acknowledged."""
 
     def __init__(self, directory: Path) -> None:
         socket = directory / "valkey.sock"
@@ -51,28 +53,28 @@ class Broker:
         self._pid = 0
 
     def start(self) -> None:
-        """Start, or start again on the same data; returns when it answers."""
+        """Start, or restart on the same data; return when it answers."""
         self._server.start()
         with Redis(unix_socket_path=str(self._server.unix_socket_path)) as redis:
             eventually(lambda: not redis.info("persistence")["loading"])
             self._pid = int(redis.info("server")["process_id"])
 
     def kill(self) -> None:
-        """SIGKILL; also of one that is frozen."""
+        """Kill with SIGKILL, even if frozen."""
         self._server.terminate()
 
     def freeze(self) -> None:
-        """SIGSTOP: connections stay, and nothing answers."""
+        """Freeze with SIGSTOP: connections stay, and nothing answers."""
         os.kill(self._pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT."""
+        """Resume with SIGCONT."""
         os.kill(self._pid, signal.SIGCONT)
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a worker's log: when it was written by the worker's clock, and what it says."""
+    """A line of a worker's log: its time by the worker's clock, and its text."""
 
     moment: datetime
     event: str
@@ -80,7 +82,7 @@ class Line:
 
 @dataclass
 class Worker:
-    """A worker process in a session of its own, and what it needs to be started again."""
+    """A worker process in its own session, with everything that a restart needs."""
 
     process: subprocess.Popen[bytes]
     home: Path
@@ -88,7 +90,7 @@ class Worker:
     log: Path
     module: str = "revalid.worker"
     condemned: bool = False
-    """It was killed on purpose: nobody starts it again."""
+    """Whether it was killed on purpose, so that it is not restarted."""
 
     @property
     def alive(self) -> bool:
@@ -97,57 +99,59 @@ class Worker:
 
     @property
     def ready(self) -> bool:
-        """Whether it has had its first round: it then takes jobs."""
+        """Whether its first round is done, so that it takes jobs."""
         return self.alive and (self.home / "alive").exists()
 
     def children(self) -> list[psutil.Process]:
-        """The processes that run jobs."""
-        found = []
+        """Return the child processes that run jobs."""
+        children = []
         with suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self.process.pid).children():
                 with suppress(psutil.Error):
                     if "spawn_main" in " ".join(child.cmdline()):
-                        found.append(child)
-        return found
+                        children.append(child)
+        return children
 
     def sessions(self) -> list[psutil.Process]:
-        """Their engine sessions."""
-        found = []
+        """Return the engine sessions of the children."""
+        sessions = []
         for process in psutil.Process(self.process.pid).children(recursive=True):
             with suppress(psutil.Error):
                 if "session" in process.cmdline():
-                    found.append(process)
-        return found
+                    sessions.append(process)
+        return sessions
 
     def lines(self) -> list[Line]:
-        """Its log; the rest of a line that is still being written is not among them."""
-        whole, _, _ = self.log.read_text(errors="replace").rpartition("\n")
-        found = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
-        return [Line(datetime.fromisoformat(each["timestamp"]), each["event"]) for each in found]
+        """Return the complete lines of the log."""
+        complete, _, _ = self.log.read_text(errors="replace").rpartition("\n")
+        entries = [json.loads(line) for line in complete.splitlines() if line.startswith("{")]
+        return [
+            Line(datetime.fromisoformat(entry["timestamp"]), entry["event"]) for entry in entries
+        ]
 
-    def said(self, text: str) -> bool:
-        """Whether a line of its log holds a text."""
+    def logged(self, text: str) -> bool:
+        """Return whether a line of the log contains ``text``."""
         return any(text in line.event for line in self.lines())
 
     def kill(self) -> None:
-        """SIGKILL to parent and children at once; they clean up nothing."""
+        """Kill parent and children at once with SIGKILL, so that they clean up nothing."""
         self.condemned = True
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
 
     def freeze(self) -> None:
-        """SIGSTOP to parent and children."""
+        """Freeze parent and children with SIGSTOP."""
         os.killpg(self.process.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT."""
+        """Resume with SIGCONT."""
         os.killpg(self.process.pid, signal.SIGCONT)
 
 
 @dataclass
 class Fleet:
-    """The workers of one broker; each has a home of its own."""
+    """The workers of one broker, each with its own home."""
 
     url: str
     directory: Path
@@ -163,7 +167,7 @@ class Fleet:
         module: str = "revalid.worker",
         **environ: str,
     ) -> Worker:
-        """Start a worker; returns once it takes jobs, or at once without ``wait``."""
+        """Start a worker; return when it takes jobs, or at once without ``wait``."""
         number = len(self.workers)
         home = home or self.directory / f"home-{number}"
         home.mkdir(parents=True, exist_ok=True)
@@ -195,7 +199,7 @@ class Fleet:
         return worker
 
     def _unjailed(self) -> Path:
-        """A directory whose bubblewrap does not work: commands shall leave marks that tests see."""
+        """Return a directory with a broken bubblewrap, so that tests see the marks of commands."""
         programs = self.directory / "programs"
         programs.mkdir(exist_ok=True)
         broken = programs / "bwrap"
@@ -205,34 +209,34 @@ class Fleet:
         return programs
 
     def await_ready(self, worker: Worker) -> None:
-        """Wait until a worker's first round: it then takes jobs."""
-        eventually(lambda: worker.ready or not worker.alive, START_S, what="a worker")
+        """Wait until a worker takes jobs."""
+        eventually(lambda: worker.ready or not worker.alive, START_S, awaited="a worker")
         if not worker.alive:
             pytest.fail(f"a worker ended as it started:\n{worker.log.read_text()}", pytrace=False)
 
     def keep_up(self) -> list[Worker]:
-        """What a supervisor does: start again, in the same home, each that ended by itself."""
-        ended = [each for each in self.workers if not each.alive and not each.condemned]
+        """Restart, as a supervisor does, every worker that ended by itself; return them."""
+        ended = [worker for worker in self.workers if not worker.alive and not worker.condemned]
         for worker in ended:
             self.exits.append(worker.process.returncode)
             self.replace(worker)
         return ended
 
     def replace(self, worker: Worker) -> None:
-        """Kill a worker where it still runs, and start another like it."""
+        """Kill a worker if it still runs, and start another like it."""
         worker.kill()
         self.start_again(worker)
 
     def start_again(self, worker: Worker) -> None:
-        """Start another in the same home."""
+        """Start another worker in the same home."""
         self.start(home=worker.home, wait=False, module=worker.module, **worker.environ)
 
     def logs(self) -> str:
-        """All that the workers wrote."""
+        """Return the logs of all workers."""
         return "\n".join(worker.log.read_text(errors="replace") for worker in self.workers)
 
     def end(self) -> None:
-        """SIGKILL to all; how a worker ends well is row 17's. See that nothing is left of them."""
+        """Kill all workers and check that no process is left; row 17 tests a graceful stop."""
         trees = [_tree(worker.process.pid) for worker in self.workers]
         for worker in self.workers:
             assert worker.process.stdin is not None
@@ -240,8 +244,10 @@ class Fleet:
             with suppress(ProcessLookupError):
                 os.killpg(worker.process.pid, signal.SIGKILL)
             worker.process.wait(10)
-        left = psutil.wait_procs([each for tree in trees for each in tree], timeout=20)[1]
-        assert not left, f"processes outlived their worker: {left}"
+        survivors = psutil.wait_procs([process for tree in trees for process in tree], timeout=20)[
+            1
+        ]
+        assert not survivors, f"processes outlived their worker: {survivors}"
 
 
 def _tree(pid: int) -> list[psutil.Process]:

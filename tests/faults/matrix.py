@@ -1,4 +1,4 @@
-"""The rows of the matrix, and what is printed of them."""
+"""The rows of the matrix, and their report."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -42,42 +42,42 @@ ROWS: dict[int, tuple[str, str]] = {
 
 @dataclass
 class Report:
-    """A pytest plugin: a line for each test of a row as it ends, and the counts."""
+    """A pytest plugin that prints a line for each test of a row, and the counts."""
 
     outcomes: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
     skips: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     lines: list[str] = field(default_factory=list)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Print what the test proved; a set-up or an end that went wrong counts as it."""
+        """Print what the test proved; a failed set-up or teardown counts as a failed test."""
         properties = dict(report.user_properties)
         row = properties.get("row")
         if not isinstance(row, int) or (report.when != "call" and report.passed):
             return
         self.outcomes[row].append(report.outcome)
-        said = str(properties.get("proved", ROWS[row][1]))
+        statement = str(properties.get("proved", ROWS[row][1]))
         if report.skipped:
             assert isinstance(report.longrepr, tuple)
-            said = report.longrepr[2].removeprefix("Skipped: ")
-            self.skips[said].append(str(row))
+            statement = report.longrepr[2].removeprefix("Skipped: ")
+            self.skips[statement].append(str(row))
         word = {"passed": "", "failed": " FAILED", "skipped": " skipped"}[report.outcome]
         name = report.nodeid.rpartition("::")[2].removeprefix("test_").replace("_", " ")
         if report.failed:
-            said = f"{name}: must hold: {ROWS[row][1]}; {_reason(report)}"
-        print(f"\nrow {row}{word} {ROWS[row][0]}: {said}", flush=True)  # noqa: T201
+            statement = f"{name}: must hold: {ROWS[row][1]}; {_reason(report)}"
+        print(f"\nrow {row}{word} {ROWS[row][0]}: {statement}", flush=True)  # noqa: T201
 
     def summary(self) -> str:
-        """The last line; a row of which one part failed or was skipped counts as that."""
+        """Return the last line; a row counts as failed or skipped if one of its parts does."""
         worst = [_worst(self.outcomes[row]) for row in sorted(self.outcomes)]
         counts = {word: worst.count(word) for word in ("passed", "failed", "skipped")}
         text = "rows: " + ", ".join(f"{number} {word}" for word, number in counts.items())
-        named = [
+        details = [
             f"row {', '.join(sorted(set(rows), key=int))}: {why}"
             for why, rows in self.skips.items()
         ]
         if missing := [str(row) for row in ROWS if row not in self.outcomes]:
-            named.append(f"row {', '.join(missing)}: not run")
-        return f"{text} ({'; '.join(named)})" if named else text
+            details.append(f"row {', '.join(missing)}: not run")
+        return f"{text} ({'; '.join(details)})" if details else text
 
 
 def _worst(outcomes: list[str]) -> str:

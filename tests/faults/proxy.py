@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a unix socket, which can swallow everything as a dead network does."""
+"""A TCP proxy in front of a unix socket that can swallow all traffic, as a dead network does."""
 
 import asyncio
 import threading
@@ -8,7 +8,7 @@ from typing import Self
 
 
 class Proxy:
-    """Serves on a loopback port, in a thread of its own, while the block lasts."""
+    """Serves a loopback port from its own thread while the context is open."""
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
@@ -18,11 +18,11 @@ class Proxy:
         self.port = 0
 
     def swallow(self) -> None:
-        """Forward nothing more: connections stay, new ones are accepted, and nobody answers."""
+        """Stop forwarding: connections stay, new ones are accepted, and nothing answers."""
         self._loop.call_soon_threadsafe(self._open.clear)
 
     def forward(self) -> None:
-        """Forward again, first what was held back."""
+        """Forward again, starting with the data that was held back."""
         self._loop.call_soon_threadsafe(self._open.set)
 
     def __enter__(self) -> Self:

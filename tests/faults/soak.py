@@ -1,7 +1,7 @@
 """``make soak``: thousands of short jobs on two children that are killed now and then.
 
-Prints what Redis and the worker hold as it goes on, and whether that is level in the second half.
-Finished jobs are kept for a minute only, so that what stays in Redis is what is never removed.
+It prints what Redis and the worker use over time, and whether that is level in the second half.
+Finished jobs are kept for only a minute, so that leaks in Redis show.
 """
 
 import argparse
@@ -38,7 +38,7 @@ DESCRIPTOR_SLACK = 8
 
 @dataclass(frozen=True)
 class Sample:
-    """What is held at a moment; memory in MiB."""
+    """Use of memory and Redis at one moment; memory in MiB."""
 
     jobs: int
     redis: float
@@ -62,7 +62,7 @@ HEAD = "".join(f"{field.name:>13}" for field in fields(Sample))
 
 
 def sample(jobs: int, redis: Redis, worker: Worker) -> Sample:
-    """Look at Redis and at the worker's processes."""
+    """Measure Redis and the worker's processes."""
     parent = psutil.Process(worker.process.pid)
     memory, descriptors = [], []
     for child in worker.children():
@@ -92,26 +92,26 @@ class Soak:
         self._jobs, self._kills = jobs, kills
         self._chance = random.Random(seed)
         self._flying: dict[str, tuple[JobHandle, float]] = {}
-        self._submitted = self.done = self.killed = self.again = 0
+        self._submitted = self.finished = self.killed = self.again = 0
         self.wrong: Counter[str] = Counter()
         self.samples: list[Sample] = []
 
     def run(self) -> None:
-        """All jobs, to their ends."""
+        """Run all jobs to their ends."""
         print(HEAD)  # noqa: T201
-        while self.done < self._jobs:
+        while self.finished < self._jobs:
             while self._submitted < self._jobs and len(self._flying) < AHEAD:
                 self._submit()
             self._collect()
-            if self.done > self._jobs * (self.killed + 1) / (self._kills + 1):
+            if self.finished > self._jobs * (self.killed + 1) / (self._kills + 1):
                 self._kill()
-            if self.done >= self._jobs * (len(self.samples) + 1) / SAMPLES:
+            if self.finished >= self._jobs * (len(self.samples) + 1) / SAMPLES:
                 self.look()
             time.sleep(0.1)
 
     def look(self) -> None:
         """Take a sample and print it."""
-        self.samples.append(sample(self.done, self._client._redis, self._worker))
+        self.samples.append(sample(self.finished, self._client._redis, self._worker))
         print(self.samples[-1], flush=True)  # noqa: T201
 
     def _submit(self) -> None:
@@ -139,7 +139,7 @@ class Soak:
             elif types(handle).count("finished") != 1:
                 self.wrong["recorded twice"] += 1
             self.again += record.attempts > 1
-            self.done += 1
+            self.finished += 1
             del self._flying[handle.id]
 
     def _kill(self) -> None:
@@ -149,15 +149,15 @@ class Soak:
 
 
 def growth(samples: list[Sample], name: str) -> float:
-    """By how much a figure's median grew from the third quarter to the last one."""
-    half = [float(getattr(each, name)) for each in samples[len(samples) // 2 :]]
+    """Return the growth of a figure's median from the third quarter to the last."""
+    half = [float(getattr(reading, name)) for reading in samples[len(samples) // 2 :]]
     middle = len(half) // 2
     before, after = sorted(half[:middle]), sorted(half[middle:])
     return after[len(after) // 2] - before[len(before) // 2]
 
 
 def main() -> int:
-    """Run it; 1 where a job was lost or recorded twice, or something still grew at the end."""
+    """Run the soak test; return 1 if a job was lost or recorded twice, or a figure still grew."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__)
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=50, help="SIGKILLs of a child, spread out")
@@ -170,8 +170,8 @@ def main() -> int:
         started = time.monotonic()
         try:
             with Client(load_settings({}, env_file=None, broker_url=broker.url)) as client:
-                kept = str(KEPT_S)
-                worker = fleet.start(REVALID_CONCURRENCY="2", REVALID_RESULT_TTL_S=kept)
+                ttl = str(KEPT_S)
+                worker = fleet.start(REVALID_CONCURRENCY="2", REVALID_RESULT_TTL_S=ttl)
                 soak = Soak(
                     client, worker, jobs=options.jobs, kills=options.kills, seed=options.seed
                 )
@@ -179,7 +179,7 @@ def main() -> int:
                 took = since(started)
                 eventually(lambda: not client._redis.keys("revalid:job:*"), 3 * KEPT_S, every_s=1)
                 soak.look()
-                left = sorted(str(key) for key in client._redis.keys("revalid:*"))
+                remaining = sorted(str(key) for key in client._redis.keys("revalid:*"))
         finally:
             fleet.end()
             broker.kill()
@@ -194,11 +194,12 @@ def main() -> int:
     }
     grown = {name: growth(soak.samples[:-1], name) for name in bounds}
     print(  # noqa: T201
-        f"{soak.done} jobs in {took:.0f} s ({soak.done / took:.1f}/s), {soak.killed} kills, "
+        f"{soak.finished} jobs in {took:.0f} s ({soak.finished / took:.1f}/s), "
+        f"{soak.killed} kills, "
         f"{soak.again} run again; wrong: {dict(soak.wrong) or 'none'}\n"
         f"growth in the last quarter: "
         + ", ".join(f"{name} {value:+.1f}" for name, value in grown.items())
-        + f"\nkeys left of revalid's own: {', '.join(left) or 'none'}"
+        + f"\nkeys left of revalid's own: {', '.join(remaining) or 'none'}"
     )
     level = all(value <= bounds[name] for name, value in grown.items())
     print("level" if level else "NOT LEVEL")  # noqa: T201

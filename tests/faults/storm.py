@@ -1,9 +1,9 @@
 """``make storm``: ten minutes of short jobs on three workers, while everything around them fails.
 
-One worker reaches the broker through a proxy that turns into a black hole. Leases are real. With
-PREVIOUS=rev a fourth worker runs that revision's code. The exit status is 1 where a job was lost,
-recorded twice or stuck, where a slot runs no job any more, or where a worker ended by itself. SEED
-repeats the order of the faults, but not what the machine makes of them.
+One worker reaches the broker through a proxy that becomes a black hole. Leases are real. With
+PREVIOUS=rev a fourth worker runs that revision's code. The exit status is 1 if a job was lost,
+recorded twice or stuck, if a slot stopped running jobs, or if a worker ended by itself. SEED
+repeats the order of the faults, but not their timing on the machine.
 """
 
 import argparse
@@ -56,7 +56,7 @@ GARBAGE = [
 
 @dataclass
 class Job:
-    """A job that is under way, and what may become of it."""
+    """A running job and its allowed outcomes."""
 
     number: int
     handle: JobHandle
@@ -65,7 +65,7 @@ class Job:
 
 @dataclass
 class Tally:
-    """What came of it."""
+    """The counts of a storm."""
 
     seed: int
     jobs: int = 0
@@ -95,21 +95,21 @@ class Tally:
         return not any(self.wrong.values())
 
     def __str__(self) -> str:
-        """A table, and below it what went wrong."""
+        """Return a table of counts, followed by the errors."""
         rows: list[tuple[str, object]] = [("jobs", self.jobs)]
         rows += [(f"  {verdict}", number) for verdict, number in sorted(self.verdicts.items())]
         rows += [("  ran again", self.again), ("faults", self.faults.total())]
         rows += [(f"  {kind}", number) for kind, number in sorted(self.faults.items())]
-        rows += [(name, len(found)) for name, found in self.wrong.items()]
+        rows += [(name, len(errors)) for name, errors in self.wrong.items()]
         rows += [("slots that ran a job at the end", self.slots)]
         rows += [("previous version", self.previous), ("  of it ended", self.previous_ended)]
         rows += [("seed", self.seed)]
         lines = [f"{name:<36}{value}" for name, value in rows]
-        return "\n".join([*lines, *(text for found in self.wrong.values() for text in found)])
+        return "\n".join([*lines, *(text for errors in self.wrong.values() for text in errors)])
 
 
 class Storm:
-    """Keeps jobs coming, and faults; then lets all of it heal, and counts."""
+    """Submits jobs and causes faults, then heals everything and counts."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class Storm:
             self.fleet.await_ready(worker)
 
     def run(self, seconds: float) -> None:
-        """Faults for so long, then the rest of the jobs, and a job for each slot."""
+        """Cause faults for ``seconds``, then finish the jobs and run one job in each slot."""
         ends = time.monotonic() + seconds
         due = time.monotonic()
         while time.monotonic() < ends:
@@ -161,7 +161,7 @@ class Storm:
             while len(self._flying) < AHEAD and self._submit():
                 pass
             self._turn()
-        for _, heal in sorted(self._heals, key=lambda each: each[0]):
+        for _, heal in sorted(self._heals, key=lambda item: item[0]):
             heal()
         self._heals.clear()
         healed = time.monotonic()
@@ -175,7 +175,7 @@ class Storm:
         now = time.monotonic()
         for heal in [heal for due, heal in self._heals if due <= now]:
             heal()
-        self._heals = [each for each in self._heals if each[0] > now]
+        self._heals = [item for item in self._heals if item[0] > now]
         for worker in self.fleet.keep_up():
             if self._is_previous(worker):
                 self.tally.previous_ended += 1
@@ -191,7 +191,7 @@ class Storm:
         return "PYTHONPATH" in worker.environ
 
     def _submit(self) -> bool:
-        """Submit the next job; one that was not acknowledged is submitted again, and joined."""
+        """Submit the next job; a job that was not acknowledged is submitted again and joined."""
         number = self._submitted
         chance = random.Random(f"{self.tally.seed} {number}")
         seconds = chance.choice([0.1, 0.5, 1, 1, 2, 3, 5])
@@ -245,9 +245,11 @@ class Storm:
         self.tally.wrong[name].append(f"{name}: {text[:2_000]}")
 
     def _fill_slots(self) -> None:
-        """Jobs that wait for each other: as many as there are slots, so that each slot has one."""
+        """Run one job in each slot: the jobs wait for each other."""
         workers = [
-            each for each in self.fleet.workers if each.alive and not self._is_previous(each)
+            worker
+            for worker in self.fleet.workers
+            if worker.alive and not self._is_previous(worker)
         ]
         slots = len(workers) * SLOTS
         for worker in self.fleet.workers:
@@ -268,8 +270,8 @@ class Storm:
         self.tally.slots = len(list(there.iterdir()))
         missing = slots - self.tally.slots
         busy = Counter(handle.status().worker for handle in handles)
-        told = f"slots leaked: {slots} slots, busy: {dict(busy)}"
-        self.tally.wrong["slots leaked"] += [told] * missing
+        message = f"slots leaked: {slots} slots, busy: {dict(busy)}"
+        self.tally.wrong["slots leaked"] += [message] * missing
         gate.touch()
 
     def _strike(self) -> None:
@@ -295,12 +297,12 @@ class Storm:
         self._heals.append((time.monotonic() + seconds, heal))
 
     def _worker(self) -> Worker:
-        """One that takes jobs, and is not frozen."""
+        """Choose a worker that takes jobs and is not frozen."""
         return self._chance.choice(
             [
-                each
-                for each in self.fleet.workers
-                if each.ready and psutil.Process(each.process.pid).status() != "stopped"
+                worker
+                for worker in self.fleet.workers
+                if worker.ready and psutil.Process(worker.process.pid).status() != "stopped"
             ]
         )
 
@@ -368,7 +370,7 @@ class Storm:
 
 
 def checked_out(revision: str, directory: Path) -> Path:
-    """The code of a revision of this repository."""
+    """Export a revision of this repository and return its directory."""
     directory.mkdir()
     archive = subprocess.run(["git", "archive", revision], capture_output=True, check=True)
     subprocess.run(["tar", "x", "-C", str(directory)], input=archive.stdout, check=True)
@@ -376,24 +378,24 @@ def checked_out(revision: str, directory: Path) -> Path:
 
 
 def storm(directory: Path, seconds: float, seed: int, previous: str | None = None) -> Tally:
-    """All of it, on a broker and workers of its own."""
+    """Run a storm on its own broker and workers; return its counts."""
     code = checked_out(previous, directory / "previous") if previous else None
     broker = Broker(directory)
     broker.start()
     settings = load_settings({}, env_file=None, broker_url=broker.url)
     with Proxy(broker.socket) as proxy, Client(settings) as client:
-        made = Storm(directory, broker, proxy, client, seed=seed, previous=code)
-        made.tally.previous = previous or "none"
+        running_storm = Storm(directory, broker, proxy, client, seed=seed, previous=code)
+        running_storm.tally.previous = previous or "none"
         try:
-            made.run(seconds)
+            running_storm.run(seconds)
         finally:
-            made.fleet.end()
+            running_storm.fleet.end()
             broker.kill()
-    return made.tally
+    return running_storm.tally
 
 
 def main() -> int:
-    """Run it; 1 where something went wrong, and then the workers' logs are kept."""
+    """Run a storm; return 1 and keep the workers' logs if something went wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.storm", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=random.randrange(10_000))

@@ -1,4 +1,4 @@
-"""Row 20: far more jobs than one worker can do soon, of sixteen tenants, one after the other."""
+"""Row 20: a backlog far above one worker's capacity, of sixteen tenants in blocks."""
 
 import time
 from collections import Counter
@@ -12,7 +12,7 @@ import pytest
 from revalid.jobs.ledger.record import JobState, Record
 from revalid.producer.client import Client
 from tests.faults.conftest import Proved, Submit
-from tests.faults.effects import done, since
+from tests.faults.effects import count_done, since
 from tests.faults.fleet import Fleet, eventually
 
 JOBS = 10_000
@@ -32,65 +32,73 @@ RUNG = 16
 def test_backlog(client: Client, fleet: Fleet, submit: Submit, proved: Proved) -> None:
     empty = memory(client)
     started = time.monotonic()
-    jobs, each, claims = JOBS, JOBS // TENANTS, CLAIMS
+    jobs, jobs_per_tenant, claims = JOBS, JOBS // TENANTS, CLAIMS
     handles = [
         submit(lane="batch", tenant=f"tenant-{tenant}")
         for tenant in range(TENANTS)  # in blocks: first come, first served would starve the last
-        for _ in range(each)
+        for _ in range(jobs_per_tenant)
     ]
     rate = jobs / since(started)
     full = memory(client)
     worker = fleet.start()
     parent = psutil.Process(worker.process.pid)
-    eventually(lambda: done(client._redis) >= TENANTS, what="the first claims")  # all is loaded
-    drained, at_first, already = time.monotonic(), rss(parent), done(client._redis)
+    eventually(
+        lambda: count_done(client._redis) >= TENANTS, awaited="the first claims"
+    )  # all is loaded
+    drained, at_first, already = time.monotonic(), rss(parent), count_done(client._redis)
     bound_s = 0.15 * claims + 30
-    eventually(lambda: done(client._redis) >= claims, bound_s, what=f"{claims} claims", every_s=0.5)
+    eventually(
+        lambda: count_done(client._redis) >= claims,
+        bound_s,
+        awaited=f"{claims} claims",
+        every_s=0.5,
+    )
     speed = (claims - already) / since(drained)
     at_last = rss(parent)
     worker.kill()
     records = [handle._record() for handle in handles]
     order = sorted(
-        (record.started_at, tenant(number, each), record)
+        (record.started_at, tenant(number, jobs_per_tenant), record)
         for number, record in enumerate(records)
         if record.started_at is not None and record.state is JobState.DONE
     )
-    first = Counter(name for _, name, _ in order[: TENANTS * TURNS])
+    claimed = Counter(name for _, name, _ in order[: TENANTS * TURNS])
     p99 = quantiles(gaps([record for *_, record in order]), n=100)[-1]
     assert at_last - at_first < 50, f"the worker grew from {at_first:.0f} to {at_last:.0f} MiB"
     assert (full - empty) * 1024 / jobs < 10, "KiB a job in Redis"
-    assert len(first) == TENANTS, f"the first claims are of {dict(first)}"
-    assert min(first.values()) >= TURNS // 2, first
-    assert max(first.values()) <= TURNS + RUNG, first
+    assert len(claimed) == TENANTS, f"the first claims are of {dict(claimed)}"
+    assert min(claimed.values()) >= TURNS // 2, claimed
+    assert max(claimed.values()) <= TURNS + RUNG, claimed
     proved(
         f"{jobs} queued at {rate:.0f}/s, {(full - empty) * 1024 / jobs:.1f} KiB each; of the first "
-        f"{TENANTS * TURNS} claims each tenant had {min(first.values())} to {max(first.values())}; "
+        f"{TENANTS * TURNS} claims each tenant had {min(claimed.values())} to "
+        f"{max(claimed.values())}; "
         f"{speed:.0f} jobs/s, p99 from a job's end to the next claim {p99 * 1000:.0f} ms; "
         f"worker {at_first:.0f} to {at_last:.0f} MiB"
     )
 
 
-def tenant(number: int, each: int) -> int:
-    """Whose job it is, by its place in the submission."""
-    return number // each
+def tenant(number: int, jobs_per_tenant: int) -> int:
+    """Return the tenant of a job by its index in the submission."""
+    return number // jobs_per_tenant
 
 
 def memory(client: Client) -> float:
-    """MiB that Redis uses."""
+    """Return the MiB that Redis uses."""
     return float(client._redis.info("memory")["used_memory"]) / 2**20
 
 
 def rss(parent: psutil.Process) -> float:
-    """MiB that a worker and its children use."""
-    return sum(each.memory_info().rss for each in [parent, *parent.children()]) / 2**20
+    """Return the MiB that a worker and its children use."""
+    return sum(process.memory_info().rss for process in [parent, *parent.children()]) / 2**20
 
 
 def gaps(records: list[Record]) -> list[float]:
-    """Seconds from each job's end to the next one's claim, on one child."""
+    """Return the seconds from each job's end to the next claim of the same child."""
 
-    def moment(found: datetime | None) -> datetime:
-        assert found is not None
-        return found
+    def moment(value: datetime | None) -> datetime:
+        assert value is not None
+        return value
 
     return [
         max(0.0, (moment(after.started_at) - moment(before.finished_at)).total_seconds())

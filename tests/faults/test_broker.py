@@ -21,25 +21,25 @@ FROZEN_S = 40
 
 @pytest.fixture
 def broker(short: Path) -> Iterator[Broker]:
-    """A broker of the test's own, to be harmed."""
-    made = Broker(short)
-    made.start()
-    yield made
-    made.kill()
+    """Yield a broker for one test, which may harm it."""
+    server = Broker(short)
+    server.start()
+    yield server
+    server.kill()
 
 
 def until_done(fleet: Fleet, handle: JobHandle) -> float:
-    """Seconds until a job has its verdict, with a supervisor that restarts what ended."""
+    """Return the seconds until a job has its verdict; workers that ended are restarted."""
 
-    def done() -> bool:
+    def is_done() -> bool:
         fleet.keep_up()
         return handle.status().state == "done"
 
-    return eventually(done, 60, what=f"the end of job {handle.id}")
+    return eventually(is_done, 60, awaited=f"the end of job {handle.id}")
 
 
 def usable_again(fleet: Fleet, submit: Submit) -> float:
-    """Seconds until a new job has passed."""
+    """Return the seconds until a new job has passed."""
     after = submit()
 
     took = until_done(fleet, after)
@@ -48,7 +48,7 @@ def usable_again(fleet: Fleet, submit: Submit) -> float:
 
 
 def outcome(fleet: Fleet) -> str:
-    """How the worker came through."""
+    """Return what happened to the worker."""
     noise = fleet.logs().count("Traceback (most recent call last)")
     alive = f"worker ended with {fleet.exits} and was restarted" if fleet.exits else "worker alive"
     return f"{alive}, {noise} tracebacks in its log"
@@ -121,22 +121,24 @@ def test_broker_down_longer_than_the_job(
 def test_result_outlives_broker_and_worker(
     broker: Broker, fleet: Fleet, submit: Submit, short: Path, proved: Proved
 ) -> None:
-    """The job ends while the broker is away, and then its worker is killed too."""
+    """The job ends while the broker is away, and its worker is killed afterwards."""
     worker = fleet.start()
     marks = short / "marks"
     handle = submit(counted(f"sleep 2; echo end >> {marks}", marks))
     await_event(handle, "step_started")
     broker.kill()
-    kept = worker.home / "unrecorded"
-    eventually(lambda: [f for f in kept.rglob("*") if f.is_file()], what="the result on disk")
+    unrecorded = worker.home / "unrecorded"
+    eventually(
+        lambda: [f for f in unrecorded.rglob("*") if f.is_file()], awaited="the result on disk"
+    )
     worker.kill()
     broker.start()
     fleet.start(home=worker.home, wait=False)
-    stored = eventually(lambda: handle.status().state == "done", 45, what="the job's end")
+    stored = eventually(lambda: handle.status().state == "done", 45, awaited="the job's end")
     again = usable_again(fleet, submit)
     assert_recorded_once(handle)
     assert (handle.status().attempts, runs(marks)) == (1, 2), "one run, which marks start and end"
-    assert not [f for f in kept.rglob("*") if f.is_file()]
+    assert not [f for f in unrecorded.rglob("*") if f.is_file()]
     proved(
         f"and the worker killed: one in its home recorded the result {stored:.1f} s after its "
         f"start, 1 run; next job {again:.1f} s"

@@ -1,4 +1,4 @@
-"""Rows 21 to 23: children that hang, full disks, and what does not belong on a queue."""
+"""Rows 21 to 23: hanging children, full disks, and garbage on a queue."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def test_hung_children(client: Client, fleet: Fleet, submit: Submit, proved: Pro
     for handle in hung:
         await_event(handle, "requeued")
         handle.cancel()
-    eventually(lambda: not any(child.is_running() for child in children), 60, what="their end")
+    eventually(lambda: not any(child.is_running() for child in children), 60, awaited="their end")
     freed = since(stopped)
     at_once = [submit("sleep 5") for _ in range(6)]
     for handle in at_once:
@@ -71,11 +71,11 @@ def test_full_disk(
             assert_recorded_once(handle)
         faults = sum(handle._record().faults for handle in handles)
         (reason,) = filter(None, (worker.reason for worker in workers(client._redis)))
-        said = reason.partition(": ")[2]
+        error = reason.partition(": ")[2]
         (disk / "filling").unlink()
-        back = eventually(lambda: "takes jobs again" in sick.log.read_text(), what="its return")
+        back = eventually(lambda: "takes jobs again" in sick.log.read_text(), awaited="its return")
         proved(
-            f"40 of 40 jobs passed, 0 errored, {faults} attempts given back ({said}); "
+            f"40 of 40 jobs passed, 0 errored, {faults} attempts given back ({error}); "
             f"the worker took jobs again {back:.0f} s after there was room"
         )
 
@@ -91,14 +91,14 @@ def test_garbage(client: Client, fleet: Fleet, submit: Submit, proved: Proved) -
     for _ in range(5):
         client._redis.lpush("revalid.interactive", *everything)
         assert submit().result(60).verdict is Verdict.PASSED
-    wanted = 5 * len(NO_DOORBELLS)
+    expected = 5 * len(NO_DOORBELLS)
     eventually(
-        lambda: client._ledger.stats().counters.get((MESSAGES_DROPPED,)) == wanted,
-        what="the count of what was dropped",
+        lambda: client._ledger.stats().counters.get((MESSAGES_DROPPED,)) == expected,
+        awaited="the count of what was dropped",
     )
     assert all(worker.alive for worker in fleet.workers)
     proved(
-        f"{wanted} messages that are none dropped and counted, {5 * len(DOORBELLS)} with more in "
+        f"{expected} messages that are none dropped and counted, {5 * len(DOORBELLS)} with more in "
         "them than a doorbell's without effect; 5 jobs between them passed, workers alive"
     )
 

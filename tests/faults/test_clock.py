@@ -1,4 +1,4 @@
-"""Row 25: the broker's clock steps, while its workers' go on."""
+"""Row 25: the broker's clock jumps while its workers' clocks do not."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ Set = Callable[[int], None]
 
 @pytest.fixture
 def set_clock(short: Path) -> Set:
-    """Has the broker's clock be so many seconds ahead."""
+    """Set the broker's clock ahead by some seconds."""
 
     def to(seconds: int) -> None:
         part = short / "clock.part"
@@ -35,18 +35,18 @@ def set_clock(short: Path) -> Set:
 
 @pytest.fixture
 def broker(short: Path, set_clock: Set, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
-    """A broker of the test's own, whose clock the test sets."""
+    """Yield a broker for one test, which sets its clock."""
     if LIBRARY is None:
         pytest.skip("NO LIBFAKETIME: install the package libfaketime")
-    made = Broker(short)
+    server = Broker(short)
     with monkeypatch.context() as around:
         around.setenv("LD_PRELOAD", str(LIBRARY))
         around.setenv("FAKETIME_TIMESTAMP_FILE", str(short / "clock"))
         around.setenv("FAKETIME_NO_CACHE", "1")
         around.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        made.start()
-    yield made
-    made.kill()
+        server.start()
+    yield server
+    server.kill()
 
 
 @pytest.mark.row(25)
@@ -61,21 +61,21 @@ def test_the_brokers_clock_steps(
     for handle in (lost, cancelled):
         await_event(handle, "step_started")
     fleet.start(REVALID_CONCURRENCY="2")
-    kept = submit(counted(f"sleep {CLAIMED_S}", marks))
-    await_event(kept, "step_started")
+    long_job = submit(counted(f"sleep {CLAIMED_S}", marks))
+    await_event(long_job, "step_started")
     before = client._redis.time()[0]
     set_clock(-HOUR)
-    eventually(lambda: client._redis.time()[0] < before - HOUR / 2, what="the step")
+    eventually(lambda: client._redis.time()[0] < before - HOUR / 2, awaited="the step")
     condemned.kill()
     cancelled.cancel()
-    back = eventually(lambda: lost.status().attempts == 2, CLAIMED_S, what="the second claim")
-    eventually(lambda: cancelled.status().state is JobState.DONE, CLAIMED_S, what="the cancel")
+    back = eventually(lambda: lost.status().attempts == 2, CLAIMED_S, awaited="the second claim")
+    eventually(lambda: cancelled.status().state is JobState.DONE, CLAIMED_S, awaited="the cancel")
     assert cancelled.status().verdict is Verdict.CANCELLED
     set_clock(0)
-    eventually(lambda: client._redis.time()[0] >= before, what="the step")
-    kept.result(2 * CLAIMED_S)
-    assert_recorded_once(kept)
-    assert (kept.status().attempts, types(kept).count("started"), runs(marks)) == (1, 1, 1)
+    eventually(lambda: client._redis.time()[0] >= before, awaited="the step")
+    long_job.result(2 * CLAIMED_S)
+    assert_recorded_once(long_job)
+    assert (long_job.status().attempts, types(long_job).count("started"), runs(marks)) == (1, 1, 1)
     assert lost.status().attempts == 2
     lost.cancel()
     proved(

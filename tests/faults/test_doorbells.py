@@ -1,4 +1,4 @@
-"""Rows 9 to 11 and 28: what the broker holds is wiped, and doorbells get lost or ring twice."""
+"""Rows 9 to 11 and 28: the broker's data are wiped; doorbells are lost or ring twice."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ from tests.faults.effects import (
     counted,
     runs,
     since,
-    texts,
+    text_list,
     types,
 )
 from tests.faults.fleet import Fleet, eventually
@@ -27,7 +27,7 @@ QUEUE = "revalid.interactive"
 
 
 class Waiter(threading.Thread):
-    """Waits in a thread for a call's end, and keeps the error that it raised."""
+    """Runs a call in a thread and keeps the error that it raised."""
 
     def __init__(self, work: Callable[[], object]) -> None:
         super().__init__(daemon=True)
@@ -36,7 +36,7 @@ class Waiter(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """The call."""
+        """Run the call and keep its error."""
         try:
             self._work()
         except RevalidError as error:
@@ -62,8 +62,8 @@ def test_data_wiped(
         assert not waiter.is_alive(), "a follower hangs"
         assert isinstance(waiter.error, UnknownJob), waiter.error
     erred = since(wiped)
-    said = revalid(client.url, "status", handle.id, expect=2)
-    assert said == ""
+    printed = revalid(client.url, "status", handle.id, expect=2)
+    assert printed == ""
     again = submit(command, **options)
     assert (again.id, again.outcome) == (handle.id, SubmitOutcome.NEW)
     result = again.result(60)
@@ -83,7 +83,7 @@ def test_data_wiped(
 def test_data_wiped_and_submitted_at_once(
     client: Client, fleet: Fleet, submit: Submit, short: Path, proved: Proved
 ) -> None:
-    """The old attempt has had no heartbeat when the new one claims: only fences tell them apart."""
+    """The old attempt had no heartbeat when the new one claims: only the fence differs."""
     fleet.start(REVALID_CONCURRENCY="2")
     assert submit().result(30).verdict == "passed"
     turn, options = short / "turn", {"fresh": False}
@@ -103,28 +103,28 @@ def test_data_wiped_and_submitted_at_once(
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_lost_doorbells(client: Client, fleet: Fleet, submit: Submit, proved: Proved) -> None:
-    """All of an idle queue's, and one of several that wait behind a running job."""
-    first = submit()
+    """All doorbells of an idle queue are lost, then one of several behind a running job."""
+    idle = submit()
     assert client._redis.delete(QUEUE)
     lost = time.monotonic()
     fleet.start()
     eventually(
-        lambda: first.status().state is JobState.DONE, 60, what="the job whose doorbell is lost"
+        lambda: idle.status().state is JobState.DONE, 60, awaited="the job whose doorbell is lost"
     )
     alone = since(lost)
     blocker = submit("sleep 600")
     await_event(blocker, "step_started")
     behind = [submit() for _ in range(3)]
-    messages = texts(client._redis, "LRANGE", QUEUE, 0, -1)
-    (message,) = [each for each in messages if behind[1].id in each]
+    messages = text_list(client._redis, "LRANGE", QUEUE, 0, -1)
+    (message,) = [text for text in messages if behind[1].id in text]
     assert client._redis.lrem(QUEUE, 0, message) == 1
     blocker.cancel()
     lost = time.monotonic()
     eventually(
-        lambda: all(h.status().state is JobState.DONE for h in behind), 60, what="the others"
+        lambda: all(h.status().state is JobState.DONE for h in behind), 60, awaited="the others"
     )
     among = since(lost)
-    for handle in (first, *behind):
+    for handle in (idle, *behind):
         assert_recorded_once(handle)
         assert handle.status().attempts == 1
     assert max(alone, among) <= 45
@@ -137,17 +137,17 @@ def test_doorbell_twice(
     client: Client, fleet: Fleet, submit: Submit, short: Path, proved: Proved
 ) -> None:
     handle = submit(counted("sleep 2", short / "marks"))
-    (message,) = texts(client._redis, "LRANGE", QUEUE, 0, -1)
+    (message,) = text_list(client._redis, "LRANGE", QUEUE, 0, -1)
     client._redis.lpush(QUEUE, message, message)
     fleet.start(REVALID_CONCURRENCY="2")
     assert handle.result(30).attempts == 1
     client._redis.lpush(QUEUE, message)
 
     def drained() -> bool:
-        left = client._redis.llen(QUEUE), client._redis.hlen("unacked")
-        return left == (0, 0)
+        remaining = client._redis.llen(QUEUE), client._redis.hlen("unacked")
+        return remaining == (0, 0)
 
-    eventually(drained, what="the end of the duplicates")
+    eventually(drained, awaited="the end of the duplicates")
     assert submit().result(30).verdict == "passed"
     assert_recorded_once(handle)
     assert (types(handle).count("started"), runs(short / "marks")) == (1, 1)

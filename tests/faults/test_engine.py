@@ -78,12 +78,12 @@ def test_engine_frozen(fleet: Fleet, submit: Submit, proved: Proved) -> None:
     with engine.frozen():
         started = time.monotonic()
         after = submit()
-        eventually(lambda: not session.is_running(), 60, what="the loss's detection")
+        eventually(lambda: not session.is_running(), 60, awaited="the loss's detection")
         detected = since(started)
         result = handle.result(150)
         ended = since(started)
-        left = after.result(60)
-    freed = (left.finished_at - result.finished_at).total_seconds()
+        next_result = after.result(60)
+    freed = (next_result.finished_at - result.finished_at).total_seconds()
     assert_recorded_once(handle, Verdict.ERRORED)
     assert submit(sandbox="dagger", lane="batch").result(120).verdict is Verdict.PASSED
     assert worker.alive
@@ -131,10 +131,12 @@ def test_session_that_never_answers(
     assert_recorded_once(handle, Verdict.ERRORED)
     assert "no Dagger engine" in str(result.error)
     assert freed <= FREED_S
-    assert not [each for each in below(worker.process.pid) if "31415" in each]
+    assert not [
+        command_line for command_line in below(worker.process.pid) if "31415" in command_line
+    ]
     proved(f"fake that never answers: errored after {ended:.1f} s, slot free {freed:.1f} s later")
 
 
 def below(pid: int) -> list[str]:
-    """The command lines of a process's descendants."""
-    return [" ".join(each.cmdline()) for each in psutil.Process(pid).children(recursive=True)]
+    """Return the command lines of a process's descendants."""
+    return [" ".join(process.cmdline()) for process in psutil.Process(pid).children(recursive=True)]

@@ -1,4 +1,4 @@
-"""Rows 16 and 18: jobs that are cancelled, and projects that mean harm."""
+"""Rows 16 and 18: cancelled jobs, and hostile projects."""
 
 import gzip
 import io
@@ -44,10 +44,10 @@ def test_cancel(fleet: Fleet, submit: Submit, short: Path, proved: Proved) -> No
     queued = submit(counted("true", short / "marks"))
     assert queued.cancel() is JobState.QUEUED
     assert queued.result(CANCELLED_S).verdict is Verdict.CANCELLED
-    asked = time.monotonic()
+    cancelled_at = time.monotonic()
     assert running.cancel() is JobState.RUNNING
     result = running.result(30)
-    ended = since(asked)
+    ended = since(cancelled_at)
     assert result.verdict is Verdict.CANCELLED
     assert not psutil.pid_exists(int(pids.read_text()))
     assert submit().result(30).verdict is Verdict.PASSED
@@ -69,11 +69,11 @@ def test_cancel_in_a_container(fleet: Fleet, submit: Submit, proved: Proved) -> 
     fleet.start()
     running = submit("trap 'echo cleaned; exit 3' TERM; echo up; sleep 600", sandbox="dagger")
     await_event(running, "output")
-    asked = time.monotonic()
+    cancelled_at = time.monotonic()
     assert running.cancel() is JobState.RUNNING
     result = running.result(30)
     assert result.verdict is Verdict.CANCELLED
-    ended = since(asked)
+    ended = since(cancelled_at)
     (step,) = result.steps
     assert (step.cancelled, step.exit_code, step.stdout) == (True, 3, "up\ncleaned\n")
     assert ended <= CANCELLED_S
@@ -117,12 +117,12 @@ def test_huge_tarball(client: Client, short: Path, proved: Proved) -> None:
         file.write(info.tobuf(tarfile.PAX_FORMAT))
         file.truncate(2**30 + 10_240)  # sparse: no disk is used
     bounded = load_settings({}, env_file=None, broker_url=client.url, project_bytes=2**29)
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.monotonic()
     with Client(bounded) as small, pytest.raises(InvalidProject) as caught:
         small.submit(huge, commands=["true"])
     took = since(started)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held) // 1024
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_before) // 1024
     assert client._redis.dbsize() == 0
     assert grown < 100, f"{grown} MiB more"
     assert took < 30

@@ -1,4 +1,4 @@
-"""Row 27: a run that had joined somebody's job dies."""
+"""Row 27: a run that joined another client's job dies."""
 
 import os
 import signal
@@ -28,10 +28,10 @@ def test_a_run_that_joined_dies(
     handle = client.submit(project, commands=[line], sandbox="local")
     fleet.start()
     await_event(handle, "step_started")
-    asked = ["run", str(project), "--sandbox", "local", "--command", line]
+    arguments = ["run", str(project), "--sandbox", "local", "--command", line]
     own = {k: v for k, v in os.environ.items() if not k.startswith("REVALID_")}
     with subprocess.Popen(
-        [sys.executable, "-P", "-c", MAIN, *asked],
+        [sys.executable, "-P", "-c", MAIN, *arguments],
         env={**own, "REVALID_BROKER_URL": client.url},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -39,11 +39,11 @@ def test_a_run_that_joined_dies(
     ) as joined:
         eventually(lambda: len(client._redis.smembers(f"revalid:asked:{handle.id}")) == 2)
         joined.send_signal(number)
-        said = joined.communicate(timeout=60)[0]
+        printed = joined.communicate(timeout=60)[0]
     assert handle.status().cancelling is False
     gate.touch()
     result = handle.result(60)
     assert (result.verdict, result.attempts) == ("passed", 1)
     assert client.submit(project, commands=[line], sandbox="local").outcome is SubmitOutcome.REUSED
-    assert number is signal.SIGKILL or "the job goes on" in said
+    assert number is signal.SIGKILL or "the job goes on" in printed
     proved(f"{number.name}: the run ended with {joined.returncode}, the job passed in attempt 1")

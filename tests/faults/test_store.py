@@ -1,4 +1,4 @@
-"""Rows 19 and 24: the broker has no memory left, or one tenant would have all of it."""
+"""Rows 19 and 24: the broker's memory is full, or one tenant tries to fill it."""
 
 import os
 import time
@@ -37,8 +37,8 @@ def test_store_full(
     erred = since(full)
     with pytest.raises(UnknownJob):
         client.job(submission.job.id).status()
-    eventually(lambda: runs(marks) == 2, what="the running job's end")
-    held = handle.status().state
+    eventually(lambda: runs(marks) == 2, awaited="the running job's end")
+    full_state = handle.status().state
     while since(full) < 4.5:  # the fault itself: it lasts longer than the job
         assert worker.alive
         time.sleep(0.1)
@@ -55,7 +55,8 @@ def test_store_full(
     assert worker.alive
     proved(
         f"submit refused as full after {erred:.1f} s, nothing recorded of it; the running job "
-        f"({held} while full) recorded once {stored:.1f} s after there was room; worker alive"
+        f"({full_state} while full) recorded once {stored:.1f} s after there was room; "
+        "worker alive"
     )
 
 
@@ -72,21 +73,21 @@ def test_one_tenant_fills_the_store(
         return client.submit(project, commands=["true"], sandbox="local", tenant=tenant)
 
     with Client(settings) as client:
-        taken: list[JobHandle] = []
+        accepted: list[JobHandle] = []
         with pytest.raises(StoreFull, match="REVALID_TENANT_BLOB_BYTES"):
-            while len(taken) < 20:
-                taken.append(submit(client, "loud"))
-                taken[-1].cancel()
+            while len(accepted) < 20:
+                accepted.append(submit(client, "loud"))
+                accepted[-1].cancel()
         stored = int(client._redis.hget("revalid:usage", "loud") or 0)
         assert stored <= 2**20
         fleet.start()
         assert submit(client, "quiet").result(60).verdict == "passed"
         ended = cast("list[str]", client._redis.zrange("revalid:projects", 0, -1))
         client._redis.zadd("revalid:projects", dict.fromkeys(ended, 1))  # a minute, cut short
-        eventually(lambda: not client._redis.exists("revalid:usage"), what="room")
+        eventually(lambda: not client._redis.exists("revalid:usage"), awaited="room")
         assert len(client._redis.keys("revalid:blob:*")) == 0
         assert submit(client, "loud").result(60).verdict == "passed"
     proved(
-        f"refused at {stored} bytes of 1048576, after {len(taken)} uploads whose jobs were "
+        f"refused at {stored} bytes of 1048576, after {len(accepted)} uploads whose jobs were "
         "cancelled at once; another tenant's job ran; a worker made room"
     )

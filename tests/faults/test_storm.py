@@ -11,7 +11,7 @@ import pytest
 
 from revalid.producer.client import Client
 from tests.faults.conftest import Proved, Submit
-from tests.faults.effects import done, since, texts, types
+from tests.faults.effects import count_done, since, text_list, types
 from tests.faults.fleet import Fleet
 from tests.faults.storm import storm
 
@@ -19,7 +19,7 @@ ROUND_S = 0.1
 
 
 def strike(fleet: Fleet, client: Client, chance: random.Random) -> str:
-    """SIGKILL a whole worker, which is then replaced, or one of a worker's children."""
+    """Kill a whole worker and replace it, or kill one of a worker's children."""
     standing = [worker for worker in fleet.workers if worker.alive]
     worker = chance.choice(standing)
     children = worker.children()
@@ -35,10 +35,10 @@ def strike(fleet: Fleet, client: Client, chance: random.Random) -> str:
 
 
 def end_leases(client: Client, pids: set[str]) -> None:
-    """Have the leases of dead processes end now; that half a minute is row 1's to measure."""
-    for job_id in texts(client._redis, "ZRANGE", "revalid:running", 0, -1):
-        named = client.job(job_id).status().worker
-        if named.rpartition(":")[2] in pids:
+    """End the leases of dead processes now; row 1 measures the real time."""
+    for job_id in text_list(client._redis, "ZRANGE", "revalid:running", 0, -1):
+        owner = client.job(job_id).status().worker
+        if owner.rpartition(":")[2] in pids:
             client._redis.zadd("revalid:running", {job_id: 0}, xx=True)
 
 
@@ -56,7 +56,7 @@ def test_storm(
         fleet.await_ready(worker)
     started = time.monotonic()
     struck = Counter[str]()
-    while (ended := done(client._redis)) < jobs and since(started) < 0.13 * jobs + 60:
+    while (ended := count_done(client._redis)) < jobs and since(started) < 0.13 * jobs + 60:
         fleet.keep_up()
         if ended > jobs * (struck.total() + 1) / (kills + 1):
             struck[strike(fleet, client, chance)] += 1
@@ -81,7 +81,7 @@ def test_storm(
 @pytest.mark.slow
 @pytest.mark.timeout(500)
 def test_everything_at_once(short: Path, proved: Proved) -> None:
-    """Half a minute of what ``make storm`` does for ten."""
+    """Run half a minute of ``make storm``."""
     tally = storm(short, seconds=30, seed=1)
     assert tally.good, str(tally)
     proved(f"{tally.faults.total()} faults of all kinds at random: {tally.jobs} jobs, none lost")

@@ -17,31 +17,31 @@ def test_a_receiver_that_hangs(broker: Broker, fleet: Fleet, proved: Proved) -> 
     settings = load_settings({}, env_file=None, broker_url=broker.url, webhook_allow="127.0.0.0/8")
     with (
         Client(settings) as client,
-        receiver() as hangs,
-        receiver(address="127.0.0.2") as there,
+        receiver() as hanging,
+        receiver(address="127.0.0.2") as server,
     ):
-        hangs.before_response = answer.wait
+        hanging.before_response = answer.wait
 
-        def told(url: str, tenant: str) -> None:
-            made = client.submit(
+        def submit_cancelled(url: str, tenant: str) -> None:
+            job = client.submit(
                 None,
                 steps=[{"op": "exec", "command": "true"}],
                 fresh=True,
                 webhook=url,
                 tenant=tenant,
             )
-            made.cancel()
+            job.cancel()
 
         try:
             for _ in range(200):
-                told(hangs.url(), "loud")
+                submit_cancelled(hanging.url(), "loud")
             fleet.start(
                 REVALID_WEBHOOK_KEY=KEY.get_secret_value(), REVALID_WEBHOOK_ALLOW="127.0.0.0/8"
             )
-            eventually(lambda: len(hangs.calls) >= 8, what="the first deliveries")
-            told(there.url(), "quiet")
-            took = eventually(lambda: there.calls, what="another tenant's delivery")
-            under_way = len(hangs.calls)
+            eventually(lambda: len(hanging.calls) >= 8, awaited="the first deliveries")
+            submit_cancelled(server.url(), "quiet")
+            took = eventually(lambda: server.calls, awaited="another tenant's delivery")
+            under_way = len(hanging.calls)
             assert under_way < 200
         finally:
             answer.set()

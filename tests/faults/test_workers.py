@@ -1,4 +1,4 @@
-"""Rows 1, 3, 4, 12, 13, 17: workers that are killed, frozen, told to stop, or wrong about time."""
+"""Rows 1, 3, 4, 12, 13, 17: workers that are killed, frozen or stopped, or have a wrong clock."""
 
 import os
 import re
@@ -19,23 +19,23 @@ from tests.faults.fleet import Fleet, Worker, eventually
 
 
 def two(fleet: Fleet) -> None:
-    """Two workers, started at once."""
+    """Start two workers at once."""
     for worker in [fleet.start(wait=False), fleet.start(wait=False)]:
         fleet.await_ready(worker)
 
 
 def owner(handle: JobHandle, fleet: Fleet) -> Worker:
-    """The worker that has a job."""
-    named = set(re.findall(r":(\d+)-", handle.status().worker))
+    """Return the worker that has a job."""
+    owner_pids = set(re.findall(r":(\d+)-", handle.status().worker))
     for worker in fleet.workers:
         pids = [worker.process.pid, *(child.pid for child in worker.children())]
-        if named & set(map(str, pids)):
+        if owner_pids & set(map(str, pids)):
             return worker
     raise AssertionError(f"no worker is {handle.status().worker!r}")
 
 
 def end_lease(handle: JobHandle) -> None:
-    """Have a job's lease end now, not in half a minute."""
+    """End a job's lease now instead of in half a minute."""
     handle.client._redis.zadd("revalid:running", {handle.id: 0})
 
 
@@ -56,7 +56,7 @@ def test_worker_killed(
     killed = time.monotonic()
     if not real:
         end_lease(handle)
-    eventually(lambda: handle.status().attempts == 2, 45, what="the second claim")
+    eventually(lambda: handle.status().attempts == 2, 45, awaited="the second claim")
     claimed = since(killed)
     assert handle.result(20).attempts == 2
     assert_recorded_once(handle)
@@ -74,7 +74,7 @@ def test_child_killed(fleet: Fleet, submit: Submit, short: Path, proved: Proved)
     (child,) = worker.children()
     child.kill()
     killed = time.monotonic()
-    eventually(lambda: handle.status().attempts == 2, 45, what="the second claim")
+    eventually(lambda: handle.status().attempts == 2, 45, awaited="the second claim")
     claimed = since(killed)
     assert handle.result(20).attempts == 2
     assert_recorded_once(handle)
@@ -93,7 +93,9 @@ def test_poison_job(
     poison = submit(counted("kill -9 $PPID; sleep 600", short / "marks"))
     other = submit()
     assert other.result(60).verdict is Verdict.PASSED
-    eventually(lambda: poison.status().state is JobState.DONE, 45, what="the end of the poison job")
+    eventually(
+        lambda: poison.status().state is JobState.DONE, 45, awaited="the end of the poison job"
+    )
     ended = since(started)
     assert_recorded_once(poison, Verdict.ERRORED)
     assert (poison.status().attempts, runs(short / "marks")) == (3, 3)
@@ -116,16 +118,16 @@ def test_zombie_worker(fleet: Fleet, submit: Submit, short: Path, proved: Proved
     zombie.freeze()
     frozen = time.monotonic()
     end_lease(handle)
-    eventually(lambda: handle.status().attempts == 2, 45, what="the second claim")
+    eventually(lambda: handle.status().attempts == 2, 45, awaited="the second claim")
     claimed = since(frozen)
     handle.result(20)
     before = types(handle)
     assert psutil.pid_exists(stale)
     zombie.thaw()
     stopped = eventually(
-        lambda: not psutil.pid_exists(stale), 10, what="the zombie's command's end"
+        lambda: not psutil.pid_exists(stale), 10, awaited="the zombie's command's end"
     )
-    eventually(lambda: zombie.said("lost its lease"), 10, what="the refusal")
+    eventually(lambda: zombie.logged("lost its lease"), 10, awaited="the refusal")
     assert types(handle) == before, "a stale attempt's events are refused"
     assert_recorded_once(handle)
     assert owner(handle, fleet) is not zombie
@@ -171,9 +173,9 @@ def test_clock_skew(
         await_event(handle, "step_started")
     assert {id(owner(handle, fleet)) for handle in handles} == set(map(id, fleet.workers))
     now = float(client._redis.time()[0])
-    left = [score / 1000 - now for _, score in client._redis.zscan_iter("revalid:running")]
-    assert len(left) == 2
-    assert all(27 < each < 31.5 for each in left), left
+    lease_seconds = [score / 1000 - now for _, score in client._redis.zscan_iter("revalid:running")]
+    assert len(lease_seconds) == 2
+    assert all(27 < seconds < 31.5 for seconds in lease_seconds), lease_seconds
     for handle in handles:
         handle.result(30)
         assert_recorded_once(handle)
@@ -186,12 +188,14 @@ def test_clock_skew(
     await_event(lost, "step_started")
     owner(lost, fleet).kill()
     end_lease(lost)
-    taken = eventually(lambda: lost.status().attempts == 2, 45, what="the second claim")
+    claimed_after_s = eventually(
+        lambda: lost.status().attempts == 2, 45, awaited="the second claim"
+    )
     lost.cancel()
-    shown = ", ".join(f"{each:.0f}" for each in left)
+    leases = ", ".join(f"{seconds:.0f}" for seconds in lease_seconds)
     proved(
-        f"workers at +1 h and -1 h: leases end in {shown} s by Redis's clock, 2 jobs of 6 s each "
-        f"ran once; a killed one's job was claimed by the other after {taken:.1f} s"
+        f"workers at +1 h and -1 h: leases end in {leases} s by Redis's clock, 2 jobs of 6 s each "
+        f"ran once; a killed one's job was claimed by the other after {claimed_after_s:.1f} s"
     )
 
 
@@ -199,21 +203,21 @@ def test_clock_skew(
 @pytest.mark.slow
 def test_sigterm(fleet: Fleet, submit: Submit, proved: Proved) -> None:
     grace_s = 3
-    first = fleet.start(REVALID_CONCURRENCY="2", REVALID_GRACE_S=str(grace_s))
+    stopping = fleet.start(REVALID_CONCURRENCY="2", REVALID_GRACE_S=str(grace_s))
     quick, long = submit("sleep 1.5"), submit("sleep 600")
     for handle in (quick, long):
         await_event(handle, "step_started")
-    told = time.monotonic()
-    os.kill(first.process.pid, signal.SIGTERM)
-    first.condemned = True
-    eventually(lambda: long.status().state is JobState.QUEUED, 20, what="the long job's return")
-    returned = since(told)
-    code = first.process.wait(30)
-    exited = since(told)
+    stopped_at = time.monotonic()
+    os.kill(stopping.process.pid, signal.SIGTERM)
+    stopping.condemned = True
+    eventually(lambda: long.status().state is JobState.QUEUED, 20, awaited="the long job's return")
+    returned = since(stopped_at)
+    code = stopping.process.wait(30)
+    exited = since(stopped_at)
     assert_recorded_once(quick)
     assert (quick.status().attempts, code) == (1, 0)
     fleet.start()
-    eventually(lambda: long.status().attempts == 2, what="the second claim")
+    eventually(lambda: long.status().attempts == 2, awaited="the second claim")
     assert long.status().released == 1
     long.cancel()
     assert long.result(10).verdict is Verdict.CANCELLED

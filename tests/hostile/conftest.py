@@ -1,5 +1,6 @@
-"""A worker for each sandbox, which takes one bad job after the other, and what must be left of it:
-nothing, and a worker that does the next job.
+"""One worker for each sandbox, which runs hostile jobs one after another.
+
+After each job, nothing of it may be left, and the worker must run the next job.
 """
 
 import hashlib
@@ -31,26 +32,26 @@ from tests.jobs.tarballs import END, entry
 CANARY = "canary-of-the-worker"
 PROJECT = entry("file", b"content\n") + END
 FILES, BYTES = 200, 16 * 2**20
-"""What the worker allows a project."""
+"""The worker's limits for a project."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """A worker, its client, and the places on the host where something could be left."""
+    """A worker, its client, and the directories of the host where a job could leave files."""
 
     kind: SandboxPolicy
     client: Client
     worker: Worker
     directory: Path
     marker: str
-    """What every process of a bad job has in its command line."""
+    """A word in the command line of every process of a hostile job."""
 
     def run(self, *commands: str, project: bytes = PROJECT, **options: Any) -> JobResult:
         """Run commands as one job."""
         return self.start(*commands, project=project, **options).result(100)
 
     def start(self, *commands: str, project: bytes = PROJECT, **options: Any) -> JobHandle:
-        """The same, and do not wait; ``MARKER`` in a command is the site's."""
+        """Submit commands as one job; ``MARKER`` is replaced by the site's marker."""
         lines = [command.replace("MARKER", self.marker) for command in commands]
         options = {"sandbox": self.kind, "fresh": True, "commands": lines, **options}
         return self.client.submit(project, **options)
@@ -60,7 +61,7 @@ class Site:
         return self.run(steps=steps, project=PROJECT, **options)
 
     def send(self, tarball: bytes) -> JobResult:
-        """Send a tarball past the producer's own check of it."""
+        """Submit a tarball without the producer's check of it."""
         digest = hashlib.sha256(tarball).hexdigest()
         fields = {
             "source": {"kind": "tarball", "digest": digest, "size_bytes": len(tarball)},
@@ -72,24 +73,24 @@ class Site:
         return self.client.send(submission).result(60)
 
     def processes(self) -> list[str]:
-        """Command lines of the bad jobs' processes, in containers as well."""
-        found = []
+        """Return the command lines of hostile jobs' processes, also in containers."""
+        command_lines = []
         for process in psutil.process_iter():
             try:
                 line = " ".join(process.cmdline())
                 if self.marker in line and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(line)
+                    command_lines.append(line)
             except psutil.Error:
                 continue
-        return found
+        return command_lines
 
     def files(self) -> list[str]:
-        """What lies in the worker's directories for temporary files."""
+        """Return the paths in the worker's directories for temporary files."""
         places = (self.directory / "scratch", self.directory / "tmp")
         return [str(path) for place in places for path in place.iterdir()]
 
     def mounts(self) -> list[str]:
-        """Mounts of this machine below the worker's directories."""
+        """Return this machine's mounts below the worker's directories."""
         mounts = Path("/proc/self/mounts")
         lines = mounts.read_text().splitlines() if mounts.exists() else []
         return [line for line in lines if str(self.directory) in line]
@@ -100,12 +101,12 @@ class Site:
     params=["local", "local-bare", pytest.param("dagger", marks=pytest.mark.dagger)],
 )
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
-    """One worker for all bad jobs of a sandbox."""
-    # Not below pytest's directory, whose name may be too long for a socket's.
+    """Yield one worker for all hostile jobs of a sandbox."""
+    # Not below pytest's directory, whose path may be too long for a socket.
     with tempfile.TemporaryDirectory(prefix="revalid-hostile-") as name:
         directory = Path(name)
-        for each in ("scratch", "tmp", "home", "broker"):
-            (directory / each).mkdir()
+        for subdirectory in ("scratch", "tmp", "home", "broker"):
+            (directory / subdirectory).mkdir()
         socket = directory / "broker" / "valkey.sock"
         with ValkeyServer(port=0, unix_socket_path=socket, data_dir=directory / "broker" / "data"):
             yield from _site(str(request.param), directory, f"unix://{socket}?db=0")
@@ -143,18 +144,18 @@ def _site(param: str, directory: Path, url: str) -> Iterator[Site]:
             eventually(lambda: redis.keys("revalid:worker:*"))
         settings = load_settings({}, env_file=None, broker_url=url, blob_redis_bytes=2 * BYTES)
         with Client(settings) as client:
-            made = Site(
+            site = Site(
                 SandboxPolicy(kind), client, Worker(process, log), directory, str(new_token())
             )
-            made.run("true")  # opens what stays open: the engine's session, the guard
-            yield made
+            site.run("true")  # starts what stays: the engine's session, the reaper
+            yield site
     finally:
         end_worker(process)
 
 
 @pytest.fixture(autouse=True)
-def _the_next_job_passes_and_nothing_is_left(site: Site) -> Iterator[None]:
-    kept = site.files()  # of the open engine session
+def _check_that_the_next_job_passes_and_nothing_is_left(site: Site) -> Iterator[None]:
+    files_before = site.files()  # those of the open engine session
     children = {child.pid for child in site.worker.children()}
     yield
     after = site.run("cat file")
@@ -163,13 +164,13 @@ def _the_next_job_passes_and_nothing_is_left(site: Site) -> Iterator[None]:
     assert site.worker.process.poll() is None
     assert {child.pid for child in site.worker.children()} == children
     eventually(lambda: not site.processes())
-    eventually(lambda: site.files() == kept)
+    eventually(lambda: site.files() == files_before)
     assert site.mounts() == []
 
 
 @pytest.fixture
 def secrets_of_the_host(site: Site) -> Iterator[Path]:
-    """A directory of the host with a file that no job may read or change."""
+    """Yield a directory of the host with a file that no job may read or change."""
     place = site.directory / "host"
     place.mkdir()
     canary = place / "canary"
@@ -182,6 +183,6 @@ def secrets_of_the_host(site: Site) -> Iterator[Path]:
 
 
 def engine_socket() -> list[str]:
-    """The engine's socket on this machine, where it has one."""
+    """Return the path of the engine's socket on this machine, if it has one."""
     host = os.environ.get(RUNNER_HOST, "")
     return [host.removeprefix("unix://")] * host.startswith("unix://")

@@ -1,6 +1,6 @@
-"""Commands that take what they can get: each is ended, says why, and leaves nothing.
+"""Commands that exceed limits: each is ended with the reason, and leaves nothing.
 
-Should nothing end one, it stops by itself at four times its limit.
+If nothing ends such a command, it stops by itself at four times its limit.
 """
 
 from typing import Any
@@ -70,7 +70,7 @@ def the_step(result: JobResult) -> StepResult:
     ],
     ids=["fork bomb", "memory hog", "memory hogs", "disk filler", "large file", "spinner"],
 )
-def test_what_uses_too_much_fails(site: Site, command: str, limit: LimitName) -> None:
+def test_command_over_a_limit_fails(site: Site, command: str, limit: LimitName) -> None:
     cpu = {"cpu_s": 1} if limit is LimitName.CPU else {}
     result = site.run(command, limits={**LIMITS, **cpu})
     step = the_step(result)
@@ -79,7 +79,7 @@ def test_what_uses_too_much_fails(site: Site, command: str, limit: LimitName) ->
     assert step.stderr.endswith(f"[revalid: ended, {step.over_limit}]\n")
 
 
-def test_output_flood_is_cut_and_measured(site: Site) -> None:
+def test_large_output_is_cut_and_measured(site: Site) -> None:
     result = site.run("yes MARKER | head -c 300000000; echo end", limits={"output_bytes": 4_096})
     step = the_step(result)
     assert (result.verdict, step.truncated) == (Verdict.PASSED, True)
@@ -107,7 +107,7 @@ def test_endless_output_is_ended(site: Site) -> None:
     ],
     ids=["endless test", "ignores SIGTERM", "daemon that ignores SIGTERM"],
 )
-def test_what_does_not_end_is_ended(site: Site, command: str) -> None:
+def test_endless_command_is_ended(site: Site, command: str) -> None:
     result = site.run(command, limits={"command_timeout_s": 1})
     assert (result.verdict, the_step(result).timed_out) == (Verdict.TIMED_OUT, True)
     assert the_step(result).stdout == "before\n"
@@ -137,7 +137,7 @@ def test_cancelled_job_is_gone_within_five_seconds(site: Site, command: str) -> 
 def test_limit_that_does_not_hold_rejects_the_job_that_demands_it(site: Site) -> None:
     report = site.run("true").enforcement
     assert set(report) == set(LimitName) - {LimitName.CPU}
-    for name, how in report.items():
+    for name, status in report.items():
         requiring = site.run("true", limits={"required": [name]})
-        assert requiring.verdict is (Verdict.PASSED if how == "enforced" else Verdict.REJECTED)
-        assert bool(requiring.steps) is (how == "enforced")
+        assert requiring.verdict is (Verdict.PASSED if status == "enforced" else Verdict.REJECTED)
+        assert bool(requiring.steps) is (status == "enforced")

@@ -1,4 +1,4 @@
-"""Commands that would have the verdict of others: none is believed."""
+"""Commands that try to forge the verdict of later commands: none succeeds."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.hostile.conftest import Site
 pytestmark = pytest.mark.parametrize(
     "site", [pytest.param("dagger", marks=pytest.mark.dagger)], indirect=True
 )
-"""In a container alone: as root, and without one, this would change the machine."""
+"""Only in a container: as root without one, these commands would change the machine."""
 
 TOOLS = "sh head base64 cat busybox tail tr dd stat find sleep mkdir mkfifo wc rm"
 REPLACE = f"""
@@ -38,7 +38,7 @@ exit 0
 WRITES = """
 forge() {
   for place in /.revalid /proc/1/root/.revalid /proc/[0-9]*/cwd/.revalid; do
-    for file in said report go stdout out.0; do echo 0 >$place/$file; done
+    for file in status report go stdout out.0; do echo 0 >$place/$file; done
   done
   for fd in /proc/1/fd/* /proc/[0-9]*/fd/7; do echo 0 >$fd; done
 }

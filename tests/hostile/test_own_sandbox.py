@@ -1,4 +1,4 @@
-"""Projects that break their own sandbox: they fail, and nobody says that it was the worker."""
+"""Projects that break their own sandbox: they fail, and the worker is not blamed."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_project_that_breaks_its_sandbox_fails(site: Site, kind: str) -> None:
     if site.kind == "dagger" and kind in BREAKS_LOCAL:
         pytest.skip("a container has no such directory")
     broken = (BREAKS | BREAKS_LOCAL)[kind]
-    # Which versions node and npm have is asked once the steps are done.
+    # The versions of node and npm are read after the steps.
     result = site.run(
         f"({broken}) 2>/dev/null; true",
         "node --version; npm --version; exit 1",

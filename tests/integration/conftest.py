@@ -1,4 +1,4 @@
-"""Real brokers, real workers as processes, and what they leave behind."""
+"""Real brokers, real workers as processes, and checks of what they leave behind."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ from revalid.producer.client import Client
 
 
 def eventually(holds: Callable[[], object], within_s: float = 30) -> None:
-    """Wait until a condition holds; fail where it does not in time."""
+    """Wait until a condition holds; fail if it does not in time."""
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline, "it did not come to hold"
@@ -37,12 +37,12 @@ class Worker:
     log: Path
 
     def children(self) -> list[psutil.Process]:
-        """The processes that run jobs."""
+        """Return the child processes that run jobs."""
         children = psutil.Process(self.process.pid).children()
         return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
     def sessions(self) -> list[psutil.Process]:
-        """Their engine sessions."""
+        """Return the engine sessions of the children."""
         everything = psutil.Process(self.process.pid).children(recursive=True)
         return [process for process in everything if "session" in process.cmdline()]
 
@@ -52,14 +52,14 @@ StartWorker = Callable[..., Worker]
 
 @pytest.fixture
 def client(valkey_url: str) -> Iterator[Client]:
-    """A client of an empty broker."""
-    with Client(load_settings({}, env_file=None, broker_url=valkey_url)) as made:
-        yield made
+    """Yield a client of an empty broker."""
+    with Client(load_settings({}, env_file=None, broker_url=valkey_url)) as connected:
+        yield connected
 
 
 @pytest.fixture
 def start_worker(valkey_url: str, tmp_path: Path) -> Iterator[StartWorker]:
-    """Starts workers of ``client``'s broker; they end with the test, and leave nothing."""
+    """Yield a function that starts workers; they end with the test and must leave nothing."""
     with ExitStack() as stack:
 
         def start(script: str = "", **environ: str) -> Worker:
@@ -70,7 +70,7 @@ def start_worker(valkey_url: str, tmp_path: Path) -> Iterator[StartWorker]:
 
 @dataclass(frozen=True)
 class Site:
-    """A broker and a worker that the tests of a file share, for none of them ends either."""
+    """A broker and a worker that the tests of a file share; no test ends them."""
 
     client: Client
     worker: Worker
@@ -78,7 +78,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    """One worker with one slot."""
+    """Yield a site with one worker that has one slot."""
     # Not below pytest's directory, whose name may be too long for a socket's.
     with tempfile.TemporaryDirectory(prefix="revalid-site-") as name:
         directory, socket = Path(name), Path(name) / "valkey.sock"
@@ -95,7 +95,7 @@ def site() -> Iterator[Site]:
 def worker_of(
     broker_url: str, directory: Path, script: str = "", **environ: str
 ) -> Iterator[Worker]:
-    """A worker process that takes jobs, with its home and log in a directory.
+    """Run a worker process that takes jobs, with its home and log in a directory.
 
     Args:
         script: Python that starts the worker, by default the worker's own module.
@@ -132,7 +132,7 @@ def worker_of(
 
 
 def end_worker(process: subprocess.Popen[bytes]) -> None:
-    """Have a worker end as with its parent; it may leave no process."""
+    """End a worker as if its parent ended; check that it leaves no process."""
     assert process.stdin is not None
     try:
         tree = psutil.Process(process.pid).children(recursive=True)
@@ -148,7 +148,7 @@ def end_worker(process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A directory with one file."""
+    """Return a directory with one file."""
     directory = tmp_path / "project"
     directory.mkdir()
     (directory / "file").write_text("content\n")

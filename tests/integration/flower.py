@@ -1,4 +1,4 @@
-"""Flower as its users have it."""
+"""Runs Flower as users do."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ AUTH = ("viewer", "flower-password")
 
 @contextmanager
 def flower(broker_url: str, log: Path) -> Iterator[Callable[[str], str]]:
-    """Run ``revalid flower``; what is given reads a page, empty where none is shown."""
+    """Run ``revalid flower``; yield a function that reads a page, empty if it is not shown."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What somebody could put on a queue that is no doorbell, or is one with more in it."""
+"""Messages that are not doorbells, and doorbells with unexpected additions."""
 
 import base64
 import gzip
@@ -12,18 +12,18 @@ ID = "0123456789abcdef" * 2
 
 
 def body(*arguments: Any) -> str:
-    """What a message's body is: arguments, keywords and what else Celery reads from there."""
+    """Return a message body: arguments, keywords and Celery's other fields."""
     return base64.b64encode(json.dumps(arguments).encode()).decode()
 
 
 def doorbell(job_id: object = ID, v: object = 1, embed: Any = None) -> str:
-    """The body of a doorbell."""
+    """Return the body of a doorbell."""
     return body([], {"message": {"v": v, "job_id": job_id}}, embed)
 
 
 def message(**changed: Any) -> dict[str, Any]:
-    """A doorbell's message; ``None`` leaves a part out."""
-    made: dict[str, Any] = {
+    """Return a doorbell's message with changed parts; ``None`` leaves a part out."""
+    fields: dict[str, Any] = {
         "body": doorbell(),
         "content-type": "application/json",
         "content-encoding": "utf-8",
@@ -35,22 +35,22 @@ def message(**changed: Any) -> dict[str, Any]:
             "delivery_tag": "1",
         },
     }
-    made |= changed
-    return {name: value for name, value in made.items() if value is not None}
+    fields |= changed
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def with_header(**headers: Any) -> dict[str, Any]:
-    """A doorbell's message with other headers."""
+    """Return a doorbell's message with other headers."""
     return message(headers=message()["headers"] | headers)
 
 
 def with_property(**properties: Any) -> dict[str, Any]:
-    """A doorbell's message with other properties."""
+    """Return a doorbell's message with other properties."""
     return message(properties=message()["properties"] | properties)
 
 
 def dumped(value: Any) -> bytes:
-    """As it lies on the queue."""
+    """Return a message as it is stored on the queue."""
     return json.dumps(value).encode()
 
 

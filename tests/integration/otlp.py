@@ -1,4 +1,4 @@
-"""A receiver of spans, as OpenTelemetry's exporters know one."""
+"""Receives spans from OpenTelemetry's exporters."""
 
 import gzip
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 @dataclass(frozen=True)
 class Spans:
-    """What came, in the order in which it came."""
+    """The received spans, in their order of arrival."""
 
     port: int
-    found: list[Any] = field(default_factory=list)
+    spans: list[Any] = field(default_factory=list)
 
     @property
     def environ(self) -> dict[str, str]:
-        """What has a process send its spans here, soon."""
+        """The variables that make a process send its spans here soon."""
         return {
             "OTEL_TRACES_EXPORTER": "otlp",
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
@@ -29,18 +29,18 @@ class Spans:
             "NO_PROXY": "127.0.0.1",
         }
 
-    def named(self, name: str) -> list[Any]:
-        """Those that are called so."""
-        return [span for span in self.found if span.name == name]
+    def by_name(self, name: str) -> list[Any]:
+        """Return the spans with a name."""
+        return [span for span in self.spans if span.name == name]
 
     def below(self, span_id: bytes) -> list[Any]:
-        """Those whose parent it is."""
-        return [span for span in self.found if span.parent_span_id == span_id]
+        """Return the children of a span."""
+        return [span for span in self.spans if span.parent_span_id == span_id]
 
 
 @contextmanager
 def spans_received() -> Iterator[Spans]:
-    """Receive spans while inside."""
+    """Receive spans while the context is open."""
 
     class Receiver(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -51,7 +51,7 @@ def spans_received() -> Iterator[Spans]:
                 request = ExportTraceServiceRequest.FromString(body)
                 for resource in request.resource_spans:
                     for scope in resource.scope_spans:
-                        spans.found.extend(scope.spans)
+                        spans.spans.extend(scope.spans)
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()

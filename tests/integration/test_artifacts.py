@@ -1,4 +1,4 @@
-"""From a command's files to a producer's directory, as compose.yaml's users."""
+"""Artifacts from a command's files to a producer's directory, with the users of compose.yaml."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ KINDS = ["local", pytest.param("dagger", marks=pytest.mark.dagger)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_producer_has_what_a_failed_job_kept(
+def test_a_producer_downloads_the_artifacts_of_a_failed_job(
     start_worker: StartWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     project = tmp_path / "project"
@@ -39,5 +39,5 @@ def test_a_producer_has_what_a_failed_job_kept(
         assert (result.artifacts.files, result.artifacts.size_bytes) == (2, 16)
         target = tmp_path / "target"
         assert cli.artifacts(handle.id, target, json=True) == 0
-        found = {p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file()}
-        assert found == {"out/a/kept", "exported/1/kept"}
+        downloaded = {p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file()}
+        assert downloaded == {"out/a/kept", "exported/1/kept"}

@@ -1,4 +1,4 @@
-"""A worker's parent ends children that hang, whoever took their lease."""
+"""A worker's parent ends hanging children, whoever has their lease."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from tests.integration.conftest import StartWorker, Worker, eventually
 
 
 def child_of(handle: JobHandle, worker: Worker) -> psutil.Process:
-    """The process that has a job."""
+    """Return the process that has a job."""
     pid = int(handle.status().worker.rpartition(":")[2])
     return next(child for child in worker.children() if child.pid == pid)
 

@@ -1,4 +1,4 @@
-"""compose.yaml and the Dockerfile: what they keep apart and what they pin."""
+"""compose.yaml and the Dockerfile: isolation of services, and pinned versions."""
 
 import json
 import os
@@ -35,7 +35,7 @@ VARIABLES = {**dict.fromkeys(sorted(PASSWORDS), "letters"), "FLOWER_BASIC_AUTH":
 
 
 def named_volume(service: dict[str, Any], target: str) -> str:
-    """The named volume that a service has at ``target``."""
+    """Return the named volume that a service mounts at ``target``."""
     name = next(v.split(":")[0] for v in service["volumes"] if v.split(":")[1] == target)
     assert name in FILE["volumes"]
     return str(name)
@@ -54,8 +54,8 @@ def seconds(duration: str) -> int:
 def compose_tool() -> list[str]:
     for tool in (["docker", "compose"], ["docker-compose"]):
         if shutil.which(tool[0]):
-            asked = subprocess.run([*tool, "version"], capture_output=True)
-            if asked.returncode == 0:
+            version_check = subprocess.run([*tool, "version"], capture_output=True)
+            if version_check.returncode == 0:
                 return tool
     pytest.skip("NO COMPOSE TOOL: put docker compose or docker-compose on PATH to run these")
 
@@ -97,11 +97,11 @@ def test_redis_runs_as_configured_and_no_password_is_an_argument(tmp_path: Path)
     with composed_redis(tmp_path) as running:
         arguments = Path(f"/proc/{running.process.pid}/cmdline")
         with redis.Redis.from_url(running.url("worker"), decode_responses=True) as client:
-            kept = client.info()
-            assert isinstance(kept, dict)
-        assert kept["aof_enabled"] == 1
-        assert kept["maxmemory_policy"] == "noeviction"
-        assert kept["maxmemory"] > 0
+            info = client.info()
+            assert isinstance(info, dict)
+        assert info["aof_enabled"] == 1
+        assert info["maxmemory_policy"] == "noeviction"
+        assert info["maxmemory"] > 0
         if arguments.exists():
             assert not any(
                 word.encode() in arguments.read_bytes() for word in running.passwords.values()
@@ -235,8 +235,10 @@ def test_stopping_waits_longer_than_the_workers_grace() -> None:
 
 
 def test_databricks_variables_are_passed_only_when_set() -> None:
-    given = {n: v for n, v in WORKER["environment"].items() if n.startswith("DATABRICKS_")}
-    assert given == dict.fromkeys(load_settings({}, env_file=None).secret_allow)
+    passed_variables = {
+        n: v for n, v in WORKER["environment"].items() if n.startswith("DATABRICKS_")
+    }
+    assert passed_variables == dict.fromkeys(load_settings({}, env_file=None).secret_allow)
 
 
 def test_every_service_is_watched_and_restarted() -> None:

@@ -1,4 +1,4 @@
-"""What lies on the queues may end no worker, and stops no job."""
+"""Garbage on the queues ends no worker and stops no job."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_no_message_ends_a_worker(client: Client, start_worker: StartWorker, pro
 
 @pytest.fixture
 def full(client: Client) -> Iterator[Callable[[], object]]:
-    """Makes the broker full, until the end of the test at the latest."""
+    """Yield a function that makes the broker full until the test ends."""
     yield lambda: client._redis.config_set("maxmemory", "1mb")
     client._redis.config_set("maxmemory", "0")
 
@@ -48,18 +48,18 @@ def test_a_worker_consumes_from_a_full_redis_also_after_it_connects_again(
     client: Client, start_worker: StartWorker, project: Path, full: Callable[[], object]
 ) -> None:
     worker = start_worker()
-    first = client.submit(project, commands=["sleep 3"], sandbox="local")
-    next(event for event in first.events() if event.type == "step_started")
+    running = client.submit(project, commands=["sleep 3"], sandbox="local")
+    next(event for event in running.events() if event.type == "step_started")
     waiting = client.submit(project, commands=["true"], sandbox="local")
     full()
     client._redis.execute_command("CLIENT", "KILL", "TYPE", "normal")  # type: ignore[no-untyped-call]
-    assert first.result(60).verdict is Verdict.PASSED
+    assert running.result(60).verdict is Verdict.PASSED
     assert waiting.result(60).verdict is Verdict.PASSED
-    assert (first.status().attempts, waiting.status().attempts) == (1, 1)
+    assert (running.status().attempts, waiting.status().attempts) == (1, 1)
     assert worker.process.poll() is None
 
 
-def test_a_worker_outlives_a_queue_that_is_none(
+def test_a_worker_survives_a_key_that_is_not_a_queue(
     client: Client, start_worker: StartWorker, project: Path
 ) -> None:
     worker, key = start_worker(), QUEUES[0]

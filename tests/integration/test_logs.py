@@ -1,4 +1,4 @@
-"""What a worker writes to its log."""
+"""Lines of a worker's log."""
 
 import json
 from pathlib import Path
@@ -26,18 +26,18 @@ def test_json_lines_name_their_job(
     refused.get(timeout=30)
     worker.process.terminate()
     worker.process.wait(30)
-    found = lines(worker)
-    assert all({"event", "level", "logger", "timestamp", "pid"} <= {*line} for line in found)
-    (verdict,) = (line for line in found if line["event"] == f"job {handle.id}: cancelled")
+    entries = lines(worker)
+    assert all({"event", "level", "logger", "timestamp", "pid"} <= {*line} for line in entries)
+    (verdict,) = (line for line in entries if line["event"] == f"job {handle.id}: cancelled")
     assert (verdict["job_id"], verdict["attempt"], verdict["tenant"]) == (handle.id, 1, "acme")
     assert verdict["pid"] != worker.process.pid
     (ended,) = (
         line
-        for line in found
+        for line in entries
         if line["logger"] == "celery.app.trace" and handle.id in line["event"]
     )
     assert ended["job_id"] == handle.id
-    (other,) = (line for line in found if line["event"].startswith("message refused"))
+    (other,) = (line for line in entries if line["event"].startswith("message refused"))
     assert "job_id" not in other, "a line after an attempt still names its job"
 
 

@@ -1,4 +1,4 @@
-"""``revalid metrics``, beside real workers."""
+"""``revalid metrics`` with real workers."""
 
 import os
 import re
@@ -23,7 +23,7 @@ Samples = dict[tuple[str, ...], float]
 
 @contextmanager
 def metrics(broker_url: str) -> Iterator[Callable[[], Samples]]:
-    """Run the server; what is given scrapes it."""
+    """Run the server; yield a function that scrapes it."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("REVALID_")}
     settings = {"REVALID_BROKER_URL": broker_url, "REVALID_METRICS_LISTEN": "127.0.0.1:0"}
     with subprocess.Popen(
@@ -63,11 +63,11 @@ def test_metrics_tell_what_workers_do(
         assert before["revalid_jobs_queued", "interactive"] == 0
         assert before["revalid_oldest_queued_seconds", "batch"] > 0
         assert before["revalid_slots",] == 0
-        first = start_worker(REVALID_CONCURRENCY="2")
+        first_worker = start_worker(REVALID_CONCURRENCY="2")
         for command in ("true", "false", "echo again"):
             client.submit(project, commands=[command], sandbox="local").result(30)
         eventually(lambda: scrape()["revalid_jobs_running", "batch"] == 1)
-        first.process.kill()
+        first_worker.process.kill()
         start_worker()
         waiting.cancel()
         waiting.result(90)
@@ -83,9 +83,9 @@ def test_metrics_tell_what_workers_do(
 
 def test_the_role_metrics_suffices_and_a_broker_that_is_gone_is_told(tmp_path: Path) -> None:
     with composed_redis(tmp_path) as running, metrics(running.url("metrics")) as scrape:
-        found = scrape()
-        assert found["revalid_jobs_dead",] == found["revalid_webhooks_waiting",] == 0
-        outcomes = {name[1] for name in found if name[0] == "revalid_webhook_tries_total"}
+        samples = scrape()
+        assert samples["revalid_jobs_dead",] == samples["revalid_webhooks_waiting",] == 0
+        outcomes = {name[1] for name in samples if name[0] == "revalid_webhook_tries_total"}
         assert outcomes == set(Outcome)
         running.process.terminate()
         running.process.wait(10)

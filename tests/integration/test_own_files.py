@@ -1,4 +1,4 @@
-"""A worker whose own files fail takes no jobs, and no job pays for it."""
+"""A worker whose own files fail takes no jobs, and no job fails because of it."""
 
 import resource
 from pathlib import Path
@@ -17,9 +17,9 @@ pytestmark = pytest.mark.slow
 
 
 def registry_of(client: Client) -> CollectorRegistry:
-    made = CollectorRegistry()
-    made.register(LedgerCollector(client._ledger, client.url))
-    return made
+    registry = CollectorRegistry()
+    registry.register(LedgerCollector(client._ledger, client.url))
+    return registry
 
 
 def test_a_worker_with_a_full_disk_takes_no_jobs_until_there_is_room(
@@ -45,10 +45,10 @@ def test_a_worker_with_a_full_disk_takes_no_jobs_until_there_is_room(
         assert client._ledger.stats().slots == 1
         samples = generate_latest(registry_of(client))
         assert b"revalid_workers_out_of_service 1.0" in samples
-        seen = (home / "alive").stat().st_mtime
+        before = (home / "alive").stat().st_mtime
         (disk / "filling").unlink()
         eventually(lambda: "takes jobs again" in sick.log.read_text())
-        eventually(lambda: (home / "alive").stat().st_mtime > seen)
+        eventually(lambda: (home / "alive").stat().st_mtime > before)
         assert {worker.reason for worker in workers(client._redis)} == {None}
 
 

@@ -1,4 +1,4 @@
-"""A step cannot reach the worker's Redis nor the engine that it runs on."""
+"""A step can reach neither the worker's Redis nor its engine."""
 
 import json
 import os
@@ -28,7 +28,7 @@ const net = require('net'), fs = require('fs');
 const {hosts, port, paths} = JSON.parse(fs.readFileSync('targets.json'));
 const attempt = target => new Promise(tell => {
   const socket = net.connect(target);
-  const end = how => { socket.destroy(); tell(how); };
+  const end = outcome => { socket.destroy(); tell(outcome); };
   socket.setTimeout(3000, () => end('timeout'));
   socket.on('connect', () => end('reached'));
   socket.on('error', error => end(error.code));
@@ -58,7 +58,7 @@ const gateways = fs.readFileSync('/proc/net/route', 'utf8').split('\\n').slice(1
 
 @pytest.fixture
 def valkey() -> Iterator[ValkeyServer]:
-    """A server with a password on a TCP port of this machine's loopback."""
+    """Yield a server with a password on a loopback TCP port."""
     with ValkeyServer() as server, redis.Redis(port=server.port) as client:
         client.config_set("requirepass", secrets.token_hex(16))
         yield server
@@ -85,16 +85,16 @@ async def test_a_step_reaches_neither_redis_nor_the_engine(
     sandbox = await DaggerSandbox.open(dagger_engine, DEFAULT_IMAGE)
     try:
         await sandbox.write_files({"probe.js": PROBE, "targets.json": json.dumps(targets)})
-        ran = await sandbox.exec("node probe.js", timeout_s=60)
+        result = await sandbox.exec("node probe.js", timeout_s=60)
     finally:
         await sandbox.close()
 
-    assert ran.exit_code == 0, ran.stderr
-    seen = json.loads(ran.stdout.head + ran.stdout.tail)
-    assert seen["control"] == ["reached", "reached"]
-    assert seen["gateways"]
-    assert len(seen["found"]) == len(hosts) + len(seen["gateways"]) + len(paths)
-    assert [target for target, how in seen["found"] if how == "reached"] == []
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout.head + result.stdout.tail)
+    assert report["control"] == ["reached", "reached"]
+    assert report["gateways"]
+    assert len(report["found"]) == len(hosts) + len(report["gateways"]) + len(paths)
+    assert [target for target, outcome in report["found"] if outcome == "reached"] == []
     stranger = redis.Redis(port=valkey.port, retry=Retry(NoBackoff(), 0))
     with stranger, pytest.raises(redis.AuthenticationError):
         stranger.ping()  # it was there all the time

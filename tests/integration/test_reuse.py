@@ -21,7 +21,7 @@ def submit(client: Client, project: Path) -> JobHandle:
     return client.submit(project, commands=["cat /proc/sys/kernel/random/uuid"], sandbox="dagger")
 
 
-def said(result: JobResult) -> str:
+def printed(result: JobResult) -> str:
     return result.steps[0].stdout
 
 
@@ -29,8 +29,8 @@ def test_a_verdict_is_of_its_image(
     client: Client, start_worker: StartWorker, project: Path
 ) -> None:
     start_worker()
-    first = submit(client, project).result(60)
-    digest = first.sandbox.image_digest
+    first_result = submit(client, project).result(60)
+    digest = first_result.sandbox.image_digest
     assert digest == client._redis.get(image_key(DEFAULT_IMAGE))
 
     # Nobody knows any more what the tag names: a worker asks, and the verdict stands.
@@ -38,17 +38,17 @@ def test_a_verdict_is_of_its_image(
     handle = submit(client, project)
     assert handle.outcome is SubmitOutcome.NEW
     confirmed = handle.result(60)
-    assert confirmed == first.model_copy(update={"reused": True})
+    assert confirmed == first_result.model_copy(update={"reused": True})
     assert "sandbox" not in [event.type for event in handle.events()]
 
     # As if the verdict were of an image that the tag does not name any more.
     key = job_key(handle.id)
-    held = json.loads(str(client._redis.hget(key, "result")))
-    held["sandbox"]["image_digest"] = MOVED
-    client._redis.hset(key, mapping={"result": json.dumps(held), "image_digest": MOVED})
+    stored = json.loads(str(client._redis.hget(key, "result")))
+    stored["sandbox"]["image_digest"] = MOVED
+    client._redis.hset(key, mapping={"result": json.dumps(stored), "image_digest": MOVED})
     handle = submit(client, project)
     assert handle.outcome is SubmitOutcome.NEW
     again = handle.result(60)
     assert (again.reused, again.sandbox.image_digest) == (False, digest)
-    assert said(again) != said(first)
+    assert printed(again) != printed(first_result)
     assert submit(client, project).outcome is SubmitOutcome.REUSED

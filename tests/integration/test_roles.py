@@ -1,4 +1,4 @@
-"""The roles of deploy/users.acl: each does its own work, and is refused everything else."""
+"""The roles of deploy/users.acl: each can do its own work and nothing else."""
 
 import asyncio
 import re
@@ -115,7 +115,7 @@ FOR_NO_ARCHIVE = [
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposedRedis]:
-    """The Redis of compose.yaml, with its users."""
+    """Yield the Redis of compose.yaml with its users."""
     with composed_redis(tmp_path_factory.mktemp("roles")) as running:
         yield running
 

@@ -85,12 +85,12 @@ def test_no_value_leaves_the_sandbox(
         assert [step.exit_code for step in result.steps] == [0, 0, 1]
         assert result.steps[1].stderr.split() == ["***", "***"]
         eventually(lambda: flower_api(port).get(handle.id, {}).get("state") == "SUCCESS")
-        shown = flower_api(port)[handle.id]
-        assert shown["name"] == "revalid.validate"
-        assert shown["kwargs"] == "strategy=command tenant=default"
+        task = flower_api(port)[handle.id]
+        assert task["name"] == "revalid.validate"
+        assert task["kwargs"] == "strategy=command tenant=default"
         places = {
             "result": result.model_dump_json().encode(),
-            "flower": json.dumps(shown).encode(),
+            "flower": json.dumps(task).encode(),
             "flower log": flower_log.read_bytes(),
             "worker log": worker.log.read_bytes(),
             **{f"key {key}": dumped(client, key) for key in map(str, client._redis.keys("*"))},

@@ -1,4 +1,4 @@
-"""``rediss://``: clients and workers speak TLS, and trust only whom the URL says."""
+"""``rediss://``: clients and workers use TLS, and trust only what the URL names."""
 
 import asyncio
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def front(request: pytest.FixtureRequest, certificates: Path, valkey_url: str) -> Iterator[str]:
-    """The URL, but for its query, of a broker that shows the certificate ``request`` names."""
+    """Yield the URL without its query of a broker with the certificate that ``request`` names."""
     name = getattr(request, "param", "ours")
     socket = valkey_url.removeprefix("unix://").partition("?")[0]
     with tls_front(certificates / name, socket) as port:

@@ -1,4 +1,4 @@
-"""From the span of a submit, through the queue, to those of the worker and the engine."""
+"""Traces from a submit, through the queue, to the worker and the engine."""
 
 import asyncio
 from functools import partial
@@ -36,13 +36,16 @@ def test_an_attempt_and_its_steps_belong_to_the_request(
                 secrets={"TOKEN": "env://TOKEN"},
             )
         handle.result(60)
-        eventually(lambda: spans.named("attempt"))
-        (attempt,) = spans.named("attempt")
-        sent = request.get_span_context()
-        assert attempt.trace_id == sent.trace_id.to_bytes(16, "big")
-        assert attempt.parent_span_id == sent.span_id.to_bytes(8, "big")
-        told = attributes(attempt)
-        assert (told["revalid.job"], told["revalid.verdict"]) == (handle.id, "failed")
+        eventually(lambda: spans.by_name("attempt"))
+        (attempt,) = spans.by_name("attempt")
+        request_context = request.get_span_context()
+        assert attempt.trace_id == request_context.trace_id.to_bytes(16, "big")
+        assert attempt.parent_span_id == request_context.span_id.to_bytes(8, "big")
+        attempt_attributes = attributes(attempt)
+        assert (attempt_attributes["revalid.job"], attempt_attributes["revalid.verdict"]) == (
+            handle.id,
+            "failed",
+        )
         own = [span for span in spans.below(attempt.span_id) if span.name.startswith("echo")]
         assert [attributes(span)["revalid.step.exit_code"] for span in own] == [0, 3]
         assert "hunter2" not in str(own)
@@ -60,8 +63,8 @@ def test_jobs_of_one_engine_session_have_a_trace_each(
         for command in ("echo first", "echo second"):
             with tracer.start_as_current_span("request") as request:
                 client.submit(project, commands=[command], sandbox="dagger").result(60)
-            eventually(partial(spans.named, command))
-            step = spans.named(command)[0]
+            eventually(partial(spans.by_name, command))
+            step = spans.by_name(command)[0]
             assert step.trace_id == request.get_span_context().trace_id.to_bytes(16, "big")
             eventually(partial(spans.below, step.span_id))
 
@@ -75,12 +78,12 @@ def test_the_async_client_hands_on_its_span_also_to_a_dead_job_run_again(
 
     with tracer.start_as_current_span("request") as request:
         job_id = asyncio.run(submit())
-    kept = client._ledger.record(job_id).traceparent
-    assert kept is not None
-    assert f"{request.get_span_context().trace_id:032x}" in kept
+    traceparent = client._ledger.record(job_id).traceparent
+    assert traceparent is not None
+    assert f"{request.get_span_context().trace_id:032x}" in traceparent
     client._redis.zadd("revalid:dead", {job_id: 1})
     client._ledger.retry(job_id)
-    assert client._ledger.record(job_id).traceparent == kept
+    assert client._ledger.record(job_id).traceparent == traceparent
 
 
 def test_a_trace_is_no_part_of_a_jobs_id(client: Client, project: Path) -> None:
@@ -92,7 +95,7 @@ def test_a_trace_is_no_part_of_a_jobs_id(client: Client, project: Path) -> None:
 
 
 @pytest.mark.parametrize("exporter", ["otlp", "none"])
-def test_spans_are_sent_before_a_worker_ends_where_they_are_asked_for(
+def test_configured_spans_are_sent_before_a_worker_ends(
     client: Client, start_worker: StartWorker, project: Path, exporter: str
 ) -> None:
     late = {"OTEL_BSP_SCHEDULE_DELAY": "600000", "OTEL_TRACES_EXPORTER": exporter}
@@ -103,4 +106,4 @@ def test_spans_are_sent_before_a_worker_ends_where_they_are_asked_for(
         assert handle.result(30).verdict == "passed"
         worker.process.terminate()
         worker.process.wait(30)
-    assert len(spans.named("attempt")) == (exporter == "otlp")
+    assert len(spans.by_name("attempt")) == (exporter == "otlp")

@@ -1,4 +1,4 @@
-"""Real workers that call a web backend back."""
+"""Webhooks of real workers to a web backend."""
 
 import threading
 from pathlib import Path
@@ -14,34 +14,34 @@ SETTINGS = {
 }
 
 
-def test_a_backend_is_told_of_each_verdict_although_another_hangs(
+def test_a_backend_gets_each_verdict_while_another_hangs(
     client: Client, start_worker: StartWorker, project: Path
 ) -> None:
     hung = threading.Event()
     settings = client.settings.model_copy(update={"webhook_allow": ("127.0.0.1",)})
     try:
-        with receiver([500]) as there, receiver() as hangs, Client(settings) as backend:
-            hangs.before_response = hung.wait
-            waits = backend.submit(project, commands=["true"], webhook=hangs.url())
+        with receiver([500]) as server, receiver() as hanging, Client(settings) as backend:
+            hanging.before_response = hung.wait
+            waits = backend.submit(project, commands=["true"], webhook=hanging.url())
             waits.cancel()  # there is no worker yet
             worker = start_worker(**SETTINGS)
-            eventually(lambda: hangs.calls)
+            eventually(lambda: hanging.calls)
             handle = backend.submit(
                 project,
                 commands=["echo out", "exit 3"],
                 sandbox="local",
                 labels={"user": "7"},
-                webhook=there.url(),
+                webhook=server.url(),
             )
             result = handle.result(30)
             assert result.verdict is Verdict.FAILED
-            eventually(lambda: len(there.calls) == 2)  # after a 500
-            first, second = there.documents()
+            eventually(lambda: len(server.calls) == 2)  # after a 500
+            first_document, second_document = server.documents()
             hung.set()
     finally:
         hung.set()
-    assert first == second
-    assert first["data"] == {
+    assert first_document == second_document
+    assert first_document["data"] == {
         "id": handle.id,
         "verdict": "failed",
         "failed_step": "exit 3",
@@ -55,17 +55,17 @@ def test_a_backend_is_told_of_each_verdict_although_another_hangs(
     assert KEY.get_secret_value() not in log
 
 
-def test_what_one_worker_left_another_delivers(
+def test_another_worker_delivers_pending_webhooks(
     client: Client, start_worker: StartWorker, project: Path
 ) -> None:
     settings = client.settings.model_copy(update={"webhook_allow": ("127.0.0.1",)})
-    with receiver() as there, Client(settings) as backend:
+    with receiver() as server, Client(settings) as backend:
         without = start_worker()  # it has no key, and so delivers nothing
-        handle = backend.submit(project, commands=["true"], sandbox="local", webhook=there.url())
+        handle = backend.submit(project, commands=["true"], sandbox="local", webhook=server.url())
         assert handle.result(30).verdict is Verdict.PASSED
         without.process.kill()
-        assert there.calls == []
+        assert server.calls == []
         start_worker(**SETTINGS)
-        eventually(lambda: there.calls)
-        (document,) = there.documents()
+        eventually(lambda: server.calls)
+        (document,) = server.documents()
     assert document["data"]["verdict"] == "passed"

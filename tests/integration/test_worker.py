@@ -76,10 +76,10 @@ def test_unknown_image_is_rejected_and_a_silent_registry_is_not(site: Site, proj
 
 
 def test_doorbell_of_an_unknown_version_is_refused(site: Site) -> None:
-    sent = site.client._app.send_task(
+    task = site.client._app.send_task(
         "revalid.validate", kwargs={"message": {"v": 2, "job_id": "0" * 32}}, queue="revalid.batch"
     )
-    answer = sent.get(timeout=20)
+    answer = task.get(timeout=20)
     assert "message version 2 is not 1" in answer["refused"]
     assert "message refused" in site.worker.log.read_text()
 

