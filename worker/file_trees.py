@@ -94,7 +94,7 @@ def _remove_or_lift(top: int, name: str) -> None:
     try:
         for child in os.listdir(inner):  # noqa: PTH208 - of a descriptor
             if stat.S_ISDIR(os.lstat(child, dir_fd=inner).st_mode):
-                os.chmod(child, 0o700, dir_fd=inner)  # moving a directory writes its parent entry
+                os.chmod(child, 0o700, dir_fd=inner)  # a move rewrites its ".." entry
                 os.rename(child, secrets.token_hex(8), src_dir_fd=inner, dst_dir_fd=top)
             else:
                 os.unlink(child, dir_fd=inner)

@@ -65,7 +65,7 @@ async def test_one_file_is_never_larger_than_the_limit(sandbox: Sandbox) -> None
 
 
 @pytest.mark.parametrize("code", [137, 152, 153])
-async def test_exit_code_alone_is_no_limit(sandbox: Sandbox, code: int) -> None:
+async def test_exit_code_alone_reports_no_limit(sandbox: Sandbox, code: int) -> None:
     result = await sandbox.exec(f"exit {code}")
     assert (result.exit_code, result.limit_exceeded) == (code, None)
 

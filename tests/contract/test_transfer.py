@@ -44,7 +44,7 @@ async def test_export_leaves_the_sandbox_as_it_is(sandbox: Sandbox, host: Path) 
     assert await sandbox.read_file("out/file") == b"x"
 
 
-async def test_an_export_is_not_led_out_by_what_an_earlier_try_left(
+async def test_an_export_follows_no_link_of_an_earlier_try(
     sandbox: Sandbox, host: Path, tmp_path: Path
 ) -> None:
     """The first try's directory held a link to the host; the second's has a directory there."""
@@ -65,7 +65,7 @@ def files_below(directory: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ["none", "afile"])
-async def test_exporting_what_is_no_directory(sandbox: Sandbox, host: Path, path: str) -> None:
+async def test_export_of_a_missing_directory(sandbox: Sandbox, host: Path, path: str) -> None:
     await sandbox.write_file("afile", "x")
     with pytest.raises(StepFailed, match=f"export_directory .*{path}"):
         await sandbox.export_directory(path, host / "out")
@@ -73,7 +73,7 @@ async def test_exporting_what_is_no_directory(sandbox: Sandbox, host: Path, path
 
 @pytest.fixture
 def project(host: Path) -> Path:
-    """A directory of the host with a little of everything."""
+    """Return a directory of the host with files of every kind."""
     (host / "src" / "deep").mkdir(parents=True)
     (host / "src" / "main.py").write_text("main")
     (host / "src" / "deep" / "binary").write_bytes(EVERY_BYTE)
@@ -125,9 +125,7 @@ async def test_refresh_of_no_files_copies_none(sandbox: Sandbox, project: Path) 
 
 
 @pytest.mark.parametrize("name", ["none", "run"])
-async def test_refresh_from_what_is_no_directory(
-    sandbox: Sandbox, project: Path, name: str
-) -> None:
+async def test_refresh_from_a_missing_directory(sandbox: Sandbox, project: Path, name: str) -> None:
     with pytest.raises(StepFailed, match="refresh_from_host"):
         await sandbox.refresh_from_host(project / name)
 
@@ -148,7 +146,7 @@ async def test_refresh_copies_links_as_links(
         await sandbox.refresh_from_host(project, "elsewhere", only=("../canary",))
 
 
-async def test_export_of_what_matches(sandbox: Sandbox, host: Path) -> None:
+async def test_export_of_matching_files(sandbox: Sandbox, host: Path) -> None:
     await sandbox.exec("mkdir -p dist/js a/b && echo 1 >dist/js/x && echo 2 >a/b/y && echo 3 >z")
     await sandbox.exec("ln -s /etc/passwd dist/link")
     await sandbox.export_matching(("dist", "**/y"), host / "out", most_bytes=2**20)

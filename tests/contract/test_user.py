@@ -23,7 +23,7 @@ async def test_home_workspace_and_temporary_directory_are_writable(sandbox: Sand
         assert await output(sandbox, f"mkdir -p {place}/new && echo x >{place}/new/file") == ""
 
 
-async def test_commands_may_change_what_file_steps_wrote(sandbox: Sandbox, host: Path) -> None:
+async def test_commands_may_change_files_of_file_steps(sandbox: Sandbox, host: Path) -> None:
     (host / "up" / "deep").mkdir(parents=True)
     (host / "up" / "deep" / "private").write_text("1")
     (host / "up" / "deep" / "private").chmod(0o600)
@@ -46,9 +46,7 @@ async def test_commands_may_change_what_file_steps_wrote(sandbox: Sandbox, host:
     assert await names(sandbox) == []
 
 
-async def test_file_steps_follow_no_link_to_what_a_command_may_not_write(
-    sandbox: Sandbox, host: Path
-) -> None:
+async def test_file_steps_follow_no_link_to_protected_files(sandbox: Sandbox, host: Path) -> None:
     await output(sandbox, "ln -s /usr/bin link; ln -s /usr/bin/env tool")
     (host / "link").mkdir()
     (host / "link" / "new").write_text("of the project")

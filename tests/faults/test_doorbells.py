@@ -156,7 +156,7 @@ def test_doorbell_twice(
 
 @pytest.mark.row(28)
 @pytest.mark.slow
-def test_what_a_killed_worker_leaves(
+def test_a_killed_worker_leaves_nothing_on_the_broker(
     client: Client, fleet: Fleet, submit: Submit, proved: Proved
 ) -> None:
     dead = fleet.start(REVALID_CONCURRENCY="2")

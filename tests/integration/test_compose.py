@@ -135,7 +135,7 @@ def test_each_service_has_the_password_of_its_role_alone() -> None:
         assert re.findall(r"\w+_PASSWORD", json.dumps(service)) == [f"{role.upper()}_PASSWORD"]
 
 
-def test_operating_says_how_to_set_every_variable(tmp_path: Path) -> None:
+def test_operating_page_names_every_variable(tmp_path: Path) -> None:
     lines = re.findall(r"(?m)^\$ (.*\.env)$", (ROOT / "docs/operating.md").read_text())
     subprocess.run(["sh", "-ec", "\n".join(lines)], cwd=tmp_path, check=True)
     written = dict(line.split("=") for line in (tmp_path / ".env").read_text().splitlines())
@@ -196,7 +196,7 @@ def test_flower_and_metrics_alone_are_published_on_loopback() -> None:
         assert SERVICES[name]["networks"] == ["queue", name]  # with nobody else who publishes
 
 
-def test_the_archive_is_started_only_where_it_is_asked_for_and_has_its_packages() -> None:
+def test_the_archive_is_optional_and_has_its_packages() -> None:
     profiles = {name: s["profiles"] for name, s in SERVICES.items() if "profiles" in s}
     assert profiles == {"archive": ["archive"]}
     assert ARCHIVE["networks"] == ["queue", "archive"]

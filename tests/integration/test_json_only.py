@@ -30,7 +30,7 @@ class Trap:
 
 
 def message(trap: Trap, headers: dict[str, Any]) -> str:
-    """What kombu puts on a queue or a channel, with a pickle for a body."""
+    """Return a kombu message with a pickle as its body."""
     return json.dumps(
         {
             "body": base64.b64encode(pickle.dumps(([], {"message": trap}, {}))).decode(),

@@ -52,9 +52,7 @@ def metrics(broker_url: str) -> Iterator[Callable[[], Samples]]:
 
 
 @pytest.mark.slow
-def test_metrics_tell_what_workers_do(
-    client: Client, start_worker: StartWorker, project: Path
-) -> None:
+def test_metrics_describe_workers(client: Client, start_worker: StartWorker, project: Path) -> None:
     waiting = client.submit(project, commands=["sleep 600"], sandbox="local", lane="batch")
     with metrics(client.url) as scrape:
         before = scrape()
@@ -81,7 +79,7 @@ def test_metrics_tell_what_workers_do(
     assert after["revalid_jobs_running", "batch"] == after["revalid_jobs_queued", "batch"] == 0
 
 
-def test_the_role_metrics_suffices_and_a_broker_that_is_gone_is_told(tmp_path: Path) -> None:
+def test_the_role_metrics_suffices_and_a_lost_broker_is_reported(tmp_path: Path) -> None:
     with composed_redis(tmp_path) as running, metrics(running.url("metrics")) as scrape:
         samples = scrape()
         assert samples["revalid_jobs_dead",] == samples["revalid_webhooks_waiting",] == 0

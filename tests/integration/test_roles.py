@@ -154,28 +154,26 @@ def project(tmp_path: Path) -> Path:
         *(("archive", command) for command in FOR_NO_ARCHIVE),
     ],
 )
-def test_a_role_is_refused_what_is_not_its_work(
-    broker: ComposedRedis, role: str, command: str
-) -> None:
+def test_a_role_is_refused_other_work(broker: ComposedRedis, role: str, command: str) -> None:
     with connect(broker.url(role)) as client, pytest.raises(NoPermissionError):
         client.execute_command(*command.split())
 
 
 @pytest.mark.parametrize("role", ["producer", "worker"])
-def test_doctor_and_workers_may_ask_what_server_it_is(broker: ComposedRedis, role: str) -> None:
+def test_doctor_and_workers_may_read_the_server_version(broker: ComposedRedis, role: str) -> None:
     with connect(broker.url(role)) as client:
         assert isinstance(info := client.info("server"), dict)
     assert info["redis_version"]
 
 
-def test_a_script_is_refused_what_its_user_is(broker: ComposedRedis) -> None:
+def test_a_script_has_no_more_rights_than_its_user(broker: ComposedRedis) -> None:
     url = broker.url("flower")
     words = "does not allow the user flower .*users.acl"
     with connect(url) as client, pytest.raises(BrokerUnavailable, match=words), broker_errors(url):
         client.register_script("return redis.call('HGETALL', 'revalid:job:1')")()
 
 
-def test_flower_removes_what_nobody_binds_any_more_as_celery_does(broker: ComposedRedis) -> None:
+def test_flower_removes_unused_bindings_as_celery_does(broker: ComposedRedis) -> None:
     url = broker.url("flower")
     with (
         connect(broker.url("worker")) as redis,
@@ -293,7 +291,7 @@ def test_flower_may_not_submit(broker: ComposedRedis, project: Path) -> None:
         client.submit(project, commands=["true"])
 
 
-def test_the_archive_reads_what_finished(broker: ComposedRedis, tmp_path: Path) -> None:
+def test_the_archive_reads_finished_jobs(broker: ComposedRedis, tmp_path: Path) -> None:
     archive = Archive(SecretStr(f"sqlite:///{tmp_path / 'archive.db'}"))
     archive.create()
     job = make_job(tenant="archived")

@@ -106,7 +106,7 @@ def test_no_value_leaves_the_sandbox(
 
 
 def is_seen(client: Client, port: int, project: Path) -> bool:
-    """Whether Flower, which listens before it hears events, shows a new job by name."""
+    """Return whether Flower shows a new job by name: it starts before it receives events."""
     handle = client.submit(project, commands=["true"], sandbox="local", fresh=True)
     handle.result(30)
     return flower_api(port).get(handle.id, {}).get("name") == "revalid.validate"

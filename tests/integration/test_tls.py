@@ -26,7 +26,7 @@ WORDS = rf"has an untrusted certificate \(.*{UNTRUSTED}.*\?ssl_ca_certs="
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory of three that are their own authorities, and one of them is for another host."""
+    """Return a directory of three self-signed certificates, one of them for another host."""
     directory = tmp_path_factory.mktemp("certificates")
     make_certificate(directory, "ours")
     make_certificate(directory, "stranger")
@@ -66,7 +66,7 @@ def test_jobs_go_through(
     assert asyncio.run(follow()) is Verdict.PASSED
 
 
-def test_flower_counts_what_waits(front: str, certificates: Path, tmp_path: Path) -> None:
+def test_flower_counts_waiting_jobs(front: str, certificates: Path, tmp_path: Path) -> None:
     url = f"{front}?ssl_ca_certs={certificates / 'ours'}.pem"
     with flower(url, tmp_path / "flower.log") as page:
         eventually(lambda: "revalid.interactive" in page("/api/queues/length"))
@@ -99,7 +99,7 @@ async def test_who_is_not_trusted_is_refused_by_everybody(
             backend.client.ping()
 
 
-def test_no_certificate_is_asked_for_where_the_url_says_so(front: str) -> None:
+def test_the_url_can_turn_off_certificate_checks(front: str) -> None:
     url = f"{front}?ssl_cert_reqs=none"
     with connect(url) as client:
         assert client.ping()

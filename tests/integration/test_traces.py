@@ -86,7 +86,7 @@ def test_the_async_client_hands_on_its_span_also_to_a_dead_job_run_again(
     assert client._ledger.record(job_id).traceparent == traceparent
 
 
-def test_a_trace_is_no_part_of_a_jobs_id(client: Client, project: Path) -> None:
+def test_a_trace_does_not_change_a_jobs_id(client: Client, project: Path) -> None:
     plain = client.submit(project, commands=["true"])
     with tracer.start_as_current_span("request"):
         traced = client.submit(project, commands=["true"])

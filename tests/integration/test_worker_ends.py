@@ -99,7 +99,7 @@ def test_result_that_its_process_could_not_record_is_recorded_by_the_next(
     eventually(lambda: not list(tmp_path.glob("home/unrecorded/*/*")))
 
 
-def test_job_that_no_worker_has_a_disk_for_ends_and_says_so(
+def test_job_that_no_worker_has_disk_space_for_ends_with_a_reason(
     client: Client, start_worker: StartWorker, project: Path, tmp_path: Path
 ) -> None:
     start_worker(REVALID_SCRATCH=str(tmp_path / "nowhere"))
@@ -138,9 +138,7 @@ sys.exit(main())
 
 
 @pytest.mark.slow
-def test_a_worker_that_an_error_ends_says_so_by_its_exit_status(
-    valkey_url: str, tmp_path: Path
-) -> None:
+def test_a_worker_ended_by_an_error_has_an_exit_status(valkey_url: str, tmp_path: Path) -> None:
     own = {k: v for k, v in os.environ.items() if not k.startswith("REVALID_")}
     ended = subprocess.run(
         [sys.executable, "-P", "-c", BROKEN],

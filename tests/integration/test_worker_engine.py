@@ -50,7 +50,7 @@ def test_lost_engine_session_is_our_failure_and_tried_again(
     assert registry.get_sample_value("revalid_engine_sessions_lost_total") == 1
 
 
-def test_worker_without_an_engine_takes_no_jobs_and_says_so(
+def test_worker_without_an_engine_takes_no_jobs(
     client: Client, start_worker: StartWorker, project: Path
 ) -> None:
     missing_engine = {RUNNER_HOST: "unix:///nowhere/engine.sock", "REVALID_CONNECT_TIMEOUT_S": "2"}

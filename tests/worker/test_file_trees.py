@@ -55,7 +55,7 @@ def test_walk_is_sorted_and_follows_no_link(tmp_path: Path) -> None:
     assert [path for path, _ in walk(tmp_path)] == ["a", "b", "b/c", "b/file"]
 
 
-def test_walk_skips_what_no_path_reaches(tmp_path: Path) -> None:
+def test_walk_skips_unreachable_directories(tmp_path: Path) -> None:
     with temporary_directory("deep-", tmp_path) as directory:
         make_deep(directory, DEEPER_THAN_A_PATH)
         assert 1_000 < len(list(walk(directory))) < DEEPER_THAN_A_PATH

@@ -157,7 +157,7 @@ async def test_failure_that_is_allowed_does_not_decide(make_run: MakeRun) -> Non
     assert await run.execute() is Verdict.PASSED
 
 
-async def test_file_steps_report_what_they_read_and_why_they_failed(make_run: MakeRun) -> None:
+async def test_file_steps_report_their_text_or_error(make_run: MakeRun) -> None:
     run = make_run(
         steps=[
             {"op": "write_files", "files": {"a/x": "1", "a/y": "2"}},
@@ -262,7 +262,7 @@ async def test_host_path_outside_the_roots_rejects_before_any_step(make_run: Mak
     assert run.steps == ()
 
 
-async def test_auto_falls_back_and_says_why(make_run: MakeRun) -> None:
+async def test_auto_falls_back_with_a_reason(make_run: MakeRun) -> None:
     run = make_run("true", sandbox="auto")
     assert await run.execute() is Verdict.PASSED
     assert run.sandbox.kind == "local"
@@ -291,7 +291,7 @@ async def test_auto_job_on_a_dagger_worker_never_runs_locally(make_run: MakeRun)
         await run.execute()
 
 
-async def test_cancelled_run_keeps_what_it_has(make_run: MakeRun) -> None:
+async def test_cancelled_run_keeps_its_results(make_run: MakeRun) -> None:
     cleans = "trap 'echo cleaned; exit 3' TERM; echo up >&2; while :; do sleep 0.05; done"
     run = make_run("echo done", cleans, "echo never")
     up = asyncio.Event()

@@ -201,7 +201,7 @@ def test_200_hanging_deliveries_delay_no_other_tenant_or_host(
         answer.set()
 
 
-def test_a_stopping_worker_posts_what_is_due(ledger: Ledger, valkey_url: str) -> None:
+def test_a_stopping_worker_posts_due_deliveries(ledger: Ledger, valkey_url: str) -> None:
     stop = threading.Event()
     stop.set()
     settings = load_settings({}, env_file=None)

@@ -135,7 +135,7 @@ class LogReceiver:
                     self._receive(ExportLogsServiceRequest.FromString(body))
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         except (*_CLOSED, LookupError, ValueError, asyncio.LimitOverrunError, DecodeError):
-            pass  # the connection closed, or the sender is no session process
+            pass  # the connection closed, or the sender is not a session process
         finally:
             writer.close()
 

@@ -30,7 +30,7 @@ def node_plan(
         lint: Whether to run a ``lint`` script, whose outcome does not decide.
 
     Raises:
-        InvalidProject: A file that decides cannot be read.
+        InvalidProject: A manifest or lockfile cannot be read.
     """
     project = NodeProject(tree, groups)
     installs = project.installs

@@ -50,7 +50,7 @@ def plan_installs(tree: ProjectTree, groups: tuple[Group, ...]) -> Installs:
     """Plan one install for each group, after one step that installs missing tools.
 
     Raises:
-        InvalidProject: A file that decides cannot be read.
+        InvalidProject: A manifest or lockfile cannot be read.
     """
     choices = {group.root.directory: detect_manager(tree, group) for group in groups}
     setup = _setup(groups, choices.values())

@@ -39,7 +39,7 @@ def install_inputs(tree: ProjectTree, groups: tuple[Group, ...]) -> tuple[str, .
     """Return the files that decide what an install does; None if any file may.
 
     Raises:
-        InvalidProject: A file that decides cannot be read.
+        InvalidProject: A manifest or lockfile cannot be read.
     """
     packages = [package for group in groups for package in group.packages]
     members = [member for group in groups for member in group.members]

@@ -50,7 +50,7 @@ def detect_manager(tree: ProjectTree, group: Group) -> PackageManagerChoice:
     """Find a group's manager by its lockfile, else its ``packageManager``, else its scripts.
 
     Raises:
-        InvalidProject: A file that decides cannot be read.
+        InvalidProject: A manifest or lockfile cannot be read.
     """
     field = _package_manager_field(group.root)
     lockfiles = [name for name in LOCKFILES if group.root.path(name) in tree.files]

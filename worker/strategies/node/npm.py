@@ -14,7 +14,7 @@ def plan(tree: ProjectTree, groups: tuple[Group, ...]) -> Plan:
     """Plan the install and the build, type check, lint and test scripts that the project has.
 
     Raises:
-        InvalidProject: There is no package, or a file that decides cannot be read.
+        InvalidProject: There is no package, or a manifest or lockfile cannot be read.
     """
     if not groups:
         raise InvalidProject(

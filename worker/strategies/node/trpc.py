@@ -28,7 +28,7 @@ def plan(tree: ProjectTree, groups: tuple[Group, ...]) -> Plan:
     """Plan the install, the builds, the type checks with the compiler, and the tests.
 
     Raises:
-        InvalidProject: There is no package, or a file that decides cannot be read.
+        InvalidProject: There is no package, or a manifest or lockfile cannot be read.
     """
     if not groups:
         raise InvalidProject(

@@ -19,7 +19,7 @@ _PYTEST = ".venv/bin/python -m pytest"
 
 
 def detect(tree: ProjectTree) -> bool:
-    """Whether a Python manifest is at the project's root."""
+    """Return whether a Python manifest is at the project's root."""
     return not tree.files.isdisjoint(MANIFESTS)
 
 

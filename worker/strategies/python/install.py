@@ -45,7 +45,7 @@ def plan_install(tree: ProjectTree, project: dict[str, Any], tools: list[str]) -
         tools: Tools that the checks run.
 
     Raises:
-        InvalidProject: A file that decides cannot be read.
+        InvalidProject: A manifest or lockfile cannot be read.
     """
     undeclared = [tool for tool in tools if not _declares(tree, tool)]
     notes = [f"{tool} is not declared: installed its latest version" for tool in undeclared]

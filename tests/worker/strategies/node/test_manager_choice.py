@@ -43,7 +43,7 @@ def test_the_lockfile_decides(make: Make, lockfile: str, content: str, install: 
         ({"scripts": {"test": "vitest --bundle"}}, {}, "npm", "since nothing names another"),
     ],
 )
-def test_of_several_lockfiles_one_is_chosen_and_a_note_says_why(
+def test_one_of_several_lockfiles_is_chosen_with_a_note(
     make: Make, manifest: dict[str, Any], files: dict[str, Any], name: str, reason: str
 ) -> None:
     choice = chosen(make, manifest, {"package-lock.json": "{}", "bun.lock": "{}", **files})
@@ -70,7 +70,7 @@ def test_a_lockfile_outranks_package_manager(make: Make) -> None:
         ({"scripts": {"dev": "bunx vite"}}, "bun install", "scripts or tests use bun"),
     ],
 )
-def test_without_a_lockfile_a_note_says_so(
+def test_a_missing_lockfile_gives_a_note(
     make: Make, manifest: dict[str, Any], install: str, note: str
 ) -> None:
     choice = chosen(make, manifest, {})

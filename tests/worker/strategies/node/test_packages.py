@@ -36,7 +36,7 @@ def test_workspaces_may_be_a_list_or_an_object() -> None:
     assert package(workspaces={"packages": ["b"], "nohoist": ["c"]}).workspaces == ("b",)
 
 
-def test_entries_are_what_importers_get() -> None:
+def test_entries_are_the_files_for_importers() -> None:
     offered = package(
         exports={
             ".": {"types": "./dist/index.d.ts", "default": "./src/index.ts"},

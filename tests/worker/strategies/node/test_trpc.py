@@ -22,7 +22,7 @@ def manifest(*scripts: str, **fields: Any) -> dict[str, Any]:
 
 
 def generated(**server: Any) -> dict[str, Any]:
-    """A client and a server as workspaces, with bun, and nothing at the root."""
+    """Return a project with client and server as workspaces, with bun, and an empty root."""
     return {
         "package.json": {"workspaces": ["client", "server"], "dependencies": {"app": "."}},
         "bun.lock": "{}",
@@ -121,7 +121,7 @@ def test_types_are_not_checked_without_typescript(plan_of: PlanOf) -> None:
     assert skips(plan)["typecheck"] == "typescript is not a dependency of the root"
 
 
-def test_a_base_tsconfig_at_the_root_is_no_check(plan_of: PlanOf) -> None:
+def test_a_base_tsconfig_at_the_root_is_not_checked(plan_of: PlanOf) -> None:
     files = generated()
     files["package.json"] |= {"devDependencies": TS}
     files["tsconfig.json"] = "{}"
@@ -134,7 +134,7 @@ def test_a_base_tsconfig_at_the_root_is_no_check(plan_of: PlanOf) -> None:
 
 
 @pytest.mark.parametrize("entry", [{"types": "dist/index.d.ts"}, {"main": "./dist/index.js"}])
-def test_checks_wait_for_the_build_of_what_they_import(
+def test_checks_wait_for_the_builds_of_their_imports(
     plan_of: PlanOf, entry: dict[str, Any]
 ) -> None:
     files = generated(name="@app/server", **entry)
@@ -189,7 +189,7 @@ def test_packages_that_import_each_other_do_not_wait_for_ever(plan_of: PlanOf) -
         earlier.add(name)
 
 
-def test_without_trpc_the_strategy_runs_and_says_so(plan_of: PlanOf) -> None:
+def test_without_trpc_the_strategy_runs_with_a_reason(plan_of: PlanOf) -> None:
     plan = plan_of({"package.json": {"scripts": {"build": "x"}}}, StrategyName.TRPC)
     assert plan.reason == "nothing depends on @trpc"
     assert commands(plan)["build"] == "npm run build"

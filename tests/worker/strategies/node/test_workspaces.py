@@ -35,7 +35,7 @@ def test_workspace_globs(glob: str, directory: str, expected: bool) -> None:
     assert bool(directory_glob(glob).match(directory)) is expected
 
 
-def test_a_workspace_glob_that_is_none_is_refused(make: Make) -> None:
+def test_an_invalid_workspace_glob_is_refused(make: Make) -> None:
     with pytest.raises(InvalidProject, match=r"package.json: the workspace pattern 'a\[' has a \["):
         find_groups(make({"package.json": {"workspaces": ["a["]}}))
 
