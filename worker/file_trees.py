@@ -1,5 +1,6 @@
 """Walks and removes trees of files of any depth and with any permissions."""
 
+import errno
 import os
 import secrets
 import stat
@@ -14,34 +15,51 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 def walk(root: Path, *, strict: bool = False) -> Iterator[tuple[str, os.stat_result]]:
     """Yield the relative path and status of everything below ``root``; follow no link.
 
+    A link that replaces a directory meanwhile is not followed either.
+
     Args:
         strict: Raise if something cannot be read; otherwise skip it.
 
     Raises:
         OSError: ``strict`` is set, and something cannot be read.
     """
-    waiting = [""]
+    real, waiting = os.path.realpath(root), [""]
     while waiting:
         prefix = waiting.pop()
         directories = []
         try:
-            with os.scandir(f"{root}/{prefix}") as entries:
-                sorted_entries = sorted(entries, key=lambda entry: entry.name)
+            for name, status in _entries(real, prefix, strict=strict):
+                yield prefix + name, status
+                if stat.S_ISDIR(status.st_mode):
+                    directories.append(f"{prefix}{name}/")
         except OSError:
             if strict:
                 raise
-            continue
-        for entry in sorted_entries:
+        waiting += reversed(directories)
+
+
+def _entries(root: str, prefix: str, *, strict: bool) -> Iterator[tuple[str, os.stat_result]]:
+    with _opened(root, prefix) as directory, os.scandir(directory) as entries:
+        for entry in sorted(entries, key=lambda each: each.name):
             try:
-                status = entry.stat(follow_symlinks=False)
+                yield entry.name, entry.stat(follow_symlinks=False)
             except OSError:
                 if strict:
                     raise
-                continue
-            yield prefix + entry.name, status
-            if stat.S_ISDIR(status.st_mode):
-                directories.append(f"{prefix}{entry.name}/")
-        waiting += reversed(directories)
+
+
+@contextmanager
+def _opened(root: str, prefix: str) -> Iterator[int]:
+    """Open a directory by its own name, and not by a link's."""
+    directory = os.open(f"{root}/{prefix}", _DIRECTORY)
+    try:
+        with suppress(FileNotFoundError):  # another system than Linux
+            name = os.readlink(f"/proc/self/fd/{directory}")  # noqa: PTH115 - of many
+            if name.rstrip("/") != f"{root}/{prefix}".rstrip("/"):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), prefix)
+        yield directory
+    finally:
+        os.close(directory)
 
 
 @contextmanager
@@ -89,15 +107,33 @@ def _remove_or_lift(top: int, name: str) -> None:
     if not stat.S_ISDIR(os.lstat(name, dir_fd=top).st_mode):
         os.unlink(name, dir_fd=top)
         return
-    os.chmod(name, 0o700, dir_fd=top)
-    inner = os.open(name, _DIRECTORY, dir_fd=top)
+    inner = _taken(top, name)
     try:
         for child in os.listdir(inner):  # noqa: PTH208 - of a descriptor
             if stat.S_ISDIR(os.lstat(child, dir_fd=inner).st_mode):
-                os.chmod(child, 0o700, dir_fd=inner)  # a move rewrites its ".." entry
+                os.close(_taken(inner, child))  # a move rewrites its ".." entry
                 os.rename(child, secrets.token_hex(8), src_dir_fd=inner, dst_dir_fd=top)
             else:
                 os.unlink(child, dir_fd=inner)
     finally:
         os.close(inner)
     os.rmdir(name, dir_fd=top)
+
+
+def _taken(top: int, name: str) -> int:
+    """Open a directory, after giving its owner all permissions.
+
+    Raises:
+        OSError: It is no directory, or a link that was put in the place of one.
+    """
+    try:
+        directory = os.open(name, _DIRECTORY, dir_fd=top)
+    except PermissionError:
+        handle = os.open(name, _DIRECTORY | os.O_PATH, dir_fd=top)
+        try:
+            Path(f"/proc/self/fd/{handle}").chmod(0o700)
+        finally:
+            os.close(handle)
+        return os.open(name, _DIRECTORY, dir_fd=top)
+    os.fchmod(directory, 0o700)
+    return directory

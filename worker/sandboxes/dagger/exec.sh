@@ -98,10 +98,21 @@ check_memory() { # Sums resident pages, which counts shared pages repeatedly; ab
   sum=0
   for p; do read -r _ n _ <"$p/statm" && sum=$((sum + n)); done
   [ $((sum * page)) -gt "$memory" ] || return 0
-  # Only the command's user may read the exact sizes. The command can stop or kill the reader, so the
-  # wait is bounded, and a reader that does not finish counts as above the limit.
+  # Only the command's user may read the exact sizes. Nobody may read those of a process that cannot
+  # be traced, so its resident pages count. The command can stop or kill the reader, so the wait is
+  # bounded, and a reader that does not finish counts as above the limit.
   : >$dir/sizes
-  set -- sh -c 'cat /proc/[0-9]*/smaps_rollup; echo end'
+  set -- sh -c 'page=$1
+    shift
+    for p in /proc/[0-9]*; do
+      if true <$p/smaps_rollup; then
+        set -- "$@" $p/smaps_rollup
+      else
+        read -r _ n _ <$p/statm && echo "Pss: $((n * page))"
+      fi
+    done
+    [ $# = 0 ] || cat "$@"
+    echo end' sh "$page"
   [ "$user" = 0 ] || set -- chpst -u "$user" "$@"
   "$@" >>$dir/sizes &
   reader=$! over=memory p=0
@@ -121,8 +132,9 @@ check_memory() { # Sums resident pages, which counts shared pages repeatedly; ab
 
 written() { # Counts blocks of files changed since the start, by ctime, which no process can set.
   now
-  n=$(find / -xdev -type f -cmin -$(((t - start) / 6000 + 1)) ! -path "$dir/out.[012]" \
-    ! -path "$dir/err.[012]" -exec stat -c %b {} + | (
+  n=$(find / \( -path /proc -o -path /sys -o -path /dev -o -path /.revalid-stop \) -prune -o \
+    -type f -cmin -$(((t - start) / 6000 + 1)) ! -path "$dir/out.[012]" ! -path "$dir/err.[012]" \
+    -exec stat -c %b {} + | (
     sum=0
     while read -r n; do sum=$((sum + n)); done
     echo $sum

@@ -214,7 +214,15 @@ async def _watch(
                 capture.flush()
             if any(end.done() for end in ends):
                 break
-            if (over := await asyncio.to_thread(usage.over)) and not ends[0].done():
+            look = asyncio.ensure_future(asyncio.to_thread(usage.over))
+            # The command decides how many files there are to look at.
+            await asyncio.wait(
+                (look, *ends), timeout=remaining, return_when=asyncio.FIRST_COMPLETED
+            )
+            usage.stopped = not look.done()
+            over = await look
+            usage.stopped = False
+            if over and not ends[0].done():
                 return over
         return None if ends[0].done() else LimitName.TIME
     finally:

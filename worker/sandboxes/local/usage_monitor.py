@@ -19,7 +19,12 @@ _CLOCK_S = 1.0
 
 
 class UsageMonitor:
-    """Compares one command's use with its limits; every method blocks for milliseconds.
+    """Compares one command's use with its limits; every method blocks.
+
+    That takes milliseconds, but looking at the files takes as long as there are files.
+
+    Attributes:
+        stopped: Set by another thread: looking at the files ends now.
 
     Args:
         directory: The sandbox's directory; only files below it are counted.
@@ -40,6 +45,7 @@ class UsageMonitor:
         self._rounds = 0
         self._started = time.time() - _CLOCK_S  # file times have a coarser clock
         self._most_free = _free_bytes(directory)
+        self.stopped = False
 
     def over(self) -> LimitName | None:
         """Return the limit that the command exceeds now; None if it exceeds none."""
@@ -80,6 +86,8 @@ class UsageMonitor:
 
     def _changed(self) -> Iterable[tuple[int, int]]:
         for _, status in walk(self._directory):
+            if self.stopped:
+                return
             if status.st_ctime >= self._started and not stat.S_ISDIR(status.st_mode):
                 yield status.st_size, status.st_blocks * 512
 

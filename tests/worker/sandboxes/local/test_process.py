@@ -1,11 +1,12 @@
 """How the local sandbox ends its processes, and how its reaper does after a worker's death."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ import pytest
 
 from revalid.jobs.errors import SandboxLost
 from revalid.worker.sandboxes.limits import CommandLimits
-from revalid.worker.sandboxes.local import orphan_reaper, process_tree
+from revalid.worker.sandboxes.local import orphan_reaper, process_tree, usage_monitor
 from revalid.worker.sandboxes.local.sandbox import LocalSandbox
 from revalid.worker.sandboxes.protocol import StepFailed
 from tests.contract.checks import new_token, sleeping
@@ -245,3 +246,21 @@ async def test_replaced_directory_is_the_commands_fault(
     for broken in (local.exec("true"), local.write_file("f", "x"), local.read_file("f")):
         with pytest.raises(StepFailed, match="earlier command replaced"):
             await broken
+
+
+async def test_files_without_end_do_not_hold_up_the_time_limit(
+    local: LocalSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gave_up = asyncio.Event()
+
+    def endless(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
+        deadline = time.monotonic() + GIVE_UP_S
+        while time.monotonic() < deadline:
+            yield "file", directory.stat()
+        gave_up.set()
+
+    monkeypatch.setattr(usage_monitor, "walk", endless)
+    monkeypatch.setattr(usage_monitor, "_SCAN_ROUND", 4)
+    result = await local.exec("sleep 60", timeout_s=1)
+    assert result.timed_out
+    assert not gave_up.is_set()
