@@ -48,3 +48,10 @@ def test_every_path_and_module_that_a_page_names_exists() -> None:
     text = "\n".join(page.read_text() for page in PAGES)
     assert {path for path in re.findall(paths, text) if not (ROOT / path).exists()} == set()
     assert {name for name in re.findall(modules, text) if find_spec(name) is None} == set()
+
+
+def test_a_change_starts_where_contributing_says() -> None:
+    rows = re.findall(r"`(\w+)` in `([\w./]+)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(rows) >= 10
+    for name, path in rows:
+        assert re.search(rf"\b{name}\b", (ROOT / path).read_text()), (name, path)
