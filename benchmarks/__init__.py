@@ -1,1 +1,1 @@
-"""Ratios, each measured in one run on one machine; absolute times say little elsewhere."""
+"""Benchmarks: ratios measured in one run, since absolute times depend on the machine."""

@@ -52,7 +52,7 @@ WITHOUT_GOAL = {"width"}
 
 
 async def machine(engine: Engine) -> dict[str, object]:
-    """What the figures hold for."""
+    """Describe the machine on which the figures were measured."""
     version = await (await engine.client()).version()
     return {
         "revalid": VERSION,
@@ -65,7 +65,7 @@ async def machine(engine: Engine) -> dict[str, object]:
 
 
 async def main() -> int:
-    """Run everything; 0 also where a goal is missed, for the figures are the product."""
+    """Run every benchmark; return 0 even if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", choices=SECTIONS, action="append", help="write no results")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The web examples as their README starts them; the tests use this too."""
+"""Starts the web examples as their README does; tests use it too."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ COMMANDS = {
 
 
 def free_port() -> int:
-    """A port that nobody has at the moment."""
+    """Return a port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -57,7 +57,7 @@ PLANTED: dict[str, tuple[str, str]] = {
 
 
 def make_projects(root: Path, number: int, seed: int) -> dict[str, str]:
-    """Write the projects; what is planted in those that fail, by name."""
+    """Write the projects; return the planted errors of those that fail, by name."""
     chance = random.Random(seed)  # noqa: S311 - to plant, not to hide
     kinds = list(PLANTED)
     planted: dict[str, str] = {}
@@ -113,7 +113,7 @@ def await_(holds: Callable[[], bool], within_s: float = 1_800) -> None:
 def revalid(
     *words: str, environ: dict[str, str], stdout: int = subprocess.DEVNULL
 ) -> "subprocess.Popen[str]":
-    """A command of the producer's."""
+    """Run a command of the producer."""
     program = Path(sys.executable).with_name("revalid")
     return subprocess.Popen(
         [str(program), *words],
@@ -125,7 +125,7 @@ def revalid(
 
 
 def main() -> int:
-    """Run it and print the figures; 1 where a row is wrong."""
+    """Run the benchmark and print the figures; return 1 if a row is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--projects", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=1)
@@ -168,7 +168,7 @@ def go(
     running: list["subprocess.Popen[bytes]"],
     number: int,
 ) -> tuple[dict[str, Any], float, int]:
-    """Run, kill, resume; the report, the time it took and the producer's largest memory."""
+    """Run, kill and resume; return the report, the duration and the producer's peak memory."""
     commands = [word for step in STEPS for word in ("--command", f"sh ./{step}")]
     started = time.monotonic()
     with connect(url) as redis:
@@ -213,7 +213,7 @@ def _only_batch(environ: dict[str, str]) -> str:
 
 
 def check(document: dict[str, Any], planted: dict[str, str], number: int) -> list[str]:
-    """What is wrong with a report."""
+    """Return the errors in a report."""
     jobs = document["jobs"]
     wrong = []
     names = Counter(row["project"] for row in jobs)

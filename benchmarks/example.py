@@ -1,4 +1,4 @@
-"""The tRPC example on the engine, against the same commands in a plain directory."""
+"""Measures the tRPC example on the engine against the same commands in a directory."""
 
 import asyncio
 import json
@@ -26,13 +26,13 @@ IN_PLACE_MARGIN_S = 3.0
 
 
 def copy(to: Path) -> Path:
-    """The example without what an install or a build made."""
+    """Copy the example without installed or built files."""
     shutil.copytree(EXAMPLE, to, ignore=shutil.ignore_patterns("node_modules", "dist"))
     return to
 
 
 def relock(project: Path) -> None:
-    """Another version makes another lockfile, so that nothing of the install is known."""
+    """Change a version, and so the lockfile, so that no install is cached."""
     for name in ("package.json", "package-lock.json"):
         file = project / name
         document = json.loads(file.read_text())
@@ -43,20 +43,20 @@ def relock(project: Path) -> None:
 
 
 def change(project: Path) -> None:
-    """Another source, the same lockfile."""
+    """Change a source file; the lockfile stays."""
     text = f"export const run = {uuid.uuid4().int % 10**9};\n"
     (project / "server" / "src" / "run.ts").write_text(text)
 
 
 def planned(project: Path) -> list[PlannedStep]:
-    """The steps of the job."""
+    """Return the steps of the job."""
     source = PathSource(path=str(project))
     job = Job(source=source, strategy=StrategyName.TRPC, image=DEFAULT_IMAGE)
     return [step for step in make_plan(job, project).steps if step.skipped_reason is None]
 
 
 async def plainly(project: Path, steps: Iterable[PlannedStep]) -> tuple[float, float]:
-    """Seconds that the same commands take in a shell here, with the user's own caches.
+    """Return the seconds that the same commands take in a shell here, with the user's own caches.
 
     Returns:
         By the clock, and of all processors.
@@ -78,7 +78,7 @@ async def plainly(project: Path, steps: Iterable[PlannedStep]) -> tuple[float, f
 
 
 async def in_sandbox(here: System, project: Path) -> float:
-    """Seconds from submit to result."""
+    """Return the seconds from submit to result."""
     started = time.perf_counter()
     await here.arun(project)
     return time.perf_counter() - started
@@ -86,7 +86,7 @@ async def in_sandbox(here: System, project: Path) -> float:
 
 @dataclass(frozen=True)
 class Local:
-    """Medians of the local runs, in seconds.
+    """Return the medians of the local runs, in seconds.
 
     Attributes:
         clean: With a clean install, by the clock.
@@ -98,7 +98,7 @@ class Local:
 
 
 async def example(home: Path, scratch: Path) -> tuple[list[Row], Local]:
-    """One job at a time: cold, and with another source."""
+    """Measure one job at a time: cold, and with a changed source."""
     project, plain = copy(scratch / "project"), scratch / "plain"
     processors: list[float] = []
     found: dict[str, list[float]] = {
@@ -141,7 +141,7 @@ async def example(home: Path, scratch: Path) -> tuple[list[Row], Local]:
 
 
 async def variants(home: Path, scratch: Path, local: Local) -> list[Row]:
-    """Many variants of one app in the batch lane, on a worker of the default width.
+    """Measure many variants of one app in the batch lane, on a worker of the default width.
 
     So many local runs are taken to be so much longer than one.
     """

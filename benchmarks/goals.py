@@ -1,10 +1,10 @@
-"""Rows of what is measured against what is wanted."""
+"""Compares measured values with goals."""
 
 Row = dict[str, object]
 
 
 def goal(name: str, ratio: float, bound: float, unit: str = "", *, at_least: bool = False) -> Row:
-    """Print one goal and return its row; it is met below ``bound``, or from it on."""
+    """Print one goal and return its row; ``at_least`` turns the upper bound into a lower one."""
     met = ratio >= bound if at_least else ratio < bound
     words = "at least" if at_least else "under"
     print(

@@ -1,4 +1,4 @@
-"""Timing that survives a noisy machine: contenders in turn, medians, and their spread."""
+"""Timing for noisy machines: alternating contenders, medians and their spread."""
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,13 +10,13 @@ Work = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of one contender's runs."""
+    """Durations of one contender's runs, in seconds."""
 
     runs: tuple[float, ...]
 
     @property
     def p50(self) -> float:
-        """The median."""
+        """Return the median."""
         return median(self.runs)
 
     def __str__(self) -> str:
@@ -30,7 +30,7 @@ def _quartiles(runs: tuple[float, ...]) -> tuple[float, float]:
 
 
 async def in_turn(contenders: Mapping[str, Work], runs: int) -> dict[str, Times]:
-    """Run each contender once uncounted, then all in turn ``runs`` times."""
+    """Run each contender once for warm-up, then all in turn ``runs`` times."""
     for work in contenders.values():
         await work()
     found: dict[str, list[float]] = {name: [] for name in contenders}

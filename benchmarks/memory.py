@@ -32,7 +32,7 @@ _NO_OP = [{"op": "exec", "command": "true"}]
 
 
 class Peak(threading.Thread):
-    """The most memory that a process and its descendants held while inside, in bytes.
+    """The peak memory of a process and its descendants inside the block, in bytes.
 
     Attributes:
         idle: What they held on entry.
@@ -46,7 +46,7 @@ class Peak(threading.Thread):
         self.idle = self.most = self.resident()
 
     def resident(self) -> int:
-        """What they hold now."""
+        """Return their current memory, in bytes."""
         held = 0
         below = [] if self._alone else self._process.children(recursive=True)
         for process in (self._process, *below):
@@ -56,11 +56,11 @@ class Peak(threading.Thread):
 
     @property
     def added_mb(self) -> float:
-        """The most above idle, in MB."""
+        """Return the peak above idle, in MB."""
         return (self.most - self.idle) / MB
 
     def run(self) -> None:
-        """Look again and again."""
+        """Sample the memory until the block ends."""
         while not self._ended.wait(_SAMPLE_S):
             self.most = max(self.most, self.resident())
 
@@ -84,7 +84,7 @@ def incompressible(path: Path, megabytes: int) -> None:
 
 
 def large_project(here: System, tarball: Path, megabytes: int) -> list[Row]:
-    """One large tarball, from the producer's file into the sandbox."""
+    """Measure one large tarball, from the producer's file into the sandbox."""
     incompressible(tarball, megabytes)
     here.run(steps=_NO_OP)
     with Peak(psutil.Process(), alone=True) as producer, Peak(here.process) as workers:
@@ -98,7 +98,7 @@ def large_project(here: System, tarball: Path, megabytes: int) -> list[Row]:
 
 
 def many_jobs(here: System, jobs: int) -> list[Row]:
-    """No-op jobs one after the other: the last ones need no more memory than the first."""
+    """Measure successive no-op jobs: the last ones need no more memory than the first."""
     held = []
     watch = Peak(here.process)
     for number in range(WARM_UP + jobs):
@@ -111,7 +111,7 @@ def many_jobs(here: System, jobs: int) -> list[Row]:
 
 
 async def cache_bytes() -> tuple[int, int] | None:
-    """What the engine's cache holds and may hold; None where no engine answers."""
+    """Return size and limit of the engine's cache; None if no engine answers."""
     engine = Engine(timeout_s=30)
     try:
         cache = (await engine.client()).engine().local_cache()
@@ -123,7 +123,7 @@ async def cache_bytes() -> tuple[int, int] | None:
 
 
 def measure(jobs: int = JOBS) -> list[Row]:
-    """All rows."""
+    """Return all rows."""
     before = asyncio.run(cache_bytes())
     sandbox = "local" if before is None else "dagger"
     print(f"\nmemory, {sandbox} sandbox")
@@ -140,7 +140,7 @@ def measure(jobs: int = JOBS) -> list[Row]:
 
 
 def main() -> int:
-    """Print the rows; 0 also where a goal is missed, for the figures are the product."""
+    """Print the rows; return 0 even if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=JOBS)
     measure(parser.parse_args().jobs)

@@ -1,4 +1,4 @@
-"""Jobs that do nothing, against the bare SDK and ``docker run``."""
+"""Measures jobs that do nothing against the bare SDK and ``docker run``."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ _STEPS = [{"op": "exec", "command": "true"}]
 
 
 def docker_run() -> Work | None:
-    """One ``docker run`` of a no-op, where a Docker with the image answers.
+    """Run a no-op by ``docker run``, if a Docker with the image answers.
 
     ``BENCH_DOCKER`` holds further options for it.
     """
@@ -48,7 +48,7 @@ def docker_run() -> Work | None:
 
 
 async def bare_sdk(engine: Engine, *, whole: bool = True) -> Work:
-    """The same step by the SDK alone: a fresh container, its exit code and both its outputs.
+    """Run the same step by the SDK alone: a fresh container, its exit code and both outputs.
 
     Args:
         whole: Else only the standard output, which is one query instead of three.
@@ -68,7 +68,7 @@ async def bare_sdk(engine: Engine, *, whole: bool = True) -> Work:
 
 
 async def one_at_a_time(home: Path, engine: Engine) -> list[Row]:
-    """A job through queue, worker and container."""
+    """Run a job through queue, worker and container."""
 
     async def bare_local() -> None:
         process = await asyncio.create_subprocess_exec("sh", "-c", "true")
@@ -96,7 +96,7 @@ async def one_at_a_time(home: Path, engine: Engine) -> list[Row]:
 
 
 async def wide(home: Path, engine: Engine) -> list[Row]:
-    """Many jobs, as many at a time as the worker has slots."""
+    """Run many jobs, as many at a time as the worker has slots."""
     bare, docker = await bare_sdk(engine), docker_run()
     with system(home, slots=WIDTH) as here:
         contenders: dict[str, Work] = {
@@ -151,7 +151,7 @@ async def _loop(work: Work) -> None:
 
 
 async def operations(engine: Engine) -> None:
-    """Each operation, Dagger over local; no goal."""
+    """Measure each operation, Dagger over local; there is no goal."""
     files = {f"d{n % 10}/f{n}.txt": f"{n}\n" * 100 for n in range(200)}
     works: dict[str, Callable[[Sandbox], Awaitable[object]]] = {
         "write": lambda s: s.write_file("a/one.txt", uuid.uuid4().hex),

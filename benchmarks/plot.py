@@ -1,4 +1,4 @@
-"""One picture of all goals."""
+"""Plots all goals."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ _MET, _MISSED = "#2f9e63", "#c92a2a"
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """Draw how much of its bound each figure uses; the line is the bound, less is better."""
+    """Draw each figure as a share of its bound; less is better."""
     mpl.rcParams["svg.hashsalt"] = "revalid"  # the same figures make the same file
     mpl.rcParams["svg.fonttype"] = "none"
     ordered = list(reversed(rows))

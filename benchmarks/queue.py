@@ -1,4 +1,4 @@
-"""``python -m benchmarks.queue``: ten thousand jobs that nobody takes, and their room in Redis."""
+"""``python -m benchmarks.queue``: submits ten thousand jobs, and measures Redis."""
 
 import sys
 import tempfile
@@ -18,7 +18,7 @@ JOBS = 10_000
 
 
 def measure(jobs: int = JOBS) -> list[Row]:
-    """All rows. The jobs are made before the clock starts: only submitting them counts."""
+    """Return all rows. The jobs are made before the clock starts; only their submit counts."""
     steps = [{"op": "exec", "command": "true"}]
     with tempfile.TemporaryDirectory(prefix="revalid-bench-") as directory, ExitStack() as stack:
         settings = load_settings({}, env_file=None, home=Path(directory) / "home")
@@ -42,13 +42,13 @@ def measure(jobs: int = JOBS) -> list[Row]:
 
 
 def memory(client: Client) -> int:
-    """Bytes that Redis uses."""
+    """Return the bytes that Redis uses."""
     info: Any = client._redis.info("memory")
     return int(info["used_memory"])
 
 
 def main() -> int:
-    """Print the rows; 0 also where a goal is missed, for the figures are the product."""
+    """Print the rows; return 0 even if a goal is missed."""
     measure()
     return 0
 

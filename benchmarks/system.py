@@ -1,4 +1,4 @@
-"""The system under measurement: a broker and one worker of the benchmark's own."""
+"""The measured system: a broker and one worker for the benchmark alone."""
 
 import asyncio
 from collections.abc import Iterator
@@ -40,13 +40,13 @@ class System:
         return result
 
     async def arun(self, project: Path | None = None, **fields: Any) -> JobResult:
-        """The same, in a thread."""
+        """Run a job that has to pass, in a thread."""
         return await asyncio.to_thread(self.run, project, **fields)
 
 
 @contextmanager
 def system(home: Path, *, slots: int, sandbox: str = "dagger") -> Iterator[System]:
-    """A worker with ``slots`` slots while inside, on an embedded broker."""
+    """Run a worker with ``slots`` slots on an embedded broker, inside the block."""
     settings = load_settings({}, env_file=None, home=home, concurrency=slots, sandbox=sandbox)
     with attached(settings) as here, Client(here) as client:
         worker = LocalWorker(here)

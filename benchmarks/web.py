@@ -33,7 +33,7 @@ BOUND_S = 600
 
 @dataclass
 class Figures:
-    """What was measured of one example; times in seconds."""
+    """Measurements of one example; times in seconds."""
 
     submits: list[float]
     submits_s: float
@@ -71,7 +71,7 @@ class Crowd:
         self.delays: list[float] = []
 
     async def submit_all(self) -> tuple[list[str], list[float]]:
-        """One job of each user; their ids, and how long each user waited."""
+        """Submit one job per user; return the ids, and how long each user waited."""
         found = await asyncio.gather(*(self._submit() for _ in range(self.number)))
         return [job_id for job_id, _ in found], [waited for _, waited in found]
 
@@ -151,7 +151,7 @@ def _all_passed(settings: Settings, ids: list[str]) -> None:
 
 @contextmanager
 def working(settings: Settings, log: Path) -> Iterator[None]:
-    """A worker that takes everybody's jobs, locally."""
+    """Run a worker of the common queues, with the local sandbox."""
     with (
         log.open("ab") as out,
         subprocess.Popen(
@@ -168,7 +168,7 @@ def working(settings: Settings, log: Path) -> Iterator[None]:
 
 
 def _tarball() -> bytes:
-    """A project that nobody submitted before."""
+    """Make a project that was not submitted before."""
     content = uuid.uuid4().bytes
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
@@ -180,7 +180,7 @@ def _tarball() -> bytes:
 
 @contextmanager
 def broker(home: Path) -> Iterator[Settings]:
-    """Settings of an embedded broker below ``home``."""
+    """Return settings of an embedded broker below ``home``."""
     environ = {"REVALID_SANDBOX": "local", "REVALID_CONCURRENCY": "2"}
     with attached(load_settings(environ, env_file=None, home=home)) as settings:
         yield settings

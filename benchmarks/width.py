@@ -1,4 +1,4 @@
-"""How many jobs a second a worker does, by its slots: what the default number follows from."""
+"""Measures jobs per second by the slots of a worker; the default number follows from it."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ _STEPS = [{"op": "exec", "command": "true"}]
 
 
 async def rate(home: Path, slots: int, fields: list[dict[str, Any]], warm: int) -> float:
-    """Jobs a second, after ``warm`` uncounted ones."""
+    """Return jobs per second, after ``warm`` jobs for warm-up."""
 
     def run(here: System, part: list[dict[str, Any]]) -> None:
         handles = [here.submit(sandbox="dagger", **job) for job in part]

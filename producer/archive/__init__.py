@@ -1,1 +1,1 @@
-"""The archive of finished jobs in a SQL database; what is here needs the extra ``archive``."""
+"""The archive of finished jobs in a SQL database; it needs the extra ``archive``."""

@@ -1,4 +1,4 @@
-"""From the ledger to the archive."""
+"""Copies finished jobs from the ledger to the archive."""
 
 from collections.abc import Iterator
 
@@ -10,21 +10,21 @@ from revalid.producer.client import Client
 from revalid.producer.results import AT_ONCE_BYTES, read_records
 
 AT_ONCE = 10
-"""Jobs in memory, fewer where their results are large."""
+"""Most jobs in memory; fewer if their results are large."""
 
 
 def copy_finished(client: Client, archive: Archive) -> Iterator[int]:
-    """Copy what finished since the archive's last job, until nothing is left.
+    """Copy the jobs that finished since the archive's last one, until none is left.
 
-    Ended anywhere and begun again, it loses nothing and adds nothing twice: rows and position are
-    one transaction, and a row is known by its job and the time of its end.
+    It may be interrupted anywhere without losing or doubling a row: rows and position are written
+    in one transaction, and the key of a row is its job and the time of its end.
 
     Yields:
-        How many jobs a batch added.
+        The number of jobs that a transaction added.
 
     Raises:
-        ArchiveUnavailable: The database is not reached, or refuses.
-        BrokerUnavailable: The broker is not reached.
+        ArchiveUnavailable: The database cannot be reached, or refuses.
+        BrokerUnavailable: The broker cannot be reached.
         InvalidJob: A result is of a version that this one cannot read.
     """
     last = archive.last()
@@ -38,7 +38,7 @@ def copy_finished(client: Client, archive: Archive) -> Iterator[int]:
         size = 0
         records = read_records(client, [finish.job_id for finish in finishes])
         for finish, (job_id, record) in zip(finishes, records, strict=True):
-            # A job that runs again is left out: its next end is in the stream too.
+            # Skip a job that runs again: its next end will be in the stream too.
             if record is not None and record.state is JobState.DONE and job_id not in jobs:
                 size += len(record.result or "")
                 if jobs and last is not None and size > AT_ONCE_BYTES:

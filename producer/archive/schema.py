@@ -1,4 +1,4 @@
-"""The tables of the archive, and a job as their rows."""
+"""The tables of the archive, and the conversion of a job to rows."""
 
 import json
 from typing import Any
@@ -79,7 +79,7 @@ Row = dict[str, Any]
 
 
 def rows_of(job_id: str, record: Record) -> tuple[Row, list[Row]]:
-    """The job's row, and its steps'.
+    """Return the row of a job and the rows of its steps.
 
     Raises:
         InvalidJob: The result is of a version that this one cannot read.
@@ -129,11 +129,11 @@ def rows_of(job_id: str, record: Record) -> tuple[Row, list[Row]]:
 
 
 def _without_nul(value: Any) -> Any:
-    """PostgreSQL stores no NUL in a text, and commands do write some."""
+    """Replace NUL characters, which commands may write and PostgreSQL refuses."""
     if isinstance(value, str):
         return str(value).replace("\0", "\ufffd")
     if isinstance(value, dict):
-        return {_without_nul(name): _without_nul(each) for name, each in value.items()}
+        return {_without_nul(name): _without_nul(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_without_nul(each) for each in value]
+        return [_without_nul(item) for item in value]
     return value

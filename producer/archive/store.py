@@ -1,4 +1,4 @@
-"""The archive's database: opened, its tables made, rows added."""
+"""The archive's database."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ _INSERTS: dict[str, Callable[..., Any]] = {
     "postgresql+psycopg": postgresql.insert,
     "sqlite": sqlite.insert,
 }
-# Else libpq waits for minutes for a server that is gone, and for hours for its answer.
+# By default, libpq waits minutes for a connection, and hours for a reply.
 _BOUNDS = {
     "connect_timeout": "10",
     "keepalives_idle": "10",
@@ -28,17 +28,17 @@ _BOUNDS = {
 
 
 class Archive:
-    """One database.
+    """The database of an archive.
 
     Attributes:
-        where: Which one it is, without user and password.
+        where: Its URL without user and password.
     """
 
     def __init__(self, url: SecretStr) -> None:
-        """Connects to nothing yet.
+        """Configure the database; the first use connects.
 
         Raises:
-            InvalidSettings: The URL is not one of PostgreSQL or SQLite, or its driver is missing.
+            InvalidSettings: It is not a PostgreSQL or SQLite URL, or the driver is missing.
         """
         parsed = _parsed(url.get_secret_value())
         named = URL.create(parsed.drivername, None, None, parsed.host, parsed.port, parsed.database)
@@ -57,38 +57,42 @@ class Archive:
             event.listen(self._engine, "connect", _watch_foreign_keys)
 
     def create(self) -> None:
-        """Make the tables that are missing.
+        """Create missing tables.
 
         Raises:
-            ArchiveUnavailable: The database is not reached, or refuses.
+            ArchiveUnavailable: The database cannot be reached, or refuses.
             InvalidSettings: The tables are of another version of revalid.
         """
         with self._begin() as connection:
             METADATA.create_all(connection)
             insert = self._insert(FACTS).on_conflict_do_nothing()
             connection.execute(insert, {"name": "schema_version", "value": SCHEMA_VERSION})
-            found = self._fact(connection, "schema_version")
-        if found != SCHEMA_VERSION:
+            schema_version = self._fact(connection, "schema_version")
+        if schema_version != SCHEMA_VERSION:
             raise InvalidSettings(
-                f"REVALID_ARCHIVE_URL {self.where}: its tables are of version {found}, "
-                f"this revalid writes {SCHEMA_VERSION}: name another database, or use the revalid "
-                "that made it"
+                f"REVALID_ARCHIVE_URL {self.where}: its tables have version {schema_version}, and "
+                f"this revalid writes {SCHEMA_VERSION}: use another database, or the revalid that "
+                "created it"
             )
 
     def last(self) -> Completion | None:
-        """The last finish that :meth:`add` was told of. Raises as :meth:`add`."""
-        with self._begin() as connection:
-            found = self._fact(connection, "last")
-        return Completion(*found.split()) if found else None
-
-    def add(self, jobs: Sequence[Row], steps: Sequence[Row], last: Completion) -> int:
-        """Add rows, unless they are there, and note how far this reader came: all or nothing.
-
-        Returns:
-            How many jobs were new.
+        """Return the last completion that :meth:`add` recorded.
 
         Raises:
-            ArchiveUnavailable: The database is not reached, or refuses.
+            ArchiveUnavailable: The database cannot be reached, or refuses.
+        """
+        with self._begin() as connection:
+            position = self._fact(connection, "last")
+        return Completion(*position.split()) if position else None
+
+    def add(self, jobs: Sequence[Row], steps: Sequence[Row], last: Completion) -> int:
+        """Add missing rows and record the position ``last``, in one transaction.
+
+        Returns:
+            The number of new jobs.
+
+        Raises:
+            ArchiveUnavailable: The database cannot be reached, or refuses.
         """
         added = 0
         note = self._insert(FACTS).values(name="last", value=f"{last.entry} {last.job_id}")
@@ -124,7 +128,7 @@ class Archive:
 
 
 def _parsed(url: str) -> URL:
-    """The URL; an error's own words might quote the password."""
+    """Parse the URL; the original error is hidden, since it may quote the password."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -132,16 +136,18 @@ def _parsed(url: str) -> URL:
     if (
         parsed is None
         or parsed.drivername not in _INSERTS
-        or (parsed.host and url.count("@") > 1)  # else part of a password may pass for the host
+        or (
+            parsed.host and url.count("@") > 1
+        )  # otherwise part of a password could be taken for the host
     ):
         raise InvalidSettings(
-            "REVALID_ARCHIVE_URL is not the URL of a PostgreSQL or SQLite database, such as "
-            "postgresql+psycopg://user:password@host/name; write a password's special characters "
-            "as %XX"
+            "REVALID_ARCHIVE_URL is not a PostgreSQL or SQLite URL: use "
+            "postgresql+psycopg://user:password@host/name or sqlite:////path, and write special "
+            "characters of a password as %XX"
         )
     return parsed
 
 
 def _watch_foreign_keys(connection: Any, _record: object) -> None:
-    """SQLite deletes a job's steps with it only where it is told to."""
+    """Turn on foreign keys, so that SQLite deletes a job's steps with it."""
     connection.execute("PRAGMA foreign_keys = ON")

@@ -80,6 +80,6 @@ def _alive(home: Path) -> Path:
         (file := home / "archived").touch()
     except OSError as error:
         raise InvalidSettings(
-            f"REVALID_HOME {home}: {error.strerror}: set it to a directory that you can write"
+            f"REVALID_HOME {home}: {error.strerror}: set it to a directory you can write"
         ) from None
     return file

@@ -1,4 +1,4 @@
-"""``worker``, ``flower``, ``metrics`` and ``broker``: processes that live longer than a job."""
+"""The commands ``worker``, ``flower``, ``metrics`` and ``broker``: long-running processes."""
 
 import hashlib
 import signal
@@ -29,7 +29,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def worker(concurrency: int | None) -> int:
-    """Run a worker in the foreground; its exit status."""
+    """Run a worker in the foreground; return its exit status."""
     worker_command()
     settings = load_settings()
     if concurrency is not None:
@@ -41,7 +41,7 @@ def worker(concurrency: int | None) -> int:
 
 
 def flower() -> int:
-    """Run Flower in the foreground; its exit status."""
+    """Run Flower in the foreground; return its exit status."""
     worker_command()
     settings = load_settings()
     with on_broker(settings) as (reached, _):
@@ -74,7 +74,7 @@ def flower() -> int:
 
 
 def metrics() -> int:
-    """Serve ``/metrics`` in the foreground; its exit status."""
+    """Serve ``/metrics`` in the foreground; return the exit status."""
     settings = load_settings()
     host, _, port = settings.metrics_listen.rpartition(":")
     with on_broker(settings) as (_, client):
@@ -97,9 +97,9 @@ def metrics() -> int:
 
 
 def broker_start() -> int:
-    """Start the embedded broker for good and print its URL."""
-    found = _broker().start()
-    console().print(found.url)
+    """Start the embedded broker, pin it, and print its URL."""
+    broker_state = _broker().start()
+    console().print(broker_state.url)
     console(stderr=True).print(Text("runs until `revalid broker stop`", "dim"))
     return 0
 
@@ -112,21 +112,23 @@ def broker_stop() -> int:
 
 
 def broker_status(*, json: bool) -> int:
-    """Print what the embedded broker does."""
-    found: BrokerStatus = _broker().status()
+    """Print the state of the embedded broker."""
+    broker_state: BrokerStatus = _broker().status()
     facts = {
-        "running": found.running,
-        "url": found.url,
-        "pid": found.pid,
-        "data_dir": str(found.data_dir),
-        "pinned": found.pinned,
+        "running": broker_state.running,
+        "url": broker_state.url,
+        "pid": broker_state.pid,
+        "data_dir": str(broker_state.data_dir),
+        "pinned": broker_state.pinned,
     }
     if json:
         print_json(facts)
         return 0
     out = console()
-    until = "until `revalid broker stop`" if found.pinned else "as long as it is used"
-    out.print(f"running, {until}" if found.running else "not running: it starts when it is needed")
+    until = "until `revalid broker stop`" if broker_state.pinned else "as long as it is used"
+    out.print(
+        f"running, {until}" if broker_state.running else "not running: it starts when it is needed"
+    )
     for name in ("url", "pid", "data_dir"):
         if facts[name] is not None:
             label = f"{name.replace('_', ' '):<10}"
@@ -140,7 +142,7 @@ def _broker() -> EmbeddedBroker:
 
 @contextmanager
 def on_broker(settings: Settings) -> Iterator[tuple[Settings, Client]]:
-    """Settings of a broker that answers."""
+    """Yield settings and a client of a broker that answers."""
     with attached(settings) as reached, Client(reached) as client:
         client.ping()
         yield reached, client
@@ -154,7 +156,7 @@ def _flower_state(settings: Settings) -> Path:
         directory.chmod(0o700)
     except OSError as error:
         raise InvalidSettings(
-            f"REVALID_HOME {settings.home}: {error.strerror}; name a directory that is yours"
+            f"REVALID_HOME {settings.home}: {error.strerror}: set it to a directory you can write"
         ) from None
     broker = redact(settings.broker_url or "")
     return directory / hashlib.sha256(broker.encode()).hexdigest()[:12]
@@ -179,9 +181,9 @@ def _foreground(
     pass_fds: tuple[int, ...] = (),
     umask: int = -1,
 ) -> int:
-    """Run ``python -m module`` until it ends; what signals us goes on to it.
+    """Run ``python -m module`` until it ends, and forward signals to it.
 
-    It has a session of its own: from a terminal, Ctrl-C would reach it twice.
+    It has a session of its own; otherwise Ctrl-C in a terminal would reach it twice.
     """
     process: subprocess.Popen[bytes] | None = None
 

@@ -1,4 +1,4 @@
-"""The reports of a batch: what it came to, what its failures have in common, in five formats."""
+"""Reports of a batch in five formats, with the common causes of its failures."""
 
 from revalid.producer.report.builder import build, compare
 from revalid.producer.report.formats import FORMATS, read, render, write

@@ -1,4 +1,4 @@
-"""Makes the report of a batch from its rows, and compares it with an earlier one."""
+"""Builds the report of a batch from its rows, and compares it with an earlier one."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -26,11 +26,11 @@ def build(
     keep: Callable[[Row], Row] = lambda row: row,
     previous: BatchReport | None = None,
 ) -> BatchReport:
-    """The report of a batch.
+    """Build the report of a batch.
 
     Args:
-        rows: In the order in which they shall be shown.
-        keep: What the report holds of a row; the causes are found in the whole of it.
+        rows: The rows, in the order of the report.
+        keep: Reduces a row to what the report shows; causes are found in the whole row.
         previous: An earlier batch to compare with.
     """
     kept: list[Row] = []
@@ -57,21 +57,21 @@ def build(
 
 
 def compare(current: BatchReport, previous: BatchReport) -> Comparison:
-    """What became of each project since an earlier batch; projects are told by their names."""
+    """Compare the verdicts of two batches, by project name."""
     now, was = verdicts(current.jobs), verdicts(previous.jobs)
     refused = {row.project: row.error for row in current.jobs if row.state == NOT_SUBMITTED}
     unsteady = {*current.flaky, *previous.flaky}
     changes: dict[str, list[Change]] = {}
     unchanged = 0
     for project in dict.fromkeys((*now, *was, *refused)):
-        found = _worst(now, project)
-        reason = refused.get(project) if found is None else None
-        change = Change(project=project, was=_worst(was, project), now=found, reason=reason)
+        new_verdict = _worst(now, project)
+        reason = refused.get(project) if new_verdict is None else None
+        change = Change(project=project, was=_worst(was, project), now=new_verdict, reason=reason)
         if (kind := _kind(change, flaky=project in unsteady)) is None:
             unchanged += 1
         else:
             changes.setdefault(kind, []).append(change)
-    lists = {kind: tuple(found) for kind, found in changes.items()}
+    lists = {kind: tuple(group) for kind, group in changes.items()}
     return Comparison.model_validate({"previous": previous.id, "unchanged": unchanged, **lists})
 
 
@@ -91,6 +91,6 @@ def _kind(change: Change, *, flaky: bool) -> str | None:
 
 
 def _worst(seen: dict[str, list[Verdict]], project: str) -> Verdict | None:
-    """The first verdict that is not passed, else passed; None where there is none."""
+    """Return the first verdict that is not passed, else passed; None if there is no verdict."""
     mine = seen.get(project)
     return next((v for v in mine if v is not Verdict.PASSED), mine[0]) if mine else None

@@ -1,4 +1,4 @@
-"""Groups failures by what went wrong, so that 300 red projects read as five causes."""
+"""Groups failures by cause, so that a report of 300 failed projects shows five causes."""
 
 import re
 from collections.abc import Iterable
@@ -8,9 +8,9 @@ from revalid.producer.report.diagnosis import Diagnosis, telling
 from revalid.producer.report.model import Cause, Row
 
 _COMPARED = 50
-"""Groups of one check and code that a message is compared with: bounds the work."""
+"""Most groups of one check and code that a message is compared with."""
 _WORDS = 60
-"""Words of a message that are compared: the work grows with their cube."""
+"""Most words of a message that are compared; the work grows with their cube."""
 _ALIKE, _ALIKE_WITH_CODE = 0.85, 0.6
 
 _OWN = "…"
@@ -32,26 +32,26 @@ _VARYING = (
     re.compile(r"(?<![-~^<>=])[-~^<>=]*+\bv?\d[\w.%]*(?: (?:m?s|min|h|bytes|[KMG]i?B)\b)?"),
     re.compile(r"\b(?:undefined|null|true|false|NaN|None|True|False|Infinity)\b"),
 )
-"""What differs between two failures of one kind, in the order in which it is taken out."""
+"""Patterns of the parts that differ between equal failures, in the order of their removal."""
 _RUN = re.compile(rf"{_OWN}(?:[\s,|&]*{_OWN})+")
 
 
 class _Group:
-    def __init__(self, told: Diagnosis, words: list[str]) -> None:
-        self.check = told.check
-        self.message = told.message
+    def __init__(self, diagnosis: Diagnosis, words: list[str]) -> None:
+        self.check = diagnosis.check
+        self.message = diagnosis.message
         self.words = words
-        self.title = told.message.split(" ")
+        self.title = diagnosis.message.split(" ")
         self.projects: dict[str, None] = {}
 
-    def add(self, told: Diagnosis, project: str) -> None:
+    def add(self, diagnosis: Diagnosis, project: str) -> None:
         self.projects[project] = None
-        if told.message == self.message:
+        if diagnosis.message == self.message:
             return
-        words = told.message.split(" ")
+        words = diagnosis.message.split(" ")
         if len(words) != len(self.title):
             # They cannot be laid beside each other: what both surely share is the shape.
-            words = shape(told.message).split(" ")
+            words = shape(diagnosis.message).split(" ")
             self.title = shape(" ".join(self.title)).split(" ")
         if len(words) == len(self.title):
             pairs = zip(self.title, words, strict=True)
@@ -68,36 +68,36 @@ class _Group:
 
 
 def find_causes(rows: Iterable[Row]) -> tuple[Cause, ...]:
-    """What the red rows have in common, the most frequent first."""
+    """Return the causes of the failed rows, the most frequent first."""
     by_shape: dict[tuple[str, str, str], _Group] = {}
     by_code: dict[tuple[str, str], list[_Group]] = {}
     for row in rows:
         if not row.red:
             continue
-        told = telling(row)
-        key = (told.check, told.code, shape(told.message))
+        diagnosis = telling(row)
+        key = (diagnosis.check, diagnosis.code, shape(diagnosis.message))
         if (group := by_shape.get(key)) is None:
             words = key[2].lower().replace(_OWN, " ").split()
             rivals = by_code.setdefault(key[:2], [])
-            group = _nearest(words, rivals[:_COMPARED], told.code)
+            group = _nearest(words, rivals[:_COMPARED], diagnosis.code)
             if group is None:
-                group = _Group(told, words)
+                group = _Group(diagnosis, words)
                 rivals.append(group)
             by_shape[key] = group
-        group.add(told, row.project)
+        group.add(diagnosis, row.project)
     groups = dict.fromkeys(by_shape.values())
     return tuple(sorted((g.cause() for g in groups), key=lambda cause: -cause.number))
 
 
 def shape(message: str) -> str:
-    """A message without what differs from project to project."""
+    """Return a message without the parts that differ between projects."""
     for pattern in _VARYING:
         message = pattern.sub(_OWN, message)
     return " ".join(_RUN.sub(_OWN, message).split())
 
 
 def _nearest(words: list[str], groups: Iterable[_Group], code: str) -> _Group | None:
-    """The first group whose message is nearly the same."""
+    """Return the first group with a similar message, or None."""
     # An exception's class says less than a compiler's code.
     named = code and not code.endswith(("Error", "Exception"))
     wanted = _ALIKE_WITH_CODE if named else _ALIKE

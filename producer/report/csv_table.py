@@ -1,4 +1,4 @@
-"""A batch as CSV: one line for each row."""
+"""Renders a batch as CSV, with one line per row."""
 
 import csv
 import io
@@ -23,11 +23,11 @@ _COLUMNS = (
 )
 
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""What begins a formula, also in full width."""
+"""Characters that begin a formula, full-width forms included."""
 
 
 def to_csv(report: BatchReport) -> str:
-    """The report as lines; the first names the columns."""
+    """Yield the report as lines; the first one names the columns."""
     causes = {name: cause.title for cause in reversed(report.causes) for name in cause.projects}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -45,7 +45,7 @@ def _cells(row: Row, cause: str) -> list[str]:
 
 
 def _cell(value: object) -> str:
-    """A value as text that no spreadsheet takes for a formula."""
+    """Convert a value to text that no spreadsheet takes for a formula."""
     if value is None:
         return ""
     if isinstance(value, bool):

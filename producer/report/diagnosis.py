@@ -1,4 +1,4 @@
-"""Finds the line of a failure's output that tells what went wrong."""
+"""Finds the line in a failure's output that names the error."""
 
 import re
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ _NPM = r"npm (?:ERR!|error)"
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What a failure says of itself.
+    """The error of a failed row.
 
     Attributes:
-        check: The kind of check that failed, or the row's state where none did.
-        code: The error's own name, such as ``TS2322``; empty where it has none.
-        message: The line that tells, as it was printed.
+        check: The kind of the failed check, or the row's state if no check failed.
+        code: The error's code, such as ``TS2322``; empty if it has none.
+        message: The line of output with the error.
     """
 
     check: str
@@ -81,10 +81,12 @@ _RULES = (
     _rule("error during build", r"error during build:\n(?P<text>.+)"),
     _rule("error: ", r"^(?:.*[ :])?error: (?!script |Lifecycle)(?P<text>.+)"),
 )
-"""The most precise first: a rule is tried where its hint occurs at all, which is cheap to see."""
+"""Rules, the most precise first. A rule is tried only if its hint occurs in the output."""
 
 _EXCEPTION = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception))(?: \[(\w+)\])?: (?=\S)")
-_SUSPECT = re.compile(r"\b(?:error|fatal|failed|failure|cannot|not found|denied)\b", re.IGNORECASE)
+_ERROR_WORDS = re.compile(
+    r"\b(?:error|fatal|failed|failure|cannot|not found|denied)\b", re.IGNORECASE
+)
 _NOISE = re.compile(
     rf"\s*$|\s*at |> |\$ |npm (?:warn|notice|WARN)|{_NPM}\s*$|error: script |\[revalid: "
     rf"|{_NPM} (?:Lifecycle|A complete log|code|path|workspace|location|command|errno)"
@@ -92,7 +94,7 @@ _NOISE = re.compile(
 
 
 def telling(row: Row) -> Diagnosis:
-    """What a red row says of itself."""
+    """Diagnose a failed row."""
     step = failed_step(row)
     if step is None or row.verdict not in (Verdict.FAILED, Verdict.TIMED_OUT):
         return Diagnosis(row.state, "", _bounded(row.error or _without_step(row)))
@@ -103,22 +105,22 @@ def telling(row: Row) -> Diagnosis:
         return Diagnosis(check, f"{step.limit_exceeded}", step.over_limit)
     output = f"{_excerpt(step.stderr)}\n{_excerpt(step.stdout)}"
     for hint, pattern in _RULES:
-        if hint in output and (found := pattern.search(output)):
-            return _told(check, found.groupdict().get("code") or "", found["text"])
+        if hint in output and (match := pattern.search(output)):
+            return _make_diagnosis(check, match.groupdict().get("code") or "", match["text"])
     if step.exit_code == 137:
         return Diagnosis(check, "137", "killed, as where memory runs out (exit 137)")
     if line := _suspect(output):
-        return _told(check, "", line)
+        return _make_diagnosis(check, "", line)
     return Diagnosis(check, "silent", f"exit {step.exit_code}, and nothing that tells why")
 
 
 def failed_step(row: Row) -> StepResult | None:
-    """The step that kept a row from passing, where the row holds its steps."""
+    """Return the failed step of a row, or None if the row has no steps."""
     return next((step for step in row.steps if not step.ok), None)
 
 
 def check_kind(name: str, strategy: str | None) -> str:
-    """The check that a step is: ``typecheck client`` is a ``typecheck``, as of any package."""
+    """Return the kind of check of a step: ``typecheck client`` is a ``typecheck``."""
     name = re.sub(r"^cd \S+ && ", "", one_line(name))
     first = name.partition(" ")[0]
     return first if first in _CHECKS and strategy not in _GIVEN else name[:80]
@@ -132,7 +134,7 @@ def _without_step(row: Row) -> str:
     return f"{row.state.replace('_', ' ')}{where}"
 
 
-def _told(check: str, code: str, text: str) -> Diagnosis:
+def _make_diagnosis(check: str, code: str, text: str) -> Diagnosis:
     message = _bounded(text)
     if not code and (named := _EXCEPTION.match(message)):
         return Diagnosis(check, named[2] or named[1], message)
@@ -140,9 +142,9 @@ def _told(check: str, code: str, text: str) -> Diagnosis:
 
 
 def _suspect(output: str) -> str:
-    """A line that sounds like an error, else the last one that is not noise."""
+    """Return a line that looks like an error, else the last line that is not noise."""
     lines = [line for line in output.split("\n") if not _NOISE.match(line)]
-    return next((line for line in lines if _SUSPECT.search(line)), lines[-1] if lines else "")
+    return next((line for line in lines if _ERROR_WORDS.search(line)), lines[-1] if lines else "")
 
 
 def _excerpt(text: str) -> str:

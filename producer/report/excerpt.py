@@ -1,8 +1,8 @@
-"""Keeps the ends of a text, where failures say what they are."""
+"""Shortens output; failures show at its start and its end."""
 
 
 def excerpt(text: str, limit: int) -> tuple[str, int]:
-    """A quarter from the start and the rest from the end of a text that is too long.
+    """Shorten a text; keep a quarter of the limit from the start and the rest from the end.
 
     Args:
         limit: Characters to keep.

@@ -21,7 +21,7 @@ FORMATS = ("junit", "html", "json", "csv", "markdown")
 
 
 def write(report: BatchReport, format: str, path: Path) -> None:
-    """Write a report; a reader sees the old file or the new one, never a part.
+    """Write a report atomically.
 
     Args:
         format: One of :data:`FORMATS`.
@@ -41,7 +41,7 @@ def write(report: BatchReport, format: str, path: Path) -> None:
 
 
 def check_path(path: Path) -> None:
-    """See that a report can be written there, before what it reports is begun.
+    """Check that a report can be written to a path, before the batch begins.
 
     Raises:
         InvalidJob: It cannot.
@@ -61,7 +61,7 @@ def check_path(path: Path) -> None:
 
 
 def render(report: BatchReport, format: str) -> str:
-    """The text of a report.
+    """Render a report as text.
 
     Raises:
         InvalidJob: The format is unknown.
@@ -86,7 +86,7 @@ def render(report: BatchReport, format: str) -> str:
 
 
 def read(path: Path) -> BatchReport:
-    """A report that was written as JSON earlier.
+    """Read a report that was written as JSON.
 
     Raises:
         InvalidJob: The file cannot be read, is no report, or is one of another version.

@@ -1,4 +1,4 @@
-"""A batch as one HTML file that needs nothing else: no server, no network."""
+"""Renders a batch as one self-contained HTML file."""
 
 import base64
 import hashlib
@@ -17,13 +17,13 @@ from revalid.producer.sanitize import cached, clean, one_line, seconds
 
 _FAILED_LOG, _OTHER_LOG = 24_000, 2_000
 _FAILED_LOGS, _OTHER_LOGS = 12_000_000, 3_000_000
-"""Characters of logs in the whole file; each step's share is smaller where there are many."""
+"""Most characters of logs in the whole file; many steps share them."""
 _TURN = 100.0
 
 
 @dataclass(frozen=True)
 class _Log:
-    """What a step printed, as far as it is shown."""
+    """The shown part of a step's output."""
 
     label: str
     text: str
@@ -32,7 +32,7 @@ class _Log:
 
 @dataclass(frozen=True)
 class _Step:
-    """A step as the page shows it; ``start`` and ``width`` are per cent of the row's time."""
+    """A step on the page; ``start`` and ``width`` are per cent of the row's time."""
 
     step: StepResult
     kind: str
@@ -44,11 +44,11 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A row as the page shows it.
+    """A row on the page.
 
     Attributes:
         causes: Numbers of its causes on this page.
-        share: Its time, per cent of the longest of the batch.
+        share: Its duration, in per cent of the longest in the batch.
         twin: The anchor of the row that shows the logs of the same job.
     """
 
@@ -62,7 +62,7 @@ class _Entry:
 
     @cached_property
     def text(self) -> str:
-        """What the text filter looks at."""
+        """Return the text that the page's filter searches."""
         row = self.row
         labels = (f"{name}={value}" for name, value in row.labels.items())
         words = (row.title, row.id, row.failed_step, row.error, row.strategy, self.cause, *labels)
@@ -71,7 +71,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Arc:
-    """A state's part of the chart, of 100; drawn a little shorter so that parts stay apart."""
+    """A state's part of the chart, in per cent; it is drawn shorter to leave a gap."""
 
     state: str
     number: int
@@ -80,7 +80,7 @@ class _Arc:
 
 
 def to_html(report: BatchReport) -> str:
-    """The report as a page.
+    """Render the report as an HTML page.
 
     What projects chose, such as names and outputs, is escaped, and the page's policy lets no
     script run but its own.
@@ -136,7 +136,7 @@ def _entries(report: BatchReport, placed: Iterable[tuple[Row, str]]) -> Iterator
 
 
 def _limits(rows: Iterable[Row]) -> tuple[int, int]:
-    """Characters shown of a failed step's log and of another's."""
+    """Return the characters to show of a failed step's log and of another log."""
     printed = [step.ok for row in rows for step in row.steps if step.stdout or step.stderr]
     fine, failed = sum(printed) or 1, len(printed) - sum(printed) or 1
     return min(_FAILED_LOG, _FAILED_LOGS // failed), min(_OTHER_LOG, _OTHER_LOGS // fine)
@@ -165,10 +165,10 @@ def _kind(step: StepResult) -> str:
 
 
 def _outcome(step: StepResult) -> str:
-    told = step.outcome
-    if told and step.allow_failure and step.status is not StepStatus.SKIPPED:
-        told += ", may fail"
-    return told or cached(step)
+    outcome = step.outcome
+    if outcome and step.allow_failure and step.status is not StepStatus.SKIPPED:
+        outcome += ", may fail"
+    return outcome or cached(step)
 
 
 def _logs(step: StepResult, limit: int) -> Iterator[_Log]:
@@ -191,7 +191,7 @@ def _arcs(counts: dict[str, int]) -> Iterator[_Arc]:
 
 
 def _anchors(rows: Iterable[Row]) -> list[str]:
-    """A name for each row's place in the page: after the project, so that a link lasts."""
+    """Return an anchor for each row, made from the project's name so that links last."""
     taken: dict[str, int] = {}
     anchors = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""A batch as JUnit XML, which CI systems show: a suite for each project, a case for each step."""
+"""Renders a batch as JUnit XML for CI systems: a suite per project, a case per step."""
 
 import re
 from xml.etree import ElementTree as ET
@@ -10,12 +10,12 @@ from revalid.producer.report.model import BatchReport, Row
 from revalid.producer.sanitize import clean
 
 _OUTPUT = 65_536
-"""Characters of a failure's output that are kept; servers refuse files that are too large."""
+"""Most characters of a failure's output; servers refuse files that are too large."""
 _NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def to_junit(report: BatchReport) -> str:
-    """The report as an XML document."""
+    """Render the report as an XML document."""
     root = ET.Element("testsuites", name=_valid(report.name))
     totals = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
     for row in report.jobs:

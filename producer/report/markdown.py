@@ -1,4 +1,4 @@
-"""A batch as Markdown that fits in a comment of a pull request."""
+"""Renders a batch as Markdown that fits in a pull-request comment."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ MARKS = {
 
 
 def to_markdown(report: BatchReport) -> str:
-    """The report, with no more than the foremost of each list; below 65,536 characters."""
+    """Render the report, with the first items of each list, below 65,536 characters."""
     return "\n".join(_lines(report)) + "\n"
 
 
@@ -35,8 +35,8 @@ def _lines(report: BatchReport) -> Iterator[str]:
         for state, number in report.counts.items()
         if number
     ]
-    told = " · ".join(counts) or "no projects"
-    yield f"{told} — batch {_code(report.id)} of {_code(report.name)}"
+    count_text = " · ".join(counts) or "no projects"
+    yield f"{count_text} — batch {_code(report.id)} of {_code(report.name)}"
     if report.comparison:
         yield from _comparison(report.comparison)
     if report.causes:
@@ -105,7 +105,7 @@ def _change(change: Change) -> str:
 
 
 def words(state: str) -> str:
-    """A state as people write it."""
+    """Return a state in words."""
     return state.replace("_", " ")
 
 
@@ -121,7 +121,7 @@ def _more(number: int, what: str) -> Iterator[str]:
 
 
 def _code(text: str) -> str:
-    """Text in a code span, where it mentions nobody and is no markup; a table keeps its cells."""
+    """Quote text as a code span, so that it is not markup, a mention or a cell border."""
     line = one_line(text)
     if len(line) > _CELL:
         line = f"{line[:_CELL]}…"

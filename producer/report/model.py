@@ -1,4 +1,4 @@
-"""What a batch came to, as one object: the document that ``--json`` prints."""
+"""The report of a batch: the document that ``--json`` prints."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,25 +12,25 @@ from revalid.jobs.steps import Frozen
 
 PENDING, NOT_SUBMITTED = "pending", "not_submitted"
 STATES = (*(verdict.value for verdict in Verdict), NOT_SUBMITTED, PENDING)
-"""What a row can be: a verdict, or why it has none."""
+"""The states of a row: a verdict, or the reason why it has none."""
 
 
 class Row(Frozen):
     """One project of a batch, or one repeat of it; equal projects may share a job.
 
     Attributes:
-        project: Its name in the batch.
-        id: The job's id; None where it could not be submitted.
+        project: The project's name in the batch.
+        id: The job's id; None if it could not be submitted.
         verdict: None while the job is not done.
         failed_step: The first step that kept the job from passing.
         duration_s: Seconds that the last attempt took; None where the job ended while it waited.
         queued_s: Seconds that the job waited, before each of its attempts together.
-        error: Why it was not submitted, or why the verdict is no step's doing.
+        error: Why it was not submitted, or the error of a verdict without a failed step.
         repeat: 1 for the first run of the project in this batch.
-        reused: The verdict is an earlier, identical job's.
+        reused: Whether the verdict is that of an earlier, identical job.
         sandbox: ``dagger`` or ``local``; None where none was opened.
-        attempts: Claims of the job by workers.
-        strategy: What made the steps.
+        attempts: Number of claims by workers.
+        strategy: The strategy that made the steps.
     """
 
     project: str
@@ -50,7 +50,7 @@ class Row(Frozen):
 
     @classmethod
     def of(cls, project: str, result: JobResult, *, repeat: int = 1) -> Self:
-        """The row of a job that is done."""
+        """Make the row of a done job."""
         return cls(
             project=project,
             id=result.id,
@@ -70,31 +70,31 @@ class Row(Frozen):
 
     @property
     def state(self) -> str:
-        """One of :data:`STATES`."""
+        """Return the state, one of :data:`STATES`."""
         if self.verdict is not None:
             return self.verdict.value
         return NOT_SUBMITTED if self.error is not None else PENDING
 
     @property
     def red(self) -> bool:
-        """Whether it ended, and did not pass."""
+        """Return whether the row ended without passing."""
         return self.state not in (Verdict.PASSED, PENDING)
 
     @property
     def title(self) -> str:
-        """The project's name, with the number of its repeat from the second on."""
+        """Return the project's name, with the number of the repeat from the second on."""
         return self.project if self.repeat == 1 else f"{self.project} (repeat {self.repeat})"
 
 
 class Cause(Frozen):
-    """What went wrong in the same way in one project or many.
+    """A cause of failures in one or more projects.
 
     Attributes:
-        title: The message with ``…`` where projects differ.
-        check: The kind of the failed step, such as ``typecheck``; else the state of the rows.
-        message: The message of one of them, as it was printed.
-        projects: Names, in the batch's order.
-        number: How many projects.
+        title: The message, with ``…`` for the parts that differ.
+        check: The kind of the failed step, such as ``typecheck``, or the state of the rows.
+        message: The message of one of the projects.
+        projects: Names of the projects, in the batch's order.
+        number: Number of projects.
     """
 
     title: str
@@ -105,10 +105,10 @@ class Cause(Frozen):
 
 
 class Change(Frozen):
-    """A project whose verdict is not what it was; None where there was, or is, none.
+    """A project whose verdict changed; None means no verdict.
 
     Attributes:
-        reason: Why it was not submitted.
+        reason: Why the project was not submitted.
     """
 
     project: str
@@ -118,17 +118,17 @@ class Change(Frozen):
 
 
 class Comparison(Frozen):
-    """A batch beside an earlier one, by project name.
+    """A comparison of a batch with an earlier one, by project name.
 
     Attributes:
         previous: The earlier batch's id.
-        regressed: Passed then, and not now.
-        fixed: Passes now, and did not then.
-        new: Had no verdict then.
-        missing: Has no verdict now: it is not done, or no part of the batch.
-        not_submitted: Could not be submitted now.
-        flaky: Its own repeats disagree, then or now, so that it is none of the others.
-        unchanged: How many passed both times, or did not either time.
+        regressed: Projects that passed then and not now.
+        fixed: Projects that pass now and did not then.
+        new: Projects without a verdict then.
+        missing: Projects without a verdict now: not done, or not in the batch.
+        not_submitted: Projects that could not be submitted now.
+        flaky: Projects whose repeats disagree, then or now; they are in no other list.
+        unchanged: Number of projects that passed both times or neither time.
     """
 
     previous: str
@@ -142,13 +142,13 @@ class Comparison(Frozen):
 
 
 class BatchReport(Frozen):
-    """The one report of a batch.
+    """The report of a batch.
 
     Attributes:
-        name: What the batch was made of, such as a directory or a list.
+        name: The sources of the batch, such as a directory or a list.
         finished_at: None while jobs are not done.
-        counts: Rows of each of :data:`STATES`.
-        causes: What the failures have in common, the most frequent first.
+        counts: Number of rows by state.
+        causes: Causes of failures, the most frequent first.
         flaky: Projects whose repeats disagree.
     """
 
@@ -164,21 +164,21 @@ class BatchReport(Frozen):
     comparison: Comparison | None = None
 
     def document(self, *, steps: bool = True) -> dict[str, Any]:
-        """The report for JSON; without ``steps`` it holds no output and stays small."""
+        """Return the report as a JSON document; without ``steps`` it has no output and is small."""
         exclude: Any = None if steps else {"jobs": {"__all__": {"steps"}}}
         return self.model_dump(mode="json", exclude=exclude)
 
 
 def verdicts(rows: Iterable[Row]) -> dict[str, list[Verdict]]:
-    """The verdicts of each project's repeats; none of one where no repeat is done."""
-    found: dict[str, list[Verdict]] = {}
+    """Return the verdicts of each project's done repeats; a project without any is left out."""
+    verdicts: dict[str, list[Verdict]] = {}
     for row in rows:
         if row.verdict is not None:
-            found.setdefault(row.project, []).append(row.verdict)
-    return found
+            verdicts.setdefault(row.project, []).append(row.verdict)
+    return verdicts
 
 
 def count(rows: Iterable[Row]) -> dict[str, int]:
-    """How many rows are in each state; every state has its number."""
+    """Return the number of rows in each state, zeros included."""
     counted = Counter(row.state for row in rows)
     return {state: counted[state] for state in STATES}

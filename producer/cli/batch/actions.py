@@ -205,15 +205,15 @@ def _ended_as(batches: Batches, plan: Plan, wanted: set[Verdict]) -> list[int]:
     with batches.client._errors():
         jobs, errors = batches.store.jobs(plan.id), batches.store.errors(plan.id)
     known = fields(batches.client, jobs.values(), "state", "verdict")
-    found = []
+    positions = []
     for at in range(len(plan.entries)):
         job_id = jobs.get(at)
         state, verdict = known.get(job_id or "", (None, None))
         lost = at in errors or (job_id is not None and state is None)
         done = state == JobState.DONE and verdict in wanted
         if done or (lost and Verdict.ERRORED in wanted):
-            found.append(at)
-    return found
+            positions.append(at)
+    return positions
 
 
 def _verdict(word: str) -> Verdict:
