@@ -22,15 +22,15 @@ from revalid.jobs.job import Lane
 from revalid.jobs.queue import queue_name
 from revalid.jobs.worker_fingerprint import fingerprint
 from revalid.worker.children import Pool
-from revalid.worker.executor import START
 from revalid.worker.logs import configure_logging
+from revalid.worker.process_names import START
 from revalid.worker.supervisor import Supervisor
 
-PULSE_S = 2.0
+PULSE_EVERY_S = 2.0
 
 
 def main() -> int:
-    """Run the worker until it is told to stop; the exit status."""
+    """Run the worker until it is told to stop; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m revalid.worker", description=__doc__)
     parser.add_argument(
         "--own-queues", action="store_true", help="take only jobs sent to workers like this one"
@@ -47,21 +47,21 @@ def main() -> int:
         return 2
     settings, app = application.settings, application.app
     configure_logging(settings.log_format, logging.INFO)  # Celery warns before it asks for it
-    if settings.log_format == "json":  # Celery's banner and its last words are none
+    if settings.log_format == "json":  # Celery prints its banner and its last lines as text
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     own = fingerprint(settings, os.environ)
     queues = [queue_name(lane, own) for lane in Lane]
     if not options.own_queues:
         queues = [*(queue_name(lane) for lane in Lane), *queues]
     hostname = f"revalid-{os.getpid()}-{start}@{socket.gethostname()}"
-    attendant = Supervisor(settings, application.url, app, hostname, queues)
+    supervisor = Supervisor(settings, application.url, app, hostname, queues)
     celeryd_after_setup.connect(_quiet_children, weak=False)
-    worker_ready.connect(lambda **_: attendant.start(), weak=False)
-    worker_shutting_down.connect(lambda **_: attendant.drain(settings.grace_s), weak=False)
-    task_revoked.connect(lambda request, **_: attendant.revoked(request.id), weak=False)
-    app.steps["consumer"].add(_pulse(attendant))
+    worker_ready.connect(lambda **_: supervisor.start(), weak=False)
+    worker_shutting_down.connect(lambda **_: supervisor.drain(settings.grace_s), weak=False)
+    task_revoked.connect(lambda request, **_: supervisor.cancel_revoked(request.id), weak=False)
+    app.steps["consumer"].add(_consumer_pulse(supervisor))
     if options.exit_with_parent:
-        threading.Thread(target=_stop_at_end_of_input, args=(attendant,), daemon=True).start()
+        threading.Thread(target=_stop_at_end_of_input, args=(supervisor,), daemon=True).start()
     worker = app.Worker(
         hostname=hostname,
         pool_cls=Pool,
@@ -75,31 +75,33 @@ def main() -> int:
     return int(worker.exitcode or 0)
 
 
-def _pulse(attendant: Supervisor) -> type[StartStopStep]:
-    """A step of Celery's consumer whose timer stands still when the consumer does."""
+def _consumer_pulse(supervisor: Supervisor) -> type[StartStopStep]:
+    """Make a step of Celery's consumer whose timer stops when the consumer hangs."""
 
     class Pulse(StartStopStep):
         _timer: Any = None
 
         def start(self, consumer: Any) -> None:
-            self._timer = consumer.timer.call_repeatedly(PULSE_S, attendant.consumes)
+            self._timer = consumer.timer.call_repeatedly(
+                PULSE_EVERY_S, supervisor.note_consumer_alive
+            )
 
         def stop(self, _consumer: Any) -> None:
-            if self._timer is not None:  # a consumer that did not start is stopped, too
+            if self._timer is not None:  # Celery also stops a consumer that did not start
                 self._timer.cancel()
 
     return Pulse
 
 
 def _quiet_children(**_: Any) -> None:
-    """Else a child tells of its start before its log is set up, in a format of its own."""
+    """Keep a child from logging its start in another format, before its log is set up."""
     os.environ.pop("_MP_FORK_LOGLEVEL_", None)
 
 
-def _stop_at_end_of_input(attendant: Supervisor) -> None:
-    while os.read(0, 65_536):  # sys.stdin's lock would abort an exit that comes another way
+def _stop_at_end_of_input(supervisor: Supervisor) -> None:
+    while os.read(0, 65_536):  # sys.stdin's lock would abort an exit for another reason
         pass
-    attendant.leave()
+    supervisor.leave()
 
 
 if __name__ == "__main__":

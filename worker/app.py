@@ -32,8 +32,8 @@ results.install(app)
 
 
 @cache
-def attempts() -> JobExecutor:
-    """What this process holds, opened with its first job."""
+def executor() -> JobExecutor:
+    """Return this process's executor, made with its first job."""
     return JobExecutor(settings, url, app)
 
 
@@ -45,13 +45,13 @@ def validate(self: "Task[Any, Any]", message: Any) -> dict[str, Any]:
         self.update_state(state="PROGRESS", meta=meta)
         self.send_event("task-progress", **meta)
 
-    held = attempts()
+    job_executor = executor()
     # Celery's pool sets its own handler after every hook, so ours is set for each job.
-    before = signal.signal(signal.SIGTERM, lambda *_: held.release())
+    previous_handler = signal.signal(signal.SIGTERM, lambda *_: job_executor.release())
     try:
-        return held.answer(message, progress)
+        return job_executor.execute(message, progress)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous_handler)
 
 
 @setup_logging.connect
@@ -66,5 +66,5 @@ def _on_start(**_: Any) -> None:
 
 @worker_process_shutdown.connect
 def _on_shutdown(**_: Any) -> None:
-    if attempts.cache_info().currsize:
-        attempts().close()
+    if executor.cache_info().currsize:
+        executor().close()

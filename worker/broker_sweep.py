@@ -1,4 +1,4 @@
-"""Sweeps from Redis the places for replies that killed processes left in Celery's tables."""
+"""Removes the reply queues of killed processes from Celery's binding table in Redis."""
 
 from time import monotonic
 from typing import cast
@@ -7,13 +7,13 @@ from redis import Redis
 
 EVERY_S = 60.0
 MOST = 100
-"""Places that one round looks at; the next goes on after them."""
+"""Reply queues that one sweep looks at; the next sweep goes on after them."""
 _REPLIES = "_kombu.binding.reply.celery.pidbox"
 _SEPARATOR = "\x06\x16"
 
 
 class BrokerSweep:
-    """One worker's share of the sweeping; :meth:`look` is to be called every second or so."""
+    """One worker's share of the sweeping; call :meth:`sweep` every second or so."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -21,10 +21,11 @@ class BrokerSweep:
         self._cursor = 0
         self._empty: set[str] = set()
 
-    def look(self) -> None:
-        """Sweep a little, once a minute.
+    def sweep(self) -> None:
+        """Sweep a part of the table, once a minute.
 
-        A place goes that had no reply at two looks: who asks again binds one again.
+        A binding is removed when its queue was empty in two sweeps; a process that still needs it
+        binds its queue again with its next question.
         """
         if monotonic() - self._last < EVERY_S:
             return
@@ -35,9 +36,9 @@ class BrokerSweep:
         pipe = self._redis.pipeline(transaction=False)
         for member in members:
             pipe.exists(member.rpartition(_SEPARATOR)[2])
-        there = dict(zip(members, pipe.execute(), strict=True))
-        empty = {member for member in members if not there[member]}
-        gone = empty & self._empty
-        if gone:
-            self._redis.srem(_REPLIES, *gone)
-        self._empty = (self._empty - set(members)) | (empty - gone)
+        exists = dict(zip(members, pipe.execute(), strict=True))
+        empty = {member for member in members if not exists[member]}
+        unused = empty & self._empty
+        if unused:
+            self._redis.srem(_REPLIES, *unused)
+        self._empty = (self._empty - set(members)) | (empty - unused)

@@ -1,4 +1,4 @@
-"""A worker's child processes, as their parent sees them: each is held to what the ledger says."""
+"""A worker's child processes, as their parent sees them: each must hold the job it works on."""
 
 import logging
 from contextlib import suppress
@@ -10,10 +10,10 @@ from celery.concurrency.prefork import TaskPool
 from celery.worker import state
 
 from revalid.jobs.ledger.ledger import Ledger
-from revalid.worker.executor import process_name
+from revalid.worker.process_names import process_name
 
 STRAY_S = 20.0
-"""Seconds that a child may work on a job that it does not hold: claiming it, or ending it."""
+"""Seconds that a child may work on a job that it does not hold: while it claims or ends the job."""
 LATE_S = 5.0
 """Seconds beyond a job's hard limit."""
 
@@ -29,8 +29,8 @@ class Pool(TaskPool):
 
 
 @dataclass
-class _Busy:
-    """A child at a task.
+class _BusyChild:
+    """A child with a task.
 
     Attributes:
         task: The job, and when the child was given it.
@@ -43,21 +43,21 @@ class _Busy:
 
 
 class Children:
-    """The children of this process that run jobs; :meth:`look` is to be called every second or so.
+    """The children of this process that run jobs; call :meth:`check` every second or so.
 
-    Whose reaper ended a lease does not matter: each parent ends its own children that hang.
+    Any worker's reaper may end a lease, but each parent ends its own children that hang.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._known: dict[int, psutil.Process] = {}
-        self._busy: dict[int, _Busy] = {}
+        self._busy: dict[int, _BusyChild] = {}
 
-    def look(self, *, trusted: bool) -> None:
-        """Return the jobs of children that have died; end those that work on what is not theirs.
+    def check(self, *, trusted: bool) -> None:
+        """Return the jobs of dead children to the queue, and end those with another's job.
 
         Args:
-            trusted: What Celery says of its children is of now: its consumer does not hang.
+            trusted: Celery's list of active tasks is current, because its consumer does not hang.
         """
         children = pool_children()
         for pid in self._known.keys() - children.keys():
@@ -67,21 +67,21 @@ class Children:
         if not trusted:
             self._busy.clear()
             return
-        self._notice(children)
+        self._update_busy(children)
         holds = self._ledger.holds([process_name(pid) for pid in self._busy])
-        for (pid, busy), held in zip(self._busy.items(), holds, strict=True):
-            if (reason := _wrong(busy, held)) is not None:
+        for (pid, busy), held_job in zip(self._busy.items(), holds, strict=True):
+            if (reason := _reason_to_end(busy, held_job)) is not None:
                 log.warning("job %s: its process %d %s: ended", busy.task[0], pid, reason)
                 with suppress(psutil.NoSuchProcess):
                     children[pid].kill()
 
-    def forget(self) -> None:
-        """Redis was away: nothing is known of who held what meanwhile."""
+    def restart_clocks(self) -> None:
+        """Count from now on: while Redis was away, nobody could see who held which job."""
         for busy in self._busy.values():
             busy.held_at = monotonic()
 
-    def _notice(self, children: dict[int, psutil.Process]) -> None:
-        """Which children are at which tasks, and since when."""
+    def _update_busy(self, children: dict[int, psutil.Process]) -> None:
+        """Note which children work on which tasks, and since when."""
         tasks = {
             request.worker_pid: (request.id, request.time_start)
             for request in list(state.active_requests)
@@ -90,26 +90,40 @@ class Children:
         self._busy = {
             pid: busy
             if (busy := self._busy.get(pid)) is not None and busy.task == task
-            else _Busy(task, since=now, held_at=now)
+            else _BusyChild(task, since=now, held_at=now)
             for pid, task in tasks.items()
             if pid in children
         }
 
 
-def _wrong(busy: _Busy, held: tuple[str, int] | None) -> str | None:
-    """Why a child is to be ended; None where it works on what it holds, and within its limit."""
+def _reason_to_end(busy: _BusyChild, held_job: tuple[str, int] | None) -> str | None:
+    """Why a child must end; None where it works on the job that it holds, within its limit."""
     now = monotonic()
-    if held is None or held[0] != busy.task[0]:
+    if held_job is None or held_job[0] != busy.task[0]:
         return "does not hold it any more" if now - busy.held_at > STRAY_S else None
     busy.held_at = now
-    return "passed its hard limit" if now - busy.since > held[1] + LATE_S else None
+    return "passed its hard limit" if now - busy.since > held_job[1] + LATE_S else None
 
 
 def pool_children() -> dict[int, psutil.Process]:
-    """The processes that run jobs, but not multiprocessing's own tracker."""
-    found = {}
+    """Return the processes that run jobs, without multiprocessing's own tracker."""
+    children = {}
     for process in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):
             if any("spawn_main" in word for word in process.cmdline()):
-                found[process.pid] = process
-    return found
+                children[process.pid] = process
+    return children
+
+
+def end_children(timeout_s: float) -> None:
+    """Make each child return its job to the queue and end; kill those that take too long."""
+    children = list(pool_children().values())
+    deadline = monotonic() + timeout_s
+    while children and monotonic() < deadline:
+        for child in children:  # the first signal makes a busy one return its job, the next ends it
+            with suppress(psutil.NoSuchProcess):
+                child.terminate()
+        children = psutil.wait_procs(children, timeout=0.1)[1]
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()

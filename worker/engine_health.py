@@ -1,4 +1,4 @@
-"""Keeps a worker from taking jobs while its files fail, or its engine does not run a canary."""
+"""Stops a worker from taking jobs while its files fail or its engine fails a health check."""
 
 import json
 import logging
@@ -9,104 +9,119 @@ from dataclasses import dataclass
 from time import monotonic
 
 from celery import Celery
+from redis import Redis
 
 from revalid.jobs.job import SandboxPolicy
+from revalid.jobs.ledger.keys import failure_key
 from revalid.jobs.settings import Settings
 from revalid.worker.own_files import check_files
 
 HEALTH_CHECK_TIMEOUT_S = 60.0
-PAUSE_S = 5.0
-_REPLY_S = 2.0
+CHECK_EVERY_S = 5.0
+_REPLY_TIMEOUT_S = 2.0
+_REPORT_TTL_S = 600
 
 log = logging.getLogger("revalid.worker")
 
 
+def report_failure(redis: Redis, worker: str) -> None:
+    """Report to a worker's parent process that its engine or its files failed a job."""
+    redis.set(failure_key(worker), 1, ex=_REPORT_TTL_S)
+
+
+def take_failure_report(redis: Redis, worker: str) -> bool:
+    """Return whether a failure was reported since the last call."""
+    return bool(redis.getdel(failure_key(worker)))
+
+
 @dataclass
 class EngineHealth:
-    """The state of one worker's files and engine; :meth:`look` is to be called every second or so.
+    """The state of one worker's files and engine; call :meth:`check` every second or so.
 
-    A worker whose policy lets jobs run without an engine is not held back for want of one.
+    A missing engine does not stop a worker whose policy lets jobs run without one.
 
     Attributes:
-        files: What is wrong with its files; None where nothing is.
+        files_error: What is wrong with the worker's files; None where nothing is.
     """
 
     settings: Settings
     app: Celery
     hostname: str
     queues: Sequence[str]
-    files: str | None = None
-    _engine: str | None = None
-    _looked: float = float("-inf")
-    _canary: subprocess.Popen[bytes] | None = None
-    _started: float = 0.0
+    files_error: str | None = None
+    _engine_error: str | None = None
+    _files_checked_at: float = float("-inf")
+    _health_check: subprocess.Popen[bytes] | None = None
+    _health_check_started_at: float = 0.0
     _consuming: bool = True
 
     @property
     def reason(self) -> str | None:
-        """Why the worker takes no jobs; None where it does."""
-        return self.files or self._engine
+        """Why the worker takes no jobs; None where it takes them."""
+        return self.files_error or self._engine_error
 
-    def look(self, *, suspected: bool) -> None:
-        """Look at files and engine where that is due, and act on what was found.
+    def check(self, *, failure_reported: bool) -> None:
+        """Check files and engine where that is due, then stop or start taking jobs.
 
         Args:
-            suspected: Engine or files failed a job since the last call, or nobody has looked yet.
+            failure_reported: Engine or files failed a job since the last call, or nothing has
+                been checked yet.
         """
-        if suspected or monotonic() - self._looked > PAUSE_S:
-            self._looked = monotonic()
-            self.files = check_files(self.settings)
+        if failure_reported or monotonic() - self._files_checked_at > CHECK_EVERY_S:
+            self._files_checked_at = monotonic()
+            self.files_error = check_files(self.settings)
         if self.settings.sandbox_policy is SandboxPolicy.DAGGER:
-            self._look_at_engine(suspected=suspected)
-        wanted = self.reason is None
-        if wanted != self._consuming and self._tell(consume=wanted):
-            self._consuming = wanted
-            log.warning("%s", "takes jobs again" if wanted else f"takes no jobs: {self.reason}")
+            self._check_engine(failure_reported=failure_reported)
+        consume = self.reason is None
+        if consume != self._consuming and self._set_consuming(consume=consume):
+            self._consuming = consume
+            log.warning("%s", "takes jobs again" if consume else f"takes no jobs: {self.reason}")
 
-    def _look_at_engine(self, *, suspected: bool) -> None:
-        due = suspected or (self._engine is not None and monotonic() - self._started > PAUSE_S)
-        if self._canary is None and due:
-            self._started = monotonic()
-            self._canary = subprocess.Popen(
+    def close(self) -> None:
+        """End a health check that runs."""
+        if (health_check := self._health_check) is not None:
+            health_check.kill()
+            health_check.communicate()
+
+    def _check_engine(self, *, failure_reported: bool) -> None:
+        started_ago_s = monotonic() - self._health_check_started_at
+        retry_due = self._engine_error is not None and started_ago_s > CHECK_EVERY_S
+        if self._health_check is None and (failure_reported or retry_due):
+            self._health_check_started_at = monotonic()
+            self._health_check = subprocess.Popen(
                 [sys.executable, "-P", "-m", "revalid.worker.sandboxes.dagger.probe"],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
             )
-        if self._canary is not None:
-            self._judge(self._canary)
+        if self._health_check is not None:
+            self._read_when_done(self._health_check)
 
-    def close(self) -> None:
-        """End a canary that runs."""
-        if (canary := self._canary) is not None:
-            canary.kill()
-            canary.communicate()
-
-    def _judge(self, canary: subprocess.Popen[bytes]) -> None:
-        if canary.poll() is None:
-            if monotonic() - self._started < HEALTH_CHECK_TIMEOUT_S:
+    def _read_when_done(self, health_check: subprocess.Popen[bytes]) -> None:
+        if health_check.poll() is None:
+            if monotonic() - self._health_check_started_at < HEALTH_CHECK_TIMEOUT_S:
                 return
-            canary.kill()
-        out, _ = canary.communicate()
-        self._canary = None
-        self._engine = read_health_check(out)
+            health_check.kill()
+        output, _ = health_check.communicate()
+        self._health_check = None
+        self._engine_error = read_health_check(output)
 
-    def _tell(self, *, consume: bool) -> bool:
-        """Have Celery's consumer stop or go on; whether it answered for every queue."""
+    def _set_consuming(self, *, consume: bool) -> bool:
+        """Make Celery's consumer stop or go on; return whether it answered for every queue."""
         control = self.app.control
         change = control.add_consumer if consume else control.cancel_consumer
         answers = [
-            change(queue, destination=[self.hostname], reply=True, timeout=_REPLY_S)
+            change(queue, destination=[self.hostname], reply=True, timeout=_REPLY_TIMEOUT_S)
             for queue in self.queues
         ]
         return all(answers)
 
 
-def read_health_check(out: bytes) -> str | None:
-    """Why the engine is not to be trusted with jobs, from what the probe printed."""
+def read_health_check(output: bytes) -> str | None:
+    """Return the engine's fault from what the probe printed; None for a healthy engine."""
     try:
-        found = json.loads(out)
+        report = json.loads(output)
     except ValueError:
-        return "its canary did not end"
-    # An image that cannot be had is no fault of the engine: other jobs name other images.
-    healthy = found["ok"] or (found["engine"] and not found["image"])
-    return None if healthy else str(found["error"])
+        return "its health check did not end"
+    # A missing image is no fault of the engine: jobs name other images.
+    healthy = report["ok"] or (report["engine"] and not report["image"])
+    return None if healthy else str(report["error"])

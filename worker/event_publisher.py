@@ -1,4 +1,4 @@
-"""The events of one attempt on their way to the ledger."""
+"""Publishes the events of one attempt to the ledger."""
 
 import asyncio
 import json
@@ -13,31 +13,31 @@ from revalid.jobs.ledger.record import Attempt
 log = logging.getLogger("revalid.worker")
 
 
-class EventSender:
-    """Sends events in their order; what an outage holds up goes when it is over.
+class EventPublisher:
+    """Sends events in their order; after an outage it sends those that had to wait.
 
-    To be made, and used, on a running event loop.
+    Create and use it on a running event loop.
     """
 
     def __init__(self, ledger: Ledger, attempt: Attempt) -> None:
         self._ledger = ledger
         self._attempt = attempt
-        self._waiting: asyncio.Queue[tuple[str, str] | None] = asyncio.Queue()
-        self._ended = False
+        self._pending: asyncio.Queue[tuple[str, str] | None] = asyncio.Queue()
+        self._finishing = False
         self._task = asyncio.create_task(self._send())
 
     def put(self, type_: str, data: dict[str, Any]) -> None:
         """Take an event; never waits."""
-        self._waiting.put_nowait((type_, json.dumps(data)))
+        self._pending.put_nowait((type_, json.dumps(data)))
 
     async def finish(self) -> None:
-        """Send what waits; give up where Redis does not answer, for the result has it all."""
-        self._ended = True
-        self._waiting.put_nowait(None)
+        """Send the events that wait; give up where Redis does not answer: the result has it all."""
+        self._finishing = True
+        self._pending.put_nowait(None)
         await self._task
 
     async def _send(self) -> None:
-        while (event := await self._waiting.get()) is not None:
+        while (event := await self._pending.get()) is not None:
             while True:
                 try:
                     await asyncio.to_thread(self._ledger.append, self._attempt, *event)
@@ -46,6 +46,6 @@ class EventSender:
                     log.warning(
                         "job %s: event %s not sent (%s)", self._attempt.job_id, event[0], error
                     )
-                    if self._ended:
+                    if self._finishing:
                         return
                     await asyncio.sleep(BEAT_S)

@@ -5,9 +5,11 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from revalid.jobs.globs import Rules
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -60,6 +62,16 @@ def _opened(root: str, prefix: str) -> Iterator[int]:
         yield directory
     finally:
         os.close(directory)
+
+
+def matching_files(root: Path, globs: Sequence[str]) -> Iterator[tuple[str, Path, os.stat_result]]:
+    """Yield the regular files below ``root`` that a glob matches, directly or by a parent."""
+    rules = Rules(f"/{glob.lstrip('/')}" for glob in globs)
+    if root.is_symlink():
+        return
+    for relative, status in walk(root):
+        if stat.S_ISREG(status.st_mode) and rules.verdict(relative):
+            yield relative, root / relative, status
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Finished results on disk until the ledger has them: also when the worker is killed meanwhile."""
+"""Keeps finished results on disk until the ledger has them, also when the worker is killed."""
 
 import hashlib
 import json
@@ -7,23 +7,28 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import monotonic, sleep
 
 from revalid.jobs import atomic_write
 from revalid.jobs.connection import broker_errors, redact
-from revalid.jobs.errors import LeaseLost
+from revalid.jobs.errors import BrokerUnavailable, LeaseLost
 from revalid.jobs.ledger.ledger import Ledger
 from revalid.jobs.ledger.record import Attempt
 from revalid.jobs.result import JobResult, Verdict
 
 STALE_S = 5.0
-"""Age from which on a result is anybody's to deliver: its own process would have."""
+"""Age from which any process may deliver a result: its own process would have done so by then."""
+FINISH_EVERY_S = 1.0
+FINISH_TIMEOUT_S = 60.0
+"""Seconds for which a result is offered to a broker that does not answer; after them it waits here,
+and the slot is free."""
 
 log = logging.getLogger("revalid.worker")
 
 
 @dataclass(frozen=True, slots=True)
 class PendingResult:
-    """A result on its way, with all that recording it takes."""
+    """A result that is not recorded yet, with everything that recording it takes."""
 
     job_id: str
     fence: int
@@ -38,7 +43,7 @@ class PendingResult:
 
 
 class Outbox:
-    """A directory of letters; those for another broker are left alone."""
+    """A directory of pending results; those for another broker are left alone."""
 
     def __init__(self, home: Path, ledger: Ledger, url: str) -> None:
         self._ledger = ledger
@@ -47,9 +52,28 @@ class Outbox:
             home / "unrecorded" / hashlib.sha256(redact(url).encode()).hexdigest()[:16]
         )
 
+    def record(self, attempt: Attempt, result: JobResult) -> bool:
+        """Keep a result and record it; False where another attempt owns the job, or it waits here.
+
+        A broker that does not answer is tried again for a bounded time.
+        """
+        pending = self.put(attempt, result)
+        deadline = monotonic() + FINISH_TIMEOUT_S
+        while True:
+            try:
+                recorded = self.deliver(pending)
+                break
+            except BrokerUnavailable as error:
+                log.warning("job %s: result not recorded yet (%s)", attempt.job_id, error)
+                if monotonic() > deadline:
+                    return False
+                sleep(FINISH_EVERY_S)
+        log.info("job %s: %s", attempt.job_id, result.verdict)
+        return recorded
+
     def put(self, attempt: Attempt, result: JobResult) -> PendingResult:
-        """Keep a result; it is whole on disk, or not there where the disk refuses."""
-        letter = PendingResult(
+        """Write a result to the disk, whole; where the disk refuses, not at all."""
+        pending = PendingResult(
             attempt.job_id,
             attempt.fence,
             attempt.number,
@@ -63,40 +87,40 @@ class Outbox:
         )
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            atomic_write.replace(self._path(letter), json.dumps(asdict(letter)).encode())
+            atomic_write.replace(self._path(pending), json.dumps(asdict(pending)).encode())
         except OSError as error:
-            log.warning("job %s: its result is not kept on disk (%s)", letter.job_id, error)
-        return letter
+            log.warning("job %s: its result is not kept on disk (%s)", pending.job_id, error)
+        return pending
 
-    def deliver(self, letter: PendingResult) -> bool:
+    def deliver(self, pending: PendingResult) -> bool:
         """Record a result; False where another attempt owns the job now.
 
         Raises:
-            BrokerUnavailable: It is still kept.
+            BrokerUnavailable: The result is still kept.
         """
-        attempt = Attempt(letter.job_id, letter.fence, letter.number)
+        attempt = Attempt(pending.job_id, pending.fence, pending.number)
         try:
             with broker_errors(self._url):
                 self._ledger.finish(
                     attempt,
-                    letter.verdict,
-                    letter.result,
-                    reusable=letter.reusable,
-                    image_digest=letter.image_digest,
-                    failed_step=letter.failed_step,
-                    duration_s=letter.duration_s,
-                    queued_s=letter.queued_s,
+                    pending.verdict,
+                    pending.result,
+                    reusable=pending.reusable,
+                    image_digest=pending.image_digest,
+                    failed_step=pending.failed_step,
+                    duration_s=pending.duration_s,
+                    queued_s=pending.queued_s,
                 )
             recorded = True
         except LeaseLost as error:
             log.warning("%s", error)
             recorded = False
-        with suppress(OSError):  # at the worst it is delivered again
-            self._path(letter).unlink()
+        with suppress(OSError):  # at worst it is delivered again
+            self._path(pending).unlink()
         return recorded
 
     def flush(self) -> None:
-        """Record what processes that are gone have left.
+        """Record the results that ended processes have left.
 
         Raises:
             BrokerUnavailable: The rest is still kept.
@@ -106,7 +130,7 @@ class Outbox:
                 if time.time() - path.stat().st_mtime < STALE_S:
                     continue
                 fields = json.loads(path.read_text())
-                letter = PendingResult(**{**fields, "verdict": Verdict(fields["verdict"])})
+                pending = PendingResult(**{**fields, "verdict": Verdict(fields["verdict"])})
             except FileNotFoundError:  # delivered meanwhile
                 continue
             except (ValueError, TypeError, KeyError) as error:  # the machine crashed
@@ -117,8 +141,8 @@ class Outbox:
             except OSError as error:
                 log.error("%s: cannot be read (%s)", path, error)
                 continue
-            if self.deliver(letter):
-                log.warning("job %s: recorded what its process left", letter.job_id)
+            if self.deliver(pending):
+                log.warning("job %s: recorded what its process left", pending.job_id)
 
-    def _path(self, letter: PendingResult) -> Path:
-        return self._directory / f"{letter.job_id}-{letter.fence}.json"
+    def _path(self, pending: PendingResult) -> Path:
+        return self._directory / f"{pending.job_id}-{pending.fence}.json"

@@ -1,4 +1,4 @@
-"""From an attempt's end to its result."""
+"""Builds the result of an attempt from how it ended."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ log = logging.getLogger("revalid.worker")
 
 
 class Released(Exception):
-    """Somebody else shall have the job; the message says why."""
+    """The job is to return to the queue; the message says why."""
 
 
 class FilesFailed(Released):
@@ -22,17 +22,17 @@ class FilesFailed(Released):
 
 
 def classify_outcome(
-    work: "asyncio.Task[Verdict]", beat: "asyncio.Task[None]"
+    work: "asyncio.Task[Verdict]", heartbeat: "asyncio.Task[None]"
 ) -> tuple[Verdict, str | None]:
-    """The verdict of an attempt that has ended, and why where that is no step's doing.
+    """Return the verdict of an ended attempt, and the error where no step decided it.
 
     Raises:
-        Released: It gave the job back.
+        Released: The attempt gave the job back.
         LeaseLost: Another attempt owns the job.
     """
     if work.cancelled():
-        if beat.done() and (lost := beat.exception()) is not None:
-            raise lost
+        if heartbeat.done() and (lease_lost := heartbeat.exception()) is not None:
+            raise lease_lost
         return Verdict.CANCELLED, "cancelled while it ran"
     match work.exception():
         case None:
@@ -51,7 +51,7 @@ def classify_outcome(
 def build_result(
     run: Run, attempt: Attempt, record: Record, verdict: Verdict, error: str | None
 ) -> JobResult:
-    """The result of an attempt that ran steps, or tried to."""
+    """Build the result of an attempt that ran steps, or tried to."""
     return JobResult(
         id=attempt.job_id,
         verdict=verdict,
@@ -77,7 +77,7 @@ def build_result(
 def build_unstarted_result(
     attempt: Attempt, record: Record, verdict: Verdict, error: str
 ) -> JobResult:
-    """The result of a job that this worker could not begin."""
+    """Build the result of a job that this worker could not begin."""
     return JobResult(
         id=attempt.job_id,
         verdict=verdict,
@@ -91,8 +91,16 @@ def build_unstarted_result(
     )
 
 
+def files_failed_error(fault: str, times: int) -> str:
+    """Say that workers' own files failed a job too often, and what to do about it."""
+    return (
+        f"workers' own files failed the job {times} times, last: {fault}; free their disks, raise "
+        "their limit of open files, or correct REVALID_SCRATCH and REVALID_HOME"
+    )
+
+
 def _now(attempt: Attempt, record: Record) -> datetime:
-    """The time of the clock that tells when the attempt began: this machine's may be wrong."""
+    """Return the time by the server's clock, which dated the start: this machine's may be wrong."""
     if record.started_at is None:
         return datetime.now(UTC)
     return record.started_at + timedelta(seconds=monotonic() - attempt.claimed)

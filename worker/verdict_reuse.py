@@ -1,4 +1,4 @@
-"""Whether the verdict of an earlier run still stands."""
+"""Reuses the result of an earlier run where it still stands."""
 
 from asyncio import to_thread
 
@@ -13,18 +13,18 @@ from revalid.jobs.settings import Settings
 from revalid.worker.sandboxes.dagger.engine import Engine
 
 
-async def confirm_verdict(
+async def reusable_result(
     prior: str | None, job: Job, settings: Settings, ledger: Ledger, engine: Engine
 ) -> JobResult | None:
-    """The earlier result, marked as reused, where the job's tag still names its image.
+    """Return the earlier result, marked as reused, where the job's tag still names its image.
 
-    None wherever that is not known: then the job is to be run.
+    Where that is not known, return None: then the job is to be run.
     """
     if prior is None or SandboxPolicy.LOCAL in (job.sandbox, settings.sandbox_policy):
         return None
     try:
         result = JobResult.model_validate_json(prior)
-        # Of many jobs that were queued together, the first has asked for all.
+        # Of many jobs that were queued together, the first asked the registry for all.
         digest = await to_thread(ledger.image_digest, job.image)
         digest = digest or (await engine.pin(job.image, again=True)).partition("@")[2]
     except (ValidationError, RevalidError, RedisError):

@@ -7,7 +7,7 @@ from redis import Redis
 
 from revalid.worker import broker_sweep
 from revalid.worker.broker_sweep import BrokerSweep
-from revalid.worker.executor import START, process_name
+from revalid.worker.process_names import START, process_name
 
 REPLIES = "_kombu.binding.reply.celery.pidbox"
 
@@ -24,10 +24,10 @@ def bound(name: str) -> str:
 
 def test_a_place_goes_once_it_was_twice_without_a_reply(redis: Redis, sweep: BrokerSweep) -> None:
     redis.sadd(REPLIES, bound("gone"), bound("used"))
-    sweep.look()
+    sweep.sweep()
     assert redis.smembers(REPLIES) == {bound("gone"), bound("used")}
     redis.lpush("used.reply.celery.pidbox", "a reply")
-    sweep.look()
+    sweep.sweep()
     assert redis.smembers(REPLIES) == {bound("used")}
 
 
@@ -35,7 +35,7 @@ def test_a_round_looks_at_so_many_and_all_have_their_turn(redis: Redis, sweep: B
     redis.sadd(REPLIES, *(bound(str(number)) for number in range(1_000)))
     left = [1_000]
     while left[-1] and len(left) < 60:
-        sweep.look()
+        sweep.sweep()
         left.append(redis.scard(REPLIES))
     assert left[-1] == 0
     assert max(one - other for one, other in pairwise(left)) < 300

@@ -13,7 +13,7 @@ from redis import Redis
 from revalid.jobs.ledger.ledger import Ledger
 from revalid.worker import children as module
 from revalid.worker.children import Children
-from revalid.worker.executor import process_name
+from revalid.worker.process_names import process_name
 from tests.jobs.samples import make_job
 
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(600)", "spawn_main"]
@@ -50,15 +50,15 @@ def ended(child: psutil.Process) -> bool:
 def test_one_that_holds_its_job_is_left_alone(ledger: Ledger, child: psutil.Process) -> None:
     parent = Children(ledger)
     for _ in range(3):
-        parent.look(trusted=True)
+        parent.check(trusted=True)
     assert not ended(child)
 
 
 def test_one_that_lost_its_job_is_ended(ledger: Ledger, child: psutil.Process) -> None:
     parent = Children(ledger)
-    parent.look(trusted=True)
+    parent.check(trusted=True)
     assert ledger.abandon(process_name(child.pid)) == make_job().id
-    parent.look(trusted=True)
+    parent.check(trusted=True)
     assert ended(child)
 
 
@@ -68,8 +68,8 @@ def test_one_that_holds_another_job_than_it_was_given_is_ended(
     request = SimpleNamespace(worker_pid=child.pid, id="f" * 32, time_start=2.0)
     monkeypatch.setattr(state, "active_requests", [request])
     parent = Children(ledger)
-    parent.look(trusted=True)
-    parent.look(trusted=True)
+    parent.check(trusted=True)
+    parent.check(trusted=True)
     assert ended(child)
 
 
@@ -79,10 +79,10 @@ def test_one_past_its_limit_is_ended_and_its_job_returned(
     monkeypatch.setattr(module, "LATE_S", 0.0)
     redis.hset(f"revalid:job:{make_job().id}", "limit_s", 0)
     parent = Children(ledger)
-    parent.look(trusted=True)
-    parent.look(trusted=True)
+    parent.check(trusted=True)
+    parent.check(trusted=True)
     assert ended(child)
-    parent.look(trusted=True)
+    parent.check(trusted=True)
     assert ledger.record(make_job().id).state == "queued"
 
 
@@ -90,10 +90,10 @@ def test_none_is_ended_while_celery_is_not_to_be_trusted(
     ledger: Ledger, child: psutil.Process
 ) -> None:
     parent = Children(ledger)
-    parent.look(trusted=True)
+    parent.check(trusted=True)
     ledger.abandon(process_name(child.pid))
-    parent.look(trusted=False)
-    parent.look(trusted=False)
+    parent.check(trusted=False)
+    parent.check(trusted=False)
     assert not ended(child)
 
 
@@ -102,12 +102,12 @@ def test_redis_that_was_away_gives_another_time(
 ) -> None:
     monkeypatch.setattr(module, "STRAY_S", 60.0)
     parent = Children(ledger)
-    parent.look(trusted=True)
+    parent.check(trusted=True)
     ledger.abandon(process_name(child.pid))
     monkeypatch.setattr(module, "monotonic", lambda: 1e9)
-    parent.forget()
-    parent.look(trusted=True)
+    parent.restart_clocks()
+    parent.check(trusted=True)
     assert not ended(child)
     monkeypatch.setattr(module, "monotonic", lambda: 1e9 + 61)
-    parent.look(trusted=True)
+    parent.check(trusted=True)
     assert ended(child)

@@ -1,4 +1,4 @@
-"""Which canaries keep a worker from taking jobs; ``integration/test_worker`` has it whole."""
+"""Which health checks stop a worker from taking jobs; ``integration/test_worker`` has it whole."""
 
 import json
 
@@ -10,7 +10,7 @@ PINNED = "node@sha256:0"
 
 
 @pytest.mark.parametrize(
-    ("ok", "engine", "image", "held"),
+    ("ok", "engine", "image", "fault"),
     [
         (True, "v1", PINNED, False),
         (False, None, None, True),  # no engine
@@ -18,12 +18,12 @@ PINNED = "node@sha256:0"
         (False, "v1", PINNED, True),  # the command did not run
     ],
 )
-def test_an_engine_that_runs_nothing_is_held_back(
-    ok: bool, engine: str | None, image: str | None, held: bool
+def test_an_engine_that_runs_nothing_is_not_given_jobs(
+    ok: bool, engine: str | None, image: str | None, fault: bool
 ) -> None:
     found = {"ok": ok, "engine": engine, "image": image, "error": None if ok else "why"}
-    assert read_health_check(json.dumps(found).encode()) == ("why" if held else None)
+    assert read_health_check(json.dumps(found).encode()) == ("why" if fault else None)
 
 
-def test_a_canary_that_said_nothing_holds_back() -> None:
-    assert read_health_check(b"") == "its canary did not end"
+def test_a_health_check_without_a_report_stops_the_worker() -> None:
+    assert read_health_check(b"") == "its health check did not end"

@@ -52,9 +52,9 @@ def test_a_result_is_kept_until_it_is_recorded(
     ledger: Ledger, attempt: Attempt, valkey_url: str, tmp_path: Path
 ) -> None:
     outbox = Outbox(tmp_path, ledger, valkey_url)
-    letter = outbox.put(attempt, RESULT)
+    pending = outbox.put(attempt, RESULT)
     assert len(kept(tmp_path)) == 1
-    assert outbox.deliver(letter)
+    assert outbox.deliver(pending)
     record = ledger.record(JOB.id)
     assert (record.state, record.verdict) == (JobState.DONE, Verdict.FAILED)
     assert JobResult.model_validate_json(str(record.result)) == RESULT
@@ -67,9 +67,9 @@ def test_a_result_is_kept_while_no_broker_answers(
     url = f"unix://{tmp_path}/none.sock"
     with connect(url) as gone:
         outbox = Outbox(tmp_path, Ledger(gone), url)
-        letter = outbox.put(attempt, RESULT)
+        pending = outbox.put(attempt, RESULT)
         with pytest.raises(BrokerUnavailable):
-            outbox.deliver(letter)
+            outbox.deliver(pending)
     assert len(kept(tmp_path)) == 1
     age(tmp_path)
     Outbox(tmp_path, ledger, "redis://another").flush()
@@ -92,9 +92,9 @@ def test_a_result_that_came_too_late_is_dropped(
     ledger: Ledger, attempt: Attempt, valkey_url: str, tmp_path: Path
 ) -> None:
     outbox = Outbox(tmp_path, ledger, valkey_url)
-    letter = outbox.put(attempt, RESULT)
+    pending = outbox.put(attempt, RESULT)
     ledger.release(attempt, "why")
-    assert not outbox.deliver(letter)
+    assert not outbox.deliver(pending)
     assert ledger.record(JOB.id).state is JobState.QUEUED
     assert kept(tmp_path) == []
 

@@ -10,7 +10,7 @@ from revalid.jobs.ledger.ledger import Ledger
 from revalid.jobs.result import JobResult, SandboxReport, Verdict
 from revalid.jobs.settings import Settings, load_settings
 from revalid.worker.sandboxes.dagger.engine import Engine
-from revalid.worker.verdict_reuse import confirm_verdict
+from revalid.worker.verdict_reuse import reusable_result
 from tests.jobs.samples import make_job
 
 DIGEST = "sha256:" + "1" * 64
@@ -54,14 +54,14 @@ def settings_of(**fields: str) -> Settings:
 
 
 async def test_the_same_image(ledger: Ledger) -> None:
-    found = await confirm_verdict(PRIOR, make_job(), settings_of(), ledger, Registry(DIGEST))
+    found = await reusable_result(PRIOR, make_job(), settings_of(), ledger, Registry(DIGEST))
     assert found == RESULT.model_copy(update={"reused": True})
 
 
 @pytest.mark.parametrize("digest", ["sha256:" + "2" * 64, None], ids=["moved", "no engine"])
 async def test_another_image_or_no_answer(ledger: Ledger, digest: str | None) -> None:
     registry = Registry(digest)
-    assert await confirm_verdict(PRIOR, make_job(), settings_of(), ledger, registry) is None
+    assert await reusable_result(PRIOR, make_job(), settings_of(), ledger, registry) is None
     assert registry.asked == 1
 
 
@@ -71,14 +71,14 @@ async def test_what_the_ledger_knows_is_not_asked_again(
 ) -> None:
     registry = Registry(DIGEST)
     ledger.resolved(make_job().image, known)
-    found = await confirm_verdict(PRIOR, make_job(), settings_of(), ledger, registry)
+    found = await reusable_result(PRIOR, make_job(), settings_of(), ledger, registry)
     assert (found is not None) is stands
     assert registry.asked == 0
 
 
 @pytest.mark.parametrize("prior", [None, "{}", '{"schema_version": 2}'])
 async def test_no_result_that_can_be_read(ledger: Ledger, prior: str | None) -> None:
-    assert await confirm_verdict(prior, make_job(), settings_of(), ledger, Registry(DIGEST)) is None
+    assert await reusable_result(prior, make_job(), settings_of(), ledger, Registry(DIGEST)) is None
 
 
 @pytest.mark.parametrize(
@@ -89,5 +89,5 @@ async def test_what_would_run_in_no_image_asks_no_engine(
 ) -> None:
     registry = Registry(DIGEST)
     settings = settings_of(sandbox=allowed)
-    assert await confirm_verdict(PRIOR, make_job(sandbox=asked), settings, ledger, registry) is None
+    assert await reusable_result(PRIOR, make_job(sandbox=asked), settings, ledger, registry) is None
     assert registry.asked == 0

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import stat
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,11 +9,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from revalid.jobs.errors import BrokerUnavailable, InvalidProject, SandboxLost
-from revalid.jobs.globs import Rules
 from revalid.jobs.projects import tarball
 from revalid.jobs.projects.blobs import BlobStore
 from revalid.jobs.result import ArtifactsReport
-from revalid.worker.file_trees import temporary_directory, walk
+from revalid.worker.file_trees import matching_files, temporary_directory
 from revalid.worker.sandboxes.protocol import Sandbox, StepFailed
 
 COLLECT_TIMEOUT_S = 30.0  # less than a job has after its limit
@@ -71,16 +69,6 @@ async def collect(
     except (StepFailed, SandboxLost, BrokerUnavailable, InvalidProject, OSError) as error:
         collection.notes.append(f"artifacts: not stored ({error})")
     return collection
-
-
-def matching_files(root: Path, globs: Sequence[str]) -> Iterator[tuple[str, Path, os.stat_result]]:
-    """Yield the regular files below ``root`` that a glob matches, directly or by a parent."""
-    rules = Rules(f"/{glob.lstrip('/')}" for glob in globs)
-    if root.is_symlink():
-        return
-    for relative, status in walk(root):
-        if stat.S_ISREG(status.st_mode) and rules.verdict(relative):
-            yield relative, root / relative, status
 
 
 def _store(

@@ -11,8 +11,6 @@ from revalid.worker.secrets import MASK, Scrubber
 Emit = Callable[[str, dict[str, Any]], None]
 """Takes an event's type and data; never blocks."""
 
-LIVE_BYTES = 262_144
-"""Most bytes of live output: of a job in events, and of one command on Dagger."""
 _CHUNK = 8_192
 
 

@@ -13,7 +13,7 @@ from revalid.jobs.result import StepResult, StepStatus
 from revalid.jobs.settings import Settings
 from revalid.jobs.steps import Exec
 from revalid.worker.run.file_steps import apply_step, describe_step
-from revalid.worker.run.output import LIVE_BYTES, Emit, LiveOutput
+from revalid.worker.run.output import Emit, LiveOutput
 from revalid.worker.run.project import Project
 from revalid.worker.run.step_events import (
     cancelled_result,
@@ -23,7 +23,7 @@ from revalid.worker.run.step_events import (
 )
 from revalid.worker.run.step_results import command_result, file_result
 from revalid.worker.run.tool_versions import tool_versions
-from revalid.worker.sandboxes.limits import CommandLimits
+from revalid.worker.sandboxes.limits import LIVE_BYTES, CommandLimits
 from revalid.worker.sandboxes.protocol import CANCEL_GRACE_S, ExecResult, Sandbox, StepFailed
 from revalid.worker.sandboxes.shielding import shielded
 from revalid.worker.secrets import Scrubber

@@ -32,6 +32,8 @@ class CommandLimits:
 
 
 DEFAULT_LIMITS = CommandLimits()
+LIVE_BYTES = 262_144
+"""Bytes of output that a job sends while it runs, and that a command on Dagger sends."""
 
 
 def enforcement(

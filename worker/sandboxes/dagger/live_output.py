@@ -17,7 +17,7 @@ from typing import Literal
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from revalid.worker.run.output import LIVE_BYTES
+from revalid.worker.sandboxes.limits import LIVE_BYTES
 from revalid.worker.sandboxes.protocol import ExecResult, OnOutput, Stream
 
 _CLOSED = (EOFError, OSError, asyncio.CancelledError)  # cancelled when the loop ends

@@ -11,9 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from revalid.jobs.errors import SandboxLost
-from revalid.worker.file_trees import walk
+from revalid.worker.file_trees import matching_files, walk
 from revalid.worker.own_files import OURS
-from revalid.worker.run.artifacts import matching_files
 from revalid.worker.sandboxes.local import beneath
 from revalid.worker.sandboxes.protocol import (
     READ_BYTES,
