@@ -13,7 +13,7 @@ from revalid.jobs.job import Lane
 from revalid.jobs.ledger.record import JobState
 from revalid.jobs.result import Verdict
 from revalid.producer.batch.job_fields import fields
-from revalid.producer.batch.runner import BatchRunner
+from revalid.producer.batch.reader import BatchReader
 from revalid.producer.batch.sources import find_entries
 from revalid.producer.batch.state import Head, Plan
 from revalid.producer.cli.batch.follow import Batches, formats, opened, write_reports
@@ -115,7 +115,7 @@ def cancel(batch_id: str, *, json: bool) -> int:
         plan = batches.plan(batch_id)
         with batches.client._errors():
             batches.store.cancel(batch_id)
-        number = BatchRunner(batches.client, batches.store, plan, send=None).cancel()
+        number = BatchReader(batches.client, batches.store, plan).cancel()
     if json:
         print_json({"id": batch_id, "cancelled": number})
     else:

@@ -12,6 +12,7 @@ from revalid.jobs.errors import InvalidJob, RevalidError
 from revalid.jobs.ledger.record import JobState
 from revalid.jobs.result import Verdict
 from revalid.jobs.settings import load_settings
+from revalid.producer.batch.reader import BatchReader, Progress
 from revalid.producer.batch.report_rows import rows, slim
 from revalid.producer.batch.runner import BatchRunner
 from revalid.producer.batch.state import BatchStore, Plan
@@ -80,28 +81,28 @@ class Batches:
         self, plan: Plan, previous: BatchReport | None = None, formats: Sequence[str] = ()
     ) -> BatchReport:
         """Build a report of a batch's current state, with the data that these formats show."""
-        runner = BatchRunner(self.client, self.store, plan, send=None)
-        errors = self._left_out(plan, runner) | runner.errors
-        done = {*runner.jobs, *errors} >= set(range(len(plan.entries))) and all(
-            state is JobState.DONE for state in runner.states().values()
+        reader = BatchReader(self.client, self.store, plan)
+        errors = self._left_out(plan, reader) | reader.errors
+        done = {*reader.jobs, *errors} >= set(range(len(plan.entries))) and all(
+            state is JobState.DONE for state in reader.states().values()
         )
         return build(
             id=plan.id,
             name=plan.source,
             created_at=plan.created_at,
             finished_at=datetime.now(UTC) if done else None,
-            rows=rows(self.client, plan, runner.jobs, errors),
+            rows=rows(self.client, plan, reader.jobs, errors),
             keep=slim(list(formats)),
             previous=previous,
         )
 
-    def _left_out(self, plan: Plan, runner: BatchRunner) -> dict[int, str]:
+    def _left_out(self, plan: Plan, reader: BatchReader) -> dict[int, str]:
         """Return the reason for each project that a cancelled batch will not submit."""
         with self.client._errors():
             if not self.store.is_cancelled(plan.id):
                 return {}
         why = f"the batch was cancelled: `revalid batch resume {plan.id}` submits it"
-        return {at: why for at in range(len(plan.entries)) if at not in runner.jobs}
+        return {at: why for at in range(len(plan.entries)) if at not in reader.jobs}
 
     def follow(
         self, plan: Plan, batch_options: BatchOptions, previous: BatchReport | None, *, submit: bool
@@ -162,15 +163,18 @@ class Batches:
                 fail_fast=batch_options.fail_fast,
             )
             provider.start(runner.pending(), interrupt.check)
-            self._show(runner, shown, lambda: provider.check(runner.pending(), interrupt.check))
+            runner.run(
+                self._show(runner, shown),
+                lambda: provider.check(runner.pending(), interrupt.check),
+                interrupt.check,
+            )
 
     def _watch(self, plan: Plan, _: BatchOptions, shown: BatchProgress) -> None:
-        self._show(BatchRunner(self.client, self.store, plan, send=None), shown, lambda: None)
+        reader = BatchReader(self.client, self.store, plan)
+        reader.follow(self._show(reader, shown), interrupt.check)
 
-    def _show(self, runner: BatchRunner, shown: BatchProgress, check: Callable[[], None]) -> None:
-        runner.run(
-            lambda progress: shown.show(self.client, runner, progress), check, interrupt.check
-        )
+    def _show(self, reader: BatchReader, shown: BatchProgress) -> Callable[[Progress], None]:
+        return lambda progress: shown.show(self.client, reader, progress)
 
 
 def write_reports(batch_report: BatchReport, batch_options: BatchOptions) -> None:

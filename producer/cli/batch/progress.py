@@ -9,8 +9,8 @@ from rich.live import Live
 from rich.text import Text
 
 from revalid.jobs.result import Verdict
+from revalid.producer.batch.reader import BatchReader, Progress
 from revalid.producer.batch.report_rows import rows
-from revalid.producer.batch.runner import BatchRunner, Progress
 from revalid.producer.batch.state import Plan
 from revalid.producer.cli.waiting import Waiting
 from revalid.producer.client import Client
@@ -51,18 +51,18 @@ class BatchProgress:
         if self._live is not None:
             self._live.stop()
 
-    def show(self, client: Client, runner: BatchRunner, progress: Progress) -> None:
+    def show(self, client: Client, reader: BatchReader, progress: Progress) -> None:
         """Show the batch's progress."""
         for at, verdict in progress.ended:
             if verdict is not Verdict.PASSED:
-                (row,) = rows(client, self._alone(at), {0: runner.jobs[at]}, {})
+                (row,) = rows(client, self._alone(at), {0: reader.jobs[at]}, {})
                 self._out.print(_row_line(row))
-        for at in sorted(runner.errors.keys() - self._refused):
+        for at in sorted(reader.errors.keys() - self._refused):
             self._refused.add(at)
-            (row,) = rows(client, self._alone(at), {}, {0: runner.errors[at]})
+            (row,) = rows(client, self._alone(at), {}, {0: reader.errors[at]})
             self._out.print(_row_line(row))
         if self._waiting is not None and not progress.running:
-            self._look(runner, self._waiting)
+            self._look(reader, self._waiting)
         now = time.monotonic()
         self._ends.append((now, progress.worked))
         while now - self._ends[0][0] > _RATE_S:
@@ -74,8 +74,8 @@ class BatchProgress:
             self._said = now
             self._out.print(line)
 
-    def _look(self, runner: BatchRunner, waiting: Waiting) -> None:
-        if (job_id := next(iter(runner.pending()), None)) is not None:
+    def _look(self, reader: BatchReader, waiting: Waiting) -> None:
+        if (job_id := next(iter(reader.pending()), None)) is not None:
             waiting.look(job_id)
 
     def _alone(self, at: int) -> Plan:

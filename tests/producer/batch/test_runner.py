@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,59 +15,12 @@ from revalid.jobs.ledger.record import JobState
 from revalid.jobs.result import Verdict
 from revalid.producer.batch import runner as module
 from revalid.producer.batch.item import BatchItem
-from revalid.producer.batch.runner import BatchRunner, Progress
+from revalid.producer.batch.reader import POLL_S, Progress
+from revalid.producer.batch.runner import BatchRunner
 from revalid.producer.batch.state import BatchStore, Plan
 from revalid.producer.client import Client
 from revalid.producer.submission import Submission, prepare
-
-NUMBER = 5
-
-
-@pytest.fixture
-def store(client: Client, tmp_path: Path) -> BatchStore:
-    return BatchStore(client._redis, tmp_path / "batches", ttl_s=600)
-
-
-@pytest.fixture
-def plan(store: BatchStore, tmp_path: Path) -> Plan:
-    """Projects that are no two equal."""
-    entries = []
-    for number in range(NUMBER):
-        (tmp_path / f"app-{number}").mkdir()
-        (tmp_path / f"app-{number}" / "file").write_text(str(number))
-        entries.append(BatchItem(project=f"app-{number}", origin=str(tmp_path / f"app-{number}")))
-    made = Plan(
-        id="ab12",
-        source="apps",
-        created_at=datetime.now(UTC),
-        options={"commands": ["true"], "lane": "batch"},
-        fresh=False,
-        entries=entries,
-    )
-    store.create(made)
-    return made
-
-
-@pytest.fixture
-def send(client: Client) -> Callable[[Submission], str]:
-    return lambda submission: client.send(submission, run="ab12").id
-
-
-def judge(client: Client, job_id: str, verdict: Verdict = Verdict.PASSED) -> None:
-    """Do what a worker does with a job that rings."""
-    attempt = client._ledger.claim(job_id, "worker")
-    assert attempt is not None
-    client._ledger.finish(attempt, verdict, "{}", reusable=True)
-
-
-def judge_all(client: Client, drive: BatchRunner) -> Callable[[Progress], None]:
-    """At each look all that is open comes to its end."""
-
-    def look(_: Progress) -> None:
-        for job_id in drive.pending():
-            judge(client, job_id)
-
-    return look
+from tests.producer.batch.batches import NUMBER, judge, judge_all
 
 
 def recorded(client: Client) -> set[str]:
@@ -93,29 +45,6 @@ def test_few_at_a_time_are_all_submitted(
 
     assert drive.run(look, nothing).verdicts == {"passed": NUMBER}
     assert most == 1
-
-
-def test_watching_submits_and_writes_nothing(
-    client: Client, store: BatchStore, plan: Plan, send: Callable[[Submission], str]
-) -> None:
-    seen: list[Progress] = []
-    watched = threading.Event()
-
-    def watch() -> None:
-        def look(progress: Progress) -> None:
-            watched.set()
-
-        seen.append(BatchRunner(client, store, plan, send=None).run(look, nothing))
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    assert watched.wait(30)
-    assert (store.jobs(plan.id), store.errors(plan.id)) == ({}, {})
-    drive = BatchRunner(client, store, plan, send=send)
-    drive.run(judge_all(client, drive), nothing)
-    thread.join(30)
-    assert [progress.verdicts for progress in seen] == [{"passed": NUMBER}]
-    assert store.errors(plan.id) == {}
 
 
 def test_a_project_whose_record_is_gone_is_submitted_again(
@@ -296,7 +225,7 @@ def test_looking_is_bounded_in_number_and_cost(
     # Two looks of 0.1 s of work each, and ten times as long a pause after each.
     took = time.monotonic() - before
     assert took > 2.0
-    assert looks <= 2 + (took - 2.0) / module.POLL_S + 1
+    assert looks <= 2 + (took - 2.0) / POLL_S + 1
 
 
 def test_a_cancelled_batch_leaves_the_job_that_somebody_else_submitted(
