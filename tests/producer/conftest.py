@@ -8,6 +8,9 @@ import pytest
 from revalid.jobs.settings import Settings, load_settings
 from revalid.producer.client import Client
 from revalid.producer.local.broker import EmbeddedBroker
+from tests.producer.archive.databases import archive_url, query
+
+__all__ = ["archive_url", "query"]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Places for replies that killed processes have left in Redis, swept beside those in use."""
+"""Bindings of reply queues that killed processes have left are removed; those in use stay."""
 
 from itertools import pairwise
 
@@ -7,7 +7,6 @@ from redis import Redis
 
 from revalid.worker import broker_sweep
 from revalid.worker.broker_sweep import BrokerSweep
-from revalid.worker.process_names import START, process_name
 
 REPLIES = "_kombu.binding.reply.celery.pidbox"
 
@@ -39,14 +38,3 @@ def test_a_round_looks_at_so_many_and_all_have_their_turn(redis: Redis, sweep: B
         left.append(redis.scard(REPLIES))
     assert left[-1] == 0
     assert max(one - other for one, other in pairwise(left)) < 300
-
-
-def test_two_starts_of_one_process_id_have_two_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in two containers of one host name."""
-    names = set()
-    for _ in range(2):
-        monkeypatch.delenv(START, raising=False)
-        names.add(process_name(7))
-        assert process_name(7) in names
-        monkeypatch.undo()
-    assert len(names) == 2

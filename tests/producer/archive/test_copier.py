@@ -18,7 +18,7 @@ from revalid.producer.archive.copier import copy_finished
 from revalid.producer.archive.store import Archive
 from revalid.producer.client import Client
 from tests.jobs.samples import DIGEST, make_job
-from tests.producer.archive.conftest import Query, run, run_many
+from tests.producer.archive.databases import Query, run, run_many
 
 # Ends as by kill -9 after so many inserts. The first is of the tables' version; then each batch has
 # three: jobs, steps, position.

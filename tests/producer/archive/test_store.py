@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from revalid.jobs.errors import ArchiveUnavailable, InvalidSettings
 from revalid.jobs.ledger.completions import Completion
 from revalid.producer.archive.store import Archive
-from tests.producer.archive.conftest import Query
+from tests.producer.archive.databases import Query
 
 SECRET = "hunter2"
 

@@ -11,7 +11,7 @@ import pytest
 
 from revalid.producer.client import Client
 from tests.jobs.samples import make_job
-from tests.producer.archive.conftest import Query, run, run_many
+from tests.producer.archive.databases import Query, run, run_many
 from tests.producer.cli.conftest import Revalid, Until
 
 
