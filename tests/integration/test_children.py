@@ -14,7 +14,7 @@ from tests.integration.conftest import StartWorker, Worker, eventually
 
 def child_of(handle: JobHandle, worker: Worker) -> psutil.Process:
     """Return the process that has a job."""
-    pid = int(handle.status().worker.rpartition(":")[2])
+    pid = int(handle.status().worker.rpartition(":")[2].partition("-")[0])
     return next(child for child in worker.children() if child.pid == pid)
 
 

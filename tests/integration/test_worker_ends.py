@@ -69,7 +69,7 @@ def test_job_that_kills_its_worker_is_dead_after_three(
             return record.state is JobState.RUNNING and record.attempts == number
 
         eventually(runs)
-        pid = int(handle.status().worker.rpartition(":")[2])
+        pid = int(handle.status().worker.rpartition(":")[2].partition("-")[0])
         next(child for child in worker.children() if child.pid == pid).kill()
     result = handle.result(60)
     assert (result.verdict, result.attempts) == (Verdict.ERRORED, 3)
