@@ -40,7 +40,7 @@ ELSEWHERE = {
     "worker/sandboxes/dagger/probe.py": "tests/integration/test_worker_engine.py",
     "worker/sandboxes/local/capture.py": "tests/contract/test_exec.py",
     "worker/sandboxes/local/files.py": "tests/contract/test_files.py",
-    "worker/sandboxes/local/handover.py": "tests/worker/sandboxes/local/test_bubblewrap.py",
+    "worker/sandboxes/local/argument_file.py": "tests/worker/sandboxes/local/test_bubblewrap.py",
     "worker/sandboxes/local/orphan_reaper.py": "tests/worker/sandboxes/local/test_process.py",
     "worker/sandboxes/local/process_tree.py": "tests/worker/sandboxes/local/test_process.py",
     "worker/sandboxes/local/usage_monitor.py": "tests/contract/test_limits.py",
