@@ -103,6 +103,8 @@ def test_a_killed_run_leaves_nothing_and_its_job_can_run_again(
     assert revalid(*asked).status == 0
 
 
+@pytest.mark.slow  # by SIGKILL a lease ends first
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_joined_a_job_ends_without_it(
     revalid: Revalid, project: Path, tmp_path: Path, until: Until, number: signal.Signals
