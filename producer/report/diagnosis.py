@@ -109,7 +109,7 @@ def telling(row: Row) -> Diagnosis:
             return _make_diagnosis(check, match.groupdict().get("code") or "", match["text"])
     if step.exit_code == 137:
         return Diagnosis(check, "137", "killed, as where memory runs out (exit 137)")
-    if line := _suspect(output):
+    if line := _error_line(output):
         return _make_diagnosis(check, "", line)
     return Diagnosis(check, "silent", f"exit {step.exit_code}, and nothing that tells why")
 
@@ -141,7 +141,7 @@ def _make_diagnosis(check: str, code: str, text: str) -> Diagnosis:
     return Diagnosis(check, code, f"{code}: {message}" if code else message)
 
 
-def _suspect(output: str) -> str:
+def _error_line(output: str) -> str:
     """Return a line that looks like an error, else the last line that is not noise."""
     lines = [line for line in output.split("\n") if not _NOISE.match(line)]
     return next((line for line in lines if _ERROR_WORDS.search(line)), lines[-1] if lines else "")

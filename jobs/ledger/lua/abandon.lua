@@ -1,4 +1,4 @@
--- ARGV worker: a process that has died
+-- ARGV worker: requeue the job of a process that died
 local id = call('HGET', HELD, ARGV[1])
 if not id then
   return {''}

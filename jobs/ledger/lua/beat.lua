@@ -1,4 +1,4 @@
--- ARGV id fence lease_ms
+-- ARGV id fence lease_ms: renew a lease
 local id = ARGV[1]
 local state, fence, worker, cancel =
   unpack(call('HMGET', job_key(id), 'state', 'fence', 'worker', 'cancel'))

@@ -1,4 +1,4 @@
--- ARGV id
+-- ARGV id: cancel a job
 local state = call('HGET', job_key(ARGV[1]), 'state')
 if not state then
   return {'UNKNOWN'}

@@ -1,4 +1,4 @@
--- ARGV id worker lease_ms
+-- ARGV id worker lease_ms: claim a job
 local id, worker = ARGV[1], ARGV[2]
 local state, queue, tenant, queued_at, holder, held, number, since =
   unpack(call('HMGET', job_key(id), 'state', 'queue', 'tenant', 'queued_at', 'worker', 'fence',
@@ -7,10 +7,10 @@ if not state then
   return {'UNKNOWN'}
 end
 if state == 'running' and holder == worker and call('HGET', HELD, worker) == id then
-  hold(id, queue, tenant, worker, ARGV[3]) -- asked again, by one whose answer got lost
+  hold(id, queue, tenant, worker, ARGV[3]) -- a repeated call, whose reply was lost
   return {held .. ' ' .. number}
 end
--- A queued job whose doorbell does not ring waits its turn: the message is a duplicate.
+-- If the doorbell of a queued job does not ring, the message is a duplicate.
 if state ~= 'queued' or call('ZREM', ringing_key(queue), id) == 0 then
   return {'NOT NOW'}
 end

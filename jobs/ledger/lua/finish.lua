@@ -1,10 +1,10 @@
--- ARGV id fence verdict result reusable image_digest failed_step duration_s queued_s
+-- ARGV id fence verdict result reusable image_digest failed_step: record a result duration_s queued_s
 local id = ARGV[1]
 local state, fence, recorded = unpack(call('HMGET', job_key(id), 'state', 'fence', 'recorded'))
 if fence ~= ARGV[2] then
   return {'LOST'}
 end
-if state == 'done' then -- asked again, by one whose answer got lost
+if state == 'done' then -- a repeated call, whose reply was lost
   return {recorded and 'OK' or 'LOST'}
 end
 local queue = call('HGET', job_key(id), 'queue')

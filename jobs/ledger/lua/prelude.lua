@@ -1,19 +1,19 @@
--- What the scripts of the ledger share. Each ends its arguments with three limits: jobs of one tenant
--- under way at a time (0: any number), slots kept free of batch jobs, milliseconds that a done job is
--- kept. Their keys are made here, as in keys.py: the ledger needs one Redis, no cluster.
-local RINGING = 16 -- doorbells of a queue that ring at a time; the jobs behind them wait their turn
-local LOOKS = 64 -- tenants that one dispatch looks at
-local HOOKS = 32 -- webhooks that one script tells a verdict
-local STEP_MS = 10000 -- by which the clock may be off before it is taken to have stepped
-local CRASHES = 3 -- workers that a job may end
-local HOOK_MS = 172800000 -- that a delivery is kept at the most; workers give up before
-local ORPHANED_MS = 600000 -- age of a job of which a worker of its own has left
-local UPLOAD_MS = 600000 -- that a project is kept in Redis until a job needs it
-local ENDED_MS = 60000 -- that it is kept after the end of its last job
-local DEAD_MS = 86400000 -- that a dead job still needs it, for `dead retry`
-local CHECK_MS = 3600000 -- between two looks at whether its jobs are still there
-local HOST_POSTS = 8 -- deliveries of webhooks to one host that are under way at a time
-local TAKEN_MS = 60000 -- for which a worker that took a delivery has it alone
+-- Shared code of the ledger's scripts. The last three arguments of each script are limits: most jobs of
+-- one tenant that run at a time (0: no limit), slots that batch jobs leave free, and milliseconds for
+-- which a done job is kept. The keys are built here, as in keys.py: a Redis cluster is not supported.
+local RINGING = 16 -- most doorbells of a queue that ring at a time; other jobs wait for their turn
+local LOOKS = 64 -- most tenants that one dispatch examines
+local HOOKS = 32 -- most webhooks for which one script creates deliveries
+local STEP_MS = 10000 -- deviation of the clock that counts as a step
+local CRASHES = 3 -- lost workers after which a job is dead
+local HOOK_MS = 172800000 -- longest life of a delivery; workers give up earlier
+local ORPHANED_MS = 600000 -- age at which a job whose own worker left is cancelled
+local UPLOAD_MS = 600000 -- time for which a project is kept before a job needs it
+local ENDED_MS = 60000 -- time for which a project is kept after its last job ended
+local DEAD_MS = 86400000 -- time for which a dead job needs its project, for `dead retry`
+local CHECK_MS = 3600000 -- interval of the check that a project's jobs still exist
+local HOST_POSTS = 8 -- most deliveries to one host at a time
+local TAKEN_MS = 60000 -- lease of a delivery
 local call = redis.call
 local clock = call('TIME')
 local micros = clock[1] * 1000000 + clock[2]
@@ -60,7 +60,7 @@ local function lane_key(lane) return 'revalid:lane:' .. lane end -- its queued j
 local function count(name, by) call('HINCRBY', COUNTERS, name, by or 1) end
 local function lane_of(queue) return queue:match('%.batch$') and 'batch' or 'interactive' end
 
--- Whether the clock is not where the caller expects it to be; what it compares is not to be judged.
+-- Return whether the clock stepped; then no comparison of times is valid.
 local function stepped(expected_ms)
   return expected_ms ~= '' and math.abs(now - expected_ms) > STEP_MS
 end
@@ -69,10 +69,10 @@ local function event(id, name, data)
   call('XADD', events_key(id), '*', 'type', name, 'data', data and cjson.encode(data) or '{}')
 end
 
--- A script's clock knows milliseconds only, and many jobs come in one.
+-- A counter, since many jobs may come in one millisecond.
 local function next_turn() return call('INCR', TURN) end
 
--- Above every fence given before, also before Redis lost its data.
+-- Return a fence above all earlier ones, including those before Redis lost its data.
 local function raise_fence(id)
   local last = tonumber(call('HGET', job_key(id), 'fence') or 0)
   local fence = string.format('%.0f', math.max(micros, last + 1))
@@ -85,7 +85,7 @@ local function dequeue(id, queue)
   call('ZREM', lane_key(lane_of(queue)), id)
 end
 
--- Give a tenant that is parked its place among those who have their turn.
+-- Return a parked tenant to its queues, with its old turn.
 local function unpark(tenant)
   local parked = call('ZRANGE', parked_key(tenant), 0, RINGING - 1, 'WITHSCORES')
   for at = 1, #parked, 2 do
@@ -101,8 +101,8 @@ local function unpark(tenant)
   end
 end
 
--- Take a job out of every list that it is in. First a write that a full Redis allows: it allows what a
--- script writes after that, so that running jobs can still end.
+-- Remove a job from all lists. The first write is one that a full Redis allows, so that the later ones
+-- are allowed too and running jobs can end.
 local function leave(id)
   call('ZREM', QUEUED, id)
   local queue, tenant, worker = unpack(call('HMGET', job_key(id), 'queue', 'tenant', 'worker'))
@@ -124,7 +124,7 @@ local function leave(id)
   return queue, tenant
 end
 
--- Have a job wait for its tenant's turn; among those of its tenant the one queued first is first.
+-- Let a job wait for its tenant's turn; the jobs of a tenant are in the order of their submit.
 local function wait_for_turn(id, queue, tenant)
   local queued_at, turn = unpack(call('HMGET', job_key(id), 'queued_at', 'turn'))
   call('ZADD', QUEUED, queued_at, id)
@@ -137,7 +137,7 @@ local function wait_for_turn(id, queue, tenant)
   call('SADD', QUEUES, queue)
 end
 
--- The project of a job in Redis, as the member of PROJECTS; none where it is elsewhere.
+-- Return the member of PROJECTS for a job; nil if its project is not in Redis.
 local function project_of(id)
   local tenant, digest = unpack(call('HMGET', job_key(id), 'tenant', 'blob'))
   return digest and tenant .. ' ' .. digest
@@ -181,7 +181,7 @@ local function drop_project(project)
   end
 end
 
--- Drop projects that no job needs any more. Ids whose jobs ended unseen are met here.
+-- Delete projects that no job needs any more, and ids of jobs that no longer exist.
 local function drop_projects()
   for _, project in ipairs(call('ZRANGEBYSCORE', PROJECTS, '-inf', now, 'LIMIT', 0, 20)) do
     local needed = false
@@ -202,24 +202,24 @@ local function drop_projects()
   end
 end
 
--- A queue that one worker alone reads, and that has left: a run that lives has another.
+-- Return whether the only worker of a private queue has left.
 local function is_left(queue)
   return queue:match('^revalid%.%x+%.%a+$') and call('ZCOUNT', serving_key(queue), now, '+inf') == 0
 end
 
--- Where others wait for a job whose queue nobody reads: one that is read, else one that any may read.
+-- Return another queue in which a job was submitted: one with workers if possible, else a shared one.
 local function queue_of_others(id, queue)
-  local found
-  for _, asked in ipairs(call('SRANDMEMBER', asked_key(id), LOOKS)) do
-    local other = asked:match('^%S+')
+  local shared
+  for _, asker in ipairs(call('SRANDMEMBER', asked_key(id), LOOKS)) do
+    local other = asker:match('^%S+')
     if other ~= queue and not is_left(other) then
       if call('ZCOUNT', serving_key(other), now, '+inf') > 0 then
         return other
       end
-      found = other
+      shared = other
     end
   end
-  return found
+  return shared
 end
 
 local function hold(id, queue, tenant, worker, lease_ms)
@@ -230,8 +230,8 @@ local function hold(id, queue, tenant, worker, lease_ms)
   call('HSET', HELD, worker, id)
 end
 
--- Have a tenant's deliveries to a host come when they have their turn. Turns are counted for each tenant,
--- so that one with many hosts has no more of them; `*` is how far the turns have come.
+-- Let a tenant's deliveries to a host wait for their turn. Turns are counted per tenant, so that a tenant
+-- with many hosts has no advantage; `*` is the latest turn.
 local function queue_posts(tenant_host)
   if not call('ZSCORE', POST_TURNS, tenant_host) then
     local tenant = tenant_host:match('^%S+')
@@ -249,7 +249,7 @@ local function posts_under_way(host)
   return call('ZCARD', posts_key(host))
 end
 
--- Let those go on that waited until fewer deliveries to a host are under way.
+-- Return parked deliveries of a host to the queue, up to the limit of the host.
 local function unpark_posts(host)
   for _ = posts_under_way(host) + 1, HOST_POSTS do
     local tenant_host, turn = unpack(call('ZPOPMIN', posts_parked_key(host)))
@@ -258,7 +258,7 @@ local function unpark_posts(host)
   end
 end
 
--- Have a delivery that is due wait for its turn.
+-- Let a due delivery wait for its turn.
 local function ready(delivery, tenant, hook)
   local place = (hook:match('"url":"https?://([^/?#"\\]*)') or ''):lower()
   local host = (place:match('^%[[^%]]*%]') or place:match('^[^:]*')):gsub('%.$', '')
@@ -288,7 +288,7 @@ local function times(id)
     string.format('%.3f', ((waited_ms or 0) + waited) / 1000)
 end
 
--- Have a done job's verdict delivered to a webhook, now.
+-- Create the delivery of a done job's verdict to one webhook.
 local function notify(id, hook)
   local tenant, verdict, failed_step, finished_at =
     unpack(call('HMGET', job_key(id), 'tenant', 'verdict', 'failed_step', 'finished_at'))
@@ -301,7 +301,7 @@ local function notify(id, hook)
   ready(delivery, tenant, hook)
 end
 
--- Tell a done job's webhooks; those that are too many for one script have their turn in a later one.
+-- Create the deliveries of a done job; if it has too many webhooks, a later script does the rest.
 local function notify_all(id)
   for _, hook in ipairs(call('SPOP', hooks_key(id), HOOKS)) do
     notify(id, hook)
@@ -335,8 +335,7 @@ local function finish(id, verdict, error, reported)
   call('XADD', FINISHED, 'MINID', '~', math.max(0, now - kept_ms), '*', 'id', id) -- archive
 end
 
--- Have a job that ran wait once more, where somebody reads its queue; `waits_since` is there while it
--- does.
+-- Requeue a job that ran, in a queue with workers if possible; `waits_since` exists while it waits.
 local function requeue(id, reason)
   local queue, tenant = leave(id)
   local other = is_left(queue) and queue_of_others(id, queue)
@@ -350,7 +349,7 @@ local function requeue(id, reason)
   return queue
 end
 
--- The attempt that held this job is gone, and so perhaps its worker.
+-- Handle a lost attempt: end its job as cancelled or dead, or requeue it.
 local function crashed(id)
   local attempts, released, worker, cancel =
     unpack(call('HMGET', job_key(id), 'attempts', 'released', 'worker', 'cancel'))
@@ -382,8 +381,8 @@ local function add_doorbell(doorbells, id, queue, tenant)
   end
 end
 
--- Let jobs of this queue have their turn, the tenant first that had its last turn longest ago.
--- Returns the doorbells to ring: id, queue, tenant, strategy and limit of each in one flat list.
+-- Let jobs of a queue have their turn; the tenant whose last turn is longest ago comes first.
+-- Returns the doorbells to ring as one flat list: id, queue, tenant, strategy and limit of each.
 local function dispatch(queue, doorbells)
   doorbells = doorbells or {}
   local room = RINGING - call('ZCARD', ringing_key(queue))
@@ -417,7 +416,7 @@ local function dispatch(queue, doorbells)
   return doorbells
 end
 
--- Room that one lane made may be the other's to fill: a tenant's bound is over both.
+-- Dispatch after a job left a queue; a tenant's limit covers both lanes, so interactive jobs go first.
 local function refill(queue)
   local doorbells = {}
   if queue:match('%.batch$') then
@@ -426,11 +425,11 @@ local function refill(queue)
   return dispatch(queue, doorbells)
 end
 
--- Have a queued or running job wait in another queue; returns doorbells.
+-- Move a queued or running job to another queue; returns doorbells.
 local function move(id, queue)
-  local state, old, tenant = unpack(call('HMGET', job_key(id), 'state', 'queue', 'tenant'))
+  local state, from, tenant = unpack(call('HMGET', job_key(id), 'state', 'queue', 'tenant'))
   if state == 'running' then
-    call('SREM', flight_key(old), id)
+    call('SREM', flight_key(from), id)
     call('SADD', flight_key(queue), id)
     call('SADD', QUEUES, queue)
     call('HSET', job_key(id), 'queue', queue)
@@ -442,7 +441,7 @@ local function move(id, queue)
   return refill(queue)
 end
 
--- End a queued job, or ask that a running one ends; returns doorbells.
+-- End a queued job, or mark a running one as cancelled; returns doorbells.
 local function cancel(id)
   local state, queue, attempts, reason =
     unpack(call('HMGET', job_key(id), 'state', 'queue', 'attempts', 'requeued'))
@@ -462,7 +461,7 @@ local function cancel(id)
   return {}
 end
 
--- An id whose record is gone must not keep a place, nor stop a script that meets it.
+-- Remove an id whose record is gone from all lists.
 local function forget(id, queue)
   dequeue(id, queue)
   call('ZREM', RUNNING, id)
@@ -470,7 +469,7 @@ local function forget(id, queue)
   call('SREM', flight_key(queue), id)
 end
 
--- A new run of a job, with nothing left of an earlier one but its fence.
+-- Begin a new run of a job; only the fence of an earlier run is kept.
 local function begin(id, fields)
   call('ZADD', QUEUED, now, id) -- before DEL: a full Redis refuses this
   call('ZREM', DEAD, id)

@@ -1,4 +1,4 @@
--- ARGV id: forget a dead job
+-- ARGV id: delete a dead job
 local id = ARGV[1]
 if call('ZREM', DEAD, id) == 0 then
   return {'NOT DEAD'}

@@ -1,6 +1,6 @@
--- Read what the metrics show, and change nothing; no job's record is read. Returns jobs that are set
--- aside, slots of all workers, the counters, and of each lane: its name, jobs that wait, milliseconds
--- that the oldest of them has waited, jobs that run; and webhooks that wait for their delivery.
+-- Return statistics, read-only and without reading job records: the number of dead jobs, slots of all
+-- workers, counters, for each lane its name, queued jobs, milliseconds that the oldest has waited and
+-- running jobs, and the number of deliveries of webhooks.
 local lanes, answer = {}, {}
 for _, queue in ipairs(call('SMEMBERS', QUEUES)) do
   local name = lane_of(queue)

@@ -1,11 +1,11 @@
 -- ARGV id queue most image image_ms hook run project fields...: `most` jobs may be queued; what an
 -- image's tag names is known for image_ms; an empty hook, run or project in Redis is none
 local id, queue, most, image, hook = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[6]
-local asked, project = queue .. ' ' .. ARGV[7], ARGV[8]
-local state, reusable, cancel, old, digest =
+local asker, project = queue .. ' ' .. ARGV[7], ARGV[8]
+local state, reusable, cancel, old_queue, digest =
   unpack(call('HMGET', job_key(id), 'state', 'reusable', 'cancel', 'queue', 'image_digest'))
 
--- Whether the image is known to be the one that the verdict is of; the local sandbox has none.
+-- Return whether the image is the one of the verdict; the local sandbox has no image.
 local function same_image()
   return not digest or digest == '' or image:find('@sha256:', 1, true)
     or (call('GET', image_key(image)) == digest
@@ -16,15 +16,15 @@ if state == 'running' and cancel then
   return {'cancelling'}
 end
 if state == 'queued' or state == 'running' then
-  if call('EXISTS', asked_key(id)) == 0 then -- who asked first may be of an earlier version
-    call('SADD', asked_key(id), old .. ' ')
+  if call('EXISTS', asked_key(id)) == 0 then -- an earlier version may have submitted the job
+    call('SADD', asked_key(id), old_queue .. ' ')
   end
-  call('SADD', asked_key(id), asked)
+  call('SADD', asked_key(id), asker)
   if hook ~= '' then
     call('SADD', hooks_key(id), hook)
   end
-  -- Who waits for an interactive job waits on, whoever else asks for it in a batch.
-  if old == queue or old == queue:gsub('batch$', 'interactive') then
+  -- An interactive job stays in its lane, even if a batch submits it too.
+  if old_queue == queue or old_queue == queue:gsub('batch$', 'interactive') then
     return {'joined'}
   end
   return {'joined', unpack(move(id, queue))}
@@ -50,12 +50,12 @@ end
 for at = 9, #ARGV - 3 do
   fields[#fields + 1] = ARGV[at]
 end
-if state == 'done' and reusable == '1' then -- for a worker to ask the registry, and confirm
+if state == 'done' and reusable == '1' then -- a worker resolves the image, and may reuse the result
   fields[#fields + 1] = 'prior'
   fields[#fields + 1] = call('HGET', job_key(id), 'result')
 end
 local doorbells = begin(id, fields)
-call('SADD', asked_key(id), asked)
+call('SADD', asked_key(id), asker)
 if hook ~= '' then
   call('SADD', hooks_key(id), hook)
 end

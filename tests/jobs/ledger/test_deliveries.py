@@ -19,7 +19,7 @@ def tell(ledger: Ledger, tenant: str, host: str, number: int = 0) -> None:
     ledger.cancel(job.id)
 
 
-def lent(ledger: Ledger, most: int, lease_s: float = 60) -> list[Delivery]:
+def take_due(ledger: Ledger, most: int, lease_s: float = 60) -> list[Delivery]:
     return take(ledger, most, lease_s=lease_s)
 
 
@@ -36,10 +36,10 @@ def test_a_host_has_few_under_way_however_many_ask_for_it(ledger: Ledger, tenant
     for number in range(100):
         tell(ledger, f"loud-{number % tenants}", "hangs.test", number)
     tell(ledger, "quiet", "there.test")
-    found = hosts(lent(ledger, 32))
+    found = hosts(take_due(ledger, 32))
     assert found.count("hangs.test") == AT_ONCE
     assert found.count("there.test") == 1
-    assert lent(ledger, 32) == []
+    assert take_due(ledger, 32) == []
 
 
 @pytest.mark.parametrize("spelled", ["HANGS.test", "hangs.test.", "hangs.test:8443"])
@@ -47,16 +47,16 @@ def test_a_host_is_one_however_it_is_spelled(ledger: Ledger, spelled: str) -> No
     for number in range(AT_ONCE):
         tell(ledger, "loud", "hangs.test", number)
         tell(ledger, "loud", spelled, number)
-    assert len(lent(ledger, 32)) == AT_ONCE
+    assert len(take_due(ledger, 32)) == AT_ONCE
 
 
 def test_another_tenants_is_next_however_many_hosts_one_has(ledger: Ledger) -> None:
     for number in range(200):
         tell(ledger, "loud", f"hangs-{number}.test")
-    first = lent(ledger, 32)
+    first = take_due(ledger, 32)
     tell(ledger, "quiet", "there.test")
     settle(ledger, first[0], Outcome.FAILED, delay_s=3_600)
-    assert hosts(lent(ledger, 1)) == ["there.test"]
+    assert hosts(take_due(ledger, 1)) == ["there.test"]
 
 
 def test_tenants_with_many_deliveries_have_their_turns(ledger: Ledger) -> None:
@@ -65,7 +65,7 @@ def test_tenants_with_many_deliveries_have_their_turns(ledger: Ledger) -> None:
             tell(ledger, "one", host, number)
     for number in range(6):
         tell(ledger, "other", "c.test", number)
-    found = hosts(lent(ledger, 8))
+    found = hosts(take_due(ledger, 8))
     assert found.count("c.test") == 4
     assert found.count("a.test") == found.count("b.test") == 2
 
@@ -73,30 +73,30 @@ def test_tenants_with_many_deliveries_have_their_turns(ledger: Ledger) -> None:
 def test_each_end_lets_one_that_waits_for_its_host_go_on(ledger: Ledger) -> None:
     for number in range(20):
         tell(ledger, f"tenant-{number}", "slow.test", number)
-    told, under_way = 0, lent(ledger, 32)
+    delivered, under_way = 0, take_due(ledger, 32)
     while under_way:
         settle(ledger, under_way.pop(), Outcome.DELIVERED)
-        told += 1
-        under_way += lent(ledger, 32)
-        assert len(under_way) == min(AT_ONCE, 20 - told)
-    assert told == 20
+        delivered += 1
+        under_way += take_due(ledger, 32)
+        assert len(under_way) == min(AT_ONCE, 20 - delivered)
+    assert delivered == 20
     assert ledger.redis.keys("revalid:ready:*") == ledger.redis.keys("revalid:posts-parked:*") == []
 
 
 def test_what_a_lost_worker_had_under_way_holds_nobody_up(ledger: Ledger, redis: Redis) -> None:
     for number in range(2 * AT_ONCE):
         tell(ledger, f"tenant-{number}", "slow.test", number)
-    lost: dict[str, float] = {each.id: 1 for each in lent(ledger, 32)}
-    assert lent(ledger, 32) == []
+    lost: dict[str, float] = {each.id: 1 for each in take_due(ledger, 32)}
+    assert take_due(ledger, 32) == []
     for key in ("revalid:deliveries", "revalid:posts:slow.test"):  # their leases have ended
         redis.zadd(key, lost, xx=True)
-    told = set()
-    while found := lent(ledger, 32):
+    delivered = set()
+    while found := take_due(ledger, 32):
         assert len(found) <= AT_ONCE
         for each in found:
-            told.add(each.id)
+            delivered.add(each.id)
             settle(ledger, each, Outcome.DELIVERED)
-    assert len(told) == 2 * AT_ONCE
+    assert len(delivered) == 2 * AT_ONCE
     assert ledger.stats().webhooks == 0
 
 
@@ -106,7 +106,7 @@ def test_what_an_earlier_version_left_is_told(ledger: Ledger, redis: Redis) -> N
     redis.delete("revalid:post-turns", "revalid:post-shares", *redis.keys("revalid:ready:*"))
     redis.hdel(f"revalid:hook:{delivery}", "host")
     redis.zadd("revalid:deliveries", {delivery: 1})
-    assert [each.id for each in lent(ledger, 32)] == [delivery]
+    assert [each.id for each in take_due(ledger, 32)] == [delivery]
 
 
 def test_the_work_of_a_look_does_not_grow_with_what_waits(ledger: Ledger, redis: Redis) -> None:
@@ -114,9 +114,9 @@ def test_the_work_of_a_look_does_not_grow_with_what_waits(ledger: Ledger, redis:
         redis.flushall()
         for number in range(waiting):
             tell(ledger, f"tenant-{number}", "hangs.test", number)
-        lent(ledger, 32)
+        take_due(ledger, 32)
         before = commands(redis)
-        lent(ledger, 32)
+        take_due(ledger, 32)
         return commands(redis) - before
 
     assert work(800) == work(400)

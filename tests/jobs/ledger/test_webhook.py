@@ -252,12 +252,12 @@ def test_a_job_that_runs_again_is_told_only_to_who_asks_again(ledger: Ledger, re
     assert told(ledger) == [(OTHER, "passed", "")]
 
 
-def test_a_delivery_is_lent_and_settled(ledger: Ledger, redis: Redis) -> None:
+def test_a_delivery_is_leased_and_settled(ledger: Ledger, redis: Redis) -> None:
     ledger.submit(JOB, "q", URL)
     ledger.cancel(JOB.id)
     (first,) = waiting(ledger)
     assert (first.job_id, first.verdict, first.tries) == (JOB.id, "cancelled", 1)
-    assert waiting(ledger) == [], "it is lent"
+    assert waiting(ledger) == [], "it is leased"
     settle(ledger, first, Outcome.FAILED, delay_s=3_600)
     assert waiting(ledger) == [], "its next try is later"
     redis.zadd("revalid:deliveries", {first.id: 1})
