@@ -50,14 +50,14 @@ async def test_memory_of_all_processes_counts(sandbox: Sandbox) -> None:
     assert result.limit_exceeded is LimitName.MEMORY
 
 
-async def test_memory_of_a_process_that_cannot_be_traced_counts(sandbox: Sandbox) -> None:
+async def test_memory_of_an_untraceable_process_counts(sandbox: Sandbox) -> None:
     await sandbox.write_file("hog.js", HOG)
     command = 'cp "$(readlink -f "$(command -v node)")" own && chmod 111 own && ./own hog.js'
     result = await sandbox.exec(command, limits=replace(SMALL, disk_bytes=2**30), timeout_s=60)
     assert result.limit_exceeded is LimitName.MEMORY
 
 
-async def test_disk_of_what_an_install_downloads_counts(sandbox: Sandbox) -> None:
+async def test_disk_of_downloads_counts(sandbox: Sandbox) -> None:
     command = f'trap "rm -f ~/.npm/?" TERM; mkdir -p ~/.npm; cd ~/.npm; {FILLER}'
     result = await sandbox.exec(command, limits=SMALL, timeout_s=30, downloads=True)
     assert result.limit_exceeded is LimitName.DISK

@@ -1,7 +1,7 @@
-"""Files below a root by descriptors: what a link leads to is found again by no name.
+"""Opens files below a root through descriptors, so that no link is resolved twice.
 
-A project's processes have ended when the worker looks at its files, but one of them may have
-handed a directory to a command of another sandbox, which changes links meanwhile.
+A project's processes have ended when the worker reads its files. But one of them may have passed a
+directory to a command of another sandbox, which changes links at the same time.
 """
 
 import errno
@@ -13,24 +13,24 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_MOST_LINKS = 40
+_MAX_LINKS = 40
 _CHUNK = 2**20
-_ANY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class LeadsOut(Exception):
-    """A link on the way leads outside of the root."""
+class LinkOutside(Exception):
+    """A link in the path leads outside the root."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a path leads.
+class Location:
+    """The place that a path leads to.
 
     Attributes:
-        parent: Descriptor of its directory, or of the last one on the way that there is.
-        missing: Directories on the way that there are not.
-        name: Of the last part; ``.`` where ``parent`` is the place itself.
-        path: With all links resolved.
+        parent: Descriptor of its directory, or of the last existing directory of the path.
+        missing: Missing directories of the path.
+        name: The last part of the path; ``.`` if ``parent`` is the place itself.
+        path: The path with all links resolved.
     """
 
     parent: int
@@ -40,48 +40,50 @@ class Place:
 
     @property
     def existing(self) -> str:
-        """The name; raises :class:`FileNotFoundError` where directories on the way are missing."""
+        """The name; raises :class:`FileNotFoundError` if directories of the path are missing."""
         if self.missing:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return self.name
 
     @property
     def status(self) -> os.stat_result:
-        """Of what is there, which may be a link."""
+        """The status of the file, directory or link there."""
         return os.stat(self.existing, dir_fd=self.parent, follow_symlinks=False)
 
 
 @contextmanager
-def found(root: Path, path: str, *, follow: bool = True, make: bool = False) -> Iterator[Place]:
-    """Find ``path``, which is absolute and normalised, below ``root``.
+def locate(
+    root: Path, path: str, *, follow: bool = True, create: bool = False
+) -> Iterator[Location]:
+    """Locate ``path``, which is absolute and normalised, below ``root``.
 
     Args:
-        follow: Where the last part is a link, go where it leads.
-        make: Make the directories on the way.
+        follow: Whether to follow the last part if it is a link.
+        create: Whether to create missing directories of the path.
 
     Raises:
-        LeadsOut: As said.
-        OSError: It cannot be reached.
+        LinkOutside: A link in the path leads outside ``root``.
+        OSError: The path cannot be reached.
     """
-    way = _Way(root)
+    walk = _Walk(root)
     try:
-        way.go(path, follow=follow, make=make)
-        name = way.missing.pop() if way.missing else way.last
-        yield Place(way.directory, tuple(way.missing), name, "/" + "/".join(way.names))
+        walk.follow_path(path, follow=follow, create=create)
+        name = walk.missing.pop() if walk.missing else walk.last
+        yield Location(walk.directory, tuple(walk.missing), name, "/" + "/".join(walk.names))
     finally:
-        way.close()
+        walk.close()
 
 
 @contextmanager
 def opened_directory(root: Path, path: str) -> Iterator[int]:
-    """A descriptor of a directory that can be listed.
+    """Yield the descriptor of a directory that can be listed.
 
     Raises:
-        LeadsOut, OSError: As :func:`found`; also where it is no directory.
+        LinkOutside, OSError: As :func:`locate`. OSError also if it is not a directory.
     """
-    with found(root, path) as place:
+    with locate(root, path) as location:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-        descriptor = os.open(place.existing, flags, dir_fd=place.parent)
+        descriptor = os.open(location.existing, flags, dir_fd=location.parent)
     try:
         yield descriptor
     finally:
@@ -89,16 +91,16 @@ def opened_directory(root: Path, path: str) -> Iterator[int]:
 
 
 @contextmanager
-def opened_file(place: Place) -> Iterator[tuple[int, os.stat_result]]:
-    """A descriptor of a regular file.
+def opened_file(location: Location) -> Iterator[tuple[int, os.stat_result]]:
+    """Yield the descriptor and the status of a regular file.
 
     Raises:
-        OSError: There is none.
+        OSError: There is no regular file.
     """
-    _check_regular(place.status)
-    # Without waiting for who writes to a pipe.
+    _check_regular(location.status)
+    # O_NONBLOCK: opening a pipe must not wait for a writer.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-    descriptor = os.open(place.name, flags, dir_fd=place.parent)
+    descriptor = os.open(location.name, flags, dir_fd=location.parent)
     try:
         status = os.fstat(descriptor)
         _check_regular(status)
@@ -107,36 +109,37 @@ def opened_file(place: Place) -> Iterator[tuple[int, os.stat_result]]:
         os.close(descriptor)
 
 
-def make_directory(place: Place) -> None:
-    """Make it where it is missing; the directories above are there.
+def make_directory(location: Location) -> None:
+    """Create a directory if it is missing; its parents must exist.
 
     Raises:
-        OSError: It is something else.
+        OSError: Something other than a directory is there.
     """
     with suppress(FileExistsError):
-        os.mkdir(place.existing, dir_fd=place.parent)
-    if not stat.S_ISDIR(place.status.st_mode):
+        os.mkdir(location.existing, dir_fd=location.parent)
+    if not stat.S_ISDIR(location.status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
 
-def put_file(place: Place, data: bytes, mode: int) -> None:
-    """Make a file whole or not at all; a link in its place is replaced, not followed."""
+def write_file(location: Location, data: bytes, mode: int) -> None:
+    """Write a file completely or not at all; a link there is replaced, not followed."""
 
     def fill(descriptor: int) -> None:
         with open(descriptor, "wb", closefd=False) as file:
             file.write(data)
         os.fchmod(descriptor, mode)
 
-    _put(place, lambda name: _filled(place.parent, name, fill))
+    _replace(location, lambda name: _write_new(location.parent, name, fill))
 
 
-def put_copy(place: Place, source: int | None, status: os.stat_result) -> None:
-    """The same with what another file holds, holes as holes, its time, and who may do what.
+def copy_file(location: Location, source: int | None, status: os.stat_result) -> None:
+    """Copy a file as :func:`write_file` writes one, with its holes, times and permissions.
 
-    It gets no set-user-id: the file may be root's.
+    The set-user-id bit is not copied: root may own the new file.
 
     Args:
-        source: None for nothing but holes.
+        source: Descriptor of the file; None makes a file of one hole.
+        status: The status of the file.
     """
 
     def fill(descriptor: int) -> None:
@@ -146,26 +149,26 @@ def put_copy(place: Place, source: int | None, status: os.stat_result) -> None:
         os.fchmod(descriptor, stat.S_IMODE(status.st_mode) & 0o777)
         os.utime(descriptor, ns=(status.st_atime_ns, status.st_mtime_ns))
 
-    _put(place, lambda name: _filled(place.parent, name, fill))
+    _replace(location, lambda name: _write_new(location.parent, name, fill))
 
 
-def put_link(place: Place, target: str) -> None:
-    """The same for a link."""
-    _put(place, lambda name: os.symlink(target, name, dir_fd=place.parent))
+def create_link(location: Location, target: str) -> None:
+    """Create a link completely or not at all; a link there is replaced, not followed."""
+    _replace(location, lambda name: os.symlink(target, name, dir_fd=location.parent))
 
 
-def _put(place: Place, make: Callable[[str], object]) -> None:
+def _replace(location: Location, create: Callable[[str], object]) -> None:
     temporary = f".revalid-{secrets.token_hex(8)}"
     try:
-        make(temporary)
-        os.replace(temporary, place.name, src_dir_fd=place.parent, dst_dir_fd=place.parent)
+        create(temporary)
+        os.replace(temporary, location.name, src_dir_fd=location.parent, dst_dir_fd=location.parent)
     except BaseException:
         with suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=place.parent)
+            os.unlink(temporary, dir_fd=location.parent)
         raise
 
 
-def _filled(parent: int, name: str, fill: Callable[[int], None]) -> None:
+def _write_new(parent: int, name: str, fill: Callable[[int], None]) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     descriptor = os.open(name, flags, 0o600, dir_fd=parent)
     try:
@@ -189,7 +192,7 @@ def _copy(source: int, target: int, size: int) -> None:
         while start < end and (chunk := os.read(source, min(_CHUNK, end - start))):
             start += os.write(target, chunk)
             os.lseek(source, start, os.SEEK_SET)
-        if start < end:  # it became shorter
+        if start < end:  # the file became shorter
             return
 
 
@@ -198,19 +201,19 @@ def _check_regular(status: os.stat_result) -> None:
         raise OSError(errno.EINVAL, "is not a regular file")
 
 
-class _Way:
-    """A way down from a root.
+class _Walk:
+    """A walk along a path below a root.
 
     Attributes:
-        directory: Descriptor of the last directory on it that there is.
-        names: Of all parts gone, no link among them.
-        missing: Of those which there are not.
-        last: The last part below ``directory``; ``.`` where that is where the way ends.
+        directory: Descriptor of the last existing directory.
+        names: The parts of the path so far, with links resolved.
+        missing: The parts among them that do not exist.
+        last: The last part below ``directory``; ``.`` if the walk ends at ``directory``.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self.directory = os.open(root, _ANY)
+        self.directory = os.open(root, _DIRECTORY)
         self.names: list[str] = []
         self.missing: list[str] = []
         self.last = "."
@@ -218,40 +221,40 @@ class _Way:
     def close(self) -> None:
         os.close(self.directory)
 
-    def go(self, path: str, *, follow: bool, make: bool) -> None:
+    def follow_path(self, path: str, *, follow: bool, create: bool) -> None:
         waiting = _parts(path)
         links = 0
         while waiting:
             name = waiting.pop()
             if name == "..":
-                self._up()
+                self._enter_parent()
                 continue
             is_last = not waiting
-            target = None if self.missing or (is_last and not follow) else self._link(name)
+            target = None if self.missing or (is_last and not follow) else self._read_link(name)
             if target is not None:
                 links += 1
-                if links > _MOST_LINKS:
+                if links > _MAX_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-                waiting += _parts(self._from_here(target))
+                waiting += _parts(self._relative_target(target))
                 continue
             self.names.append(name)
             if self.missing:
                 self.missing.append(name)
             elif not is_last:
-                self._down(name, make=make)
+                self._enter(name, create=create)
             if is_last:
                 self.last = name
 
-    def _from_here(self, target: str) -> str:
+    def _relative_target(self, target: str) -> str:
         if not target.startswith("/"):
             return target
         below = os.path.normpath(target)
         if not Path(below).is_relative_to(self._root):
-            raise LeadsOut
-        self._again([])
+            raise LinkOutside
+        self._restart([])
         return os.path.relpath(below, self._root)
 
-    def _link(self, name: str) -> str | None:
+    def _read_link(self, name: str) -> str | None:
         try:
             return os.readlink(name, dir_fd=self.directory)
         except OSError as error:
@@ -259,29 +262,29 @@ class _Way:
                 return None
             raise
 
-    def _up(self) -> None:
+    def _enter_parent(self) -> None:
         if not self.names:
-            raise LeadsOut
+            raise LinkOutside
         if self.missing:
             self.names.pop()
             self.missing.pop()
         else:
-            self._again(self.names[:-1])
+            self._restart(self.names[:-1])
 
-    def _again(self, names: list[str]) -> None:
-        """Go from the root to a directory that was gone through: a descriptor for each is many."""
+    def _restart(self, names: list[str]) -> None:
+        """Walk again from the root: a descriptor for every visited directory would be too many."""
         os.close(self.directory)
-        self.directory = os.open(self._root, _ANY)
+        self.directory = os.open(self._root, _DIRECTORY)
         self.names, self.missing = list(names), []
         for name in names:
-            self._down(name, make=False)
+            self._enter(name, create=False)
 
-    def _down(self, name: str, *, make: bool) -> None:
-        if make:
+    def _enter(self, name: str, *, create: bool) -> None:
+        if create:
             with suppress(FileExistsError):
                 os.mkdir(name, dir_fd=self.directory)
         try:
-            inner = os.open(name, _ANY, dir_fd=self.directory)
+            inner = os.open(name, _DIRECTORY, dir_fd=self.directory)
         except FileNotFoundError:
             self.missing.append(name)
             return

@@ -47,26 +47,29 @@ class Files:
                     f"{operation} {path}: its parent is another of the files; rename one"
                 )
         for path, data in targets.values():
-            with _path_errors(operation, path), beneath.found(self.root, path, make=True) as place:
-                beneath.put_file(place, data, mode)
+            with (
+                _path_errors(operation, path),
+                beneath.locate(self.root, path, create=True) as location,
+            ):
+                beneath.write_file(location, data, mode)
 
     def _writable(self, operation: str, path: str) -> str:
-        """Return where it leads, if it may be written there."""
+        """Return the path that ``path`` leads to, if it may be written."""
         with _path_errors(operation, path):
             check_unprotected(operation, path, self._protected, WORKDIR)
-            with beneath.found(self.root, path) as place:
-                check_unprotected(operation, place.path, self._protected, WORKDIR)
-                _refuse_directory(place)
-                return place.path
+            with beneath.locate(self.root, path) as location:
+                check_unprotected(operation, location.path, self._protected, WORKDIR)
+                _refuse_directory(location)
+                return location.path
 
     def read(self, path: str) -> bytes:
         """Return the bytes of a regular file."""
         with (
             _path_errors("read_file", path),
-            beneath.found(self.root, path) as place,
-            beneath.opened_file(place) as (descriptor, found),
+            beneath.locate(self.root, path) as location,
+            beneath.opened_file(location) as (descriptor, status),
         ):
-            check_readable(path, found.st_size)
+            check_readable(path, status.st_size)
             with open(descriptor, "rb", closefd=False) as file:
                 return file.read(READ_BYTES)
 
@@ -74,10 +77,10 @@ class Files:
         """Delete a file; a link is deleted, not its target."""
         with _path_errors("delete_file", path):
             check_unprotected("delete_file", path, self._protected, WORKDIR)
-            with beneath.found(self.root, path, follow=False) as place:
-                check_unprotected("delete_file", place.path, self._protected, WORKDIR)
-                _refuse_directory(place)
-                os.unlink(place.existing, dir_fd=place.parent)
+            with beneath.locate(self.root, path, follow=False) as location:
+                check_unprotected("delete_file", location.path, self._protected, WORKDIR)
+                _refuse_directory(location)
+                os.unlink(location.existing, dir_fd=location.parent)
 
     def entries(self, path: str) -> list[Entry]:
         """Return the entries of a directory; a link to a directory is not a directory."""
@@ -97,9 +100,12 @@ class Files:
 
     def make_directory(self, operation: str, path: str) -> Path:
         """Create a directory if it is missing, and return its host path."""
-        with _path_errors(operation, path), beneath.found(self.root, path, make=True) as place:
-            beneath.make_directory(place)
-            return self.root / place.path.lstrip("/")
+        with (
+            _path_errors(operation, path),
+            beneath.locate(self.root, path, create=True) as location,
+        ):
+            beneath.make_directory(location)
+            return self.root / location.path.lstrip("/")
 
     def export(self, path: str, destination: Path) -> None:
         """Copy a directory out of the sandbox."""
@@ -110,18 +116,18 @@ class Files:
 
     def export_matching(self, globs: tuple[str, ...], destination: Path, most_bytes: int) -> None:
         """Copy files out of the workspace; above ``most_bytes``, a file gets no content."""
-        left = most_bytes
+        remaining = most_bytes
         with _path_errors("export_matching", WORKDIR):
             destination.mkdir(parents=True, exist_ok=True)
-            for relative, _, found in matching_files(self.root / WORKDIR.lstrip("/"), globs):
+            for relative, _, listed in matching_files(self.root / WORKDIR.lstrip("/"), globs):
                 with (
-                    beneath.found(self.root, f"{WORKDIR}/{relative}", follow=False) as origin,
+                    beneath.locate(self.root, f"{WORKDIR}/{relative}", follow=False) as origin,
                     beneath.opened_file(origin) as (source, status),
-                    beneath.found(destination, f"/{relative}", make=True) as target,
+                    beneath.locate(destination, f"/{relative}", create=True) as target,
                 ):
-                    fits = found.st_size <= left
-                    left -= found.st_size * fits
-                    beneath.put_copy(target, source if fits else None, status)
+                    fits = listed.st_size <= remaining
+                    remaining -= listed.st_size * fits
+                    beneath.copy_file(target, source if fits else None, status)
 
     def refresh(self, host: Path, path: str, only: tuple[str, ...] | None) -> None:
         """Copy a directory of the worker into the sandbox."""
@@ -147,28 +153,30 @@ def copy_tree(
     """
     # All paths are listed before the first copy: the destination may be below the source.
     if only is None:
-        with _path_errors(operation, "/"), beneath.found(*source) as place:
-            top = source[0] / place.path.lstrip("/")
+        with _path_errors(operation, "/"), beneath.locate(*source) as location:
+            top = source[0] / location.path.lstrip("/")
             paths = [f"/{path}" for path, _ in walk(top, strict=True)]
     else:
         paths = [resolve("/", path) for path in only]
     for path in paths:
         with (
             _path_errors(operation, path),
-            beneath.found(source[0], source[1] + path, follow=False) as origin,
+            beneath.locate(source[0], source[1] + path, follow=False) as origin,
         ):
             mode = origin.status.st_mode
             if stat.S_ISDIR(mode) and only is not None:
                 raise IsADirectoryError(errno.EISDIR, "is a directory; name its files")
             into = destination[1] + path
-            with beneath.found(destination[0], into, follow=stat.S_ISDIR(mode), make=True) as made:
+            with beneath.locate(
+                destination[0], into, follow=stat.S_ISDIR(mode), create=True
+            ) as target:
                 if stat.S_ISDIR(mode):
-                    beneath.make_directory(made)
+                    beneath.make_directory(target)
                 elif stat.S_ISLNK(mode):
-                    beneath.put_link(made, os.readlink(origin.existing, dir_fd=origin.parent))
+                    beneath.create_link(target, os.readlink(origin.existing, dir_fd=origin.parent))
                 elif stat.S_ISREG(mode):
                     with beneath.opened_file(origin) as (descriptor, status):
-                        beneath.put_copy(made, descriptor, status)
+                        beneath.copy_file(target, descriptor, status)
 
 
 def clone(sources: tuple[Path, ...], destinations: tuple[Path, ...]) -> None:
@@ -197,9 +205,9 @@ def clone(sources: tuple[Path, ...], destinations: tuple[Path, ...]) -> None:
         ) from error
 
 
-def _refuse_directory(place: beneath.Place) -> None:
+def _refuse_directory(location: beneath.Location) -> None:
     with suppress(FileNotFoundError):
-        if stat.S_ISDIR(place.status.st_mode):
+        if stat.S_ISDIR(location.status.st_mode):
             raise IsADirectoryError(errno.EISDIR, "is a directory")
 
 
@@ -216,7 +224,7 @@ def _path_errors(operation: str, path: str) -> Iterator[None]:
     """Raise errors that name the operation and path, as the job's fault or the worker's."""
     try:
         yield
-    except beneath.LeadsOut:
+    except beneath.LinkOutside:
         raise StepFailed(
             f"{operation} {path}: a link on the way leads outside; use a path without it"
         ) from None

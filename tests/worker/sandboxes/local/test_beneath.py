@@ -33,9 +33,9 @@ OPERATIONS: dict[str, Callable[[LocalSandbox, Path], Awaitable[object]]] = {
 
 @contextmanager
 def swapping(directory: Path, host: Path) -> Iterator[None]:
-    """Exchange ``place``, a directory, and a link to the host all the time.
+    """Exchange the directory ``place`` and a link to the host in a loop.
 
-    A command of another sandbox can do so, if it got the directory through a socket.
+    A command of another sandbox can do this if it got the directory through a socket.
     """
     (directory / "place").mkdir()
     (directory / "place" / "file").write_text("own")
@@ -50,23 +50,23 @@ def swapping(directory: Path, host: Path) -> Iterator[None]:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Path:
-    made = tmp_path / "host"
-    made.mkdir()
-    (made / "file").write_text(SECRET)
-    return made
+    directory = tmp_path / "host"
+    directory.mkdir()
+    (directory / "file").write_text(SECRET)
+    return directory
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="renameat2")
 @pytest.mark.parametrize("operation", OPERATIONS)
-async def test_link_that_changes_meanwhile_leads_nowhere(
+async def test_no_operation_follows_a_link_that_changes(
     local: LocalSandbox, directory: Path, host: Path, tmp_path: Path, operation: str
 ) -> None:
     with swapping(directory / "root" / "workspace", host):
         for number in range(ROUNDS // 5 if "export" in operation else ROUNDS):
             out = tmp_path / f"out-{number}"
             with suppress(StepFailed):
-                found = await OPERATIONS[operation](local, out)
-                assert found != SECRET.encode()
+                content = await OPERATIONS[operation](local, out)
+                assert content != SECRET.encode()
             copied = [path for path, _ in walk(out)] if out.exists() else []
             for path in copied:
                 copy = out / path
@@ -76,9 +76,7 @@ async def test_link_that_changes_meanwhile_leads_nowhere(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="renameat2")
-def test_tree_is_walked_and_removed_without_what_a_link_leads_to(
-    tmp_path: Path, host: Path
-) -> None:
+def test_walk_and_removal_follow_no_link_that_changes(tmp_path: Path, host: Path) -> None:
     (host / "shut").mkdir(mode=0o500)
     for number in range(ROUNDS // 8):
         tree = tmp_path / f"tree-{number}"

@@ -248,7 +248,7 @@ async def test_replaced_directory_is_the_commands_fault(
             await broken
 
 
-async def test_files_without_end_do_not_hold_up_the_time_limit(
+async def test_endless_files_do_not_delay_the_time_limit(
     local: LocalSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gave_up = asyncio.Event()
