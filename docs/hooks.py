@@ -19,6 +19,10 @@ OUTSIDE = {
     "README.md": "index.md",
     "examples/README.md": "examples.md",
     "CHANGELOG.md": "changelog.md",
+    **{
+        f"revalid/schemas/{path.name}": f"schemas/{path.name}"
+        for path in (ROOT / "revalid" / "schemas").glob("*.json")
+    },
 }
 ROLE = re.compile(r":(?:class|meth|func|data|attr):<code>~?[\w.]*?((?:[A-Z]\w*\.)?\w+)</code>")
 LINK = re.compile(r"\[([^\]]+)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")

@@ -13,7 +13,7 @@ from revalid.jobs.steps import Frozen
 
 
 class WebhookData(Frozen):
-    """How a job ended; the fields are those of :class:`.JobResult`.
+    """How a job ended, with the fields of its result.
 
     Attributes:
         labels: Of the submit that named the webhook.

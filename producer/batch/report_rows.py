@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 from revalid.jobs.ledger.record import JobState
 from revalid.jobs.result import JobResult, StepResult, StepStatus, Verdict
@@ -26,7 +27,7 @@ def rows(client: Client, plan: Plan, jobs: dict[int, str], errors: dict[int, str
     for start in range(0, len(plan.entries), _CHUNK):
         positions = range(start, min(start + _CHUNK, len(plan.entries)))
         wanted = [jobs[at] for at in positions if at in jobs and jobs[at] not in results]
-        results |= _results(client, list(dict.fromkeys(wanted)))
+        results |= _results(client, list(dict.fromkeys(wanted)), plan.created_at)
         for at in positions:
             job_id = jobs.get(at)
             yield _row(plan.entries[at], job_id, results.get(job_id or ""), errors.get(at))
@@ -54,14 +55,17 @@ def slim(formats: list[str]) -> Callable[[Row], Row]:
     return slimmed
 
 
-def _results(client: Client, ids: list[str]) -> dict[str, JobResult | str | None]:
+def _results(
+    client: Client, ids: list[str], created_at: datetime
+) -> dict[str, JobResult | str | None]:
     """Read results by job; None if the job is not done, an error if its record is gone."""
     results: dict[str, JobResult | str | None] = {}
     for job_id, record in read_records(client, ids):
         if record is None:
             results[job_id] = gone(job_id)
         elif record.state is JobState.DONE:
-            results[job_id] = _shortened(client.decode(job_id, record))
+            reused = record.finished_at is not None and record.finished_at < created_at
+            results[job_id] = _shortened(client.decode(job_id, record, reused=reused))
         else:
             results[job_id] = None
     return results

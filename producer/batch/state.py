@@ -28,6 +28,7 @@ class Plan:
     """The plan of a batch.
 
     Attributes:
+        created_at: By Redis's clock: an older verdict is reused by the batch.
         options: Arguments of :func:`.prepare` for every project.
         fresh: Whether to run projects that have a verdict already.
     """
@@ -67,6 +68,11 @@ class BatchStore:
         self._redis = redis
         self._directory = directory
         self._ttl_s = ttl_s
+
+    def now(self) -> datetime:
+        """Return the time of the clock that the ends of jobs are taken from."""
+        seconds, microseconds = self._redis.time()
+        return datetime.fromtimestamp(seconds + microseconds / 1_000_000, UTC)
 
     def create(self, plan: Plan) -> None:
         """Store a plan, on disk first; delete copies of expired plans."""

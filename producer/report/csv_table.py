@@ -13,6 +13,7 @@ _COLUMNS = (
     "verdict",
     "failed_step",
     "duration_s",
+    "queued_s",
     "error",
     "strategy",
     "sandbox",

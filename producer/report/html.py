@@ -118,7 +118,7 @@ def _entries(report: BatchReport, placed: Iterable[tuple[Row, str]]) -> Iterator
     for number, cause in enumerate(report.causes, 1):
         for name in cause.projects:
             causes.setdefault(name, []).append((number, cause))
-    longest = max((row.duration_s or 0 for row in report.jobs), default=0) or 1
+    longest = max((row.spent_s for row in report.jobs), default=0) or 1
     limits = _limits(report.jobs)
     shown: dict[str, str] = {}
     for row, anchor in placed:
@@ -129,7 +129,7 @@ def _entries(report: BatchReport, placed: Iterable[tuple[Row, str]]) -> Iterator
             anchor=anchor,
             causes=tuple(number for number, _ in mine),
             cause=" / ".join(cause.title for _, cause in mine),
-            share=round(_TURN * (row.duration_s or 0) / longest, 2),
+            share=round(_TURN * row.spent_s / longest, 2),
             steps=tuple(_steps(row, *(limits if twin == anchor else (0, 0)))),
             twin=None if twin == anchor else twin,
         )

@@ -11,6 +11,8 @@ from revalid.producer.sanitize import clean
 
 _OUTPUT = 65_536
 """Most characters of a failure's output; servers refuse files that are too large."""
+_FACTS = ("id", "verdict", "failed_step", "duration_s", "queued_s", "reused")
+"""Fields of a row that are properties of its suite, before the labels."""
 _NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -24,15 +26,19 @@ def to_junit(report: BatchReport) -> str:
             totals[name] += int(suite.get(name, 0))
         root.append(suite)
     root.attrib.update({name: str(number) for name, number in totals.items()})
-    root.set("time", _time(sum(row.duration_s or 0 for row in report.jobs)))
+    root.set("time", _time(sum(row.spent_s for row in report.jobs)))
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def _suite(row: Row) -> ET.Element:
-    suite = ET.Element("testsuite", name=_valid(row.title), time=_time(row.duration_s or 0))
+    suite = ET.Element("testsuite", name=_valid(row.title), time=_time(row.spent_s))
     properties = ET.SubElement(suite, "properties")
-    for name, value in {"id": row.id or "", **row.labels}.items():
+    facts = row.model_dump(mode="json", include=set(_FACTS), exclude_none=True)
+    for name, value in [
+        *((name, _word(value)) for name, value in facts.items()),
+        *row.labels.items(),
+    ]:
         ET.SubElement(properties, "property", name=_valid(name), value=_valid(value))
     for step in row.steps:
         _step_case(suite, row, step)
@@ -46,7 +52,7 @@ def _suite(row: Row) -> ET.Element:
 
 
 def _step_case(suite: ET.Element, row: Row, step: StepResult) -> None:
-    case = _case(suite, row, step.name, step.duration_s)
+    case = _case(suite, row, step.name, 0.0 if row.reused else step.duration_s)
     case.set("status", step.status)
     if step.status is StepStatus.SKIPPED:
         ET.SubElement(case, "skipped", message=_valid(step.skipped_reason or ""))
@@ -60,7 +66,7 @@ def _step_case(suite: ET.Element, row: Row, step: StepResult) -> None:
 
 
 def _job_case(suite: ET.Element, row: Row) -> None:
-    case = _case(suite, row, "job", row.duration_s or 0)
+    case = _case(suite, row, "job", row.spent_s)
     if not row.red:
         if row.verdict is None:
             ET.SubElement(case, "skipped", message="not done")
@@ -83,6 +89,10 @@ def _output(step: StepResult) -> str:
         kept, left_out = excerpt(stream, _OUTPUT // 2)
         parts += [kept, f"[revalid: {left_out} characters left out]" if left_out else ""]
     return "\n".join(part for part in parts if part)
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _valid(text: str) -> str:

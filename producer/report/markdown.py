@@ -37,6 +37,8 @@ def _lines(report: BatchReport) -> Iterator[str]:
     ]
     count_text = " · ".join(counts) or "no projects"
     yield f"{count_text} — batch {_code(report.id)} of {_code(report.name)}"
+    if reused := sum(row.reused for row in report.jobs):
+        yield from ("", f"Reused verdicts of earlier runs: {reused}")
     if report.comparison:
         yield from _comparison(report.comparison)
     if report.causes:
@@ -76,6 +78,7 @@ def _red(rows: list[Row]) -> Iterator[str]:
     for row in rows[:_ROWS]:
         step = _code(row.failed_step) if row.failed_step else _code(row.error or "")
         took = seconds(row.duration_s) if row.duration_s is not None else ""
+        took = "reused" if row.reused else took
         yield f"| {_code(row.title)} | {MARKS[row.state]} {words(row.state)} | {step} | {took} |"
     yield from _more(len(rows) - _ROWS, "project")
 

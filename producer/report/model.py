@@ -27,7 +27,7 @@ class Row(Frozen):
         queued_s: Seconds that the job waited, before each of its attempts together.
         error: Why it was not submitted, or the error of a verdict without a failed step.
         repeat: 1 for the first run of the project in this batch.
-        reused: Whether the verdict is that of an earlier, identical job.
+        reused: Whether the verdict, and so ``duration_s``, is of a run before the batch.
         sandbox: ``dagger`` or ``local``; None where none was opened.
         attempts: Number of claims by workers.
         strategy: The strategy that made the steps.
@@ -74,6 +74,11 @@ class Row(Frozen):
         if self.verdict is not None:
             return self.verdict.value
         return NOT_SUBMITTED if self.error is not None else PENDING
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds that this batch spent on the last attempt: a reused verdict costs none."""
+        return 0.0 if self.reused else self.duration_s or 0.0
 
     @property
     def red(self) -> bool:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -52,17 +52,17 @@ def run(
         return implementation(entries, job_options, json=batch_options.json)
     options: dict[str, Any] = {**job_options.arguments(), "lane": Lane.BATCH.value}
     fresh = bool(options.pop("fresh")) or repeat > 1
-    plan = Plan(
-        id=uuid4().hex[:12],
-        source=" ".join(sources),
-        created_at=datetime.now(UTC),
-        options=options,
-        fresh=fresh,
-        entries=entries,
-    )
     with opened() as batches:
         previous = batches.check(batch_options)
         with batches.client._errors():
+            plan = Plan(
+                id=uuid4().hex[:12],
+                source=" ".join(sources),
+                created_at=batches.store.now(),
+                options=options,
+                fresh=fresh,
+                entries=entries,
+            )
             batches.store.create(plan)
         return batches.follow(plan, batch_options, previous, submit=True)
 

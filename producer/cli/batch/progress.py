@@ -109,9 +109,9 @@ class BatchProgress:
             names = ", ".join(cause.projects[:3]) + (" …" if cause.number > 3 else "")
             out.print(Text.assemble((f"  {cause.number:>5}  ", "red"), one_line(cause.title)))
             out.print(Text.assemble(" " * 9, (f"{check}: {one_line(names)}", "dim")))
-        timed = sorted((row for row in report.jobs if row.duration_s), key=_duration, reverse=True)
+        timed = sorted((row for row in report.jobs if row.spent_s), key=_spent, reverse=True)
         if len(timed) > _SLOWEST:
-            slow = (f"{one_line(row.title)} {seconds(_duration(row))}" for row in timed[:_SLOWEST])
+            slow = (f"{one_line(row.title)} {seconds(row.spent_s)}" for row in timed[:_SLOWEST])
             out.print(Text.assemble(("  slowest  ", "dim"), ", ".join(slow)))
         if report.flaky:
             out.print(Text.assemble(("  flaky    ", "yellow"), one_line(", ".join(report.flaky))))
@@ -119,6 +119,8 @@ class BatchProgress:
         for state, number in report.counts.items():
             if number:
                 words += ["  ", (f"{state.replace('_', ' ')} {number}", _STYLE.get(state, "red"))]
+        if reused := sum(row.reused for row in report.jobs):
+            words += ["  ", (f"reused {reused}", "dim")]
         out.print(Text.assemble(*words))
 
     def comparison(self, comparison: Comparison) -> None:
@@ -144,8 +146,8 @@ class BatchProgress:
                 )
 
 
-def _duration(row: Row) -> float:
-    return row.duration_s or 0.0
+def _spent(row: Row) -> float:
+    return row.spent_s
 
 
 def _row_line(row: Row) -> Text:

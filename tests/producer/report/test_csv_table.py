@@ -29,6 +29,7 @@ def test_a_row_is_a_line() -> None:
         "verdict": "failed",
         "failed_step": "test",
         "duration_s": "2.0",
+        "queued_s": "0.0",
         "error": "",
         "strategy": "npm",
         "sandbox": "dagger",

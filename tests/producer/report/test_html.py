@@ -128,6 +128,22 @@ def test_steps_are_bars_in_the_share_of_their_time() -> None:
     assert {"width:100.0%", "width:25.0%"} <= set(styles)
 
 
+def test_a_reused_verdict_took_no_time() -> None:
+    page = Page(report([row("a", step("test", duration_s=2.0), reused=True), row("b")]))
+    assert [has["data-time"] for has in page.rows()] == ["0.0", "0.0"]
+    assert page.text.count("reused") == 1
+    assert "of an earlier run" in page.text
+
+
+def test_every_step_has_its_status() -> None:
+    big = step("big", 137, limit_exceeded="memory", limit_value="1 GiB", stdout="out")
+    steps = (step("audit", 1, allow_failure=True), step("stop", None, cancelled=True), big)
+    page = Page(report([row("a", *steps)]))
+    assert page.all("data-status") == ["failed", "cancelled", "limit_exceeded"]
+    kinds = [has["class"] for tag, has in page.elements if tag == "details"]
+    assert kinds == ["step allowed", "step cancelled", "step limit_exceeded"]
+
+
 def test_logs_that_say_why_are_open_and_others_closed() -> None:
     slow = step("slow", 143, timed_out=True, stdout="half")
     page = Page(report([row("a", step("install", stdout="fine"), slow, step("lint"))]))

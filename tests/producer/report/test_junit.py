@@ -111,3 +111,19 @@ def test_much_output_is_cut_and_says_so(path: Path) -> None:
 def test_repeats_are_suites_of_their_own(path: Path) -> None:
     names = [suite.name for suite in suites(path, row("a"), row("a", repeat=2))]
     assert names == ["a", "a (repeat 2)"]
+
+
+def test_a_reused_verdict_took_no_time(path: Path) -> None:
+    made = row("a", step("install"), step("test", 1), reused=True, queued_s=0.5)
+    (suite,) = suites(path, made)
+    assert (suite.time, [case.time for case in suite]) == (0.0, [0.0, 0.0])
+    assert JUnitXml.fromfile(str(path)).time == 0.0
+    facts = {each.name: each.value for each in suite.properties()}  # type: ignore[no-untyped-call]
+    assert facts == {
+        "id": made.id,
+        "verdict": "failed",
+        "failed_step": "test",
+        "duration_s": "2.0",
+        "queued_s": "0.5",
+        "reused": "true",
+    }

@@ -82,3 +82,9 @@ def test_names_are_no_markup_and_mention_nobody() -> None:
     outside = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", text)
     assert "@" not in outside
     assert "<" not in outside
+
+
+def test_a_reused_verdict_is_marked() -> None:
+    text = render(report([failing("a", "test", reused=True), row("b", reused=True)]), "markdown")
+    assert "Reused verdicts of earlier runs: 2" in text
+    assert "| `a` | ❌ failed | `test` | reused |" in text

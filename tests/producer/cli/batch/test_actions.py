@@ -58,6 +58,10 @@ def test_every_project_has_its_row(served: Revalid, apps: Path, tmp_path: Path) 
     again = served("batch", "run", apps, "--command", CODE, *LOCAL, "--only", "app-[03]", "--json")
     assert again.status == 0
     assert again.json["counts"]["passed"] == 2
+    assert not any(row["reused"] for row in written["jobs"])
+    assert all(row["reused"] and row["duration_s"] > 0 for row in again.json["jobs"])
+    shown = served("batch", "status", again.json["id"])
+    assert shown.out.splitlines() == ["2 projects  passed 2  reused 2"]
     assert {"project", "id", "verdict", "failed_step", "duration_s"} <= again.json["jobs"][0].keys()
     assert "steps" not in again.json["jobs"][0]
     listed = served("batch", "list", "--json").json
