@@ -34,7 +34,7 @@ def test_help_names_every_command_and_imports_no_more_than_it_needs(revalid: Rev
         assert name in shown.out
     assert revalid().out == shown.out
     heavy = "{'celery', 'redis', 'pydantic_settings'}"
-    code = f"import sys, producer.cli; print({heavy} & {{*sys.modules}})"
+    code = f"import sys, revalid.producer.cli; print({heavy} & {{*sys.modules}})"
     imported = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
