@@ -89,6 +89,20 @@ def temporary_directory(prefix: str, root: Path | None) -> Iterator[Path]:
             remove_tree(directory)
 
 
+def make_harmless(root: Path) -> None:
+    """Remove sockets, pipes and devices below ``root``, and set-user-id and the like from the rest.
+
+    Raises:
+        OSError: One of them cannot be changed.
+    """
+    for name, status in walk(root):
+        kind, mode = stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode)
+        if kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+            (root / name).unlink()
+        elif mode & ~0o777 and kind != stat.S_IFLNK:
+            (root / name).chmod(mode & 0o777)
+
+
 def remove_tree(directory: Path) -> None:
     """Remove a directory with everything in it, if it exists.
 

@@ -176,3 +176,11 @@ async def test_a_large_sparse_file_is_not_read(sandbox: Sandbox) -> None:
     with pytest.raises(StepFailed, match=f"read_file .*large: is larger than {READ_BYTES} bytes"):
         await sandbox.read_file("large")
     assert await sandbox.read_file("fine") == bytes(2**20)
+
+
+@pytest.mark.parametrize("path", ["pipe", "link"])
+async def test_pipe_is_not_read(sandbox: Sandbox, path: str) -> None:
+    await sandbox.exec("mkfifo pipe; ln -s pipe link")
+    async with asyncio.timeout(20):
+        with pytest.raises(StepFailed, match="not a regular file"):
+            await sandbox.read_file(path)

@@ -1,11 +1,13 @@
 """Contract: whole directories between the sandbox and the host."""
 
+import stat
 from pathlib import Path
 
 import pytest
 
 from revalid.jobs.settings import load_settings
 from revalid.jobs.steps import ExportDirectory
+from revalid.worker.file_trees import walk
 from revalid.worker.run.file_steps import apply_step
 from revalid.worker.sandboxes.protocol import Sandbox, StepFailed
 from tests.contract.checks import names, output
@@ -58,6 +60,20 @@ async def test_an_export_follows_no_link_of_an_earlier_try(
     assert files_below(host) == []
     assert (artifact / "way" / "file").read_text() == "new\n"
     assert files_below(artifact.parent) == ["0/way/file"]
+
+
+async def test_exported_artifact_has_no_set_user_id_and_no_pipe(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    settings, artifact = load_settings({}, env_file=None), tmp_path / "kept" / "0"
+    await output(sandbox, "mkdir -p out/in; echo 1 >out/in/run; chmod 6755 out/in/run out/in")
+    await output(sandbox, "mkfifo out/in/pipe; mkdir -m 1777 out/all")
+    step = ExportDirectory(path="out")
+    await apply_step(step, sandbox, settings, artifact)
+    assert files_below(artifact) == ["in/run"]
+    modes = {path: stat.S_IMODE(status.st_mode) for path, status in walk(artifact)}
+    assert all(mode == mode & 0o777 for mode in modes.values()), modes
+    assert modes["in/run"] == 0o755
 
 
 def files_below(directory: Path) -> list[str]:

@@ -20,7 +20,7 @@ from revalid.jobs.steps import (
     WriteFile,
     WriteFiles,
 )
-from revalid.worker.file_trees import remove_tree
+from revalid.worker.file_trees import make_harmless, remove_tree
 from revalid.worker.run.project import allowed_host_path
 from revalid.worker.sandboxes.protocol import Sandbox
 
@@ -77,6 +77,7 @@ async def apply_step(step: Step, sandbox: Sandbox, settings: Settings, artifact:
             fresh = artifact.with_name(f".{artifact.name}.{secrets.token_hex(8)}")
             try:
                 await sandbox.export_directory(step.path, fresh)
+                await asyncio.to_thread(make_harmless, fresh)
                 await asyncio.to_thread(remove_tree, artifact)
                 fresh.rename(artifact)
             except BaseException:  # an incomplete export is never kept

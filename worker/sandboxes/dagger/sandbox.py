@@ -244,7 +244,11 @@ class DaggerSandbox:
         copy = self._scratch / uuid.uuid4().hex
         async with self._lock:
             file = self._container.file(target)
-            protocol.check_readable(path, await self._query("read_file", path, file.size()))
+            status = file.stat()
+            kind = await self._query("read_file", path, status.file_type())
+            if kind is not dagger.FileType.REGULAR:  # the engine would wait for a pipe's writer
+                raise StepFailed(f"read_file {path}: is not a regular file; read another")
+            protocol.check_readable(path, await self._query("read_file", path, status.size()))
             await self._query("read_file", path, file.export(str(copy)))
         try:
             return await to_thread(copy.read_bytes)
