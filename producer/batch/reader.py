@@ -1,4 +1,4 @@
-"""Reads what a batch's projects have come to, whichever process submits them."""
+"""Reads the state of a batch's projects, whichever process submits them."""
 
 import time
 from collections import Counter
@@ -15,7 +15,7 @@ from revalid.producer.client import Client
 
 POLL_S = 0.3
 _PAUSE_FACTOR = 10
-"""A pause between two looks lasts this many times the processor time of a look."""
+"""Length of the pause after a look, as a multiple of the look's processor time."""
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """Projects whose jobs are done, and those that could not be submitted."""
+        """Return the number of projects that are done or could not be submitted."""
         return self.verdicts.total() + self.refused
 
 
@@ -74,7 +74,7 @@ class BatchReader:
             waiting: Called a few times a second; an exception of it ends the reading.
 
         Raises:
-            JobError: The broker is not reached any more.
+            BrokerUnavailable: The broker cannot be reached.
         """
         progress = Progress(len(self._plan.entries))
         pace = Pace()
@@ -91,18 +91,18 @@ class BatchReader:
             time.sleep(pace.left_s)
 
     def cancel(self) -> int:
-        """End every job that is not done and that nobody else asked for; return their number."""
+        """Cancel all unfinished jobs that nobody else submitted; return their number."""
         states = self.states()
         return self._withdraw(job_id for job_id in states if states[job_id] is not JobState.DONE)
 
     def pending(self) -> list[str]:
-        """Ids of the jobs that were submitted and not seen done."""
+        """Return the ids of jobs that were submitted and not seen done."""
         return list(dict.fromkeys(self._open.values()))
 
     def states(self) -> dict[str, JobState]:
-        """The state of each job that the ledger still knows."""
-        found = fields(self._client, self.jobs.values(), "state")
-        return {job_id: JobState(state) for job_id, (state,) in found.items() if state}
+        """Return the state of each job that is still in the ledger."""
+        fields_by_job = fields(self._client, self.jobs.values(), "state")
+        return {job_id: JobState(state) for job_id, (state,) in fields_by_job.items() if state}
 
     def _read(self) -> None:
         with self._client._errors():
@@ -130,7 +130,7 @@ class BatchReader:
         return self._cancelled or len({*self.jobs, *self.errors}) >= len(self._plan.entries)
 
     def _withdraw(self, job_ids: Iterable[str]) -> int:
-        """End jobs unless others ask for them too; return how many end."""
+        """Cancel jobs that nobody else submitted; return their number."""
         number = 0
         with self._client._errors():
             for job_id in job_ids:
@@ -145,12 +145,12 @@ class BatchReader:
         return number
 
     def _update(self, progress: Progress) -> None:
-        """Look at the jobs that are open, and note what they have come to."""
+        """Read the state of open jobs, and record their verdicts."""
         progress.ended.clear()
-        found = fields(self._client, self._open.values(), "state", "verdict")
+        fields_by_job = fields(self._client, self._open.values(), "state", "verdict")
         progress.running = 0
         for at, job_id in list(self._open.items()):
-            state, verdict = found.get(job_id, (None, None))
+            state, verdict = fields_by_job.get(job_id, (None, None))
             if state == JobState.RUNNING:
                 progress.running += 1
             if state in (JobState.QUEUED, JobState.RUNNING):
@@ -168,24 +168,24 @@ class BatchReader:
 
 
 class Pace:
-    """Says when the next look is due: soon, unless looks take much processor time."""
+    """Decides when the next look is due; expensive looks are rarer."""
 
     def __init__(self) -> None:
         self._next_look = 0.0
 
     @property
     def is_due(self) -> bool:
-        """Whether the pause is over."""
+        """Return whether the next look is due."""
         return time.monotonic() >= self._next_look
 
     @property
     def left_s(self) -> float:
-        """Seconds to wait now, at most until the next look."""
+        """Return the seconds to wait, at most until the next look."""
         return min(POLL_S, max(0.0, self._next_look - time.monotonic()))
 
     @contextmanager
     def look(self) -> Iterator[None]:
-        """Measure a look; the pause begins with its end."""
+        """Measure a look; the pause begins when it ends."""
         before = time.thread_time()
         yield
         cost_s = time.thread_time() - before

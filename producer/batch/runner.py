@@ -67,7 +67,7 @@ class BatchRunner(BatchReader):
         check: Callable[[], None],
         waiting: Callable[[], None] = lambda: None,
     ) -> Progress:
-        """Submit what is not submitted yet, and return when all jobs are done.
+        """Submit the remaining projects, and return when all jobs are done.
 
         Args:
             look: Called a few times a second, in a large batch less often.
@@ -75,7 +75,7 @@ class BatchRunner(BatchReader):
             waiting: Called a few times a second; an exception of it ends the run.
 
         Raises:
-            JobError: The broker is not reached any more; ``resume`` goes on from here.
+            BrokerUnavailable: The broker cannot be reached; ``resume`` continues from here.
         """
         progress = Progress(len(self._plan.entries))
         unsent = (i for i in range(progress.total) if i not in self.jobs and i not in self.errors)
@@ -136,7 +136,7 @@ class BatchRunner(BatchReader):
             room -= 1
 
     def _collect(self, packing: dict[Future[str | None], int]) -> None:
-        """Note what the finished submits have come to."""
+        """Record the outcomes of finished submits."""
         jobs: dict[int, str] = {}
         errors: dict[int, str] = {}
         failure: Exception | None = None
@@ -163,7 +163,7 @@ class BatchRunner(BatchReader):
             raise failure
 
     def _submit(self, at: int) -> str | None:
-        """Submit one project; None where the run was stopped before anything was stored."""
+        """Submit one project; return None if the run stopped before anything was stored."""
         deadline = time.monotonic() + _PATIENCE_S
         try:
             with self._prepared(at) as submission:
