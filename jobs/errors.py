@@ -19,6 +19,7 @@
         SandboxLost           a sandbox broke while a step ran
         LeaseLost             another attempt owns the job now
         ResultTimeout         the result did not come within the caller's timeout
+      JobNotPassed            the job's verdict is not passed; for users of Celery's AsyncResult
 
 A command that exits non-zero raises no error: its exit code is part of the step's result.
 """
@@ -105,3 +106,29 @@ class LeaseLost(TransientError):
 
 class ResultTimeout(TransientError, TimeoutError):
     """The job was not done within the caller's timeout; it goes on."""
+
+
+class JobNotPassed(RevalidError):
+    """The job ended with another verdict than ``passed``; Celery's ``AsyncResult.get`` raises it.
+
+    Attributes:
+        outcome: What Celery keeps of the job: ``verdict``, ``failed_step``, ``sandbox``, ``job``.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        outcome: dict[str, object] | None = None,
+        *,
+        job_id: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        outcome = outcome or {}
+        if job_id is None and "job" in outcome:
+            job_id = str(outcome["job"])
+        super().__init__(message, job_id=job_id, retry_after_s=retry_after_s)
+        self.outcome = outcome
+        self.args = (message, outcome)  # Celery makes the error anew from these
+
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -9,12 +9,13 @@ from typing import Any
 from celery import Task
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
-from revalid.jobs.errors import InvalidSettings
+from revalid.jobs.errors import InvalidSettings, JobNotPassed
 from revalid.jobs.queue import TASK, make_app
 from revalid.jobs.settings import Settings, load_settings
 from revalid.worker import results, transport
 from revalid.worker.executor import JobExecutor
 from revalid.worker.logs import configure_logging
+from revalid.worker.task_outcome import JobRequest
 
 
 def _settings() -> Settings:
@@ -37,13 +38,12 @@ def executor() -> JobExecutor:
     return JobExecutor(settings, url, app)
 
 
-@app.task(name=TASK, bind=True)
+@app.task(name=TASK, bind=True, Request=JobRequest, throws=(JobNotPassed,))
 def validate(self: "Task[Any, Any]", message: Any) -> dict[str, Any]:
     """Run the job that a doorbell names."""
 
     def progress(meta: dict[str, Any]) -> None:
-        self.update_state(state="PROGRESS", meta=meta)
-        self.send_event("task-progress", **meta)
+        self.update_state(state="PROGRESS", meta=meta)  # no event: Flower would filter by it
 
     job_executor = executor()
     # Celery's pool sets its own handler after every hook, so ours is set for each job.

@@ -30,6 +30,7 @@ from revalid.worker.result_builder import (
     build_unstarted_result,
     files_failed_error,
 )
+from revalid.worker.task_outcome import not_passed, outcome
 from revalid.worker.tracing import attempt_span, record_verdict
 
 WITHDRAW_TIMEOUT_S = 5.0
@@ -61,14 +62,15 @@ class JobExecutor:
     def execute(self, message: Any, report_progress: ReportProgress) -> dict[str, Any]:
         """Execute the job that a doorbell names, from claim to record; a duplicate is harmless.
 
-        Returns:
-            What Celery's result backend keeps: small, and without any of the job's content.
+        Raises:
+            JobNotPassed: The job has another verdict than ``passed``, or the message is refused.
+            Ignore: Another attempt reports how the job ends.
         """
         try:
             attempt = self._claim(parse_doorbell(message).job_id)
         except PermanentError as error:
             log.error("message refused: %s", error)
-            return {"refused": str(error)}
+            raise not_passed("refused", str(error), {"refused": str(error)}) from None
         with bound_contextvars(job_id=attempt.job_id, attempt=attempt.number):
             try:
                 result = self._execute(attempt, report_progress)
@@ -77,18 +79,26 @@ class JobExecutor:
                 with suppress(RedisError):
                     self._ledger.release(attempt, "its worker lost Redis")
                 result = None
-        return _celery_result(attempt.job_id, result)
+        if result is None:
+            raise Ignore  # the attempt that has a verdict reports it
+        return outcome(result)
 
     def _claim(self, job_id: str) -> Attempt:
         """Claim the job.
 
         Raises:
             Ignore: It is done or under way elsewhere; that attempt's state stands in Celery.
+            JobNotPassed: It ended while it waited, so no attempt reports that.
         """
         with broker_errors(self._url):
             attempt = self._ledger.claim(job_id, self._name)
         if attempt is None:
             log.info("job %s: done or under way elsewhere", job_id)
+            with broker_errors(self._url):
+                record = self._ledger.record(job_id)
+            if record.verdict is not None and record.result is None:
+                small = {"verdict": record.verdict, "job": job_id}
+                raise not_passed(record.verdict, record.error or "", small)
             raise Ignore
         return attempt
 
@@ -171,14 +181,3 @@ class JobExecutor:
                 sleep(0.1)
             self._ledger.release(attempt, f"its worker's files fail: {fault}", fault=True)
         return None
-
-
-def _celery_result(job_id: str, result: JobResult | None) -> dict[str, Any]:
-    if result is None:
-        return {"job": job_id, "lost": True}
-    return {
-        "verdict": result.verdict,
-        "failed_step": result.failed_step,
-        "sandbox": result.sandbox.kind,
-        "job": job_id,
-    }

@@ -55,7 +55,7 @@ def flower() -> int:
             "FLOWER_STATE_SAVE_INTERVAL": "60000",
             "FLOWER_PURGE_OFFLINE_WORKERS": "86400",  # else every one that ever was is shown
             "FLOWER_NATURAL_TIME": "true",
-            "FLOWER_TASKS_COLUMNS": "name,kwargs,state,received,runtime,worker,uuid,result",
+            "FLOWER_TASKS_COLUMNS": "state,result,kwargs,received,runtime,worker,uuid",
             "FLOWER_TASK_RUNTIME_METRIC_BUCKETS": _SECONDS,
         }
         address = "127.0.0.1"

@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from revalid.jobs.errors import JobNotPassed
 from revalid.producer.client import Client
 from tests.integration.conftest import StartWorker, Worker
 
@@ -20,10 +23,15 @@ def test_json_lines_name_their_job(
     next(event for event in handle.events() if event.type == "step_started")
     handle.cancel()
     handle.result(30)
+    unknown = "1" * 32
     refused = client._app.send_task(
-        "revalid.validate", kwargs={"message": {"v": 2}}, queue="revalid.batch"
+        "revalid.validate",
+        kwargs={"message": {"v": 1, "job_id": unknown}},
+        queue="revalid.batch",
+        task_id=unknown,
     )
-    refused.get(timeout=30)
+    with pytest.raises(JobNotPassed):
+        refused.get(timeout=30)
     worker.process.terminate()
     worker.process.wait(30)
     entries = lines(worker)

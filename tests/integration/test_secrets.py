@@ -84,7 +84,7 @@ def test_no_value_leaves_the_sandbox(
         result = handle.result(60)
         assert [step.exit_code for step in result.steps] == [0, 0, 1]
         assert result.steps[1].stderr.split() == ["***", "***"]
-        eventually(lambda: flower_api(port).get(handle.id, {}).get("state") == "SUCCESS")
+        eventually(lambda: flower_api(port).get(handle.id, {}).get("state") == "FAILURE")
         task = flower_api(port)[handle.id]
         assert task["name"] == "revalid.validate"
         assert task["kwargs"] == "strategy=command tenant=default"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from revalid.jobs.errors import JobNotPassed
 from revalid.jobs.job import SandboxPolicy
 from revalid.jobs.ledger.record import JobState, SubmitOutcome
 from revalid.jobs.result import Verdict
@@ -76,13 +77,28 @@ def test_unknown_image_is_rejected_and_a_silent_registry_is_not(site: Site, proj
 
 
 def test_doorbell_of_an_unknown_version_is_dropped(site: Site) -> None:
+    job_id = "0" * 32
     site.client._app.send_task(
         "revalid.validate",
-        kwargs={"message": {"v": 2, "job_id": "0" * 32}},
+        kwargs={"message": {"v": 2, "job_id": job_id}},
         queue="revalid.batch",
-        task_id="0" * 32,
+        task_id=job_id,
+        ignore_result=True,
     )
     eventually(lambda: "message version 2 is not 1" in site.worker.log.read_text())
+
+
+def test_doorbell_of_an_unknown_job_is_refused(site: Site) -> None:
+    job_id = "1" * 32
+    sent = site.client._app.send_task(
+        "revalid.validate",
+        kwargs={"message": {"v": 1, "job_id": job_id}},
+        queue="revalid.batch",
+        task_id=job_id,
+    )
+    with pytest.raises(JobNotPassed, match=rf"^refused: job {job_id}"):
+        sent.get(timeout=20)
+    assert "message refused" in site.worker.log.read_text()
 
 
 def test_two_doorbells_run_a_job_once(
