@@ -135,7 +135,7 @@ def ring(app: Celery, doorbell: Doorbell) -> None:
         kwargs={"message": DoorbellMessage(job_id=doorbell.job_id).model_dump()},
         time_limit=doorbell.limit_s,
         argsrepr="()",
-        kwargsrepr=f"strategy={doorbell.strategy} tenant={doorbell.tenant}",
+        kwargsrepr=doorbell.shown or "{}",
         ignore_result=False,
     )
     try:

@@ -327,8 +327,7 @@ class Client:
         with self._errors():
             self._store(submission)
             deadline = monotonic() + CANCEL_TIMEOUT_S
-            hook = submission.webhook
-            while not (outcome := self._ledger.submit(job, queue, hook, run=run)).accepted:
+            while not (outcome := self._submit(submission, queue, run)).accepted:
                 if monotonic() > deadline:
                     why = "is being cancelled"
                     if outcome is SubmitOutcome.NOT_STORED:
@@ -341,6 +340,10 @@ class Client:
                 sleep(_POLL_S)
                 self._store(submission)
         return JobHandle(job.id, self, outcome)
+
+    def _submit(self, submission: Submission, queue: str, run: str) -> SubmitOutcome:
+        job, webhook, shown = submission.job, submission.webhook, submission.shown
+        return self._ledger.submit(job, queue, webhook, run=run, shown=shown)
 
     def send_all(
         self, submissions: Sequence[Submission], *, worker: str | None = None
@@ -361,7 +364,8 @@ class Client:
                         self._store(submission)
                     jobs = [submission.job for submission in chunk]
                     hooks = [submission.webhook for submission in chunk]
-                    outcomes = self._ledger.submit_all(jobs, queue, hooks)
+                    shown = [submission.shown for submission in chunk]
+                    outcomes = self._ledger.submit_all(jobs, queue, hooks, shown)
                 handles += (
                     JobHandle(submission.job.id, self, outcome)
                     if outcome.accepted

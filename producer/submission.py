@@ -16,6 +16,7 @@ from revalid.jobs.job import Job, Lane, Limits, parse_job
 from revalid.jobs.ledger.webhook import check_url
 from revalid.jobs.projects import tarball
 from revalid.jobs.settings import Settings
+from revalid.jobs.task_arguments import task_arguments
 from revalid.producer.options import SubmitOptions, check_options
 
 _IN_MEMORY_BYTES = 8 * 2**20
@@ -29,6 +30,7 @@ class Submission:
     tarball: BinaryIO | None
     size: int
     webhook: str | None = None
+    shown: str = ""
 
 
 @contextmanager
@@ -81,7 +83,8 @@ def prepare(
         check_url(webhook, settings.webhook_allow)
     if project is None or on_worker:
         fields["source"] = {"kind": "path", "path": str(project)} if project else None
-        yield Submission(parse_job(fields), None, 0, webhook)
+        job = parse_job(fields)
+        yield Submission(job, None, 0, webhook, _shown(job, project))
         return
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as spool:
         packed: BinaryIO = spool  # type: ignore[assignment]
@@ -89,7 +92,15 @@ def prepare(
         size = packed.seek(0, 2)
         digest = tarball.digest(packed)
         fields["source"] = {"kind": "tarball", "digest": digest, "size_bytes": size}
-        yield Submission(parse_job(fields), packed, size, webhook)
+        job = parse_job(fields)
+        yield Submission(job, packed, size, webhook, _shown(job, project))
+
+
+def _shown(job: Job, project: Path | bytes | None) -> str:
+    if project is None or isinstance(project, bytes):
+        return task_arguments(job)
+    origin = Path(project).absolute()
+    return task_arguments(job, origin.name, str(origin))
 
 
 def _pack(project: Path | bytes, into: BinaryIO, bounds: tarball.Bounds) -> None:

@@ -1,8 +1,12 @@
 """The Celery app of Flower: it hears workers, and asks them nothing where its user may not."""
 
+import ast
+from contextlib import suppress
 from typing import Any
 
 from celery.app.control import Control
+from celery.events.state import Task
+from flower.options import options
 from kombu.exceptions import OperationalError
 from redis.exceptions import NoPermissionError
 
@@ -25,7 +29,16 @@ class FlowerControl(Control):
             raise
 
 
+def format_task(task: Task) -> Task:
+    """Show a job's names without the brackets and quotes that Flower's search needs."""
+    with suppress(ValueError, SyntaxError, AttributeError):  # an older producer wrote another form
+        names = ast.literal_eval(task.kwargs or "")
+        task.kwargs = " ".join(f"{name}={value}" for name, value in names.items())
+    return task
+
+
+options.format_task = format_task
 app.control_cls = f"{__name__}:{FlowerControl.__name__}"
 # Flower counts what waits over a connection of its own, which reads no query of a URL.
-options = connect(url).connection_pool.connection_kwargs
-app.conf.broker_use_ssl = {n: v for n, v in options.items() if n.startswith("ssl_")}
+redis_options = connect(url).connection_pool.connection_kwargs
+app.conf.broker_use_ssl = {n: v for n, v in redis_options.items() if n.startswith("ssl_")}

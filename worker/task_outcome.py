@@ -39,6 +39,7 @@ def not_passed(verdict: str, reason: str, small: dict[str, Any]) -> JobNotPassed
     """The error that says how a job ended, in words that fit Flower's table."""
     reason = reason if verdict != Verdict.CANCELLED else ""  # the state says it
     first = " ".join(reason.partition("; ")[0].split())
+    first = "".join(letter if letter.isprintable() else "?" for letter in first)
     if first.startswith(_NO_ENGINE):
         first = "no engine"
     words = f"{verdict}: {first}" if first else str(verdict)

@@ -91,7 +91,7 @@ class Ledger:
         self._scripts = register(redis)
 
     def submit(
-        self, job: Job, queue: str, webhook: str | None = None, *, run: str = ""
+        self, job: Job, queue: str, webhook: str | None = None, *, run: str = "", shown: str = ""
     ) -> SubmitOutcome:
         """Record a job as queued, unless an identical one is under way or has a reusable verdict.
 
@@ -100,15 +100,20 @@ class Ledger:
         Args:
             webhook: URL to which the verdict is posted, whichever submit made the job.
             run: Id of the run that may :meth:`withdraw` the job; empty if none may.
+            shown: What Flower shows of the job; by default no project and no origin.
 
         Raises:
             QueueFull: The queue is full.
         """
-        words = self._submission(job, queue, webhook, run)
+        words = self._submission(job, queue, webhook, run, shown)
         return self._submitted(job, self._change("submit", *words))
 
     def submit_all(
-        self, jobs: Sequence[Job], queue: str, webhooks: Sequence[str | None] | None = None
+        self,
+        jobs: Sequence[Job],
+        queue: str,
+        webhooks: Sequence[str | None] | None = None,
+        shown: Sequence[str] | None = None,
     ) -> list[SubmitOutcome]:
         """Submit many jobs in one round trip, as :meth:`submit`.
 
@@ -116,20 +121,23 @@ class Ledger:
             QueueFull: The queue is full; some of the jobs may be queued.
         """
         pipe = self.redis.pipeline(transaction=False)
-        for job, webhook in zip(jobs, webhooks or [None] * len(jobs), strict=True):
-            words = self._submission(job, queue, webhook, "")
+        each = zip(jobs, webhooks or [None] * len(jobs), shown or [""] * len(jobs), strict=True)
+        for job, webhook, words_shown in each:
+            words = self._submission(job, queue, webhook, "", words_shown)
             self._scripts["submit"]([], [*words, *self._limits], pipe)
         answers = pipe.execute()
         for _, *doorbells in answers:
             self._ring_all(doorbells)
         return [self._submitted(job, answer[0]) for job, answer in zip(jobs, answers, strict=True)]
 
-    def _submission(self, job: Job, queue: str, webhook: str | None, run: str) -> list[Any]:
+    def _submission(
+        self, job: Job, queue: str, webhook: str | None, run: str, shown: str
+    ) -> list[Any]:
         hook = encode_hook(job, webhook, self._signing_key) if webhook else ""
         project, source = "", job.source
         if isinstance(source, TarballSource) and source.size_bytes <= self._blob_redis_bytes:
             project = f"{job.tenant} {source.digest}"
-        fields = encode_job(job, self._signing_key)
+        fields = encode_job(job, self._signing_key, shown)
         words = [job.id, queue, self._queued_jobs, job.image, _IMAGE_MS, hook, run, project]
         return [*words, *fields]
 

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from revalid.jobs.job import Job
 from revalid.jobs.result import Verdict
 from revalid.jobs.signing import Signed, sign
+from revalid.jobs.task_arguments import task_arguments
 from revalid.jobs.trace_context import current_traceparent
 
 HARD_LIMIT_MARGIN_S = 120
@@ -74,13 +75,13 @@ class Doorbell:
     """A doorbell to ring, with the fields of its message.
 
     Attributes:
+        shown: What Flower shows of the job.
         limit_s: Seconds after which the child that runs the job is killed.
     """
 
     job_id: str
     queue: str
-    tenant: str
-    strategy: str
+    shown: str
     limit_s: int
 
 
@@ -133,7 +134,7 @@ class Record:
     prior: str | None = None
 
 
-def encode_job(job: Job, signing_key: SecretStr | None) -> list[Any]:
+def encode_job(job: Job, signing_key: SecretStr | None, shown: str = "") -> list[Any]:
     """Return the initial fields and values of a job's record, as one flat list."""
     record = job.model_dump_json()
     fields: dict[str, Any] = {
@@ -142,6 +143,7 @@ def encode_job(job: Job, signing_key: SecretStr | None) -> list[Any]:
         "strategy": job.strategy,
         "limit_s": int(job.limits.job_timeout_s) + HARD_LIMIT_MARGIN_S,
         "engine_wait_s": job.engine_wait_s,
+        "shown": shown or task_arguments(job),
     }
     if (traceparent := current_traceparent()) is not None:
         fields["traceparent"] = traceparent
@@ -152,8 +154,8 @@ def encode_job(job: Job, signing_key: SecretStr | None) -> list[Any]:
 
 def decode_doorbells(words: Sequence[str]) -> list[Doorbell]:
     """Decode a script's flat list of doorbells to ring."""
-    fives = (words[at : at + 5] for at in range(0, len(words), 5))
-    return [Doorbell(i, queue, tenant, name, int(limit)) for i, queue, tenant, name, limit in fives]
+    fours = (words[at : at + 4] for at in range(0, len(words), 4))
+    return [Doorbell(i, queue, shown, int(limit_s)) for i, queue, shown, limit_s in fours]
 
 
 def decode_record(fields: dict[str, str]) -> Record:

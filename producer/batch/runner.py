@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -16,6 +17,7 @@ from revalid.jobs.errors import (
     StoreFull,
 )
 from revalid.jobs.result import Verdict
+from revalid.jobs.task_arguments import task_arguments
 from revalid.producer.batch.git import Stopped, checkout
 from revalid.producer.batch.reader import BatchReader, Pace, Progress
 from revalid.producer.batch.sources import GIT
@@ -191,4 +193,5 @@ class BatchRunner(BatchReader):
         is_git = GIT.match(entry.origin)
         files = checkout(entry.origin, self._stop) if is_git else nullcontext(Path(entry.origin))
         with files as path, prepare(self._client.settings, path, **options) as submission:
-            yield submission
+            shown = task_arguments(submission.job, entry.project, entry.origin)
+            yield replace(submission, shown=shown)

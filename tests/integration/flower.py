@@ -4,8 +4,9 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -13,9 +14,25 @@ import httpx
 AUTH = ("viewer", "flower-password")
 
 
+@dataclass(frozen=True)
+class Pages:
+    """Flower's pages."""
+
+    base: str
+    client: httpx.Client
+
+    def __call__(self, path: str) -> str:
+        """Read a page; empty where none is shown."""
+        try:
+            answer = self.client.get(path)
+        except httpx.TransportError:
+            return ""
+        return answer.text if answer.is_success else ""
+
+
 @contextmanager
-def flower(broker_url: str, log: Path) -> Iterator[Callable[[str], str]]:
-    """Run ``revalid flower``; yield a function that reads a page, empty if it is not shown."""
+def flower(broker_url: str, log: Path) -> Iterator[Pages]:
+    """Run ``revalid flower``; yield its pages."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -30,14 +47,6 @@ def flower(broker_url: str, log: Path) -> Iterator[Callable[[str], str]]:
         httpx.Client(base_url=base, auth=AUTH, timeout=10, trust_env=False) as client,
         log.open("wb") as out,
     ):
-
-        def page(path: str) -> str:
-            try:
-                answer = client.get(path)
-            except httpx.TransportError:
-                return ""
-            return answer.text if answer.is_success else ""
-
         process = subprocess.Popen(
             [str(Path(sys.executable).with_name("revalid")), "flower"],
             cwd=log.parent,
@@ -46,7 +55,7 @@ def flower(broker_url: str, log: Path) -> Iterator[Callable[[str], str]]:
             stderr=subprocess.STDOUT,
         )
         try:
-            yield page
+            yield Pages(base, client)
         finally:
             process.terminate()
             process.wait(30)

@@ -1,8 +1,9 @@
 """How jobs end in Flower and in Celery's own results, by a real worker and a real Flower."""
 
+import base64
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from revalid.jobs.result import Verdict
 from revalid.jobs.settings import load_settings
 from revalid.producer.client import Client
 from tests.conftest import RUNNER_HOST
+from tests.examples.chromium import CHROMIUM, chromium
 from tests.integration.conftest import Worker, eventually, worker_of
-from tests.integration.flower import flower
+from tests.integration.flower import AUTH, Pages, flower
 
 WORDS = {
     "passed": "passed",
@@ -30,13 +32,19 @@ WORDS = {
 }
 
 
+ROWS = "[...document.querySelectorAll('#tasks-table tbody tr[id]')]"
+RESULTS = f"{ROWS}.map((row) => row.cells[1].innerText).sort().join()"
+RIGHT = f"Math.max(...{ROWS}.map((row) => row.cells[1].getBoundingClientRect().right))"
+COLUMNS = "[...document.querySelectorAll('th[data-column]')].map((head) => head.dataset.column)"
+
+
 @dataclass(frozen=True)
 class Flower:
     """Flower, after a job with each verdict."""
 
     client: Client
     worker: Worker
-    page: Callable[[str], str]
+    page: Pages
     ids: dict[str, str]
 
     def task(self, verdict: str) -> dict[str, Any]:
@@ -44,8 +52,8 @@ class Flower:
         text = self.page(f"/api/task/info/{self.ids[verdict]}")
         return dict(json.loads(text)) if text else {"state": None}
 
-    def found(self, search: str) -> set[str]:
-        """The verdicts of the jobs that Flower's table shows for a search."""
+    def rows(self, search: str) -> list[dict[str, Any]]:
+        """What Flower's table shows for a search."""
         query = {
             "draw": 1,
             "start": 0,
@@ -53,9 +61,15 @@ class Flower:
             "search[value]": search,
             "order[0][column]": 0,
         }
-        rows = json.loads(self.page(f"/tasks/datatable?{urlencode(query)}"))["data"]
+        rows: list[dict[str, Any]] = json.loads(self.page(f"/tasks/datatable?{urlencode(query)}"))[
+            "data"
+        ]
+        return rows
+
+    def found(self, search: str) -> set[str]:
+        """The verdicts of the jobs that Flower's table shows for a search."""
         verdicts = {job_id: verdict for verdict, job_id in self.ids.items()}
-        return {verdicts[row["uuid"]] for row in rows if row["uuid"] in verdicts}
+        return {verdicts[row["uuid"]] for row in self.rows(search) if row["uuid"] in verdicts}
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +87,11 @@ def shown() -> Iterator[Flower]:
             worker_of(url, directory, **no_engine) as worker,
             flower(url, directory / "flower.log") as page,
         ):
-            eventually(lambda: is_heard(client, page, project))
+            eventually(lambda: is_heard(client, page, project), within_s=90)
             yield Flower(client, worker, page, submit_each(client, project))
 
 
-def is_heard(client: Client, page: Callable[[str], str], project: Path) -> bool:
+def is_heard(client: Client, page: Pages, project: Path) -> bool:
     """Whether Flower, which listens before it hears events, shows a new job by name."""
     handle = client.submit(project, commands=["true"], sandbox="local", fresh=True)
     handle.result(30)
@@ -96,7 +110,8 @@ def submit_each(client: Client, project: Path) -> dict[str, str]:
     }
     ids = {}
     for verdict, chosen in options.items():
-        handle = client.submit(project, **{"sandbox": "local", **chosen})
+        labels = {"team": verdict}
+        handle = client.submit(project, **{"sandbox": "local", "labels": labels, **chosen})
         if verdict == "cancelled":
             next(event for event in handle.events() if event.type == "step_started")
             handle.cancel()
@@ -123,6 +138,14 @@ def test_the_filters_find_what_an_operator_looks_for(shown: Flower) -> None:
     assert shown.found("state:REVOKED") == {"cancelled"}
     for verdict in ("failed", "timed_out", "rejected", "errored"):
         assert shown.found(f"state:FAILURE result:{verdict}:") == {verdict}
+
+
+def test_projects_and_labels_are_found_and_shown(shown: Flower) -> None:
+    assert shown.found("kwargs:project=shop") == {*shown.ids}
+    assert shown.found("kwargs:label.team=errored") == {"errored"}
+    row = shown.rows("kwargs:label.team=failed")[0]["kwargs"]
+    assert row.startswith("project=shop label.team=failed origin=")
+    assert row.endswith("shop tenant=default strategy=command")
 
 
 def test_a_job_that_runs_is_found_as_started(shown: Flower, project: Path) -> None:
@@ -181,3 +204,22 @@ def test_a_verdict_is_no_error_of_the_worker(shown: Flower) -> None:
     assert log.count(f"[{shown.ids['failed']}] raised expected: JobNotPassed('failed: exit 3'") == 1
     assert shown.client._redis.llen("revalid.interactive") == 0
     assert shown.client.job(shown.ids["failed"]).status().attempts == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM: Flower is tested in no browser")
+def test_the_button_failed_shows_what_failed_at_1280_pixels(shown: Flower) -> None:
+    eventually(lambda: shown.task("cancelled")["state"] == "REVOKED")
+    failed = sorted(WORDS[name] for name in ("failed", "timed_out", "rejected", "errored"))
+    login = base64.b64encode(":".join(AUTH).encode()).decode()
+    with chromium() as browser:
+        browser.call("Network.enable")
+        browser.call("Network.setExtraHTTPHeaders", headers={"Authorization": f"Basic {login}"})
+        browser.open(f"{shown.page.base}/tasks")
+        browser.until(f"{ROWS}.length >= {len(WORDS)}")
+        browser.evaluate("document.querySelector('[data-task-state=FAILURE]').click()")
+        browser.until(f"{RESULTS} === {json.dumps(','.join(failed))}")
+        columns = browser.evaluate(COLUMNS)
+        assert columns.index("result") < columns.index("uuid")
+        assert browser.evaluate("innerWidth") == 1280
+        assert browser.evaluate(RIGHT) < 1280

@@ -1,5 +1,6 @@
 """No secret value is anywhere but in the sandbox: broker, Flower, logs and results are searched."""
 
+import ast
 import base64
 import json
 import os
@@ -87,7 +88,8 @@ def test_no_value_leaves_the_sandbox(
         eventually(lambda: flower_api(port).get(handle.id, {}).get("state") == "FAILURE")
         task = flower_api(port)[handle.id]
         assert task["name"] == "revalid.validate"
-        assert task["kwargs"] == "strategy=command tenant=default"
+        kwargs = ast.literal_eval(task["kwargs"])
+        assert (kwargs["project"], kwargs["tenant"]) == ("project", "default")
         places = {
             "result": result.model_dump_json().encode(),
             "flower": json.dumps(task).encode(),

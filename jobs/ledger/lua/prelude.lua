@@ -374,15 +374,15 @@ local function slots(queue)
   return total
 end
 
-local function add_doorbell(doorbells, id, queue, tenant)
-  local strategy, limit_s = unpack(call('HMGET', job_key(id), 'strategy', 'limit_s'))
-  for _, word in ipairs({id, queue, tenant, strategy, limit_s}) do
+local function add_doorbell(doorbells, id, queue)
+  local shown, limit_s = unpack(call('HMGET', job_key(id), 'shown', 'limit_s'))
+  for _, word in ipairs({id, queue, shown or '', limit_s}) do -- an older version records none
     doorbells[#doorbells + 1] = word
   end
 end
 
 -- Let jobs of a queue have their turn; the tenant whose last turn is longest ago comes first.
--- Returns the doorbells to ring as one flat list: id, queue, tenant, strategy and limit of each.
+-- Returns the doorbells to ring as one flat list: id, queue, what Flower shows and limit of each.
 local function dispatch(queue, doorbells)
   doorbells = doorbells or {}
   local room = RINGING - call('ZCARD', ringing_key(queue))
@@ -403,7 +403,7 @@ local function dispatch(queue, doorbells)
         call('ZADD', ringing_key(queue), now, id)
         call('SADD', flight_key(queue), id)
         call('SADD', active_key(tenant), id)
-        add_doorbell(doorbells, id, queue, tenant)
+        add_doorbell(doorbells, id, queue)
         room = room - 1
       elseif id then
         dequeue(id, queue)

@@ -53,7 +53,7 @@ for _, queue in ipairs(queues) do
   clamp(ringing_key(queue), now)
   local rung = call('ZRANGEBYSCORE', ringing_key(queue), '-inf', now - ARGV[2], 'LIMIT', 0, LOOKS)
   for _, id in ipairs(rung) do
-    local tenant, queued_at = unpack(call('HMGET', job_key(id), 'tenant', 'queued_at'))
+    local queued_at = call('HGET', job_key(id), 'queued_at')
     local left = judge and is_left(queue)
     local other = left and queue_of_others(id, queue)
     if not queued_at then
@@ -66,7 +66,7 @@ for _, queue in ipairs(queues) do
       finish(id, 'cancelled', 'the run that it was for has ended, and its worker')
     else
       call('ZADD', ringing_key(queue), now, id)
-      add_doorbell(overdue, id, queue, tenant)
+      add_doorbell(overdue, id, queue)
     end
   end
   if call('EXISTS', ringing_key(queue), tenants_key(queue), flight_key(queue)) == 0 then
