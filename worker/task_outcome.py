@@ -11,7 +11,7 @@ from celery.worker.state import task_ready
 from revalid.jobs.errors import JobNotPassed
 from revalid.jobs.result import JobResult, Verdict
 
-_LONGEST = 48
+_LONGEST = 40
 """Characters of the words: Flower's column is as wide as the longest of a page."""
 
 _NO_ENGINE = "no Dagger engine"
