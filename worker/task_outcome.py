@@ -3,7 +3,6 @@
 from time import time
 from typing import Any
 
-from billiard.einfo import ExceptionInfo
 from celery import states
 from celery.worker.request import Request
 from celery.worker.state import task_ready
@@ -57,7 +56,7 @@ def celery_state(error: JobNotPassed) -> str:
 class JobRequest(Request):
     """Celery's, but its events say in a few words how the job ended, and without a traceback."""
 
-    def on_failure(self, exc_info: ExceptionInfo, *args: Any, **kwargs: Any) -> Any:
+    def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
         """Publish a verdict as what it is; everything else is Celery's to handle."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)  # a child wraps it
         if not isinstance(error, JobNotPassed):
