@@ -55,22 +55,29 @@ def covers(hidden: Iterable[Path], visible: Iterable[str]) -> list[Path]:
     return sorted(path for path in real if real.isdisjoint(path.parents))
 
 
-@functools.cache
-def private_system_files() -> tuple[Path, ...]:
-    """Return the files of ``/etc`` that the worker may read and other users may not."""
+def private_system_files(system: Path = Path("/etc")) -> tuple[Path, ...]:
+    """Return the files of ``/etc`` that the worker may read and other users may not, as of now."""
     private = []
-    waiting = [Path("/etc")]
+    waiting = [system]
     while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_symlink():
-                    continue
-                is_directory = entry.is_dir(follow_symlinks=False)
-                readable_by_all = 0o005 if is_directory else 0o004
-                if entry.stat(follow_symlinks=False).st_mode & readable_by_all == readable_by_all:
-                    waiting += [Path(entry.path)] * is_directory
-                elif os.access(entry.path, os.R_OK):
-                    private.append(Path(entry.path))
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                present = list(entries)
+        except OSError:  # gone meanwhile, or not the worker's to read either
+            continue
+        for entry in present:
+            if entry.is_symlink():
+                continue
+            try:
+                mode = entry.stat(follow_symlinks=False).st_mode
+            except OSError:
+                continue
+            is_directory = entry.is_dir(follow_symlinks=False)
+            readable_by_all = 0o005 if is_directory else 0o004
+            if mode & readable_by_all == readable_by_all:
+                waiting += [Path(entry.path)] * is_directory
+            elif os.access(entry.path, os.R_OK):
+                private.append(Path(entry.path))
     return tuple(private)
 
 

@@ -99,3 +99,10 @@ def test_only_visible_paths_are_covered(home: Path) -> None:
     assert readable_paths.covers(hidden, [str(home)]) == [home / "a"]
     (home / "link").symlink_to(home / "a")
     assert readable_paths.covers([home / "link"], [str(home / "a" / "b")]) == [home / "a"]
+
+
+def test_a_private_file_that_came_later_is_found(tmp_path: Path) -> None:
+    (tmp_path / "public").touch(mode=0o644)
+    assert readable_paths.private_system_files(tmp_path) == ()
+    (tmp_path / "shadow").touch(mode=0o600)
+    assert readable_paths.private_system_files(tmp_path) == (tmp_path / "shadow",)
