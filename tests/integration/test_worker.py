@@ -96,7 +96,7 @@ def test_doorbell_of_an_unknown_job_is_refused(site: Site) -> None:
         queue="revalid.batch",
         task_id=job_id,
     )
-    with pytest.raises(JobNotPassed, match=rf"^refused: job {job_id}"):
+    with pytest.raises(JobNotPassed, match=r"^refused: job 1{20,}…$"):
         sent.get(timeout=20)
     assert "message refused" in site.worker.log.read_text()
 
