@@ -65,7 +65,7 @@ def ended(revalid: Revalid, places: str, told: str, arguments: list[str]) -> tup
         "producer/cli/app.py:<module>:call:1",
         "concurrent/futures/_base.py:_AcquireFutures.__enter__:c_return:1",
         "threading.py:Condition.__enter__:return:12",
-        "producer/local/workers.py:OwnWorker.__init__:return:1",
+        "producer/local/workers.py:LocalWorker.__init__:return:1",
         "subprocess.py:Popen._execute_child:c_return:12",
     ],
     ids=["import", "lock of a future", "lock of a condition", "worker's start", "fork"],
@@ -98,8 +98,8 @@ def test_interrupted_twice_it_ends_at_once(revalid: Revalid, apps: Path, kind: s
     status, out, err = interrupted(
         revalid,
         asked(kind, apps),
-        "producer/local/workers.py:OwnWorker.wait:call:1",
-        "producer/local/workers.py:OwnWorker.stop:call:1",
+        "producer/local/workers.py:LocalWorker.wait:call:1",
+        "producer/local/workers.py:LocalWorker.stop:call:1",
     )
     assert (status, out, err) == (130, "", ""), "the first would have been told"
 
