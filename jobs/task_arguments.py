@@ -6,7 +6,7 @@ from revalid.jobs.job import Job
 
 _VALUE, _NAME, _LABELS = 48, 24, 3
 _USER = re.compile(r"(?<=://)[^/\s?#]*@")
-_QUERY = re.compile(r"(://[^\s?#]*)\?[^\s#]*")
+_QUERY = re.compile(r"\?[^\s#]+")
 
 
 def task_arguments(job: Job, project: str = "", origin: str = "") -> str:
@@ -38,5 +38,6 @@ def _end(text: str) -> str:
 
 
 def _safe(text: str) -> str:
-    text = _QUERY.sub(r"\1", _USER.sub("", text))
+    if "://" in text:
+        text = _QUERY.sub("", _USER.sub("", text))
     return "".join(letter if letter.isprintable() else "?" for letter in text)

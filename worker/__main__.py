@@ -58,6 +58,8 @@ def main() -> int:
     celeryd_after_setup.connect(_quiet_children, weak=False)
     worker_ready.connect(lambda **_: supervisor.start(), weak=False)
     worker_shutting_down.connect(lambda **_: supervisor.drain(settings.grace_s), weak=False)
+    asked_to_stop = threading.Event()
+    worker_shutting_down.connect(lambda **_: asked_to_stop.set(), weak=False)
     task_revoked.connect(lambda request, **_: supervisor.cancel_revoked(request.id), weak=False)
     app.steps["consumer"].add(_consumer_pulse(supervisor))
     if options.exit_with_parent:
@@ -72,7 +74,8 @@ def main() -> int:
         loglevel=logging.INFO,
     )
     worker.start()
-    return int(worker.exitcode or 0)
+    # Celery calls it a failure when SIGINT asks.
+    return 0 if asked_to_stop.is_set() else int(worker.exitcode or 0)
 
 
 def _consumer_pulse(supervisor: Supervisor) -> type[StartStopStep]:

@@ -74,6 +74,7 @@ def test_a_message_of_a_lost_connection_is_given_back_in_vain(
     """Celery logs it; by any other error its worker ends. The ledger rings again."""
     name = f"{Transport.__module__}:{Transport.__name__}"
     monkeypatch.setitem(transport.TRANSPORT_ALIASES, "redis", name)
+    monkeypatch.setattr(transport, "_transport_cache", {})  # of aliases that were resolved before
     with Connection(celery_url(valkey_url)) as connection:
         channel: Any = connection.channel()
         lost = connection.connection_errors

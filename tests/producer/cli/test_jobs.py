@@ -24,7 +24,7 @@ def test_submit_prints_the_id_alone_and_says_what_it_found(revalid: Revalid, pro
     assert first.err.startswith("queued; ")
     assert "revalid worker" in first.err
     second = revalid("submit", project, *TRUE)
-    assert (second.out, second.err[:15]) == (first.out, "under way alrea")
+    assert (second.out, second.err[:17]) == (first.out, "already under way")
     found = revalid("submit", project, *TRUE, "--json")
     assert found.json == {"id": first.out.strip(), "submitted": "joined"}
 

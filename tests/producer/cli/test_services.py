@@ -193,7 +193,10 @@ def test_doctor_names_workers_and_what_waits(
     until(lambda: served("status", job.out.strip(), "--json").json["state"] == "running")
     ran = served("doctor", REVALID_SANDBOX="local")
     gate.touch()
-    beat = r"\S+:\d+ \(.+, 2 slots, local, (in|without) bubblewrap\), last beat \d+\.\d s ago"
+    beat = (
+        r"\S+:\d+-[0-9a-f]{8} \(.+, 2 slots, local, (in|without) bubblewrap\), "
+        r"last beat \d+\.\d s ago"
+    )
     assert re.search(rf"(?m)^✓ workers +{beat}$", ran.out), ran.out
     assert re.search(r"(?m)^✓ queue +interactive: 0 wait, 1 run$", ran.out), ran.out
 

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def test_a_dry_run_goes_on_after_a_bad_project(revalid: Revalid, apps: Path) -> 
 
 
 def test_a_dry_run_says_that_its_process_ended(monkeypatch: MonkeyPatch) -> None:
-    monkeypatch.setattr(dry_run.sys, "executable", "/bin/false")  # type: ignore[attr-defined]
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(WorkerUnavailable, match="ended with status 1"):
         dry_run.dry_run([BatchItem(project="x", origin="/x")], JobOptions(), json=True)
 
