@@ -18,7 +18,7 @@ from revalid.jobs.settings import Settings
 from revalid.worker.webhooks.sender import WebhookSender
 
 TIMEOUT_S = 10.0
-LEASE_S = 60.0
+DELIVERY_LEASE_S = 60.0
 """Longer than a try may take. After a worker is killed, its deliveries wait at most this long."""
 MAX_AGE_S = 86_400.0
 FIRST_DELAY_S = 5.0
@@ -83,7 +83,7 @@ class WebhookDispatcher:
             return []
         try:
             with broker_errors(self._url):
-                return take(self._ledger, free, lease_s=LEASE_S)
+                return take(self._ledger, free, lease_s=DELIVERY_LEASE_S)
         except TransientError as error:
             log.warning("%s", error)
             return []

@@ -28,7 +28,7 @@ from revalid.producer.report.builder import build
 from revalid.producer.report.formats import FORMATS, check_path, read, write
 from revalid.producer.report.model import BatchReport
 
-MIN_TTL_S = 30 * 86_400
+MIN_BATCH_TTL_S = 30 * 86_400
 """Least time that a batch is kept; its results follow ``REVALID_RESULT_TTL_S``."""
 
 
@@ -219,7 +219,7 @@ def opened() -> Iterator[Batches]:
         attached(load_settings()) as settings,
         Client(settings) as client,
     ):
-        ttl_s = max(settings.result_ttl_s, MIN_TTL_S)
+        ttl_s = max(settings.result_ttl_s, MIN_BATCH_TTL_S)
         store = BatchStore(client._redis, settings.home / "batches", ttl_s=ttl_s)
         yield Batches(client, store)
 
