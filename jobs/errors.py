@@ -25,7 +25,7 @@ A command that exits non-zero raises no error: its exit code is part of the step
 """
 
 RETRY_AFTER_S = 10.0
-"""Seconds after which it is worth trying again where a queue, a store or Redis was full or away."""
+"""Seconds after which to try again if a queue, a store or Redis is full or away."""
 
 
 class RevalidError(Exception):
@@ -45,7 +45,7 @@ class RevalidError(Exception):
 
 
 class PermanentError(RevalidError):
-    """The job itself is wrong; running it again would end the same way."""
+    """The job or the request is wrong; a repetition would fail in the same way."""
 
 
 class InvalidJob(PermanentError):
@@ -85,11 +85,11 @@ class QueueFull(TransientError):
 
 
 class StoreFull(TransientError):
-    """Redis has no room for the project: the tenant's bound or half of its memory is used up."""
+    """Redis has no room for the project: the tenant's bound, or half of Redis's memory, is used."""
 
 
 class WorkerUnavailable(TransientError):
-    """The worker started for the job did not start, or it ended."""
+    """The worker that was started for the job did not come up, or it ended."""
 
 
 class EngineUnavailable(TransientError):
@@ -101,18 +101,18 @@ class SandboxLost(TransientError):
 
 
 class LeaseLost(TransientError):
-    """The lease ended and another attempt may own the job; this one must record nothing."""
+    """The lease ended and another attempt may own the job; this attempt must record nothing."""
 
 
 class ResultTimeout(TransientError, TimeoutError):
-    """The job was not done within the caller's timeout; it goes on."""
+    """The job was not done within the caller's timeout; the job goes on."""
 
 
 class JobNotPassed(RevalidError):
-    """The job ended with another verdict than ``passed``; Celery's ``AsyncResult.get`` raises it.
+    """The verdict of the job is not ``passed``; Celery's ``AsyncResult.get`` raises this error.
 
     Attributes:
-        outcome: What Celery keeps of the job: ``verdict``, ``failed_step``, ``sandbox``, ``job``.
+        outcome: The mapping that Celery stores: ``verdict``, ``failed_step``, ``sandbox``, ``job``.
     """
 
     def __init__(

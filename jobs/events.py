@@ -25,7 +25,7 @@ BLOCK_S = 4.0
 
 
 class NoData(TypedDict):
-    """The empty data of an event whose type says everything."""
+    """The data of an event that needs none: an empty mapping."""
 
 
 class StartedData(TypedDict):
@@ -89,7 +89,7 @@ class StepFinishedData(TypedDict):
 
 
 class RequeuedData(TypedDict):
-    """The reason: the worker gave the job back, or the worker was lost."""
+    """The reason, such as a worker that gave the job back or was lost."""
 
     reason: NotRequired[str]
 
@@ -204,7 +204,7 @@ Event = (
     | RequeuedEvent
     | FinishedEvent
 )
-"""Something that happened to a job; ``type`` says what. Reading after ``id`` resumes the stream."""
+"""Something that happened to a job; ``type`` names it. Reading after ``id`` resumes the stream."""
 
 _CLASSES: dict[str, Any] = {
     get_args(kind.__annotations__["type"])[0]: kind for kind in get_args(Event)

@@ -23,11 +23,11 @@ IMAGE = re.compile(
     rf"(?:{_HOST}/)?{_NAME}(?:/{_NAME})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?"
     r"(?:@sha256:[0-9a-f]{64})?\Z"
 )
-"""An image reference, after the distribution project's grammar."""
+"""An image reference, as in the grammar of the distribution project."""
 
 
 MAX_BYTES = 16 * 2**20
-"""Most bytes of a job's JSON, steps and their file contents included."""
+"""Most bytes of a job's JSON, including its steps and the contents of files in them."""
 
 
 class StrategyName(StrEnum):
@@ -42,7 +42,7 @@ class StrategyName(StrEnum):
 
 
 class SandboxPolicy(StrEnum):
-    """Where steps may run. ``auto`` means Dagger, or local with a reason in the result."""
+    """Where steps may run. ``auto`` uses Dagger; if no engine answers, it runs the job locally."""
 
     LOCAL = "local"
     AUTO = "auto"
@@ -115,16 +115,16 @@ class Job(Frozen):
     """A validation job. Its :attr:`id` is the digest of everything that decides its outcome.
 
     Attributes:
-        tenant: Whose job it is; jobs of two tenants are never joined.
+        tenant: The owner of the job; jobs of two tenants are never joined.
         source: The project; optional for a trajectory.
         strategy: The plug-in that makes the steps; ``command`` and ``trajectory`` take ``steps``.
         env: Environment variables of every command. The ledger stores them: not for secrets.
-        secrets: References to secrets, by variable name. The values never leave the worker.
+        secrets: References to secrets, by variable name. The worker looks up the values.
         protected: Globs of paths that file steps must not write or delete.
         artifacts: Globs of files to keep when the steps have ended, whatever the verdict.
         keep_going: Whether strategy ``command`` runs the remaining commands after one failed.
         sandbox: Where the job may run; None leaves that to the worker.
-        user: The user that runs commands in a container; None is an ordinary user.
+        user: The user that runs commands in a container; None means an ordinary user.
         labels: The producer's labels for reports. Not part of the id.
         lane: The queue that the job waits in. Not part of the id.
         nonce: A value that makes the id unique; ``fresh`` sets a random one.

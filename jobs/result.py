@@ -1,4 +1,4 @@
-"""What a job came to: its verdict, and every step with its output."""
+"""The result of a job: its verdict, and every step with its output."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -24,12 +24,12 @@ class Verdict(StrEnum):
 
     @property
     def judges_project(self) -> bool:
-        """Whether the verdict speaks of the project alone, so that it may be reused."""
+        """Whether the verdict depends on the project alone, so that it may be reused."""
         return self in (Verdict.PASSED, Verdict.FAILED)
 
 
 class StepStatus(StrEnum):
-    """How a step ended; ``failed`` is every end for which there is no other word."""
+    """How a step ended; ``failed`` covers every end that has no status of its own."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -40,36 +40,37 @@ class StepStatus(StrEnum):
 
 
 VerdictName = Annotated[str, WithJsonSchema({"enum": [*Verdict], "type": "string"})]
-"""A verdict as events and webhooks carry it: a newer worker may send one that is not known here."""
+"""A verdict in events and webhooks; a newer worker may send one that this version does not know."""
 StatusName = Annotated[str, WithJsonSchema({"enum": [*StepStatus], "type": "string"})]
-"""A step's status, likewise."""
+"""A step's status in events; a newer worker may send one that this version does not know."""
 
 
 class StepResult(Frozen):
-    """One step's outcome.
+    """The outcome of one step.
 
     Attributes:
-        status: How it ended, also where ``allow_failure`` keeps it from deciding the verdict.
-        name: What reports call the step.
-        op: The step type.
+        status: How the step ended, whatever ``allow_failure`` is.
+        name: The name of the step in reports.
+        op: The type of the step.
         command: The command line of an ``exec``.
-        exit_code: The command's exit code, 128 + n where signal n ended it; 1 for a file
-            operation that failed; None where nothing ran, or nobody saw the end.
-        stdout: Head and tail within the job's cap; text, undecodable bytes replaced.
-        stderr: The same for standard error.
-        stdout_bytes: True size in bytes before the cap.
-        stderr_bytes: The same for standard error.
-        truncated: Either stream was larger than the cap.
-        duration_s: Wall seconds.
-        timed_out: The command was ended at its limit.
-        limit_exceeded: The other limit at which the command was ended.
-        limit_value: That limit in words, such as ``8 GiB``.
-        cancelled: It was ended since its job was cancelled or its attempt given up; what it printed
-            until then is kept.
-        cached: Replayed from the engine's cache rather than run now, which took no time.
+        exit_code: The exit code of the command; 128 + n if signal n ended it; 1 for a file
+            operation that failed; None if nothing ran or the end is unknown.
+        stdout: Head and tail of standard output within the job's cap, as text. Bytes that cannot
+            be decoded are replaced.
+        stderr: Head and tail of standard error, likewise.
+        stdout_bytes: True size of standard output in bytes, before the cap.
+        stderr_bytes: True size of standard error in bytes, before the cap.
+        truncated: Whether one of the streams was larger than the cap.
+        duration_s: Seconds of wall-clock time; 0 for a cached step.
+        timed_out: Whether the command was ended at its time limit.
+        limit_exceeded: The other limit at which the command was ended, or None.
+        limit_value: The value of that limit in words, such as ``8 GiB``.
+        cancelled: Whether the step was ended because its job was cancelled or its attempt was
+            given up; the output until then is kept.
+        cached: Whether the engine replayed the step from its cache instead of running it.
         saved_s: Seconds that a cached step took when it ran.
-        allow_failure: The step's outcome does not decide the verdict.
-        skipped_reason: Why the step did not run; None where it did.
+        allow_failure: Whether the verdict ignores a failure of the step.
+        skipped_reason: Why the step did not run; None if it ran.
     """
 
     name: str
@@ -94,7 +95,7 @@ class StepResult(Frozen):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def status(self) -> StepStatus:
-        """How the step ended; at a limit some commands exit with 0 as well."""
+        """How the step ended. A command that was ended at a limit may still exit with 0."""
         if self.skipped_reason is not None:
             return StepStatus.SKIPPED
         if self.cancelled:
@@ -107,12 +108,12 @@ class StepResult(Frozen):
 
     @property
     def ok(self) -> bool:
-        """Whether the step leaves the job free to pass; a skipped step does."""
+        """Whether the job can still pass after this step; true for a skipped step."""
         return self.status in (StepStatus.PASSED, StepStatus.SKIPPED) or self.allow_failure
 
     @property
     def outcome(self) -> str:
-        """How a step that did not pass ended, in words; empty for one that passed."""
+        """How the step ended, in words; empty if it passed."""
         match self.status:
             case StepStatus.PASSED:
                 return ""
@@ -128,20 +129,20 @@ class StepResult(Frozen):
 
     @property
     def over_limit(self) -> str | None:
-        """The limit besides time that ended the step, in words."""
+        """The limit that ended the step, in words; None for the time limit or no limit."""
         if self.limit_exceeded is None:
             return None
         return f"over its {self.limit_exceeded} limit of {self.limit_value}"
 
 
 class SandboxReport(Frozen):
-    """Which sandbox ran the job, and why not another.
+    """The sandbox that ran the job, and the reason for it.
 
     Attributes:
-        kind: ``dagger`` or ``local``; None where none was opened.
-        fallback_reason: Why ``auto`` ran locally.
-        image_digest: ``sha256:`` of the image to which the job's tag was resolved; None where the
-            sandbox is no container.
+        kind: ``dagger`` or ``local``; None if no sandbox was opened.
+        fallback_reason: Why ``auto`` ran the job locally; None if it did not.
+        image_digest: Digest (``sha256:``) of the image that the job's tag named; None if the
+            sandbox is not a container.
     """
 
     kind: Literal["dagger", "local"] | None = None
@@ -153,9 +154,9 @@ class SourceReport(Frozen):
     """The project that was validated.
 
     Attributes:
-        digest: ``sha256:`` of the packed project.
-        files: Files in it.
-        size_bytes: Bytes of it, unpacked.
+                digest: Digest (``sha256:``) of the packed project.
+        files: Number of files in the project.
+        size_bytes: Size of the unpacked project in bytes.
     """
 
     digest: str | None = None
@@ -164,19 +165,23 @@ class SourceReport(Frozen):
 
 
 class StrategyReport(Frozen):
-    """The strategy that made the steps, and what it saw in the project."""
+    """The strategy that made the steps.
+
+    Attributes:
+        reason: What in the project decided for this strategy.
+    """
 
     name: str
     reason: str = ""
 
 
 class ArtifactsReport(Frozen):
-    """The files that were kept, as one archive.
+    """The artifacts of a job, kept as one archive.
 
     Attributes:
-        digest: ``sha256:`` of the tar.gz in the blob store.
-        files: Files in it.
-        size_bytes: Bytes of them, unpacked.
+        digest: Digest (``sha256:``) of the ``tar.gz`` in the blob store.
+        files: Number of files in the archive.
+        size_bytes: Total size of these files in bytes, unpacked.
     """
 
     digest: str
@@ -185,19 +190,19 @@ class ArtifactsReport(Frozen):
 
 
 class JobResult(Frozen):
-    """The one result of a job, as ``--json`` prints it.
+    """The result of a job, as ``--json`` prints it.
 
     Attributes:
-        enforcement: What the sandbox that ran the job does for each limit that the job sets; empty
-            where none was opened.
-        error: Why the verdict is ``rejected``, ``errored`` or ``cancelled``, with a fix.
+        enforcement: Whether the sandbox enforced each limit that the job sets; empty if no sandbox
+            was opened.
+        error: Why the verdict is ``rejected``, ``errored`` or ``cancelled``, and what to do.
         tools: Version of each tool that ran, by name.
-        notes: What a reader should know, such as a missing lockfile.
-        queued_s: Seconds that the job waited, before each of its attempts together.
-        duration_s: Seconds that the last attempt took; None where the job ended while it waited.
-        started_at: When the last attempt began; None where the job ended while it waited.
-        failed_step: Name of the first step that kept the job from passing; None where none did.
-        reused: The verdict of an earlier, identical job.
+        notes: Sentences that a reader should know, such as one about a missing lockfile.
+        queued_s: Seconds that the job waited in all, before its first attempt and between attempts.
+        duration_s: Seconds that the last attempt took; None if the job ended while it waited.
+        started_at: When the last attempt began; None if the job ended while it waited.
+        failed_step: Name of the first step that kept the job from passing; None if there is none.
+        reused: Whether the verdict comes from an earlier run of an identical job.
     """
 
     schema_version: Literal[1] = 1
@@ -224,7 +229,7 @@ class JobResult(Frozen):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def duration_s(self) -> float | None:
-        """Seconds that the last attempt took; None where the job ended while it waited."""
+        """Seconds that the last attempt took; None if the job ended while it waited."""
         if self.started_at is None:
             return None
         return round(max(0.0, (self.finished_at - self.started_at).total_seconds()), 3)
@@ -232,5 +237,5 @@ class JobResult(Frozen):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def failed_step(self) -> str | None:
-        """Name of the first step that kept the job from passing."""
+        """Name of the first step that kept the job from passing; None if there is none."""
         return next((step.name for step in self.steps if not step.ok), None)

@@ -1,4 +1,4 @@
-"""Keys: each purpose has its own, derived from one that is kept."""
+"""Derives a separate key for each purpose from one stored key."""
 
 import hashlib
 import hmac
@@ -12,12 +12,12 @@ _OF_THIS_PROCESS = os.urandom(_KEY_BYTES)
 
 
 def derive(key: bytes, purpose: str) -> bytes:
-    """The key of one purpose; from it nothing is learnt of ``key`` or of another purpose's."""
+    """Return the key of one purpose; it reveals nothing about ``key`` or the other keys."""
     return hmac.digest(key, f"revalid {purpose}".encode(), hashlib.sha256)
 
 
 def home_key(home: Path, purpose: str) -> bytes:
-    """A key that all processes of a home share, or this process's own where it is not writable."""
+    """Return a key that all processes of a home share; if it cannot be stored, a private one."""
     path = home / "home.key"
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -25,7 +25,7 @@ def home_key(home: Path, purpose: str) -> bytes:
             home.mkdir(parents=True, exist_ok=True)
             with open(part, "xb", opener=_private) as file:
                 file.write(os.urandom(_KEY_BYTES))
-            with suppress(FileExistsError):  # whoever was first is right, and is never half there
+            with suppress(FileExistsError):  # the first process wins; its file is complete
                 os.link(part, path)
             part.unlink()
         key = path.read_bytes()

@@ -41,7 +41,7 @@ class Frozen(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_computed(cls, fields: Any) -> Any:
-        """Fields without the computed ones, which a document holds too: they are computed again."""
+        """Drop computed fields, which a document also has; they are computed again."""
         if not cls.model_computed_fields or not isinstance(fields, Mapping):
             return fields
         return {name: fields[name] for name in fields if name not in cls.model_computed_fields}

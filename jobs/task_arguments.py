@@ -1,4 +1,4 @@
-"""What Flower shows as the arguments of a job's task: names, never the job's content."""
+"""Describes a job for Flower's column of arguments, by names and never by its content."""
 
 import re
 

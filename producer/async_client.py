@@ -22,7 +22,7 @@ from revalid.producer.options import SubmitOptions
 
 @dataclass(frozen=True, slots=True)
 class AsyncJobHandle:
-    """A submitted job, as :class:`~revalid.producer.client.JobHandle`, for event loops."""
+    """A submitted job: :class:`~revalid.producer.client.JobHandle` for event loops."""
 
     id: str
     client: "AsyncClient" = field(repr=False)
@@ -89,8 +89,10 @@ class AsyncJobHandle:
 
 
 class AsyncClient:
-    """A client of one broker for event loops; it raises what
-    :class:`~revalid.producer.client.Client` raises.
+    """A client of one broker for event loops.
+
+    It takes the same arguments as :class:`~revalid.producer.client.Client`, and raises the same
+    errors.
     """
 
     def __init__(self, settings: Settings | None = None, *, url: str | None = None) -> None:
@@ -111,7 +113,7 @@ class AsyncClient:
         return AsyncJobHandle(handle.id, self, handle.outcome)
 
     def job(self, job_id: str) -> AsyncJobHandle:
-        """Return a handle of a job that was submitted earlier, here or elsewhere."""
+        """Return a handle of a job that this or another process submitted."""
         return AsyncJobHandle(job_id, self)
 
     def events(self, job_id: str, after: str = "0") -> AsyncIterator[events.Event]:

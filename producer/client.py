@@ -1,4 +1,4 @@
-"""The client for web backends and scripts: submits jobs, follows them, reads results, cancels."""
+"""The client for web backends and scripts: submits, follows and cancels jobs, and reads results."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -83,9 +83,9 @@ class JobStatus:
 
     Attributes:
         verdict: How the job ended; None until then.
-        queue: The Celery queue of its lane.
+        queue: The Celery queue in which the job waits or waited.
         error: Why the job ended without a result, or None.
-        attempts: Number of claims by workers so far.
+        attempts: Number of times that a worker has claimed the job.
         released: Number of attempts whose worker gave the job back.
         worker: The worker that has the job or had it last; empty before the first claim.
         cancelling: Whether the job was cancelled and has not ended yet.
@@ -226,8 +226,9 @@ class Client:
     """A client of one broker. Threads may share it.
 
     Args:
-        settings: Read from the environment and ``.env`` by default.
-        url: URL of the broker, such as ``redis://localhost:6379/0``; the settings' by default.
+        settings: The settings; by default they are read from the environment and ``.env``.
+        url: URL of the broker, such as ``redis://localhost:6379/0``; by default the one in the
+            settings.
 
     Raises:
         InvalidSettings: No broker is set, or a setting is wrong.
@@ -259,13 +260,13 @@ class Client:
         """Submit a project: a directory, a tarball file or a tarball's bytes.
 
         The options are those of :class:`.SubmitOptions`. If an identical job is queued or
-        running, the handle refers to that job. If one passed or failed, the handle has its
-        verdict. ``fresh=True`` always makes a new job.
+        running, the handle refers to that job. If an identical job passed or failed, the handle
+        has its verdict. ``fresh=True`` always makes a new job.
 
         Args:
-            idempotency_key: Makes a repeated request safe. For a day, the same key with the same
-                request gives the same job, however it ended. The same key with another request is
-                an error.
+            idempotency_key: A key that makes it safe to repeat the request. For a day, the same key
+                with the same request gives the same job, however that job ended. The same key with
+                another request is an error.
 
         Raises:
             PermanentError: The job or the project is wrong; nothing was stored.
@@ -287,7 +288,7 @@ class Client:
     def _repeats(self, submission: Submission, key: str) -> bool:
         """Return whether this request came with this key before.
 
-        Of two at the same time, one is the first.
+        If two requests come at the same time, one of them counts as the first.
         """
         job = submission.job
         scope = hashlib.sha256(f"{job.tenant} {key}".encode()).hexdigest()
@@ -352,7 +353,7 @@ class Client:
 
         Raises:
             BrokerUnavailable, QueueFull, StoreFull, ResultTimeout: As :meth:`send`. Some of the
-                jobs may be queued by then; sending all again joins those.
+                jobs may be queued already; sending all of them again joins those.
         """
         handles: list[JobHandle] = []
         for queue, run in groupby(submissions, lambda item: queue_name(item.job.lane, worker)):
@@ -385,7 +386,7 @@ class Client:
             self._blobs.put(submission.tarball, digest, size)
 
     def decode(self, job_id: str, record: Record, *, reused: bool = False) -> JobResult:
-        """Return the result of a done job, as :func:`decode_result`; reads its events if needed."""
+        """Return the result of a done job, as :func:`decode_result`; read its events if needed."""
         job_events: list[events.Event] = []
         if record.result is None and record.attempts:
             with self._errors():
@@ -393,7 +394,7 @@ class Client:
         return decode_result(job_id, record, reused=reused, job_events=job_events)
 
     def job(self, job_id: str) -> JobHandle:
-        """Return a handle of a job that was submitted earlier, here or elsewhere."""
+        """Return a handle of a job that this or another process submitted."""
         return JobHandle(job_id, self)
 
     def events(self, job_id: str, after: str = "0") -> Iterator[events.Event]:

@@ -90,7 +90,7 @@ def _gauges(stats: QueueStats) -> Iterator[Metric]:
 def _counters(stats: QueueStats) -> Iterator[Metric]:
     counters = stats.counters
     finished = CounterMetricFamily(
-        "revalid_jobs_finished", "Jobs that came to their verdict.", labels=["lane", "verdict"]
+        "revalid_jobs_finished", "Jobs that reached a verdict.", labels=["lane", "verdict"]
     )
     waited = HistogramMetricFamily(
         "revalid_claim_latency_seconds",
@@ -129,7 +129,7 @@ def _counters(stats: QueueStats) -> Iterator[Metric]:
         counters.get((ENGINE_LOST,), 0),
     )
     webhooks = CounterMetricFamily(
-        "revalid_webhook_tries", "What tries of webhooks came to.", labels=["outcome"]
+        "revalid_webhook_tries", "Tries of webhook deliveries.", labels=["outcome"]
     )
     for outcome in Outcome:
         webhooks.add_metric([outcome], counters.get(("webhook", outcome), 0))

@@ -13,12 +13,12 @@ Sandbox = SandboxPolicy | Literal["local", "auto", "dagger"]
 
 
 class SubmitOptions(TypedDict, total=False):
-    """The keyword arguments of ``submit``. None means the default, as if the name were absent.
+    """The keyword arguments of ``submit``. The value None means the default.
 
     Attributes:
-        on_worker: Whether ``project`` is a path on the worker.
-        strategy: The plug-in that makes the steps. The default is ``command`` with ``commands``,
-            ``trajectory`` with ``steps``, else ``auto``.
+        on_worker: Whether ``project`` is a path on the worker and not on this machine.
+        strategy: The plug-in that makes the steps. The default is ``command`` if ``commands`` are
+            given, ``trajectory`` if ``steps`` are given, and otherwise ``auto``.
         commands: Shell lines to run in order.
         steps: The steps of a trajectory, as models or as mappings.
         image: Container image; the setting ``REVALID_IMAGE`` by default.
@@ -33,8 +33,8 @@ class SubmitOptions(TypedDict, total=False):
         lane: ``interactive`` (the default), or ``batch`` for work that nobody waits for.
         keep_going: Whether to run the remaining commands after one failed.
         user: ``root`` runs commands as root in a container; the default is an ordinary user.
-        fresh: Whether to run the job even if an identical one has a verdict.
-        nonce: Part of the job's id; ``fresh`` sets a random one.
+        fresh: Whether to run the job even if an identical job is queued, running or done.
+        nonce: A value that makes the job's id unique; ``fresh`` sets a random one.
         webhook: URL to which the verdict is posted; not part of the job's id.
     """
 

@@ -7,13 +7,13 @@ from redis import Redis
 
 EVERY_S = 60.0
 MOST = 100
-"""Reply queues that one sweep looks at; the next sweep goes on after them."""
+"""Most reply queues that one sweep checks; the next sweep continues after them."""
 _REPLIES = "_kombu.binding.reply.celery.pidbox"
 _SEPARATOR = "\x06\x16"
 
 
 class BrokerSweep:
-    """One worker's share of the sweeping; call :meth:`sweep` every second or so."""
+    """Sweeps the table in parts; call :meth:`sweep` about once a second."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -24,8 +24,8 @@ class BrokerSweep:
     def sweep(self) -> None:
         """Sweep a part of the table, once a minute.
 
-        A binding is removed when its queue was empty in two sweeps; a process that still needs it
-        binds its queue again with its next question.
+        A binding is removed if its queue was empty in two sweeps. A process that still needs its
+        queue binds it again with its next request.
         """
         if monotonic() - self._last < EVERY_S:
             return

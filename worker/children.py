@@ -1,4 +1,4 @@
-"""A worker's child processes, as their parent sees them: each must hold the job it works on."""
+"""Watches a worker's child processes: each must hold the job that it works on."""
 
 import logging
 from contextlib import suppress
@@ -13,18 +13,18 @@ from revalid.jobs.ledger.ledger import Ledger
 from revalid.worker.process_names import process_name
 
 STRAY_S = 20.0
-"""Seconds that a child may work on a job that it does not hold: while it claims or ends the job."""
+"""Seconds that a child may need to claim or end a job; in that time it does not hold the job."""
 LATE_S = 5.0
-"""Seconds beyond a job's hard limit."""
+"""Seconds beyond a job's hard limit after which its child is killed."""
 
 log = logging.getLogger("revalid.worker")
 
 
 class Pool(TaskPool):
-    """Celery's pool of child processes, in which a child that ends early is one like any other."""
+    """Celery's pool of child processes, which also replaces a child that ends while it starts."""
 
     def did_start_ok(self) -> bool:
-        """Say yes: Celery would end the worker, but its pool replaces the child a moment later."""
+        """Return True, so that Celery keeps the worker; its pool replaces the child."""
         return True
 
 
@@ -33,8 +33,8 @@ class _BusyChild:
     """A child with a task.
 
     Attributes:
-        task: The job, and when the child was given it.
-        held_at: When the child last held the job, or was given it.
+        task: The job's id, and the time at which the child got it.
+        held_at: When the child last held the job, or got it.
     """
 
     task: tuple[str, float]
@@ -43,7 +43,7 @@ class _BusyChild:
 
 
 class Children:
-    """The children of this process that run jobs; call :meth:`check` every second or so.
+    """The children of this process that run jobs; call :meth:`check` about once a second.
 
     Any worker's reaper may end a lease, but each parent ends its own children that hang.
     """
@@ -54,10 +54,10 @@ class Children:
         self._busy: dict[int, _BusyChild] = {}
 
     def check(self, *, trusted: bool) -> None:
-        """Return the jobs of dead children to the queue, and end those with another's job.
+        """Return the jobs of dead children to the queue; end children whose job another one holds.
 
         Args:
-            trusted: Celery's list of active tasks is current, because its consumer does not hang.
+            trusted: Whether Celery's list of active tasks is current: its consumer does not hang.
         """
         children = pool_children()
         for pid in self._known.keys() - children.keys():
@@ -76,12 +76,12 @@ class Children:
                     children[pid].kill()
 
     def restart_clocks(self) -> None:
-        """Count from now on: while Redis was away, nobody could see who held which job."""
+        """Start all periods again: while Redis was away, nobody could see who held which job."""
         for busy in self._busy.values():
             busy.held_at = monotonic()
 
     def _update_busy(self, children: dict[int, psutil.Process]) -> None:
-        """Note which children work on which tasks, and since when."""
+        """Record the task of each child, and the time at which it got the task."""
         tasks = {
             request.worker_pid: (request.id, request.time_start)
             for request in list(state.active_requests)
@@ -97,7 +97,7 @@ class Children:
 
 
 def _reason_to_end(busy: _BusyChild, held_job: tuple[str, int] | None) -> str | None:
-    """Why a child must end; None where it works on the job that it holds, within its limit."""
+    """Return why a child must end; None if it works on a job that it holds, within the limit."""
     now = monotonic()
     if held_job is None or held_job[0] != busy.task[0]:
         return "does not hold it any more" if now - busy.held_at > STRAY_S else None

@@ -1,4 +1,4 @@
-"""One claimed job on its way to a result."""
+"""Runs one claimed job until it has a result."""
 
 import asyncio
 import logging
@@ -39,10 +39,10 @@ from revalid.worker.verdict_reuse import reusable_result
 
 PROGRESS_EVERY_S = 1.0
 FAULTS = 3
-"""Attempts of a job that workers' own files may fail; with the last it is ``errored``."""
+"""Attempts that may fail because of workers' own files; after the last, the job is ``errored``."""
 
 ReportProgress = Callable[[dict[str, Any]], None]
-"""Takes a small description of the step that runs, without any of the job's content."""
+"""A function that gets a small description of the running step, without the job's content."""
 
 log = logging.getLogger("revalid.worker")
 
@@ -66,7 +66,7 @@ class ClaimedJob:
         self._reused: JobResult | None = None
 
     def release(self) -> None:
-        """Make :meth:`run` end so that the job can return to the queue; for signal handlers."""
+        """End :meth:`run`, so that the job can return to the queue; for signal handlers."""
         if (request_release := self._request_release) is not None:
             request_release()
 
@@ -76,7 +76,7 @@ class ClaimedJob:
         Raises:
             LeaseLost: Another attempt owns the job.
             FilesFailed: The worker's own files failed; the job may run again.
-            Released: The job is to return to the queue for another reason.
+            Released: The job must return to the queue for another reason.
         """
         engine = self._resources.engine
         sessions_lost_before = engine.sessions_lost
@@ -145,7 +145,7 @@ class ClaimedJob:
         )
 
     async def _reuse_or_execute(self, run: Run) -> Verdict:
-        """Reuse the result of an earlier run where it still stands; otherwise run the steps."""
+        """Reuse the result of an earlier run if it is still valid; otherwise run the steps."""
         self._reused = await reusable_result(
             self._record.prior,
             self._job,
@@ -156,10 +156,10 @@ class ClaimedJob:
         return self._reused.verdict if self._reused else await run.execute()
 
     async def _own_fault(self, work: "asyncio.Task[Verdict]", verdict: Verdict) -> str | None:
-        """Return how the worker's own files kept the job from passing; None where they did not.
+        """Return how the worker's own files kept the job from passing; None if they did not.
 
-        They may have failed a command. What the job wrote is removed by now: a job that filled the
-        disk alone is to blame itself.
+        A fault of these files may have failed a command. The job's own files are removed by now,
+        so a job that filled the disk alone is not excused.
         """
         if verdict not in (Verdict.FAILED, Verdict.ERRORED, Verdict.REJECTED):
             return None
@@ -167,10 +167,10 @@ class ClaimedJob:
         return fault or await asyncio.to_thread(check_files, self._resources.settings)
 
     def _report_missing_engine(self) -> None:
-        """Have the worker's parent check the engine.
+        """Ask the worker's parent to check the engine.
 
         Raises:
-            Released: The parent takes no jobs meanwhile, and others serve the job's queue.
+            Released: The parent takes no jobs meanwhile, and other workers serve the job's queue.
         """
         try:
             with broker_errors(self._resources.url):
@@ -191,7 +191,7 @@ class ClaimedJob:
 def _pass_on(
     reports: "SimpleQueue[dict[str, Any] | None]", report_progress: ReportProgress
 ) -> None:
-    """Report progress until the job ends, on the thread that Celery's task is bound to."""
+    """Report progress until the job ends; on this thread, because Celery's task is bound to it."""
     last_report = -PROGRESS_EVERY_S
     while (report := reports.get()) is not None:
         if monotonic() - last_report >= PROGRESS_EVERY_S:

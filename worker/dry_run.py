@@ -1,7 +1,7 @@
-"""``python -m revalid.worker.dry_run``: what a worker would run for projects, without running it.
+"""``python -m revalid.worker.dry_run``: plans the steps of projects, and runs nothing.
 
-Reads one JSON line for each project, ``{"path": ..., "job": {...}}`` with the fields of a job, and
-prints one for each: ``strategy``, ``reason`` and ``steps``, or ``error``.
+It reads one JSON line for each project: ``{"path": ..., "job": {...}}`` with the fields of a job.
+It prints one JSON line for each: ``strategy``, ``reason`` and ``steps``, or ``error``.
 """
 
 import json
@@ -19,10 +19,10 @@ from revalid.worker.strategies.dispatch import make_plan
 
 
 def detect(path: Path, fields: dict[str, Any], bounds: tarball.Bounds) -> dict[str, Any]:
-    """The plan for the project at ``path``, a directory or a tarball.
+    """Return the plan for the project at ``path``, a directory or a tarball.
 
     Raises:
-        JobError: It has none.
+        JobError: There is no plan for the project.
     """
     source = {"kind": "path", "path": str(path)}
     job = parse_job({**fields, "source": source})
@@ -36,7 +36,7 @@ def detect(path: Path, fields: dict[str, Any], bounds: tarball.Bounds) -> dict[s
 
 
 def main() -> None:
-    """Answer line by line."""
+    """Answer each line of standard input."""
     settings = load_settings(env_file=None)
     bounds = tarball.Bounds(settings.project_files, settings.project_bytes)
     for line in sys.stdin:

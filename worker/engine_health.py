@@ -36,12 +36,12 @@ def take_failure_report(redis: Redis, worker: str) -> bool:
 
 @dataclass
 class EngineHealth:
-    """The state of one worker's files and engine; call :meth:`check` every second or so.
+    """The state of one worker's files and engine; call :meth:`check` about once a second.
 
     A missing engine does not stop a worker whose policy lets jobs run without one.
 
     Attributes:
-        files_error: What is wrong with the worker's files; None where nothing is.
+        files_error: The fault of the worker's files; None if they work.
     """
 
     settings: Settings
@@ -57,15 +57,15 @@ class EngineHealth:
 
     @property
     def reason(self) -> str | None:
-        """Why the worker takes no jobs; None where it takes them."""
+        """The reason why the worker takes no jobs; None if it takes jobs."""
         return self.files_error or self._engine_error
 
     def check(self, *, failure_reported: bool) -> None:
-        """Check files and engine where that is due, then stop or start taking jobs.
+        """Check files and engine if a check is due, then stop or start taking jobs.
 
         Args:
-            failure_reported: Engine or files failed a job since the last call, or nothing has
-                been checked yet.
+            failure_reported: Whether engine or files failed a job since the last call, or were
+                never checked.
         """
         if failure_reported or monotonic() - self._files_checked_at > CHECK_EVERY_S:
             self._files_checked_at = monotonic()
@@ -78,7 +78,7 @@ class EngineHealth:
             log.warning("%s", "takes jobs again" if consume else f"takes no jobs: {self.reason}")
 
     def close(self) -> None:
-        """End a health check that runs."""
+        """End a running health check."""
         if (health_check := self._health_check) is not None:
             health_check.kill()
             health_check.communicate()
@@ -106,7 +106,7 @@ class EngineHealth:
         self._engine_error = read_health_check(output)
 
     def _set_consuming(self, *, consume: bool) -> bool:
-        """Make Celery's consumer stop or go on; return whether it answered for every queue."""
+        """Make Celery's consumer stop or continue; return whether it answered for every queue."""
         control = self.app.control
         change = control.add_consumer if consume else control.cancel_consumer
         answers = [
@@ -117,7 +117,7 @@ class EngineHealth:
 
 
 def read_health_check(output: bytes) -> str | None:
-    """Return the engine's fault from what the probe printed; None for a healthy engine."""
+    """Return the engine's fault from the probe's output; None if the engine is healthy."""
     try:
         report = json.loads(output)
     except ValueError:

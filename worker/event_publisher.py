@@ -14,7 +14,7 @@ log = logging.getLogger("revalid.worker")
 
 
 class EventPublisher:
-    """Sends events in their order; after an outage it sends those that had to wait.
+    """Sends events in order; after an outage, first those that waited.
 
     Create and use it on a running event loop.
     """
@@ -27,11 +27,11 @@ class EventPublisher:
         self._task = asyncio.create_task(self._send())
 
     def put(self, type_: str, data: dict[str, Any]) -> None:
-        """Take an event; never waits."""
+        """Take an event without waiting."""
         self._pending.put_nowait((type_, json.dumps(data)))
 
     async def finish(self) -> None:
-        """Send the events that wait; give up where Redis does not answer: the result has it all."""
+        """Send the waiting events, or give up if Redis does not answer: the result has them all."""
         self._finishing = True
         self._pending.put_nowait(None)
         await self._task

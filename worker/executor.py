@@ -34,7 +34,7 @@ from revalid.worker.task_outcome import not_passed, outcome
 from revalid.worker.tracing import attempt_span, record_verdict
 
 WITHDRAW_TIMEOUT_S = 5.0
-"""Seconds that a job is kept until its worker takes no more, before it returns to the queue."""
+"""Seconds to keep a job until the worker has stopped taking jobs; then it returns to the queue."""
 
 log = logging.getLogger("revalid.worker")
 
@@ -63,8 +63,8 @@ class JobExecutor:
         """Execute the job that a doorbell names, from claim to record; a duplicate is harmless.
 
         Raises:
-            JobNotPassed: The job has another verdict than ``passed``, or the message is refused.
-            Ignore: Another attempt reports how the job ends.
+            JobNotPassed: The verdict is not ``passed``, or the message is refused.
+            Ignore: Another attempt reports the outcome of the job.
         """
         try:
             attempt = self._claim(parse_doorbell(message).job_id)
@@ -87,8 +87,8 @@ class JobExecutor:
         """Claim the job.
 
         Raises:
-            Ignore: It is done or under way elsewhere; that attempt's state stands in Celery.
-            JobNotPassed: It ended while it waited, so no attempt reports that.
+            Ignore: The job is done or running elsewhere; Celery keeps the state of that attempt.
+            JobNotPassed: The job ended while it waited, so no attempt reports its outcome.
         """
         with broker_errors(self._url):
             attempt = self._ledger.claim(job_id, self._name)
@@ -103,7 +103,7 @@ class JobExecutor:
         return attempt
 
     def _execute(self, attempt: Attempt, report_progress: ReportProgress) -> JobResult | None:
-        """Execute a claimed job; None where another attempt has it, or is to have it."""
+        """Execute a claimed job; return None if another attempt has it or will have it."""
         with broker_errors(self._url):
             record = self._ledger.record(attempt.job_id)
         try:
@@ -137,7 +137,7 @@ class JobExecutor:
     def _run(
         self, job: Job, attempt: Attempt, record: Record, report_progress: ReportProgress
     ) -> JobResult | None:
-        """Run the job; None where it returned to the queue or another attempt owns it.
+        """Run the job; return None if it went back to the queue or another attempt owns it.
 
         Raises:
             FilesFailed: The worker's own files failed.
@@ -158,15 +158,15 @@ class JobExecutor:
         return None
 
     def _record(self, attempt: Attempt, result: JobResult) -> JobResult | None:
-        """Record the result; None where it was not this attempt's to record, or still waits."""
+        """Record the result; return None if it waits on disk, or another attempt owns the job."""
         if not self._resources.outbox.record(attempt, result):
             return None
         return result
 
     def _return_or_give_up(self, attempt: Attempt, record: Record, fault: str) -> JobResult | None:
-        """Return the job to the queue, or end it where workers' files failed it too often.
+        """Return the job to the queue, or end it if workers' files failed it too often.
 
-        The worker takes no more jobs by then: otherwise it might be given this one again.
+        First the worker must stop taking jobs; otherwise it might get this job again.
         """
         if record.faults + 1 >= FAULTS:
             error = files_failed_error(fault, FAULTS)

@@ -52,7 +52,7 @@ def _entries(root: str, prefix: str, *, strict: bool) -> Iterator[tuple[str, os.
 
 @contextmanager
 def _opened(root: str, prefix: str) -> Iterator[int]:
-    """Open a directory by its own name, and not by a link's."""
+    """Open a directory, but not through a link."""
     directory = os.open(f"{root}/{prefix}", _DIRECTORY)
     try:
         with suppress(FileNotFoundError):  # another system than Linux
@@ -90,10 +90,10 @@ def temporary_directory(prefix: str, root: Path | None) -> Iterator[Path]:
 
 
 def make_harmless(root: Path) -> None:
-    """Remove sockets, pipes and devices below ``root``, and set-user-id and the like from the rest.
+    """Remove sockets, pipes and devices below ``root``, and special permission bits of the rest.
 
     Raises:
-        OSError: One of them cannot be changed.
+        OSError: A file cannot be removed or changed.
     """
     for name, status in walk(root):
         kind, mode = stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode)
@@ -150,7 +150,7 @@ def _taken(top: int, name: str) -> int:
     """Open a directory, after giving its owner all permissions.
 
     Raises:
-        OSError: It is no directory, or a link that was put in the place of one.
+        OSError: It is not a directory, or a link replaced it.
     """
     try:
         directory = os.open(name, _DIRECTORY, dir_fd=top)

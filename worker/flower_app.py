@@ -1,4 +1,4 @@
-"""The Celery app of Flower: it hears workers, and asks them nothing where its user may not."""
+"""The Celery app of Flower: it listens to workers, and queries them only if its user may."""
 
 import ast
 from contextlib import suppress
@@ -15,10 +15,10 @@ from revalid.worker.app import app, url
 
 
 class FlowerControl(Control):
-    """Remote control for the role ``flower``: a refusal would keep Flower from hearing events."""
+    """Remote control for the role ``flower``; a refused query must not stop Flower's events."""
 
     def broadcast(self, *args: Any, **kwargs: Any) -> Any:
-        """Ask the workers; None where Redis refuses that."""
+        """Query the workers; return None if Redis refuses that."""
         try:
             return super().broadcast(*args, **kwargs)
         except NoPermissionError:
@@ -30,7 +30,7 @@ class FlowerControl(Control):
 
 
 def format_task(task: Task) -> Task:
-    """Show a job's names without the brackets and quotes that Flower's search needs."""
+    """Format a job's names without the brackets and quotes that Flower's search needs."""
     with suppress(ValueError, SyntaxError, AttributeError):  # an older producer wrote another form
         names = ast.literal_eval(task.kwargs or "")
         task.kwargs = " ".join(f"{name}={value}" for name, value in names.items())

@@ -1,4 +1,4 @@
-"""The heartbeat of an attempt: it keeps the lease, and hears of a cancel."""
+"""The heartbeat of an attempt: it renews the lease and detects a cancel."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ log = logging.getLogger("revalid.worker")
 
 
 async def keep_lease(ledger: Ledger, attempt: Attempt, url: str) -> None:
-    """Renew the lease every second until the job is to be cancelled.
+    """Renew the lease every second until the job is cancelled.
 
     Raises:
         LeaseLost: Another attempt owns the job.

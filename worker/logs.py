@@ -1,4 +1,4 @@
-"""Configures the worker's log: every line, also Celery's, as text or as one JSON object."""
+"""Configures the worker's log: each line, including Celery's, is text or one JSON object."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""Keeps finished results on disk until the ledger has them, also when the worker is killed."""
+"""Keeps finished results on disk until the ledger has them, even if the worker is killed."""
 
 import hashlib
 import json
@@ -17,18 +17,20 @@ from revalid.jobs.ledger.record import Attempt
 from revalid.jobs.result import JobResult, Verdict
 
 STALE_S = 5.0
-"""Age from which any process may deliver a result: its own process would have done so by then."""
+"""Age above which any process may record a result: its own process no longer tries."""
 FINISH_EVERY_S = 1.0
 FINISH_TIMEOUT_S = 60.0
-"""Seconds for which a result is offered to a broker that does not answer; after them it waits here,
-and the slot is free."""
+"""Seconds for which recording is retried while the broker does not answer.
+
+After them the result waits on disk, and the slot is free.
+"""
 
 log = logging.getLogger("revalid.worker")
 
 
 @dataclass(frozen=True, slots=True)
 class PendingResult:
-    """A result that is not recorded yet, with everything that recording it takes."""
+    """A result that is not recorded yet, with all arguments for recording it."""
 
     job_id: str
     fence: int
@@ -53,9 +55,9 @@ class Outbox:
         )
 
     def record(self, attempt: Attempt, result: JobResult) -> bool:
-        """Keep a result and record it; False where another attempt owns the job, or it waits here.
+        """Keep a result and record it; return False if another attempt owns the job, or it waits.
 
-        A broker that does not answer is tried again for a bounded time.
+        If the broker does not answer, recording is retried for a bounded time.
         """
         pending = self.put(attempt, result)
         deadline = monotonic() + FINISH_TIMEOUT_S
@@ -72,7 +74,7 @@ class Outbox:
         return recorded
 
     def put(self, attempt: Attempt, result: JobResult) -> PendingResult:
-        """Write a result to the disk, whole; where the disk refuses, not at all."""
+        """Write a whole result to the disk; if the disk is full or fails, write nothing."""
         pending = PendingResult(
             attempt.job_id,
             attempt.fence,
@@ -93,10 +95,10 @@ class Outbox:
         return pending
 
     def deliver(self, pending: PendingResult) -> bool:
-        """Record a result; False where another attempt owns the job now.
+        """Record a result; return False if another attempt owns the job now.
 
         Raises:
-            BrokerUnavailable: The result is still kept.
+            BrokerUnavailable: The broker does not answer; the result is still kept.
         """
         attempt = Attempt(pending.job_id, pending.fence, pending.number)
         try:
@@ -120,10 +122,10 @@ class Outbox:
         return recorded
 
     def flush(self) -> None:
-        """Record the results that ended processes have left.
+        """Record the results of processes that have ended.
 
         Raises:
-            BrokerUnavailable: The rest is still kept.
+            BrokerUnavailable: The broker does not answer; the remaining results are still kept.
         """
         for path in self._directory.glob("*.json"):
             try:

@@ -1,4 +1,4 @@
-"""Faults of the worker's own files: no job's fault, and a reason to take no jobs."""
+"""Detects faults of the worker's own files; a worker with such a fault takes no jobs."""
 
 import errno
 import os
@@ -16,12 +16,12 @@ OURS = {
 FREE_BYTES = 64 * 2**20
 FREE_INODES = 1_000
 DESCRIPTORS = 64
-"""Descriptors that a job may need beside those that a process has open."""
+"""Descriptors that a job may need in addition to those that a process has open."""
 PROBE_BYTES = 65_536
 
 
 def own_fault(error: BaseException | None) -> str | None:
-    """What failed where an error, or one that it came from, is of the worker's own files."""
+    """Return what failed if an error or one of its causes is a fault of the worker's own files."""
     for each in _chain(error):
         if isinstance(each, MemoryError):
             return "no memory"
@@ -39,7 +39,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def check_files(settings: Settings) -> str | None:
-    """Why jobs would fail for want of disk or descriptors; None where they would not.
+    """Return why jobs would fail for lack of disk or descriptors; None if they would not.
 
     It writes a file where jobs write and where results wait, waits until the disk has it, and opens
     as many descriptors as a job may need.

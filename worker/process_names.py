@@ -5,11 +5,11 @@ import secrets
 import socket
 
 START = "_REVALID_START"
-"""The variable that hands the name of a worker's start to its child processes."""
+"""The variable that passes the name of a worker's start to its child processes."""
 
 
 def process_name(pid: int) -> str:
-    """Return the name of a process of this worker; no other process ever has the same.
+    """Return the name of a process of this worker; no other process ever has the same name.
 
     Two containers may have the same host name and the same process ids.
     """

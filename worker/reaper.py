@@ -17,9 +17,10 @@ log = logging.getLogger("revalid.worker")
 
 
 class Reaper:
-    """One worker's reaper; call :meth:`reap` every second or so.
+    """One worker's reaper; call :meth:`reap` about once a second.
 
-    After Redis was away it judges no lease for as long as one lasts: nobody could renew it.
+    When Redis is back after an outage, the reaper waits one full lease before it ends any: nobody
+    could renew leases in the outage.
     """
 
     def __init__(self, redis: Redis, ledger: Ledger, app: Celery) -> None:
@@ -30,11 +31,11 @@ class Reaper:
         self._redis_run_id: str | None = None
 
     def redis_was_away(self) -> None:
-        """Note that Redis did not answer just now."""
+        """Record that Redis did not answer just now."""
         self._redis_away_at = monotonic()
 
     def reap(self) -> None:
-        """Return jobs whose lease ended, and ring the doorbells that no queue holds any more."""
+        """Return jobs whose lease ended to the queue, and ring doorbells that no queue holds."""
         if self._redis_restarted():
             self.redis_was_away()
         judge = monotonic() - self._redis_away_at > LEASE_S
@@ -57,7 +58,7 @@ class Reaper:
                     return
 
     def _redis_restarted(self) -> bool:
-        """Return whether Redis is a new process, or too young for its leases to be judged.
+        """Return whether Redis is a new process, or has run for less than one lease.
 
         Its uptime alone is not enough: it is negative while Redis's clock has stepped back.
         """

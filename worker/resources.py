@@ -1,4 +1,4 @@
-"""The connections that a child process keeps open from its first job on."""
+"""The connections of a child process; the first job opens them, and they stay open."""
 
 from contextlib import suppress
 from functools import partial

@@ -1,4 +1,4 @@
-"""Builds the result of an attempt from how it ended."""
+"""Builds the result of an attempt."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ log = logging.getLogger("revalid.worker")
 
 
 class Released(Exception):
-    """The job is to return to the queue; the message says why."""
+    """The job must return to the queue; the message says why."""
 
 
 class FilesFailed(Released):
@@ -24,7 +24,7 @@ class FilesFailed(Released):
 def classify_outcome(
     work: "asyncio.Task[Verdict]", heartbeat: "asyncio.Task[None]"
 ) -> tuple[Verdict, str | None]:
-    """Return the verdict of an ended attempt, and the error where no step decided it.
+    """Return the verdict of an ended attempt, and the error if no step decided it.
 
     Raises:
         Released: The attempt gave the job back.
@@ -77,7 +77,7 @@ def build_result(
 def build_unstarted_result(
     attempt: Attempt, record: Record, verdict: Verdict, error: str
 ) -> JobResult:
-    """Build the result of a job that this worker could not begin."""
+    """Build the result of a job that this worker could not start."""
     return JobResult(
         id=attempt.job_id,
         verdict=verdict,
@@ -92,7 +92,7 @@ def build_unstarted_result(
 
 
 def files_failed_error(fault: str, times: int) -> str:
-    """Say that workers' own files failed a job too often, and what to do about it."""
+    """Return the error of a job that workers' own files failed too often, and what to do."""
     return (
         f"workers' own files failed the job {times} times, last: {fault}; free their disks, raise "
         "their limit of open files, or correct REVALID_SCRATCH and REVALID_HOME"
@@ -100,7 +100,7 @@ def files_failed_error(fault: str, times: int) -> str:
 
 
 def _now(attempt: Attempt, record: Record) -> datetime:
-    """Return the time by the server's clock, which dated the start: this machine's may be wrong."""
+    """Return the time of the server's clock, as for the start; this machine's may be wrong."""
     if record.started_at is None:
         return datetime.now(UTC)
     return record.started_at + timedelta(seconds=monotonic() - attempt.claimed)

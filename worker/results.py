@@ -1,4 +1,4 @@
-"""Celery's small results, which are for Flower and AsyncResult: no job waits for one."""
+"""Celery's result backend, for Flower and AsyncResult only; no job depends on it."""
 
 import logging
 from typing import Any
@@ -14,7 +14,7 @@ log = logging.getLogger("revalid.worker")
 
 
 class Backend(RedisBackend):
-    """Celery's, but a full Redis keeps no job from its start or its end."""
+    """Celery's Redis backend, except that jobs still start and end if Redis is full."""
 
     def store_result(
         self,
@@ -25,7 +25,7 @@ class Backend(RedisBackend):
         request: Any = None,
         **options: Any,
     ) -> Any:
-        """As Celery's; where Redis is full the state that it has stays."""
+        """Store a state as Celery does; if Redis is full, the previous state stays."""
         if isinstance(result, JobNotPassed):
             state, traceback = celery_state(result), None
         try:
@@ -36,6 +36,6 @@ class Backend(RedisBackend):
 
 
 def install(app: Celery) -> None:
-    """Have the app keep its results there."""
+    """Make the app keep its results in this backend."""
     url = str(app.conf.result_backend).removeprefix("redis+")
     app.conf.update(result_backend=f"{__name__}:{Backend.__qualname__}+{url}")

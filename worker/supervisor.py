@@ -1,4 +1,4 @@
-"""The supervisor: the thread of a worker's parent process that looks after all of it."""
+"""The supervisor: a thread of a worker's parent process that looks after the whole worker."""
 
 import logging
 import os
@@ -37,15 +37,15 @@ ROUND_S = 1.0
 END_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
 LAST_POSTS_S = 2.0
-"""Seconds for which a stopping worker still posts to webhooks; another worker posts the rest."""
+"""Seconds for which a stopping worker still posts webhooks; other workers post the rest."""
 CONSUMER_ALIVE_S = 15.0
-"""Age of the consumer's last sign of life above which the consumer hangs."""
+"""Seconds without a sign of life after which Celery's consumer counts as hanging."""
 
 log = logging.getLogger("revalid.worker")
 
 
 class Supervisor(threading.Thread):
-    """A thread beside Celery's consumer, from ready to shutdown."""
+    """A thread beside Celery's consumer; it runs from the worker's start to its shutdown."""
 
     def __init__(
         self, settings: Settings, url: str, app: Celery, hostname: str, queues: Sequence[str]
@@ -120,7 +120,7 @@ class Supervisor(threading.Thread):
                 self._redis.hincrby(COUNTERS_KEY, MESSAGES_DROPPED, number)
 
     def _announce_slots(self) -> None:
-        """Announce the slots; without any, fail the jobs that have waited for a worker too long."""
+        """Announce the slots; if there are none, end jobs that waited too long for a worker."""
         if (reason := self._health.reason) is None:
             self._announce(self._settings.concurrency)
             self._out_of_service_since = None
@@ -153,7 +153,7 @@ class Supervisor(threading.Thread):
         return "in bubblewrap" if confined else "without bubblewrap"
 
     def note_consumer_alive(self) -> None:
-        """Note that Celery's consumer does not hang."""
+        """Record that Celery's consumer does not hang."""
         self._consumer_seen_at = monotonic()
 
     def _consumer_alive(self) -> bool:
@@ -181,14 +181,14 @@ class Supervisor(threading.Thread):
             log.warning("%s", error)
 
     def drain(self, grace_s: float) -> None:
-        """Let Celery finish what runs, but after ``grace_s`` seconds return it to the queue."""
+        """Let Celery finish running jobs; after ``grace_s`` seconds return them to the queue."""
         self.stop()
         timer = threading.Timer(0 if self._leaving else grace_s, self._end)
         timer.daemon = True
         timer.start()
 
     def leave(self) -> None:
-        """Stop taking jobs, return those that run to the queue, and end this process."""
+        """Stop taking jobs, return running jobs to the queue, and end this process."""
         self._leaving = True
         os.kill(os.getpid(), signal.SIGTERM)  # Celery stops consuming, and calls drain
         self._children_ended.wait(2 * END_TIMEOUT_S)

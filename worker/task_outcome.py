@@ -1,4 +1,4 @@
-"""How a job's end looks to Celery: a state, a small result, and a few words for Flower."""
+"""Translates the end of a job for Celery: a state, a small result, and a few words for Flower."""
 
 from time import time
 from typing import Any
@@ -11,14 +11,14 @@ from revalid.jobs.errors import JobNotPassed
 from revalid.jobs.result import JobResult, Verdict
 
 _LONGEST = 40
-"""Characters of the words: Flower's column is as wide as the longest of a page."""
+"""Most characters of these words: Flower's column is as wide as its longest entry."""
 
 _NO_ENGINE = "no Dagger engine"
-"""How the reasons of :class:`~revalid.jobs.errors.EngineUnavailable` begin."""
+"""The beginning of every message of :class:`~revalid.jobs.errors.EngineUnavailable`."""
 
 
 def outcome(result: JobResult) -> dict[str, Any]:
-    """What Celery's result backend keeps of a job that passed: nothing of the job's content.
+    """Return the small result of a job that passed; it has none of the job's content.
 
     Raises:
         JobNotPassed: The job did not pass.
@@ -35,7 +35,7 @@ def outcome(result: JobResult) -> dict[str, Any]:
 
 
 def not_passed(verdict: str, reason: str, small: dict[str, Any]) -> JobNotPassed:
-    """The error that says how a job ended, in words that fit Flower's table."""
+    """Return the error that says how a job ended, in words that fit Flower's table."""
     reason = reason if verdict != Verdict.CANCELLED else ""  # the state says it
     first = " ".join(reason.partition("; ")[0].split())
     first = "".join(letter if letter.isprintable() else "?" for letter in first)
@@ -48,16 +48,16 @@ def not_passed(verdict: str, reason: str, small: dict[str, Any]) -> JobNotPassed
 
 
 def celery_state(error: JobNotPassed) -> str:
-    """Celery's state of a job that did not pass."""
+    """Return Celery's state of a job that did not pass."""
     cancelled = error.outcome.get("verdict") == Verdict.CANCELLED
     return str(states.REVOKED if cancelled else states.FAILURE)
 
 
 class JobRequest(Request):
-    """Celery's, but its events say in a few words how the job ended, and without a traceback."""
+    """Celery's request, except that its events say in a few words how the job ended."""
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
-        """Publish a verdict as what it is; everything else is Celery's to handle."""
+        """Publish a verdict that is not ``passed``, without traceback; leave the rest to Celery."""
         error = getattr(exc_info.exception, "exc", exc_info.exception)  # a child wraps it
         if not isinstance(error, JobNotPassed):
             return super().on_failure(exc_info, *args, **kwargs)
@@ -74,7 +74,7 @@ class JobRequest(Request):
         return None
 
     def send_event(self, type: str, **fields: Any) -> None:
-        """Publish an event; the verdict alone stands for a result that Flower would print."""
+        """Publish an event; replace the result, which Flower would print, by the verdict."""
         if type == "task-succeeded":
             fields["result"] = str(Verdict.PASSED)
         super().send_event(type, **fields)

@@ -55,7 +55,7 @@ def attempt_span(job: Job, attempt: Attempt, record: Record) -> Iterator[Span]:
 
 
 def record_verdict(span: Span, result: JobResult | None) -> None:
-    """Record how the attempt ended; None means that another attempt has the job, or will."""
+    """Record how the attempt ended; None means that another attempt has or will have the job."""
     span.set_attribute("revalid.verdict", result.verdict.value if result else "none")
     if result is None or result.verdict is Verdict.ERRORED:
         span.set_status(StatusCode.ERROR)

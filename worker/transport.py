@@ -1,7 +1,7 @@
-"""Celery's Redis transport as workers use it: nothing that lies in a queue can end a worker.
+"""Celery's Redis transport for workers: no message in a queue can end a worker.
 
-What a queue holds may be anybody's words. So a message is only asked which job it names, and then
-made anew: no header, time limit, callback or reply address of a sender takes effect.
+Anybody may have written a message. A worker therefore reads only the job's id from it, and makes a
+new message: no header, time limit, callback or reply address of a sender takes effect.
 """
 
 import base64
@@ -25,7 +25,7 @@ from revalid.jobs.queue import QUEUE_PREFIX, TASK, DoorbellMessage, parse_doorbe
 
 RESTART_PAUSE_S = 1.0
 MAX_BYTES = 16_384
-"""Of a message; a doorbell's has about 1 KB."""
+"""Most bytes of a message; a doorbell has about 1 KB."""
 
 _Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
@@ -42,7 +42,7 @@ class _Envelope(BaseModel):
 
 
 class Dropped:
-    """How many messages were no doorbells, and why the last was none."""
+    """Counts messages that are not doorbells, and keeps the reason of the last one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -50,13 +50,13 @@ class Dropped:
         self._reason = ""
 
     def add(self, reason: str) -> None:
-        """Count one."""
+        """Count one message."""
         with self._lock:
             self._number += 1
             self._reason = reason
 
     def take(self) -> tuple[int, str]:
-        """What was counted since the last call."""
+        """Return the count and the reason since the last call."""
         with self._lock:
             number, self._number = self._number, 0
             return number, self._reason
@@ -66,10 +66,10 @@ dropped = Dropped()
 
 
 def made_anew(queue: str, message: bytes) -> bytes:
-    """The doorbell that a message is, with nothing else of it but what Flower shows of the job.
+    """Return a new doorbell from a message; it keeps only the job's id and the names for Flower.
 
     Raises:
-        InvalidJob: It is none.
+        InvalidJob: The message is not a doorbell.
     """
     if len(message) > MAX_BYTES:
         raise InvalidJob(f"it has {len(message)} bytes")
@@ -124,10 +124,10 @@ def _message(queue: str, job_id: str, kwargsrepr: str) -> dict[str, Any]:
 
 
 class _Client(Redis):
-    """A client whose BRPOP answers with doorbells only."""
+    """A Redis client whose BRPOP returns only doorbells."""
 
     def parse_response(self, connection: Any, command_name: str, **options: Any) -> Any:
-        """As redis-py's; None, as if nothing had come, where a message is no doorbell."""
+        """Parse a reply as redis-py does; return None for a message that is not a doorbell."""
         try:
             answer = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
         except ResponseError:  # Celery starts its consumer again, up to five times a second
@@ -147,7 +147,7 @@ class _Client(Redis):
 
 
 class Channel(kombu_redis.Channel):
-    """Messages taken are remembered here alone: the ledger rings again for a job not claimed."""
+    """A channel that keeps no copies of messages in Redis: the ledger rings again for its jobs."""
 
     do_restore = False
 
@@ -173,12 +173,12 @@ class Channel(kombu_redis.Channel):
 
 
 class Transport(kombu_redis.Transport):
-    """Kombu's, with that channel."""
+    """Kombu's Redis transport with this channel."""
 
     Channel = Channel
 
 
 def install() -> None:
-    """Have every URL of Redis mean this transport, in this process."""
+    """Make this process use this transport for every Redis URL."""
     for scheme in ("redis", "rediss"):
         transport.TRANSPORT_ALIASES[scheme] = f"{__name__}:{Transport.__qualname__}"

@@ -1,4 +1,4 @@
-"""Reuses the result of an earlier run where it still stands."""
+"""Reuses the result of an earlier run if its image is unchanged."""
 
 from asyncio import to_thread
 
@@ -16,9 +16,9 @@ from revalid.worker.sandboxes.dagger.engine import Engine
 async def reusable_result(
     prior: str | None, job: Job, settings: Settings, ledger: Ledger, engine: Engine
 ) -> JobResult | None:
-    """Return the earlier result, marked as reused, where the job's tag still names its image.
+    """Return the earlier result, marked as reused, if the job's tag still names its image.
 
-    Where that is not known, return None: then the job is to be run.
+    If that is not so, or not known, return None: the job must run.
     """
     if prior is None or SandboxPolicy.LOCAL in (job.sandbox, settings.sandbox_policy):
         return None

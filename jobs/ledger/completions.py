@@ -1,6 +1,7 @@
 """Reads the stream of finished jobs, for the archive; prelude.lua writes it.
 
-Entries are kept as long as job records, so an archive may be set up later, or pause for days.
+Entries are kept as long as job records. An archive may therefore be set up later, or pause for
+days.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ class Completion:
     """One finish of a job; a job may finish several times.
 
     Attributes:
-        entry: Id in the stream; ids rise with time.
+        entry: Id of the entry in the stream; ids rise with time.
     """
 
     entry: str
@@ -26,8 +27,8 @@ class Completion:
 def read_finished(redis: Redis, last: Completion | None, most: int) -> list[Completion]:
     """Read up to ``most`` completions after ``last``, the oldest first.
 
-    If the stream does not hold ``last``, Redis lost data, is another one, or the reader was away
-    for longer than results are kept. Then the whole stream is read.
+    If the stream does not hold ``last``, the whole stream is read. Redis then lost data or is
+    another Redis, or the reader was away for longer than results are kept.
     """
     entries: Any = redis.xrange(FINISHED_KEY, last.entry if last else "-", "+", most + 1)
     completions = [Completion(entry, fields["id"]) for entry, fields in entries]

@@ -16,7 +16,7 @@ class WebhookData(Frozen):
     """How a job ended, with the fields of its result.
 
     Attributes:
-        labels: Of the submit that named the webhook.
+        labels: Labels of the submit that named the webhook.
     """
 
     id: str
@@ -40,7 +40,7 @@ class WebhookPayload(Frozen):
 
 
 class Outcome(StrEnum):
-    """The outcome of a try; only ``failed`` is tried again."""
+    """The outcome of a try; after ``failed`` another try follows."""
 
     DELIVERED = "delivered"
     FAILED = "failed"
@@ -53,12 +53,12 @@ class Delivery:
     """A verdict on its way to a webhook.
 
     Attributes:
-        id: The same at every try.
-        tries: With this one.
-        age_ms: Since it was to be delivered first.
-        hook: What :func:`~revalid.jobs.ledger.webhook.encode_hook` made.
-        failed_step: Empty where there is none.
-        duration_s: Empty where the job ended while it waited.
+        id: Id of the delivery, the same in every try.
+        tries: Number of tries, including this one.
+        age_ms: Milliseconds since the delivery was created.
+        hook: Text from :func:`~revalid.jobs.ledger.webhook.encode_hook`.
+        failed_step: Name of the failed step; empty if there is none.
+        duration_s: Seconds of the last attempt; empty if the job ended while it waited.
         finished_at: Milliseconds since 1970.
     """
 

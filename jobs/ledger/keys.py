@@ -1,15 +1,15 @@
-"""The names of all keys that the project keeps in Redis, each with what it holds.
+"""The names of all keys that the project keeps in Redis, and their content.
 
-Celery's lists and its own keys are not among them. The scripts build the same names from their
+Celery's own keys are not listed here. The scripts build the same names from their
 prelude (``lua/prelude.lua``): a test compares the two.
 """
 
 QUEUED_KEY = "revalid:queued"
-"""Sorted set: ids of queued jobs, by when each was queued."""
+"""Sorted set: ids of queued jobs, by the time when each was queued."""
 RUNNING_KEY = "revalid:running"
 """Sorted set: ids of running jobs, by the end of their leases."""
 DEAD_KEY = "revalid:dead"
-"""Sorted set: ids of the jobs that are set aside, by when each was."""
+"""Sorted set: ids of dead jobs, by the time when each died."""
 HELD_KEY = "revalid:held"
 """Hash: the job that each process holds."""
 QUEUES_KEY = "revalid:queues"
@@ -19,27 +19,27 @@ PARKED_KEY = "revalid:parked"
 TURN_KEY = "revalid:turn"
 """Number of the last turn that was given."""
 COUNTERS_KEY = "revalid:counters"
-"""Hash. Fields: ``finished LANE VERDICT``, ``waited LANE SECONDS`` (first claims, by the bound
-that their wait is within), ``waited_ms LANE``, ``lost``, ``faults``, ``engine_lost``,
+"""Hash: counters. Fields: ``finished LANE VERDICT``, ``waited LANE SECONDS`` (first claims, by the
+upper bound of their wait), ``waited_ms LANE``, ``lost``, ``faults``, ``engine_lost``,
 ``messages_dropped`` and ``webhook OUTCOME``."""
 FINISHED_KEY = "revalid:finished"
 """Stream: ids of finished jobs, for the archive."""
 PROJECTS_KEY = "revalid:projects"
-"""Sorted set: ``TENANT DIGEST`` of the projects in Redis, by when to look at each."""
+"""Sorted set: ``TENANT DIGEST`` of the projects in Redis, by the time of its next check."""
 USAGE_KEY = "revalid:usage"
-"""Hash: bytes of these projects by tenant, and of all under ``*``."""
+"""Hash: bytes of these projects by tenant; ``*`` has the sum."""
 UNTOLD_KEY = "revalid:untold"
-"""Set: done jobs whose webhooks have no delivery yet."""
+"""Set: done jobs, some of whose webhooks have no delivery yet."""
 DELIVERIES_KEY = "revalid:deliveries"
-"""Sorted set: deliveries of webhooks, by when each is due; infinite while one waits its turn."""
+"""Sorted set: deliveries of webhooks, by due time; infinite while a due one waits for its turn."""
 POST_TURNS_KEY = "revalid:post-turns"
-"""Sorted set: ``TENANT HOST`` with deliveries that are due, by turn."""
+"""Sorted set: ``TENANT HOST`` pairs with due deliveries, by turn."""
 POST_SHARES_KEY = "revalid:post-shares"
-"""Hash: the next turn of each tenant, and under ``*`` the last that was taken."""
+"""Hash: the next turn of each tenant; ``*`` has the last turn that was taken."""
 WORKERS_KEY = "revalid:workers"
-"""Hash: what each worker last said of itself, by its name."""
+"""Hash: the last report of each worker, by its name."""
 BATCHES_KEY = "revalid:batches"
-"""Sorted set: ids of batches, by when each was created."""
+"""Sorted set: ids of batches, by the time of creation."""
 
 
 def job_key(job_id: str) -> str:
@@ -53,7 +53,7 @@ def events_key(job_id: str) -> str:
 
 
 def asked_key(job_id: str) -> str:
-    """Set: ``QUEUE RUN`` of those who wait for a job."""
+    """Set: ``QUEUE RUN`` of each submitter of a job."""
     return f"revalid:asked:{job_id}"
 
 
@@ -78,7 +78,7 @@ def posts_key(host: str) -> str:
 
 
 def posts_parked_key(host: str) -> str:
-    """Sorted set: ``TENANT HOST`` that waits until fewer deliveries to a host are under way."""
+    """Sorted set: ``TENANT HOST`` pairs that wait while too many deliveries to it are under way."""
     return f"revalid:posts-parked:{host}"
 
 
@@ -103,7 +103,7 @@ def active_key(tenant: str) -> str:
 
 
 def ringing_key(queue: str) -> str:
-    """Sorted set: the jobs of a queue whose doorbells ring, by since when."""
+    """Sorted set: the jobs of a queue whose doorbells ring, by the time when each rang."""
     return f"revalid:ringing:{queue}"
 
 
@@ -113,17 +113,17 @@ def flight_key(queue: str) -> str:
 
 
 def serving_key(queue: str) -> str:
-    """Sorted set: the workers that take jobs from a queue, by until when that is known."""
+    """Sorted set: the workers that take jobs from a queue, by the end of their announcements."""
     return f"revalid:serving:{queue}"
 
 
 def lane_key(lane: str) -> str:
-    """Sorted set: the queued jobs of a lane, by when each was queued."""
+    """Sorted set: the queued jobs of a lane, by the time when each was queued."""
     return f"revalid:lane:{lane}"
 
 
 def image_key(image: str) -> str:
-    """The digest to which an image was resolved a short while ago."""
+    """The digest that a registry gave for an image in the last minutes."""
     return f"revalid:image:{image}"
 
 
@@ -138,7 +138,7 @@ def artifact_key(digest: str) -> str:
 
 
 def holders_key(digest: str) -> str:
-    """Hash: bytes of one project, by tenant that has stored it."""
+    """Hash: bytes of one project, by each tenant that has stored it."""
     return f"revalid:holders:{digest}"
 
 
@@ -148,17 +148,17 @@ def needs_key(project: str) -> str:
 
 
 def request_key(scope: str) -> str:
-    """The request for which an idempotency key was used before."""
+    """The digest of the request that first used an idempotency key."""
     return f"revalid:idempotency:{scope}"
 
 
 def worker_key(fingerprint: str) -> str:
-    """Lives while a worker with this fingerprint takes jobs."""
+    """Exists while a worker with this fingerprint takes jobs."""
     return f"revalid:worker:{fingerprint}"
 
 
 def failure_key(worker: str) -> str:
-    """There when a worker's engine or files failed a job since its parent last looked."""
+    """Exists if a worker's engine or files failed a job since its parent last checked."""
     return f"revalid:failure:{worker}"
 
 

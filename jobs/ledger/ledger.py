@@ -152,7 +152,7 @@ class Ledger:
         return SubmitOutcome(answer)
 
     def claim(self, job_id: str, worker: str, *, lease_s: float = LEASE_S) -> Attempt | None:
-        """Claim a job for ``lease_s`` seconds; return None if it is not this doorbell's turn.
+        """Claim a job for ``lease_s`` seconds; return None if its doorbell does not ring.
 
         Raises:
             UnknownJob: The ledger has no such job: it was purged, or Redis lost its data.
@@ -169,7 +169,7 @@ class Ledger:
         """Renew the lease; return whether the job was cancelled.
 
         Raises:
-            LeaseLost: Another attempt owns the job; this one must stop.
+            LeaseLost: Another attempt owns the job; this attempt must stop.
         """
         answer = self._change("beat", attempt.job_id, attempt.fence, int(lease_s * 1000))
         if answer == "LOST":
@@ -260,12 +260,11 @@ class Ledger:
     def reap(self, *, judge: bool, overdue_s: float) -> Reaped:
         """Requeue jobs whose lease expired, and let waiting jobs have their turn.
 
-        A live attempt may go on until another worker claims its job. To be called about once a
-        second. After a step of the server's clock, leases are judged only when each could have been
-        renewed.
+        Call this about once a second. A live attempt may go on until another worker claims its job.
+        After a step of the server's clock, no lease is ended until its worker had time to renew it.
 
         Args:
-            judge: False keeps expired leases, since nobody could renew them while Redis was away.
+            judge: Whether to end expired leases; False after an outage, when none could be renewed.
             overdue_s: Seconds after which an unanswered doorbell counts as lost.
         """
         clock = self._clock
@@ -330,7 +329,7 @@ class Ledger:
 
         Args:
             unserved_s: Seconds since the last worker took jobs.
-            error: The error of these jobs.
+            error: The error to record for these jobs.
 
         Returns:
             The ids of these jobs.

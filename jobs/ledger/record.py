@@ -20,7 +20,7 @@ HARD_LIMIT_MARGIN_S = 120
 IMAGE_S = 300.0
 """Seconds for which a resolved image tag is trusted."""
 SERVING_S = 15.0
-"""Seconds after its last announcement for which a worker counts as running."""
+"""Seconds for which an announcement of a worker is valid."""
 
 
 class JobState(StrEnum):
@@ -110,7 +110,7 @@ class Record:
         waits_since: When the current wait began, or the wait in which the job ended.
         error: Why the job ended without a result.
         traceparent: Trace context of the submit.
-        prior: The result (JSON) of an earlier run, which stands if its image is still the same.
+        prior: The result (JSON) of an earlier run; it is reused if its image is unchanged.
     """
 
     job: str

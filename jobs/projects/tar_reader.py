@@ -1,6 +1,6 @@
 """Reads hostile tar archives header by header, with bounds on each header and on their sum.
 
-``tarfile`` does not do: it keeps every header, follows chains of headers by recursion, and takes
+``tarfile`` is unsuitable: it keeps every header, follows chains of headers by recursion, and takes
 quadratic time for extended headers.
 """
 

@@ -47,8 +47,8 @@ class BatchReader:
     """The jobs of one batch, as Redis has them.
 
     Attributes:
-        jobs: Ids of the jobs that projects have become, by position.
-        errors: Why the other projects have become none, by position.
+        jobs: Ids of the projects' jobs, by position.
+        errors: Why the other projects have no job, by position.
     """
 
     def __init__(self, client: Client, store: BatchStore, plan: Plan) -> None:

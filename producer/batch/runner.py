@@ -73,7 +73,7 @@ class BatchRunner(BatchReader):
 
         Args:
             look: Called a few times a second, in a large batch less often.
-            check: Called as often; raises where nobody would take the jobs.
+            check: Called equally often; raises an error if no worker would take the jobs.
             waiting: Called a few times a second; an exception of it ends the run.
 
         Raises:

@@ -41,7 +41,7 @@ def deferred() -> Iterator[None]:
 
 
 def check() -> None:
-    """Raise ``KeyboardInterrupt`` if a signal came, even if a destructor swallowed that one."""
+    """Raise ``KeyboardInterrupt`` for a signal, even if a destructor swallowed the first one."""
     if _interrupted:
         raise KeyboardInterrupt
 

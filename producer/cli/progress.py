@@ -76,7 +76,7 @@ class Progress:
         self._print_fact("job", job_id, ", under way already" if joined else "")
 
     def tick(self) -> None:
-        """Redraw. To be called often while nothing happens."""
+        """Redraw the running steps; call this often while nothing happens."""
         if self._is_live:
             self._live.refresh()
 
@@ -89,7 +89,7 @@ class Progress:
         self.tick()
 
     def settle(self, result: JobResult) -> None:
-        """Print the lines for which no event came."""
+        """Print the lines that no event has printed."""
         self._running.clear()
         self._width = self._width or name_width(step.name for step in result.steps)
         if result.sandbox.kind is not None:

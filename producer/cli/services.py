@@ -149,7 +149,7 @@ def on_broker(settings: Settings) -> Iterator[tuple[Settings, Client]]:
 
 
 def _flower_state(settings: Settings) -> Path:
-    """Where Flower keeps what it saw of this broker; a pickle, which nobody else may touch."""
+    """Return the file of Flower's tasks for this broker; a pickle, which nobody else may write."""
     directory = settings.home / "flower"
     try:
         directory.mkdir(parents=True, exist_ok=True)

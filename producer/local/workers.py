@@ -159,7 +159,7 @@ class LocalWorker:
             raise WorkerUnavailable(f"the worker ended with status {code}; {self._last_words()}")
 
     def stop(self, *, hurried: bool = False) -> None:
-        """Stop the worker and its child processes; ``hurried`` if no job can be given back."""
+        """Stop the worker and its children; with ``hurried``, wait less for returned jobs."""
         assert self._process.stdin is not None  # noqa: S101
         with suppress(BrokenPipeError):
             self._process.stdin.close()

@@ -44,7 +44,7 @@ def check_path(path: Path) -> None:
     """Check that a report can be written to a path, before the batch begins.
 
     Raises:
-        InvalidJob: It cannot.
+        InvalidJob: The report cannot be written.
     """
     try:
         if path.is_dir():

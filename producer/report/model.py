@@ -23,12 +23,12 @@ class Row(Frozen):
         id: The job's id; None if it could not be submitted.
         verdict: None while the job is not done.
         failed_step: The first step that kept the job from passing.
-        duration_s: Seconds that the last attempt took; None where the job ended while it waited.
-        queued_s: Seconds that the job waited, before each of its attempts together.
+        duration_s: Seconds that the last attempt took; None if the job ended while it waited.
+        queued_s: Seconds that the job waited in all, before and between its attempts.
         error: Why it was not submitted, or the error of a verdict without a failed step.
         repeat: 1 for the first run of the project in this batch.
-        reused: Whether the verdict, and so ``duration_s``, is of a run before the batch.
-        sandbox: ``dagger`` or ``local``; None where none was opened.
+        reused: Whether the verdict and ``duration_s`` are those of a run before the batch.
+        sandbox: ``dagger`` or ``local``; None if no sandbox was opened.
         attempts: Number of claims by workers.
         strategy: The strategy that made the steps.
     """
@@ -77,7 +77,7 @@ class Row(Frozen):
 
     @property
     def spent_s(self) -> float:
-        """Seconds that this batch spent on the last attempt: a reused verdict costs none."""
+        """Seconds that this batch spent on the last attempt; 0 for a reused verdict."""
         return 0.0 if self.reused else self.duration_s or 0.0
 
     @property

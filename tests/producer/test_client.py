@@ -369,7 +369,7 @@ def test_a_job_cancelled_while_it_waits_again_says_what_it_did(
     found = handle.result()
     assert found.verdict is Verdict.CANCELLED
     assert found.error == (
-        "cancelled while it waited to run again; attempt 1 came to no end: its worker stops"
+        "cancelled while it waited to run again; attempt 1 did not finish: its worker stops"
     )
     assert [(s.name, s.stdout, s.outcome) for s in found.steps] == [
         ("slow", "so far\n", "its end was not seen")

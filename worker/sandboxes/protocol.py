@@ -25,11 +25,11 @@ KILL_GRACE_S = 5.0
 CANCEL_GRACE_S = 2.0
 
 OnOutput = Callable[[Literal["stdout", "stderr"], bytes], None]
-"""Called from the event loop with the output that is available while the command runs."""
+"""A function that gets the output of a command while it runs; the event loop calls it."""
 
 
 class StepFailed(Exception):
-    """An operation failed on these files: the step fails and the job continues.
+    """An operation failed because of the project's files; its step fails and the job continues.
 
     The message names the operation, the path and the reason.
     """
@@ -56,10 +56,11 @@ class ExecResult:
     Attributes:
         exit_code: 128 + n if signal n ended the command.
         duration_s: Wall-clock seconds of the command itself.
-        timed_out: It reached its time limit; output until then is kept.
-        limit_exceeded: The other limit that ended it; output until then is kept.
-        cancelled: Its caller asked it to end; output until then is kept.
-        cached: It was replayed from the engine's cache; ``duration_s`` is that of the original run.
+        timed_out: Whether it was ended at its time limit; output until then is kept.
+        limit_exceeded: The other limit at which it was ended; output until then is kept.
+        cancelled: Whether it ended because its caller set ``stop``; output until then is kept.
+        cached: Whether the engine replayed it from its cache; ``duration_s`` is then that of the
+            original run.
     """
 
     exit_code: int
@@ -112,14 +113,14 @@ class Sandbox(Protocol):
         """Run ``command`` through ``sh -c`` in the workdir, with no standard input.
 
         After ``timeout_s`` seconds the whole process tree gets SIGTERM, then SIGKILL after
-        :data:`KILL_GRACE_S`. It gets SIGKILL at once above one of ``limits``, and at the latest
-        :data:`CANCEL_GRACE_S` after this call is cancelled. When the command ends, its remaining
-        processes are ended too.
+        :data:`KILL_GRACE_S`. A tree that exceeds one of ``limits`` gets SIGKILL at once. If this
+        call is cancelled, the tree gets SIGKILL after :data:`CANCEL_GRACE_S` at the latest. When
+        the command ends, its remaining processes are ended too.
 
         Args:
-            output_bytes: Bytes of each stream kept, half head and half tail.
+            output_bytes: Bytes to keep of each stream, half from the start and half from the end.
             cacheable: Whether an identical earlier run on identical files may be replayed.
-            downloads: Whether the command may use and add to the tenant's earlier downloads.
+            downloads: Whether the command may read and extend the downloads that its tenant shares.
             stop: An event that ends the command: SIGTERM, then SIGKILL after
                 :data:`CANCEL_GRACE_S`. The result is ``cancelled`` and has the output until then.
 
@@ -137,7 +138,7 @@ class Sandbox(Protocol):
         ...
 
     async def write_files(self, files: Mapping[str, str | bytes]) -> None:
-        """Write many files, each with mode 0644, in one operation; if one is refused, write none.
+        """Write many files with mode 0644 in one operation; if one is refused, write none.
 
         Raises:
             StepFailed: As :meth:`write_file`.
@@ -193,11 +194,11 @@ class Sandbox(Protocol):
         """Copy the files below the workspace that match a glob to ``host_path``, a new directory.
 
         Globs have the syntax of ``.dockerignore``. A glob that matches a directory matches
-        everything below it. Without a match, ``host_path`` may be missing. Links may be copied as
-        links and are never followed.
+        everything below it. If nothing matches, ``host_path``
+        may not be created. Links may be copied as links and are never followed.
 
         Args:
-            most_bytes: Above this total size, some files may be copied without their content.
+            most_bytes: A total size; if the files exceed it, some may be copied without content.
 
         Raises:
             StepFailed: The workspace is missing, or one of its files cannot be read.
@@ -230,7 +231,10 @@ class Sandbox(Protocol):
         ...
 
     def with_secret(self, name: str, value: str) -> None:
-        """Set a variable whose value never appears in an argument list, a cache key or a log."""
+        """Set a variable whose value never appears in an argument list or a log.
+
+        A cache key holds a keyed hash of the value.
+        """
         ...
 
     async def close(self) -> None:
@@ -256,7 +260,7 @@ def resolve(workdir: str, path: str) -> str:
 
 
 def check_readable(path: str, size: int) -> None:
-    """Refuse to read a file that is too large; a sparse file may be large without using disk space.
+    """Refuse to read a file that is too large; a large sparse file takes little disk space.
 
     Raises:
         StepFailed: The file is larger than :data:`READ_BYTES`.

@@ -1,4 +1,4 @@
-"""Posts the webhook deliveries that wait in Redis: each at least once, or for a day of tries."""
+"""Posts webhook deliveries that wait in Redis, each at least once, with retries for a day."""
 
 import logging
 import random
@@ -19,7 +19,7 @@ from revalid.worker.webhooks.sender import WebhookSender
 
 TIMEOUT_S = 10.0
 DELIVERY_LEASE_S = 60.0
-"""Longer than a try may take. After a worker is killed, its deliveries wait at most this long."""
+"""Lease of a delivery, longer than a try may take; a killed worker's deliveries wait this long."""
 MAX_AGE_S = 86_400.0
 FIRST_DELAY_S = 5.0
 MAX_DELAY_S = 14_400.0

@@ -1,4 +1,4 @@
--- ARGV worker slots ttl_ms queues...: announce that a worker takes jobs; 0 slots: it takes none
+-- ARGV worker slots ttl_ms queues...: announce that a worker takes jobs; with 0 slots, that it takes none
 local member = ARGV[2] .. ' ' .. ARGV[1]
 for at = 4, #ARGV - 3 do
   local key = serving_key(ARGV[at])

@@ -1,4 +1,4 @@
--- ARGV id fence type data most: add an event; about `most` are kept
+-- ARGV id fence type data most: add an event; keep about `most` events
 local id = ARGV[1]
 local state, fence = unpack(call('HMGET', job_key(id), 'state', 'fence'))
 if fence == ARGV[2] and state ~= 'done' then

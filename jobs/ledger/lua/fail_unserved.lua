@@ -1,5 +1,5 @@
--- ARGV unserved_ms expected_ms error queues...: end jobs that waited too long, in queues from which no
--- worker has taken jobs for unserved_ms
+-- ARGV unserved_ms expected_ms error queues...: end jobs that waited too long in the named queues, from
+-- which no worker has taken jobs for unserved_ms
 local ended, doorbells = {}, {}
 local since = now - ARGV[1]
 if stepped(ARGV[2]) then

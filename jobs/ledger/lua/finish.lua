@@ -1,4 +1,4 @@
--- ARGV id fence verdict result reusable image_digest failed_step: record a result duration_s queued_s
+-- ARGV id fence verdict result reusable image_digest failed_step duration_s queued_s: record a result
 local id = ARGV[1]
 local state, fence, recorded = unpack(call('HMGET', job_key(id), 'state', 'fence', 'recorded'))
 if fence ~= ARGV[2] then

@@ -1,6 +1,6 @@
--- Shared code of the ledger's scripts. The last three arguments of each script are limits: most jobs of
--- one tenant that run at a time (0: no limit), slots that batch jobs leave free, and milliseconds for
--- which a done job is kept. The keys are built here, as in keys.py: a Redis cluster is not supported.
+-- Shared code of the ledger's scripts. Each script has three more arguments at its end: the limit of one
+-- tenant's running jobs (0: none), the slots that batch jobs leave free, and the milliseconds for which a
+-- done job is kept. The keys are built here, as in keys.py: a Redis cluster is not supported.
 local RINGING = 16 -- most doorbells of a queue that ring at a time; other jobs wait for their turn
 local LOOKS = 64 -- most tenants that one dispatch examines
 local HOOKS = 32 -- most webhooks for which one script creates deliveries
@@ -24,11 +24,11 @@ local kept_ms = tonumber(ARGV[#ARGV])
 
 local QUEUED, RUNNING, DEAD = 'revalid:queued', 'revalid:running', 'revalid:dead'
 local QUEUES, HELD, COUNTERS = 'revalid:queues', 'revalid:held', 'revalid:counters'
-local DELIVERIES = 'revalid:deliveries' -- of webhooks, by when each is due; +inf: it waits for its turn
+local DELIVERIES = 'revalid:deliveries' -- of webhooks, by the time when due; +inf: waits for its turn
 local POST_TURNS, POST_SHARES = 'revalid:post-turns', 'revalid:post-shares'
-local PROJECTS = 'revalid:projects' -- `tenant digest` of those in Redis, by when to look at each
-local USAGE = 'revalid:usage' -- their bytes by tenant, and of all under `*`
-local UNTOLD = 'revalid:untold' -- done jobs with webhooks that are not told yet
+local PROJECTS = 'revalid:projects' -- `tenant digest` of each project in Redis, by the time of its next check
+local USAGE = 'revalid:usage' -- bytes of the projects of each tenant; `*` has the sum
+local UNTOLD = 'revalid:untold' -- done jobs, some of whose deliveries are not created yet
 local PARKED = 'revalid:parked' -- tenants that are parked in some queue
 local FINISHED = 'revalid:finished' -- the stream that the archive reads
 local TURN = 'revalid:turn'
@@ -36,7 +36,8 @@ local function job_key(id) return 'revalid:job:' .. id end
 local function events_key(id) return 'revalid:events:' .. id end
 local function waiting_key(queue, tenant) return 'revalid:waiting:' .. queue .. ':' .. tenant end
 local function tenants_key(queue) return 'revalid:tenants:' .. queue end
--- A tenant at its bound is not among a queue's tenants but here, with its turn, until a job of it ends.
+-- The queues of a tenant at its bound, with its turn in each. Until one of its jobs ends, the tenant is
+-- not in tenants_key of these queues.
 local function parked_key(tenant) return 'revalid:parked:' .. tenant end
 local function ringing_key(queue) return 'revalid:ringing:' .. queue end
 local function flight_key(queue) return 'revalid:flight:' .. queue end
@@ -45,18 +46,18 @@ local function serving_key(queue) return 'revalid:serving:' .. queue end
 local function image_key(image) return 'revalid:image:' .. image end
 local function hooks_key(id) return 'revalid:hooks:' .. id end
 local function hook_key(delivery) return 'revalid:hook:' .. delivery end
--- Deliveries of one tenant to one host that are due; those under way to a host, by the end of their
--- leases; who waits until there are fewer of these.
+-- Due deliveries of one tenant to one host; deliveries under way to a host, by the end of their leases;
+-- `tenant host` pairs that wait until fewer are under way.
 local function ready_key(tenant_host) return 'revalid:ready:' .. tenant_host end
 local function posts_key(host) return 'revalid:posts:' .. host end
 local function posts_parked_key(host) return 'revalid:posts-parked:' .. host end
-local function asked_key(id) return 'revalid:asked:' .. id end -- `queue run` of those who wait
+local function asked_key(id) return 'revalid:asked:' .. id end -- `queue run` of each submitter
 local function blob_key(digest) return 'revalid:blob:' .. digest end
 local function holders_key(digest) return 'revalid:holders:' .. digest end -- bytes by tenant
 local function needs_key(project) return 'revalid:needs:' .. project end -- ids of jobs
 local function lane_key(lane) return 'revalid:lane:' .. lane end -- its queued jobs, by age
 
--- Add to a counter of the metrics; never as a script's first write, which a full Redis refuses.
+-- Add to a counter of the metrics. A full Redis refuses this as the first write of a script.
 local function count(name, by) call('HINCRBY', COUNTERS, name, by or 1) end
 local function lane_of(queue) return queue:match('%.batch$') and 'batch' or 'interactive' end
 
@@ -69,7 +70,7 @@ local function event(id, name, data)
   call('XADD', events_key(id), '*', 'type', name, 'data', data and cjson.encode(data) or '{}')
 end
 
--- A counter, since many jobs may come in one millisecond.
+-- Return the next number of a counter; times would not do, as many jobs may come in one millisecond.
 local function next_turn() return call('INCR', TURN) end
 
 -- Return a fence above all earlier ones, including those before Redis lost its data.
@@ -124,7 +125,7 @@ local function leave(id)
   return queue, tenant
 end
 
--- Let a job wait for its tenant's turn; the jobs of a tenant are in the order of their submit.
+-- Let a job wait for its tenant's turn; a tenant's jobs keep the order in which they were submitted.
 local function wait_for_turn(id, queue, tenant)
   local queued_at, turn = unpack(call('HMGET', job_key(id), 'queued_at', 'turn'))
   call('ZADD', QUEUED, queued_at, id)
@@ -272,8 +273,8 @@ local function ready(delivery, tenant, hook)
   unpark_posts(host)
 end
 
--- Seconds of a done job's last attempt, empty where it ended while it waited, and seconds that it
--- waited: the result's, or what the ledger knows where no attempt could report one.
+-- Return the seconds of a done job's last attempt (empty if it ended while it waited), and the seconds that
+-- it waited. Both are the result's; if no attempt reported a result, they are the ledger's.
 local function times(id)
   local duration_s, queued_s, finished_at, queued_at, started_at, waits_since, waited_ms =
     unpack(call('HMGET', job_key(id), 'duration_s', 'queued_s', 'finished_at', 'queued_at', 'started_at',
@@ -314,7 +315,7 @@ local function notify_all(id)
   end
 end
 
--- reported: fields of a result for webhooks, where an attempt could report one
+-- End a job. reported: fields of the result for webhooks, if an attempt reported one.
 local function finish(id, verdict, error, reported)
   local queue = leave(id)
   count('finished ' .. lane_of(queue) .. ' ' .. verdict)
@@ -376,7 +377,7 @@ end
 
 local function add_doorbell(doorbells, id, queue)
   local shown, limit_s = unpack(call('HMGET', job_key(id), 'shown', 'limit_s'))
-  for _, word in ipairs({id, queue, shown or '', limit_s}) do -- an older version records none
+  for _, word in ipairs({id, queue, shown or '', limit_s}) do -- an older version records no limit
     doorbells[#doorbells + 1] = word
   end
 end
@@ -448,7 +449,7 @@ local function cancel(id)
   if state == 'queued' then
     local error = 'cancelled before it ran'
     if reason then
-      error = 'cancelled while it waited to run again; attempt ' .. attempts .. ' came to no end: ' .. reason
+      error = 'cancelled while it waited to run again; attempt ' .. attempts .. ' did not finish: ' .. reason
     end
     finish(id, 'cancelled', error)
     call('HSET', job_key(id), 'cancel', 1)

@@ -1,21 +1,21 @@
--- ARGV judge overdue_ms lease_ms expected_ms rewound
--- judge: 1 to judge leases that have ended; expected_ms: where the caller expects the clock to be, empty
--- where it has no idea; rewound: 1 to have deliveries tried now that wait by a clock which stepped back.
--- Returns jobs and workers of these leases, doorbells to ring, doorbells that have rung for long (their
--- messages may be lost; they come again after another overdue_ms), the time, and deliveries that were
--- pulled forward.
+-- ARGV judge overdue_ms lease_ms expected_ms rewound: handle lost attempts, late doorbells and the like
+-- judge: 1 to end attempts whose lease has ended. expected_ms: the time that the caller expects the clock
+-- to show; empty if unknown. rewound: 1 if the clock stepped back, to try waiting deliveries at once.
+-- Returns jobs and workers of the ended attempts, doorbells to ring, doorbells that have rung for longer
+-- than overdue_ms (their messages may be lost; each is returned again after another overdue_ms), the time,
+-- and the number of deliveries that were pulled forward.
 local lease_ms, judge = tonumber(ARGV[3]), ARGV[1] == '1' and not stepped(ARGV[4])
 local lost, doorbells, overdue = {}, {}, {}
 call('ZREM', QUEUED, '') -- a full Redis allows what comes after this
 
--- What lies further ahead than it can was written before the clock stepped back.
+-- Pull back times later than the latest possible one; they were written before the clock stepped back.
 local function clamp(key, latest)
   for _, member in ipairs(call('ZRANGEBYSCORE', key, '(' .. latest, '+inf', 'LIMIT', 0, 100)) do
     call('ZADD', key, latest, member)
   end
 end
 
--- Whether a job's queue is of one worker alone, which has left so long ago that nobody waits for it.
+-- Return whether a job waits in the private queue of a worker that left long ago.
 local function orphaned(id, queue, queued_at)
   if tonumber(queued_at) > now then
     call('HSET', job_key(id), 'queued_at', now)
@@ -33,7 +33,7 @@ if judge then
     local state, worker = unpack(call('HMGET', job_key(id), 'state', 'worker'))
     if state == 'running' then
       lost[#lost + 1] = id
-      -- Who has another job by now is not to blame.
+      -- A worker that holds another job now is not lost.
       lost[#lost + 1] = call('HGET', HELD, worker) == id and worker or ''
       crashed(id)
     else -- its record is gone
@@ -41,7 +41,7 @@ if judge then
     end
   end
 end
-for _, tenant in ipairs(call('SRANDMEMBER', PARKED, RINGING)) do -- the bound may be another by now
+for _, tenant in ipairs(call('SRANDMEMBER', PARKED, RINGING)) do -- their bound may have changed
   if tenant_jobs == 0 or call('SCARD', active_key(tenant)) < tenant_jobs then
     unpark(tenant)
   end
@@ -73,7 +73,7 @@ for _, queue in ipairs(queues) do
     call('SREM', QUEUES, queue)
   end
 end
-for _, lane in ipairs({'interactive', 'batch'}) do -- a worker of an older version knows no lanes
+for _, lane in ipairs({'interactive', 'batch'}) do -- an older version does not maintain lanes
   for _, id in ipairs(call('ZRANGE', lane_key(lane), 0, RINGING - 1)) do
     if not call('ZSCORE', QUEUED, id) then
       call('ZREM', lane_key(lane), id)

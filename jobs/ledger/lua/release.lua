@@ -1,4 +1,4 @@
--- ARGV id fence reason fault: requeue a job that its worker gives back; fault: 1 if the worker failed
+-- ARGV id fence reason fault: requeue a job that its worker gives back; fault: 1 if its files failed
 local id = ARGV[1]
 local state, fence, cancel = unpack(call('HMGET', job_key(id), 'state', 'fence', 'cancel'))
 if state ~= 'running' or fence ~= ARGV[2] then

@@ -1,5 +1,5 @@
--- ARGV tenant digest size most: room in Redis for a project that is to be stored; the tenant's may
--- have `most` bytes together, and those of all half of what Redis may hold
+-- ARGV tenant digest size most: reserve room in Redis for a project before it is stored. The projects of
+-- one tenant may have `most` bytes together; those of all tenants may have half of Redis's maxmemory.
 local tenant, digest, size = ARGV[1], ARGV[2], tonumber(ARGV[3])
 drop_projects()
 local project = tenant .. ' ' .. digest

@@ -17,7 +17,7 @@ for _, name in ipairs(kept) do
     fields[#fields + 1] = value
   end
 end
--- A worker of its own is gone by now: any may have the job.
+-- If the job waited for one worker, that worker is gone: let any worker take the job.
 fields[2] = fields[2] and fields[2]:gsub('^revalid%.%x+%.', 'revalid.')
 if #fields == 0 then -- its record was purged
   call('ZREM', DEAD, id)

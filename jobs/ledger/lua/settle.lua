@@ -1,9 +1,10 @@
--- ARGV delivery tries outcome delay_ms: what a try came to; `failed` is tried again after the delay
+-- ARGV delivery tries outcome delay_ms: record the outcome of a try; after `failed`, the next try follows
+-- delay_ms later
 local delivery, outcome = ARGV[1], ARGV[3]
 call('ZREM', DELIVERIES, '') -- a full Redis allows what comes after this
 local tries, host = unpack(call('HMGET', hook_key(delivery), 'tries', 'host'))
 if not tries or (tries ~= ARGV[2] and outcome ~= 'delivered') then
-  return {'LATE'} -- it is delivered, or another worker's
+  return {'LATE'} -- it was delivered, or another worker has it
 end
 if host then
   call('ZREM', posts_key(host), delivery)

@@ -1,6 +1,6 @@
--- Return statistics, read-only and without reading job records: the number of dead jobs, slots of all
--- workers, counters, for each lane its name, queued jobs, milliseconds that the oldest has waited and
--- running jobs, and the number of deliveries of webhooks.
+-- Return statistics; write nothing and read no job records. The answer has the number of dead jobs, the
+-- slots of all workers, the counters, the lanes, and the number of deliveries of webhooks. A lane is its
+-- name, its queued jobs, the milliseconds that the oldest of them has waited, and its running jobs.
 local lanes, answer = {}, {}
 for _, queue in ipairs(call('SMEMBERS', QUEUES)) do
   local name = lane_of(queue)

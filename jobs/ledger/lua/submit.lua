@@ -1,11 +1,12 @@
--- ARGV id queue most image image_ms hook run project fields...: `most` jobs may be queued; what an
--- image's tag names is known for image_ms; an empty hook, run or project in Redis is none
+-- ARGV id queue most image image_ms hook run project fields...: submit, join or answer a job
+-- most: limit of queued jobs. image_ms: how long the digest of an image's tag is known. hook, run and
+-- project (in Redis) are empty if there is none.
 local id, queue, most, image, hook = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[6]
 local asker, project = queue .. ' ' .. ARGV[7], ARGV[8]
 local state, reusable, cancel, old_queue, digest =
   unpack(call('HMGET', job_key(id), 'state', 'reusable', 'cancel', 'queue', 'image_digest'))
 
--- Return whether the image is the one of the verdict; the local sandbox has no image.
+-- Return whether the tag still names the image of the verdict; the local sandbox has no image.
 local function same_image()
   return not digest or digest == '' or image:find('@sha256:', 1, true)
     or (call('GET', image_key(image)) == digest

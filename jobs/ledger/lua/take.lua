@@ -1,16 +1,17 @@
--- ARGV lease_ms most: lend deliveries of webhooks that are due to one worker, in turn
--- Returns of each: its id, tries with this one, milliseconds since the verdict was to be told, and
--- job, hook, verdict, failed step, seconds run and waited, and end of the job.
+-- ARGV lease_ms most: lease due deliveries of webhooks to one worker; tenants take turns
+-- Returns for each delivery its id, the number of tries including this one, the milliseconds since the
+-- delivery was created, and job, hook, verdict, failed step, seconds run, seconds waited, and end of the job.
 local lease_ms, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 local taken = {}
 call('ZREM', DELIVERIES, '') -- a full Redis allows what comes after this
 
-local function exhaust(delivery) -- nobody took it for two days
+-- Remove a delivery whose record has expired: nobody took it for two days.
+local function exhaust(delivery)
   call('ZREM', DELIVERIES, delivery)
   count('webhook exhausted')
 end
 
--- Retries, and what a lost worker or an earlier version left.
+-- Let due retries wait for their turn, and deliveries that a lost worker or an earlier version left.
 for _, delivery in ipairs(call('ZRANGEBYSCORE', DELIVERIES, '-inf', now, 'LIMIT', 0, 32)) do
   local job, hook = unpack(call('HMGET', hook_key(delivery), 'job', 'hook'))
   if job and hook then

@@ -196,7 +196,7 @@ def test_a_job_that_waits_again_and_is_cancelled_did_run(
     assert queued.cancel(JOB.id) is JobState.QUEUED
     record = queued.record(JOB.id)
     assert record.error == (
-        "cancelled while it waited to run again; attempt 1 came to no end: its worker stops"
+        "cancelled while it waited to run again; attempt 1 did not finish: its worker stops"
     )
     assert record.waits_since is not None
 

@@ -115,7 +115,7 @@ def apply_change(
     path: str,
     incoming: dagger.Directory | None = None,
 ) -> dagger.Container:
-    """Return the container, with workdir ``/``, after the account changed its files.
+    """Return the container after the account changed its files; the workdir is then ``/``.
 
     The engine's own operations are not used: they run as root and follow links that a project made.
 
