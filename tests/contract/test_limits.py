@@ -58,10 +58,11 @@ async def test_memory_of_an_untraceable_process_counts(sandbox: Sandbox) -> None
 
 
 async def test_disk_of_downloads_counts(sandbox: Sandbox) -> None:
-    command = f'trap "rm -f ~/.npm/?" TERM; mkdir -p ~/.npm; cd ~/.npm; {FILLER}'
+    enter = "cd ${npm_config_cache:-~}"
+    command = f'{enter}; trap "rm -f ?" TERM; {FILLER}'
     result = await sandbox.exec(command, limits=SMALL, timeout_s=30, downloads=True)
     assert result.limit_exceeded is LimitName.DISK
-    await sandbox.exec("rm -f ~/.npm/?", downloads=True)
+    await sandbox.exec(f"{enter}; rm -f ?", downloads=True)
 
 
 async def test_processor_time(sandbox: Sandbox) -> None:

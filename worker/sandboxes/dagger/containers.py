@@ -13,6 +13,18 @@ from revalid.worker.sandboxes.dagger.exec_wrapper import TOOLS
 from revalid.worker.sandboxes.protocol import WORKDIR
 
 _INCOMING = "/.revalid-incoming"
+_DOWNLOADS = "/.revalid-downloads"
+DOWNLOADS = {
+    "npm_config_cache": f"{_DOWNLOADS}/npm",
+    "BUN_INSTALL_CACHE_DIR": f"{_DOWNLOADS}/bun",
+    "PIP_CACHE_DIR": f"{_DOWNLOADS}/pip",
+    "UV_CACHE_DIR": f"{_DOWNLOADS}/uv",
+}
+"""Where package managers keep their downloads, by the variable that tells them.
+
+The directories are mount points. The engine follows links to a mount point, so only root may
+replace one.
+"""
 NO_SHELL = 3
 """Exit status of preparing an image that has no shell."""
 WRITE = f"""
@@ -43,7 +55,7 @@ mkdir -p -m 1777 /tmp && mkdir -p /etc {WORKDIR} "$@" || exit 1
 id=${{owner%:*}}
 grep -q "^[^:]*:[^:]*:$id:" /etc/passwd || echo "revalid:x:$id:$id::$home:/bin/sh" >>/etc/passwd
 grep -q "^[^:]*:[^:]*:$id:" /etc/group || echo "revalid:x:$id:" >>/etc/group
-chown -R "$owner" {WORKDIR} "$home"
+chown -R "$owner" {WORKDIR} "$@"
 """
 _AS_OWNER = f"""
 PATH={TOOLS}
@@ -63,12 +75,6 @@ class Account:
 
     owner: str
     home: str
-
-    @property
-    def downloads(self) -> tuple[str, ...]:
-        """The directories where package managers keep their downloads, and nothing else."""
-        names = (".npm", ".bun/install/cache", ".cache/pip", ".cache/uv")
-        return tuple(f"{self.home}/{name}" for name in names)
 
 
 ORDINARY = Account("1000:1000", "/home/revalid")
@@ -96,16 +102,15 @@ def prepare_container(
     container = image.with_user("0").with_workdir("/")
     container = container.with_mounted_directory(TOOLS, tools, read_only=True)
     prepare = [f"{TOOLS}/sh", "-c", _PREPARE, "revalid", account.owner, account.home]
-    container = container.with_exec([*prepare, *account.downloads], no_init=True).with_workdir(
-        WORKDIR
-    )
-    container = container.with_env_variable("CI", "true").with_env_variable("HOME", account.home)
+    container = container.with_exec([*prepare, *DOWNLOADS.values()], no_init=True)
+    for name, value in {"CI": "true", "HOME": account.home, **DOWNLOADS}.items():
+        container = container.with_env_variable(name, value)
     if account is ORDINARY:
         prefix = f"{account.home}/.npm-global"
         path = ":".join([f"{prefix}/bin", f"{account.home}/.local/bin", path or _DEFAULT_PATH])
         container = container.with_env_variable("npm_config_prefix", prefix)
         container = container.with_env_variable("PATH", path)
-    return container
+    return container.with_workdir(WORKDIR)
 
 
 def apply_change(

@@ -13,12 +13,13 @@ def stop_volume(tenant: str) -> str:
     return f"revalid-stop-{hashlib.sha256(tenant.encode()).hexdigest()[:32]}"
 
 
-def volumes(tenant: str, image: str, directories: Iterable[str]) -> dict[str, str]:
+def volumes(tenant: str, image: str, owner: str, directories: Iterable[str]) -> dict[str, str]:
     """Return, by directory, the name of the volume that is mounted there during an install.
 
     Args:
         image: The image with its digest; another image may not run what this one built.
-        directories: The download directories of one account's package managers.
+        owner: The user that owns the files: another user may not read them.
+        directories: The download directories of the package managers.
     """
-    owner = hashlib.sha256(f"{tenant} {image}".encode()).hexdigest()[:32]
-    return {path: f"revalid-{owner}{path.replace('/', '-')}" for path in directories}
+    key = hashlib.sha256(f"{tenant} {image} {owner}".encode()).hexdigest()[:32]
+    return {path: f"revalid-{key}{path.replace('/', '-')}" for path in directories}

@@ -22,6 +22,7 @@ from revalid.worker.sandboxes import protocol
 from revalid.worker.sandboxes.dagger import exec_wrapper
 from revalid.worker.sandboxes.dagger.containers import (
     DELETE,
+    DOWNLOADS,
     MAKE_DIRECTORY,
     ORDINARY,
     WRITE,
@@ -117,7 +118,8 @@ class DaggerSandbox:
             SandboxLost: The registry or the engine failed.
         """
         container, client = await engine.base(image, account), await engine.client()
-        names = volumes(tenant, await engine.pin(image), account.downloads)
+        pinned = await engine.pin(image)
+        names = volumes(tenant, pinned, account.owner, DOWNLOADS.values())
         downloads = {path: client.cache_volume(name) for path, name in names.items()}
         stops = client.cache_volume(stop_volume(tenant))
         return cls(engine, client, container, image, account, protected, scratch, downloads, stops)

@@ -118,7 +118,7 @@ async def test_installs_of_one_tenant_share_downloads_that_checks_do_not_see(
     def opened(tenant: str) -> Awaitable[DaggerSandbox]:
         return DaggerSandbox.open(dagger_engine, DEFAULT_IMAGE, tenant=tenant)
 
-    tenant, path = uuid.uuid4().hex, "/home/revalid/.npm/kept"
+    tenant, path = uuid.uuid4().hex, "$npm_config_cache/kept"
     first, second, other = await opened(tenant), await opened(tenant), await opened("x" + tenant)
     assert (await first.exec(f"echo one > {path}", downloads=True)).exit_code == 0
     assert (await first.exec(f"test -e {path}")).exit_code == 1
@@ -128,13 +128,30 @@ async def test_installs_of_one_tenant_share_downloads_that_checks_do_not_see(
         await sandbox.close()
 
 
+async def test_downloads_are_mounted_over_no_place_that_a_command_chose(
+    dagger_engine: Engine,
+) -> None:
+    places = ".npm .bun/install/cache .cache/pip .cache/uv"
+    link = f"""
+cd; for place in {places} $npm_config_cache $PIP_CACHE_DIR; do
+  rm -rf "$place" || true
+  mkdir -p "$(dirname "$place")"; ln -sfn /.revalid-tools "$place" || true
+done
+"""
+    sandbox = await DaggerSandbox.open(dagger_engine, DEFAULT_IMAGE, tenant=uuid.uuid4().hex)
+    assert (await sandbox.exec(link)).exit_code == 0
+    install = await sandbox.exec("id -u; grep -c /.revalid-tools /proc/mounts", downloads=True)
+    assert whole(install.stdout) == b"1000\n1\n", install
+    await sandbox.close()
+
+
 async def test_install_is_replayed_after_other_downloads(
     dagger_engine: Engine,
 ) -> None:
     command = f"cat /proc/sys/kernel/random/uuid # {uuid.uuid4()}"
     tenant = uuid.uuid4().hex
     results = []
-    for filled in ("true", "touch /home/revalid/.npm/more"):
+    for filled in ("true", "touch $npm_config_cache/more"):
         sandbox = await DaggerSandbox.open(dagger_engine, DEFAULT_IMAGE, tenant=tenant)
         fork = await sandbox.fork()
         await fork.exec(filled, downloads=True)
