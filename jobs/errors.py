@@ -128,7 +128,7 @@ class JobNotPassed(RevalidError):
             job_id = str(outcome["job"])
         super().__init__(message, job_id=job_id, retry_after_s=retry_after_s)
         self.outcome = outcome
-        self.args = (message, outcome)  # Celery makes the error anew from these
+        self.args = (message, outcome)  # Celery recreates the error from these
 
     def __str__(self) -> str:
         return str(self.args[0])

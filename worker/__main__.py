@@ -74,7 +74,7 @@ def main() -> int:
         loglevel=logging.INFO,
     )
     worker.start()
-    # Celery calls it a failure when SIGINT asks.
+    # After SIGINT Celery reports a failure.
     return 0 if asked_to_stop.is_set() else int(worker.exitcode or 0)
 
 

@@ -120,7 +120,9 @@ def end_children(timeout_s: float) -> None:
     children = list(pool_children().values())
     deadline = monotonic() + timeout_s
     while children and monotonic() < deadline:
-        for child in children:  # the first signal makes a busy one return its job, the next ends it
+        for (
+            child
+        ) in children:  # the first signal makes a busy child return its job; the next ends it
             with suppress(psutil.NoSuchProcess):
                 child.terminate()
         children = psutil.wait_procs(children, timeout=0.1)[1]

@@ -122,6 +122,6 @@ def read_health_check(output: bytes) -> str | None:
         report = json.loads(output)
     except ValueError:
         return "its health check did not end"
-    # A missing image is no fault of the engine: jobs name other images.
+    # A missing image is not the engine's fault: jobs name other images.
     healthy = report["ok"] or (report["engine"] and not report["image"])
     return None if healthy else str(report["error"])

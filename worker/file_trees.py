@@ -55,7 +55,7 @@ def _opened(root: str, prefix: str) -> Iterator[int]:
     """Open a directory, but not through a link."""
     directory = os.open(f"{root}/{prefix}", _DIRECTORY)
     try:
-        with suppress(FileNotFoundError):  # another system than Linux
+        with suppress(FileNotFoundError):  # not on Linux
             name = os.readlink(f"/proc/self/fd/{directory}")  # noqa: PTH115 - of many
             if name.rstrip("/") != f"{root}/{prefix}".rstrip("/"):
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), prefix)

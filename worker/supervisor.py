@@ -109,7 +109,7 @@ class Supervisor(threading.Thread):
         self._broker_sweep.sweep()
 
     def _keep_fingerprint(self) -> None:
-        with suppress(OutOfMemoryError):  # the rest of the round is due all the same
+        with suppress(OutOfMemoryError):  # the rest of the round must still run
             self._redis.set(self._fingerprint_key, os.getpid(), ex=int(SERVING_S))
 
     def _count_dropped_messages(self) -> None:

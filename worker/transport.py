@@ -137,7 +137,7 @@ class _Client(Redis):
             return answer
         key, message = answer
         queue = key.decode(errors="replace").partition(Channel.sep)[0]
-        if not queue.startswith(QUEUE_PREFIX):  # an answer to the worker's own question
+        if not queue.startswith(QUEUE_PREFIX):  # an answer to the worker's own request
             return answer
         try:
             return key, made_anew(queue, message)
@@ -159,7 +159,7 @@ class Channel(kombu_redis.Channel):
             raise RedisConnectionError("the message's connection is closed")
         return dict(super()._connparams(asynchronous))  # type: ignore[misc]
 
-    # A full Redis refuses what a binding writes, and only answers are looked up by one.
+    # A full Redis refuses new bindings, and only answers to remote control need one.
 
     def _queue_bind(self: Any, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         if self.typeof(exchange).type == "fanout":

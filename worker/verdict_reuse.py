@@ -24,7 +24,7 @@ async def reusable_result(
         return None
     try:
         result = JobResult.model_validate_json(prior)
-        # Of many jobs that were queued together, the first asked the registry for all.
+        # If many jobs were queued together, the first one has asked the registry for all.
         digest = await to_thread(ledger.image_digest, job.image)
         digest = digest or (await engine.pin(job.image, again=True)).partition("@")[2]
     except (ValidationError, RevalidError, RedisError):

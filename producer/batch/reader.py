@@ -137,7 +137,7 @@ class BatchReader:
                 with suppress(UnknownJob):
                     if self._client._ledger.withdraw(job_id, self._plan.id):
                         number += 1
-                    else:  # it goes on for others, and this batch is over without it
+                    else:  # the job goes on for others; this batch ends without it
                         self._left_to_others.add(job_id)
         self._open = {
             at: job_id for at, job_id in self._open.items() if job_id not in self._left_to_others

@@ -151,7 +151,7 @@ class BatchRunner(BatchReader):
                     jobs[at] = job_id
             except PermanentError as error:
                 errors[at] = str(error)
-            except Exception as error:  # raised once the other submits are noted
+            except Exception as error:  # raised after the other submits are recorded
                 failure = failure or error
         if jobs or errors:
             with self._client._errors():
@@ -172,9 +172,13 @@ class BatchRunner(BatchReader):
                 while not self._stop.is_set():
                     try:
                         return self._send(submission)
-                    except StoreFull:  # until jobs of its tenant, perhaps this batch's, are done
+                    except StoreFull:  # retry: room comes when jobs of the tenant are done
                         self._stop.wait(_RETRY_S)
-                    except (QueueFull, BrokerUnavailable, ResultTimeout):  # it passes in time
+                    except (
+                        QueueFull,
+                        BrokerUnavailable,
+                        ResultTimeout,
+                    ):  # retry: this state passes
                         if time.monotonic() > deadline:
                             raise
                         self._stop.wait(_RETRY_S)
@@ -188,7 +192,7 @@ class BatchRunner(BatchReader):
         again = self._rounds.get(at, 0)
         options: dict[str, Any] = {**plan.options, **entry.options}
         options["labels"] = {**plan.options.get("labels", {}), **entry.labels}
-        if plan.fresh or again:  # equal for the same run: submitted twice, it is one job
+        if plan.fresh or again:  # one nonce for each run: two submits of it are one job
             options["nonce"] = f"{plan.id}.{entry.repeat}.{again}"
         is_git = GIT.match(entry.origin)
         files = checkout(entry.origin, self._stop) if is_git else nullcontext(Path(entry.origin))

@@ -53,7 +53,7 @@ def flower() -> int:
             "FLOWER_PERSISTENT": "true",
             "FLOWER_DB": str(_flower_state(reached)),
             "FLOWER_STATE_SAVE_INTERVAL": "60000",
-            "FLOWER_PURGE_OFFLINE_WORKERS": "86400",  # else every one that ever was is shown
+            "FLOWER_PURGE_OFFLINE_WORKERS": "86400",  # else all old workers are shown
             "FLOWER_NATURAL_TIME": "true",
             "FLOWER_TASKS_COLUMNS": "state,result,kwargs,received,runtime,worker,uuid",
             "FLOWER_TASK_RUNTIME_METRIC_BUCKETS": _SECONDS,

@@ -50,7 +50,7 @@ class _Group:
             return
         words = diagnosis.message.split(" ")
         if len(words) != len(self.title):
-            # They cannot be laid beside each other: what both surely share is the shape.
+            # Their words cannot be aligned, so the title keeps only what the shapes share.
             words = shape(diagnosis.message).split(" ")
             self.title = shape(" ".join(self.title)).split(" ")
         if len(words) == len(self.title):

@@ -31,7 +31,7 @@ def write(report: BatchReport, format: str, path: Path) -> None:
     """
     data = render(report, format).encode(errors="replace")
     try:
-        # What is no file, such as /dev/stdout, must not be replaced by one.
+        # Do not replace something other than a file, such as /dev/stdout.
         if path.exists() and not path.is_file():
             path.write_bytes(data)
         else:
@@ -51,7 +51,9 @@ def check_path(path: Path) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if path.exists() and not path.is_file():
             return  # such as /dev/stdout
-        with tempfile.TemporaryFile(dir=path.parent):  # it is written beside, and then replaces
+        with tempfile.TemporaryFile(
+            dir=path.parent
+        ):  # write() makes a new file here and renames it
             pass
     except OSError as error:
         raise InvalidJob(
@@ -76,7 +78,7 @@ def render(report: BatchReport, format: str) -> str:
         case "markdown":
             return to_markdown(report)
         case "html":
-            # Jinja2 is needed here alone, and takes its time to import.
+            # Only this function needs Jinja2, which is slow to import.
             from revalid.producer.report.html import to_html
 
             return to_html(report)
@@ -96,12 +98,12 @@ def read(path: Path) -> BatchReport:
     except OSError as error:
         raise InvalidJob(f"cannot read the report {path}: {error.strerror or error}") from None
     except (ValueError, RecursionError):
-        raise InvalidJob(f"{path} is no JSON: give a report written as json") from None
+        raise InvalidJob(f"{path} is not JSON: give a report written as json") from None
     if not isinstance(document, dict) or not document.keys() >= {"schema_version", "counts"}:
-        raise InvalidJob(f"{path} is no report of a batch: give one written as json")
+        raise InvalidJob(f"{path} is not a report of a batch: give one written as json")
     if (version := document["schema_version"]) != 1:
         raise InvalidJob(f"{path} is a report of version {version!r}: this revalid reads 1")
     try:
         return BatchReport.model_validate(document)
     except ValidationError as error:
-        raise InvalidJob(f"{path} is no report of a batch: {describe(error)[:500]}") from None
+        raise InvalidJob(f"{path} is not a report of a batch: {describe(error)[:500]}") from None

@@ -42,7 +42,7 @@ def _suite(row: Row) -> ET.Element:
         ET.SubElement(properties, "property", name=_valid(name), value=_valid(value))
     for step in row.steps:
         _step_case(suite, row, step)
-    # What no step shows is shown by the job itself, or a red project would look green.
+    # If no step shows the failure, the job does; else a failed project would look green.
     if not row.steps or (row.verdict is not Verdict.PASSED and all(s.ok for s in row.steps)):
         _job_case(suite, row)
     for kind, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):

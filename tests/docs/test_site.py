@@ -45,7 +45,7 @@ def test_every_page_is_in_the_menu(site: Path) -> None:
     assert pages - {"."} <= {link.rstrip("/") for link in menu}
 
 
-def test_a_link_leads_to_the_page_of_what_it_names(site: Path) -> None:
+def test_a_link_leads_to_the_page_of_its_target(site: Path) -> None:
     home = (site / "index.html").read_text()
     assert 'href="examples/"' in home
     assert 'href="reliability/"' in home

@@ -121,7 +121,7 @@ def test_a_bad_project_or_job_is_refused_with_its_line(
     assert "\n" not in detail
 
 
-def test_a_request_may_be_sent_again_with_its_key(backend: httpx.Client) -> None:
+def test_a_request_may_be_repeated_with_its_key(backend: httpx.Client) -> None:
     def send(key: str, project: bytes, command: str) -> httpx.Response:
         return backend.post(
             VALIDATIONS,
@@ -163,13 +163,13 @@ def test_an_unknown_id_is_not_found(backend: httpx.Client) -> None:
     assert all("no such job" in answer.json()["detail"] for answer in answers)
 
 
-def test_an_event_id_that_is_none_is_refused(backend: httpx.Client) -> None:
+def test_an_invalid_event_id_is_refused(backend: httpx.Client) -> None:
     url = submit(backend, "echo hi")
     answer = backend.get(f"{url}/events", headers={"Last-Event-ID": "$"})
     assert answer.status_code == 422
 
 
-def test_a_full_queue_asks_to_come_again(serve: Serve, valkey_url: str) -> None:
+def test_a_full_queue_says_when_to_retry(serve: Serve, valkey_url: str) -> None:
     with serve(valkey_url, REVALID_QUEUED_JOBS="1") as client:
         taken, refused = (post(client, tarball(), commands=["ls"]) for _ in range(2))
     assert taken.status_code == 202
@@ -178,7 +178,7 @@ def test_a_full_queue_asks_to_come_again(serve: Serve, valkey_url: str) -> None:
     assert "too many validations are queued" in refused.json()["detail"]
 
 
-def test_a_tenant_whose_projects_fill_redis_is_asked_to_come_again(
+def test_a_tenant_whose_projects_fill_redis_is_told_when_to_retry(
     serve: Serve, valkey_url: str
 ) -> None:
     most = len(tarball()) + 1  # room for one
@@ -188,7 +188,7 @@ def test_a_tenant_whose_projects_fill_redis_is_asked_to_come_again(
     assert int(answers[1].headers["Retry-After"]) > 0
 
 
-def test_a_broker_that_is_away_is_no_fault_of_who_asks(serve: Serve, tmp_path: Path) -> None:
+def test_an_unavailable_broker_is_not_the_callers_fault(serve: Serve, tmp_path: Path) -> None:
     with serve(f"unix://{tmp_path}/broker.sock?db=0") as client:
         answers = [post(client, tarball(), commands=["ls"]), client.get(f"{VALIDATIONS}/any")]
     for answer in answers:

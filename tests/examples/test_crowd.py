@@ -12,7 +12,7 @@ NUMBER = 40
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
-async def test_no_submit_and_no_event_of_a_crowd_is_lost(name: str, tmp_path: Path) -> None:
+async def test_no_submit_and_no_event_is_lost_under_load(name: str, tmp_path: Path) -> None:
     with broker(tmp_path) as settings:
         found = await measure(name, settings, tmp_path, NUMBER)
     assert len(found.submits) == len(found.busy_submits) == len(found.delays) == NUMBER

@@ -80,7 +80,7 @@ def test_a_tarball_is_uploaded_followed_and_judged(
         assert shown(page) == happened(client, job_id)
 
 
-def test_what_happens_while_the_server_is_away_is_shown_once(
+def test_events_during_an_outage_of_the_server_are_shown_once(
     page: Page, client: Client, project: Path, tmp_path: Path
 ) -> None:
     port, log = free_port(), tmp_path / "log"
@@ -114,7 +114,7 @@ def test_a_validation_is_cancelled_by_its_button(
         assert client.job(job_id).result(1).verdict == "cancelled"
 
 
-def test_what_is_refused_is_said(page: Page, client: Client, tmp_path: Path) -> None:
+def test_the_page_shows_a_refusal(page: Page, client: Client, tmp_path: Path) -> None:
     bad = tmp_path / "bad.tar"
     bad.write_bytes(b"no tarball")
     port = free_port()

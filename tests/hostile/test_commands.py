@@ -134,7 +134,7 @@ def test_cancelled_job_is_gone_within_five_seconds(site: Site, command: str) -> 
     assert handle.result(30).verdict is Verdict.CANCELLED
 
 
-def test_limit_that_does_not_hold_rejects_the_job_that_demands_it(site: Site) -> None:
+def test_unenforced_limit_rejects_the_job_that_requires_it(site: Site) -> None:
     report = site.run("true").enforcement
     assert set(report) == set(LimitName) - {LimitName.CPU}
     for name, status in report.items():

@@ -196,7 +196,7 @@ def test_celery_keeps_a_small_result(shown: Flower, verdict: Verdict) -> None:
     )
 
 
-def test_a_verdict_is_no_error_of_the_worker(shown: Flower) -> None:
+def test_a_verdict_is_not_an_error_of_the_worker(shown: Flower) -> None:
     eventually(lambda: shown.task("cancelled")["state"] == "REVOKED")
     log = shown.worker.log.read_text()
     assert "Traceback" not in log

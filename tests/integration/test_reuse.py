@@ -25,7 +25,7 @@ def printed(result: JobResult) -> str:
     return result.steps[0].stdout
 
 
-def test_a_verdict_is_of_its_image(
+def test_a_verdict_belongs_to_its_image(
     client: Client, start_worker: StartWorker, project: Path
 ) -> None:
     start_worker()

@@ -78,7 +78,7 @@ def test_flower_counts_waiting_jobs(front: str, certificates: Path, tmp_path: Pa
     indirect=["front"],
     ids=["another authority", "only public authorities", "another host"],
 )
-async def test_who_is_not_trusted_is_refused_by_everybody(
+async def test_an_untrusted_certificate_is_refused_by_every_client(
     front: str, certificates: Path, trusted: str | None
 ) -> None:
     url = f"{front}?ssl_ca_certs={certificates / trusted}.pem" if trusted else front

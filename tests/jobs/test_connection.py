@@ -63,13 +63,13 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     assert redact(url) == shown
 
 
-def test_a_client_talks_text_or_bytes(valkey_url: str) -> None:
+def test_a_client_returns_text_or_bytes(valkey_url: str) -> None:
     with connect(valkey_url) as text, connect(valkey_url, text=False) as plain:
         text.set("key", "ü")
         assert (text.get("key"), plain.get("key")) == ("ü", "ü".encode())
 
 
-async def test_an_asynchronous_client_talks_text(valkey_url: str) -> None:
+async def test_an_asynchronous_client_returns_text(valkey_url: str) -> None:
     async with connect_async(valkey_url) as client:
         await client.set("key", "ü")
         assert await client.get("key") == "ü"
@@ -88,7 +88,7 @@ async def test_an_asynchronous_client_talks_text(valkey_url: str) -> None:
         "redis://:secret@host/0?ssl_ca_certs=/ca.pem",
     ],
 )
-def test_what_is_no_url_of_redis_is_refused_without_its_password(url: str) -> None:
+def test_a_url_that_is_not_redis_is_refused_without_its_password(url: str) -> None:
     for make in (connect, connect_async):
         with pytest.raises(
             InvalidSettings, match=r"^REVALID_BROKER_URL .* is not a Redis URL"
@@ -121,7 +121,9 @@ async def test_a_server_that_never_answers_is_given_up(silent: str) -> None:
         await ping_async(silent)
 
 
-def test_a_wrong_password_is_told_from_a_broker_that_is_gone(valkey_url: str, redis: Redis) -> None:
+def test_a_wrong_password_is_distinguished_from_a_lost_broker(
+    valkey_url: str, redis: Redis
+) -> None:
     redis.acl_setuser("worker", enabled=True, passwords=["+right"], commands=["+ping"])
     path = valkey_url.removeprefix("unix://")
     try:
@@ -137,7 +139,7 @@ def test_a_wrong_password_is_told_from_a_broker_that_is_gone(valkey_url: str, re
 
 
 @pytest.mark.parametrize("command", ["get revalid:job:1", "get other", "config get maxmemory"])
-def test_what_a_user_may_not_do_names_the_user(valkey_url: str, redis: Redis, command: str) -> None:
+def test_a_refused_command_names_the_user(valkey_url: str, redis: Redis, command: str) -> None:
     redis.acl_setuser(
         "watcher", enabled=True, passwords=["+a"], commands=["+get"], keys=["revalid:blob:*"]
     )
@@ -154,7 +156,7 @@ def test_what_a_user_may_not_do_names_the_user(valkey_url: str, redis: Redis, co
         redis.acl_deluser("watcher")
 
 
-def test_a_missing_password_is_told_from_a_broker_that_is_gone(tmp_path: Path) -> None:
+def test_a_missing_password_is_distinguished_from_a_lost_broker(tmp_path: Path) -> None:
     with ValkeyServer(port=0, unix_socket_path=tmp_path / "s", data_dir=tmp_path) as server:
         url = f"unix://{server.unix_socket_path}?db=0"
         with connect(url) as client:
@@ -164,7 +166,7 @@ def test_a_missing_password_is_told_from_a_broker_that_is_gone(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("full")
-def test_a_full_broker_says_so(valkey_url: str, redis: Redis) -> None:
+def test_a_full_broker_is_reported(valkey_url: str, redis: Redis) -> None:
     with (
         pytest.raises(BrokerUnavailable, match=r"is full and stored nothing: raise its maxmemory"),
         broker_errors(valkey_url),
@@ -173,7 +175,7 @@ def test_a_full_broker_says_so(valkey_url: str, redis: Redis) -> None:
     assert redis.exists("key") == 0
 
 
-def test_any_other_refusal_is_told(valkey_url: str, redis: Redis) -> None:
+def test_any_other_refusal_is_reported(valkey_url: str, redis: Redis) -> None:
     redis.set("key", "value")
     with (
         pytest.raises(BrokerUnavailable, match=r"^broker unix://.* refused the command: WRONGTYPE"),

@@ -58,5 +58,5 @@ def test_cutting_takes_time_linear_in_the_text(piece: str) -> None:
     assert not outgrows(work, 10_000, 640_000)
 
 
-def test_what_is_cut_is_valid_json() -> None:
+def test_a_cut_text_is_valid_json() -> None:
     assert json.loads(json.dumps(within("\0" * 1_000, 100))).count("\0") == 16

@@ -80,7 +80,7 @@ def test_an_error_about_a_job_carries_its_id() -> None:
     ]
 
 
-def test_what_was_full_says_when_to_try_again() -> None:
+def test_errors_of_full_stores_say_when_to_retry() -> None:
     full = [
         (place, call)
         for place, call in raised()

@@ -88,7 +88,7 @@ async def test_an_asynchronous_reader_waits_for_the_next_event(
     assert event == StartedEvent(event.id, {"attempt": 1, "worker": "host:1"})
 
 
-def test_no_wait_is_without_end(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_wait_is_bounded(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     assert read(redis, "a", "0", block_s=0) == []
     assert read(redis, "a", "0", block_s=-1) == []
     monkeypatch.setattr(events, "BLOCK_S", NO_WAIT)
@@ -129,13 +129,13 @@ def test_the_ledgers_own_events_are_read_as_well(redis: Redis, ledger: Ledger) -
 
 
 @pytest.mark.parametrize("after", ["0", "1732370000000", "1732370000000-0", "9" * 19])
-def test_a_position_is_one_that_redis_takes(after: str, redis: Redis) -> None:
+def test_redis_accepts_every_valid_position(after: str, redis: Redis) -> None:
     check_position(after)
     assert read(redis, "a", after, block_s=NO_WAIT) == []
 
 
 @pytest.mark.parametrize("after", ["", "$", "+", "-1", "1-", "1-2-3", "a", "1\n", "9" * 20, "1-$"])
-def test_what_is_no_position_is_refused(after: str) -> None:
+def test_an_invalid_position_is_refused(after: str) -> None:
     with pytest.raises(InvalidJob, match=r"^event id .*: give the id of an event, or 0 to"):
         check_position(after)
 
@@ -145,7 +145,7 @@ def test_only_finished_is_the_last() -> None:
     assert not QueuedEvent("1-0", {}).last
 
 
-def test_an_event_of_a_later_version_is_passed_over(redis: Redis) -> None:
+def test_an_event_of_a_later_version_is_skipped(redis: Redis) -> None:
     append(redis, "a", "weather", {"sky": "blue"})
     append(redis, "a", "queued", {})
     assert [event.type for event in read(redis, "a", "0")] == ["queued"]

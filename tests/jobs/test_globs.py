@@ -82,7 +82,7 @@ def test_the_last_line_that_names_a_path_has_the_word() -> None:
 
 
 @pytest.mark.parametrize("glob", ["[", "a[!b", "a\\", "[[:none:]]", "a" * (MAX_LENGTH + 1)])
-def test_what_is_no_glob_is_refused(glob: str) -> None:
+def test_an_invalid_glob_is_refused(glob: str) -> None:
     for compiled in (directory_glob, covering):
         with pytest.raises(ValueError, match=r".") as refused:
             compiled(glob)
@@ -133,6 +133,6 @@ def test_a_glob_takes_work_linear_in_its_length(piece: str) -> None:
         ("a\nb", "a\nb/c", True),
     ],
 )
-def test_a_glob_covers_a_path_and_what_is_below(glob: str, path: str, covered: bool) -> None:
+def test_a_glob_covers_a_path_and_everything_below(glob: str, path: str, covered: bool) -> None:
     assert bool(covering(glob).match(path)) is covered
     assert not re.search(r"\s$", glob)

@@ -80,7 +80,7 @@ def test_the_id_is_the_same_in_every_process() -> None:
     assert other.stdout.strip() == FULL_ID
 
 
-def test_each_field_decides_or_is_known_not_to() -> None:
+def test_each_field_changes_the_id_or_is_listed() -> None:
     fixed = {"schema_version"}
     assert Job.model_fields.keys() == OTHER.keys() | NOT_DECIDING.keys() | fixed
 
@@ -104,13 +104,13 @@ def test_the_id_changes_with_each_limit() -> None:
     assert len(ids | {make_job().id}) == len(others) + 1
 
 
-def test_how_long_a_job_waits_for_an_engine_is_its_lanes_unless_told_otherwise() -> None:
+def test_the_lane_decides_the_default_wait_for_an_engine() -> None:
     waiting = [make_job(), make_job(lane="batch"), make_job(limits={"engine_wait_s": 3})]
     assert [job.engine_wait_s for job in waiting] == [15, 600, 3]
     assert len({job.id for job in waiting}) == 1
 
 
-def test_a_limit_that_is_demanded_must_be_set() -> None:
+def test_a_required_limit_must_be_set() -> None:
     with pytest.raises(InvalidJob, match="requires cpu, but sets no cpu_s"):
         make_job(limits={"required": ["cpu"]})
     assert make_job(limits={"required": ["cpu"], "cpu_s": 1}).limits.cpu_s == 1
@@ -131,7 +131,7 @@ def test_a_job_is_frozen() -> None:
             setattr(job, field, getattr(job, field))
 
 
-def test_what_a_job_is_unless_told_otherwise() -> None:
+def test_defaults_of_a_job() -> None:
     job = make_job()
     assert (job.strategy, job.image, job.sandbox) == (StrategyName.AUTO, DEFAULT_IMAGE, None)
     assert job.limits.command_timeout_s == 600
@@ -289,7 +289,7 @@ def test_an_unknown_schema_version_is_refused(version: object) -> None:
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict | str | bytes) else None,
 )
-def test_what_does_not_parse_is_told_in_one_line(data: object, words: list[str]) -> None:
+def test_a_parse_error_is_one_line(data: object, words: list[str]) -> None:
     with pytest.raises(InvalidJob) as caught:
         parse_job(data)
     message = str(caught.value)
@@ -313,7 +313,7 @@ def test_only_commands_keep_going() -> None:
         make_job(strategy="npm", keep_going=True)
 
 
-def test_a_job_is_bounded_whoever_reads_it() -> None:
+def test_the_size_of_a_job_is_bounded_for_every_reader() -> None:
     steps = [{"op": "write_file", "path": "a", "content": "x" * (MAX_BYTES // 4)}] * 4
     fields = {"strategy": "trajectory", "steps": steps}
     for data in (fields, json.dumps(fields)):

@@ -67,7 +67,7 @@ def messages(redis: Redis, queue: str) -> list[dict[str, Any]]:
     return [json.loads(text) for text in cast("list[str]", redis.lrange(queue, 0, -1))]
 
 
-def test_a_doorbell_comes_back_as_it_was_sent() -> None:
+def test_a_doorbell_round_trips() -> None:
     assert parse_doorbell(DoorbellMessage(job_id=ID).model_dump()) == DoorbellMessage(
         v=1, job_id=ID
     )
@@ -96,7 +96,7 @@ def test_an_unknown_version_is_refused_as_such(version: object) -> None:
     ],
     ids=lambda value: str(value)[:50],
 )
-def test_what_is_no_doorbell_is_refused(message: object, words: str) -> None:
+def test_a_message_that_is_not_a_doorbell_is_refused(message: object, words: str) -> None:
     with pytest.raises(InvalidJob, match=f"^not a doorbell message: {words}"):
         parse_doorbell(message)
 
@@ -155,7 +155,9 @@ def test_a_child_that_hangs_is_ended_after_the_jobs_own_limit(
     assert HARD_LIMIT_MARGIN_S > 1
 
 
-def test_flower_shall_see_the_result(app: Celery, redis: Redis, doorbell: Doorbell) -> None:
+def test_a_doorbell_does_not_ignore_the_result(
+    app: Celery, redis: Redis, doorbell: Doorbell
+) -> None:
     ring(app, doorbell)
     (message,) = messages(redis, "q")
     assert message["headers"]["ignore_result"] is False
@@ -170,7 +172,7 @@ def test_ringing_leaves_no_subscription(app: Celery, redis: Redis, doorbell: Doo
     assert [(client["sub"], client["psub"]) for client in clients] == [("0", "0")] * len(clients)
 
 
-def test_a_broker_that_is_gone_is_told_with_the_job(doorbell: Doorbell, tmp_path: Path) -> None:
+def test_a_lost_broker_is_reported_with_the_job(doorbell: Doorbell, tmp_path: Path) -> None:
     app = make_app(load_settings({}, env_file=None), f"unix://{tmp_path}/none.sock")
     words = (
         rf"^job {doorbell.job_id} is recorded, but its doorbell did not ring \(.*\): a worker rings"
@@ -193,7 +195,7 @@ def test_more_rings_at_once_than_connections_are_told_with_the_job(
         ring(app, doorbell)
 
 
-def test_a_full_broker_is_told_with_the_job(
+def test_a_full_broker_is_reported_with_the_job(
     app: Celery, redis: Redis, doorbell: Doorbell, request: pytest.FixtureRequest
 ) -> None:
     request.getfixturevalue("full")
@@ -205,7 +207,7 @@ def test_a_full_broker_is_told_with_the_job(
 
 
 @pytest.mark.parametrize("queue", ["revalid.interactive", "revalid.batch"])
-def test_which_doorbells_ring_is_seen_in_the_queue(
+def test_doorbells_in_the_queue_are_listed(
     app: Celery, redis: Redis, doorbell: Doorbell, queue: str
 ) -> None:
     assert ringing(redis, queue) == set()
@@ -282,7 +284,7 @@ def test_every_wait_for_the_broker_and_the_backend_is_bounded() -> None:
     app.close()
 
 
-def test_results_go_to_the_broker_unless_told_otherwise() -> None:
+def test_results_go_to_the_broker_by_default() -> None:
     made = [
         make_app(load_settings({}, env_file=None, result_url=url), "unix:///run/b.sock?db=1")
         for url in (None, "rediss://results/2")

@@ -43,7 +43,7 @@ def test_a_step_that_keeps_the_job_from_passing(step: StepResult) -> None:
     assert result(step).failed_step == step.name
 
 
-def test_a_step_says_nothing_that_it_was_not_told() -> None:
+def test_a_step_result_has_neutral_defaults() -> None:
     step = StepResult(name="install")
     assert (step.op, step.command, step.exit_code, step.skipped_reason) == (
         "exec",
@@ -150,7 +150,7 @@ def test_the_document_has_the_keys_that_were_promised() -> None:
     }
 
 
-def test_the_document_holds_words_and_moments_that_other_languages_read() -> None:
+def test_other_languages_can_read_the_words_and_times_of_the_document() -> None:
     document = result(FAILED, verdict="failed").model_dump(mode="json")
     assert document["verdict"] == "failed"
     assert document["queued_at"] == "2026-01-02T03:04:05.006000Z"

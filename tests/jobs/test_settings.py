@@ -37,7 +37,7 @@ def test_the_process_and_its_directory_are_read_by_default(
     assert load_settings(env_file=None).tenant == "default"
 
 
-def test_an_override_wins_over_the_environment_and_that_over_the_file(env_file: Path) -> None:
+def test_overrides_precede_the_environment_which_precedes_the_file(env_file: Path) -> None:
     env_file.write_text("REVALID_IMAGE=file\nREVALID_TENANT=file\nREVALID_CONCURRENCY=2\n")
     environ = {"REVALID_IMAGE": "environment", "REVALID_TENANT": "environment"}
     settings = load_settings(environ, env_file=env_file, image="override")
@@ -52,11 +52,11 @@ def test_an_empty_variable_is_an_unset_one(env_file: Path) -> None:
     assert settings.connect_timeout_s == 15
 
 
-def test_a_missing_file_is_no_error(env_file: Path) -> None:
+def test_a_missing_file_is_not_an_error(env_file: Path) -> None:
     assert load_settings({}, env_file=env_file) == load_settings({}, env_file=None)
 
 
-def test_other_peoples_lines_in_the_file_are_passed_over(env_file: Path) -> None:
+def test_other_lines_in_the_file_are_ignored(env_file: Path) -> None:
     env_file.write_bytes(
         b"DATABASE_URL=postgres://x\nrevalid_image=x\nNAME=caf\xe9\n"
         b"# REVALID_NONE=1\nexport REVALID_TENANT='acme'\nMY_REVALID_X=1\n"
@@ -108,7 +108,7 @@ def test_the_switch_of_the_tests_is_no_setting() -> None:
         ("EMBEDDED", "perhaps"),
     ],
 )
-def test_a_bad_value_is_told_in_one_line_that_names_the_setting(name: str, value: str) -> None:
+def test_a_bad_value_gives_a_one_line_error_that_names_the_setting(name: str, value: str) -> None:
     with pytest.raises(InvalidSettings) as caught:
         load(**{name: value})
     message = str(caught.value)
@@ -133,7 +133,7 @@ def test_a_list_is_separated_by_commas(text: str, words: tuple[str, ...]) -> Non
     assert {settings.forwarded, settings.local_env} == {words}
 
 
-def test_what_a_deployed_worker_does_unless_told_otherwise() -> None:
+def test_defaults_of_a_deployed_worker() -> None:
     settings = load()
     assert settings.sandbox_policy is SandboxPolicy.DAGGER
     assert settings.forwarded == ()
@@ -160,7 +160,7 @@ def test_concurrency_follows_the_processors(
 
 
 @pytest.mark.parametrize("field", Settings.model_fields)
-def test_a_setting_says_what_it_is_for(field: str) -> None:
+def test_a_setting_has_a_description(field: str) -> None:
     description = Settings.model_fields[field].description
     assert description
     assert description.endswith(".")

@@ -16,7 +16,7 @@ KEY = SecretStr("a key")
 
 
 @pytest.mark.parametrize("key", [KEY, None], ids=["checked", "without a key"])
-def test_what_was_signed_with_the_key_is_believed(redis: Redis, key: SecretStr | None) -> None:
+def test_a_signature_with_the_key_is_accepted(redis: Redis, key: SecretStr | None) -> None:
     ledger = Ledger(redis, signing_key=KEY)
     ledger.submit(JOB, "q")
     record = ledger.record(JOB.id)
@@ -42,7 +42,7 @@ def test_a_changed_record_is_refused(redis: Redis) -> None:
         check_signature(KEY, Signed.RECORD, record.job.replace("auto", "npm"), record.signature)
 
 
-def test_what_was_signed_as_one_kind_is_no_other() -> None:
+def test_a_signature_of_one_kind_is_not_valid_for_another() -> None:
     """One key would let a text that a producer had signed as this be shown as that."""
     text = "a text that both kinds could be"
     with pytest.raises(PolicyRefused, match="has a wrong signature"):

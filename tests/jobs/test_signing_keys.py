@@ -12,7 +12,7 @@ def test_each_purpose_has_its_own(tmp_path: Path) -> None:
     assert (tmp_path / "home.key").read_bytes() not in (home_key(tmp_path, "a"), b"")
 
 
-def test_who_comes_at_once_has_the_same(tmp_path: Path) -> None:
+def test_concurrent_processes_get_the_same_key(tmp_path: Path) -> None:
     for number in range(20):
         home = tmp_path / str(number)
         with ThreadPoolExecutor(8) as pool:

@@ -29,7 +29,7 @@ def test_a_urls_credentials_are_left_out() -> None:
     assert shown("shop", "git@host:team/shop")["origin"] == "git@host:team/shop"
 
 
-def test_it_is_bounded_and_has_nothing_that_is_not_seen() -> None:
+def test_it_is_bounded_and_has_no_invisible_characters() -> None:
     labels = {f"{at}\\'\"{'n' * 100}": "\\'\"" * 100 for at in range(64)}
     job = make_job(tenant="t" * 64, labels=labels)
     text = task_arguments(job, "\\'" * 500, "\\'" * 500)

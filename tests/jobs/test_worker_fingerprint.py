@@ -32,11 +32,11 @@ def settings(**fields: Any) -> Settings:
 PRINT = fingerprint(settings(), ENVIRON)
 
 
-def test_equal_workers_have_equal_prints() -> None:
+def test_equal_workers_have_equal_fingerprints() -> None:
     assert fingerprint(settings(), dict(reversed(ENVIRON.items()))) == PRINT
 
 
-def test_a_print_is_a_digest_that_holds_no_value() -> None:
+def test_a_fingerprint_is_a_digest_without_values() -> None:
     assert re.fullmatch(r"[0-9a-f]{16}", PRINT)
     assert worker_key(PRINT) == f"revalid:worker:{PRINT}"
 
@@ -54,17 +54,17 @@ def test_a_print_is_a_digest_that_holds_no_value() -> None:
     ],
     ids=lambda environ: next(iter(environ)),
 )
-def test_the_print_changes_with_what_a_job_may_see(environ: dict[str, str]) -> None:
+def test_the_fingerprint_changes_with_what_a_job_may_see(environ: dict[str, str]) -> None:
     assert fingerprint(settings(), ENVIRON | environ) != PRINT
 
 
-def test_the_print_changes_when_a_secret_goes() -> None:
+def test_the_fingerprint_changes_when_a_secret_goes() -> None:
     without = {name: value for name, value in ENVIRON.items() if name != "DATABRICKS_TOKEN"}
     assert fingerprint(settings(), without) != PRINT
 
 
 @pytest.mark.parametrize("environ", [{"HOME": "/home/b"}, {"LANG": "C"}, {"API_KEY": "x"}], ids=str)
-def test_the_print_does_not_change_with_what_no_job_sees(environ: dict[str, str]) -> None:
+def test_the_fingerprint_does_not_change_with_what_no_job_sees(environ: dict[str, str]) -> None:
     assert fingerprint(settings(), ENVIRON | environ) == PRINT
 
 
@@ -91,7 +91,7 @@ def test_the_print_does_not_change_with_what_no_job_sees(environ: dict[str, str]
     ],
     ids=lambda fields: next(iter(fields)),
 )
-def test_the_print_changes_with_a_setting_of_the_worker(fields: dict[str, Any]) -> None:
+def test_the_fingerprint_changes_with_a_setting_of_the_worker(fields: dict[str, Any]) -> None:
     assert fingerprint(settings(**fields), ENVIRON) != PRINT
 
 
@@ -100,22 +100,22 @@ def test_the_print_changes_with_a_setting_of_the_worker(fields: dict[str, Any]) 
     [{"image": "node:22"}, {"tenant": "acme"}, {"concurrency": 2}, {"flower_port": 1}],
     ids=lambda fields: next(iter(fields)),
 )
-def test_the_print_does_not_change_with_other_settings(fields: dict[str, Any]) -> None:
+def test_the_fingerprint_does_not_change_with_other_settings(fields: dict[str, Any]) -> None:
     assert fingerprint(settings(**fields), ENVIRON) == PRINT
 
 
-def test_the_print_changes_with_a_newly_allowed_variable() -> None:
+def test_the_fingerprint_changes_with_a_newly_allowed_variable() -> None:
     environ = ENVIRON | {"API_KEY": "a"}
     allowing = settings(secret_allow="API_KEY")
     assert fingerprint(allowing, environ) != fingerprint(allowing, environ | {"API_KEY": "b"})
 
 
-def test_the_print_changes_with_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fingerprint_changes_with_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "VERSION", "999")
     assert fingerprint(settings(), ENVIRON) != PRINT
 
 
-def test_the_print_says_nothing_to_who_guesses_a_secret(tmp_path: Path) -> None:
+def test_the_fingerprint_does_not_confirm_a_guessed_secret(tmp_path: Path) -> None:
     """Its name is a queue's, and all who reach Redis see that: a plain hash could be tried out."""
     at_home = settings(home=tmp_path)
     before = fingerprint(at_home, ENVIRON)
@@ -124,7 +124,7 @@ def test_the_print_says_nothing_to_who_guesses_a_secret(tmp_path: Path) -> None:
     assert fingerprint(at_home, ENVIRON) != before
 
 
-def test_a_worker_is_there_while_it_says_so(redis: Redis) -> None:
+def test_a_worker_counts_as_running_while_it_reports(redis: Redis) -> None:
     assert not is_served(redis, PRINT)
     redis.set(worker_key(PRINT), 1, ex=int(SERVING_S))
     assert is_served(redis, PRINT)

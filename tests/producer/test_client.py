@@ -158,9 +158,7 @@ def test_a_queued_job_is_cancelled_at_once(client: Client, project: Path) -> Non
     assert handle.cancel() is JobState.DONE
 
 
-def test_a_running_job_learns_with_its_next_beat_that_it_is_cancelled(
-    client: Client, project: Path
-) -> None:
+def test_the_next_heartbeat_reports_a_cancel(client: Client, project: Path) -> None:
     handle = client.submit(project)
     attempt = client._ledger.claim(handle.id, "test")
     assert attempt is not None
@@ -196,7 +194,9 @@ def test_result_gives_up_after_its_time(client: Client, project: Path) -> None:
         handle.result(timeout_s=0.01)
 
 
-def test_a_result_of_another_version_is_refused_in_words(client: Client, project: Path) -> None:
+def test_a_result_of_another_version_is_refused_with_a_message(
+    client: Client, project: Path
+) -> None:
     handle = client.submit(project)
     attempt = client._ledger.claim(handle.id, "test")
     assert attempt is not None
@@ -261,9 +261,7 @@ def test_a_project_above_its_tenants_bytes_is_refused_before_it_is_stored(
         assert client.submit(project, tenant="other").outcome is SubmitOutcome.NEW
 
 
-def test_a_project_that_went_is_uploaded_again_by_each_submit(
-    client: Client, project: Path
-) -> None:
+def test_a_dropped_project_is_uploaded_again_by_each_submit(client: Client, project: Path) -> None:
     handle = client.submit(project)
     (blob,) = client._redis.keys("revalid:blob:*")
     for fresh in (False, True):
@@ -277,7 +275,7 @@ def test_a_project_that_went_is_uploaded_again_by_each_submit(
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_a_project_that_goes_before_its_job_is_recorded_is_uploaded_again(
+def test_a_project_that_is_dropped_before_its_job_is_recorded_is_uploaded_again(
     client: Client, project: Path, monkeypatch: pytest.MonkeyPatch, many: bool
 ) -> None:
     put, puts = client._blobs.put, 0
@@ -300,7 +298,7 @@ def projects(client: Client) -> list[str]:
     return [str(word) for word in client._redis.zrange("revalid:projects", 0, -1)]
 
 
-def test_a_broker_that_is_not_reached_is_named_without_its_password(project: Path) -> None:
+def test_an_unreachable_broker_is_named_without_its_password(project: Path) -> None:
     settings = load_settings({"REVALID_BROKER_URL": NOBODY}, env_file=None)
     with Client(settings) as client, pytest.raises(BrokerUnavailable) as caught:
         client.submit(project)
@@ -380,7 +378,7 @@ def test_a_job_cancelled_while_it_waits_again_says_what_it_did(
     assert (found.attempts, found.started_at, found.duration_s) == (1, None, None)
 
 
-async def test_the_async_client_tells_the_same(settings: Settings, project: Path) -> None:
+async def test_the_async_client_reports_the_same(settings: Settings, project: Path) -> None:
     async with AsyncClient(settings) as there:
         handle = await there.submit(project, commands=["x"])
         give_back(JobHandle(handle.id, there.sync))

@@ -26,7 +26,7 @@ def test_the_same_request_is_the_same_job_however_it_ended(client: Client, proje
     assert client.submit(project, idempotency_key="b").outcome is SubmitOutcome.NEW
 
 
-def test_a_fresh_request_is_fresh_once_for_each_key(client: Client, project: Path) -> None:
+def test_a_fresh_request_makes_one_job_for_each_key(client: Client, project: Path) -> None:
     plain = client.submit(project)
     keys = ("a", "a", "b")
     made = [client.submit(project, fresh=True, idempotency_key=key) for key in keys]
@@ -47,7 +47,7 @@ def test_tenants_have_keys_of_their_own(client: Client, project: Path) -> None:
     assert len(ids) == 2
 
 
-def test_of_different_requests_at_once_one_has_the_key(client: Client, project: Path) -> None:
+def test_one_of_several_concurrent_requests_gets_the_key(client: Client, project: Path) -> None:
     together = threading.Barrier(8)
 
     def submit(number: int) -> str | None:
@@ -73,7 +73,7 @@ def test_a_try_that_stored_no_job_can_be_repeated(settings: Settings, project: P
         assert client.submit(project, idempotency_key="a").outcome is SubmitOutcome.NEW
 
 
-def test_a_key_is_kept_for_a_day_and_not_in_clear(client: Client, project: Path) -> None:
+def test_a_key_is_kept_for_a_day_as_a_digest(client: Client, project: Path) -> None:
     client.submit(project, idempotency_key="a customer's order")
     (key,) = client._redis.keys("revalid:idempotency:*")
     assert 0 < client._redis.ttl(key) <= IDEMPOTENCY_S

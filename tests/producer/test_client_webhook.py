@@ -11,7 +11,7 @@ from revalid.producer.client import Client
 from revalid.producer.submission import prepare
 
 
-def test_a_webhook_is_told_of_the_verdict_and_a_wrong_one_is_refused(
+def test_a_webhook_gets_the_verdict_and_an_invalid_one_is_refused(
     client: Client, project: Path
 ) -> None:
     with pytest.raises(InvalidJob, match="webhook: give an https:// URL"):

@@ -20,12 +20,12 @@ from revalid.producer.options import check_options
         ({"limits": 600}, "limits: 600 is not a mapping"),
     ],
 )
-def test_a_wrong_shape_is_an_error_in_words(option: dict[str, Any], said: str) -> None:
+def test_a_wrong_shape_gives_a_clear_error(option: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidJob, match=said):
         check_options(option)
 
 
-def test_an_unknown_name_is_an_error_that_knows_better() -> None:
+def test_an_unknown_name_is_an_error_that_suggests_the_nearest() -> None:
     with pytest.raises(
         TypeError, match=r"no option 'stragety' of a job; did you mean 'strategy'\?"
     ):

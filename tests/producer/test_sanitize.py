@@ -25,7 +25,7 @@ from revalid.producer.sanitize import clean, one_line, seconds, visible_json
         ("[red]no markup[/red]", "[red]no markup[/red]"),
     ],
 )
-def test_a_projects_text_cannot_command_the_terminal(raw: str, shown: str) -> None:
+def test_text_of_a_project_cannot_control_the_terminal(raw: str, shown: str) -> None:
     assert clean(raw) == shown
 
 
@@ -43,7 +43,7 @@ def test_one_line_is_one() -> None:
         (7260, "2 h 01 min"),
     ],
 )
-def test_durations_as_people_say_them(value: float, shown: str) -> None:
+def test_durations_are_formatted_for_people(value: float, shown: str) -> None:
     assert seconds(value) == shown
 
 
@@ -58,13 +58,13 @@ HIDDEN = [
 ]
 
 
-def test_nothing_that_is_not_seen_is_shown() -> None:
+def test_invisible_characters_are_removed() -> None:
     text = "".join(letter for letter in HIDDEN if letter not in "\t\n\r")
     assert set(clean(text.replace("\x1b", "").replace("\x9b", ""))) <= {"\t", "\n"}
     assert one_line("a".join(HIDDEN).replace("\x1b", "")).isprintable()
 
 
-def test_json_holds_what_is_not_seen_as_escapes() -> None:
+def test_json_escapes_invisible_characters() -> None:
     said = {"text": "a".join(HIDDEN), "seen": "grüße 😀"}
     document = visible_json(json.dumps(said, ensure_ascii=False))
     assert json.loads(document) == said

@@ -66,11 +66,13 @@ def test_equal_trees_are_the_same_job_and_a_changed_one_is_another(
         {"fresh": True},
     ],
 )
-def test_what_decides_the_outcome_makes_another_job(project: Path, options: dict[str, Any]) -> None:
+def test_fields_that_decide_the_outcome_make_another_job(
+    project: Path, options: dict[str, Any]
+) -> None:
     assert made(project, **options).id != made(project).id
 
 
-def test_words_of_the_producer_do_not_make_another_job(project: Path) -> None:
+def test_labels_and_lane_do_not_make_another_job(project: Path) -> None:
     assert made(project, labels={"a": "b"}, lane=Lane.BATCH).id == made(project).id
 
 

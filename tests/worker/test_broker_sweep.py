@@ -21,7 +21,9 @@ def bound(name: str) -> str:
     return "\x06\x16".join([name, "", f"{name}.reply.celery.pidbox"])
 
 
-def test_a_place_goes_once_it_was_twice_without_a_reply(redis: Redis, sweep: BrokerSweep) -> None:
+def test_a_binding_is_removed_after_two_sweeps_without_a_reply(
+    redis: Redis, sweep: BrokerSweep
+) -> None:
     redis.sadd(REPLIES, bound("gone"), bound("used"))
     sweep.sweep()
     assert redis.smembers(REPLIES) == {bound("gone"), bound("used")}
@@ -30,7 +32,7 @@ def test_a_place_goes_once_it_was_twice_without_a_reply(redis: Redis, sweep: Bro
     assert redis.smembers(REPLIES) == {bound("used")}
 
 
-def test_a_round_looks_at_so_many_and_all_have_their_turn(redis: Redis, sweep: BrokerSweep) -> None:
+def test_a_round_is_bounded_and_everyone_gets_a_turn(redis: Redis, sweep: BrokerSweep) -> None:
     redis.sadd(REPLIES, *(bound(str(number)) for number in range(1_000)))
     left = [1_000]
     while left[-1] and len(left) < 60:

@@ -47,14 +47,14 @@ def ended(child: psutil.Process) -> bool:
     return True
 
 
-def test_one_that_holds_its_job_is_left_alone(ledger: Ledger, child: psutil.Process) -> None:
+def test_a_child_that_holds_its_job_is_left_alone(ledger: Ledger, child: psutil.Process) -> None:
     parent = Children(ledger)
     for _ in range(3):
         parent.check(trusted=True)
     assert not ended(child)
 
 
-def test_one_that_lost_its_job_is_ended(ledger: Ledger, child: psutil.Process) -> None:
+def test_a_child_that_lost_its_job_is_ended(ledger: Ledger, child: psutil.Process) -> None:
     parent = Children(ledger)
     parent.check(trusted=True)
     assert ledger.abandon(process_name(child.pid)) == make_job().id
@@ -62,7 +62,7 @@ def test_one_that_lost_its_job_is_ended(ledger: Ledger, child: psutil.Process) -
     assert ended(child)
 
 
-def test_one_that_holds_another_job_than_it_was_given_is_ended(
+def test_a_child_that_holds_another_job_is_ended(
     ledger: Ledger, child: psutil.Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = SimpleNamespace(worker_pid=child.pid, id="f" * 32, time_start=2.0)
@@ -73,7 +73,7 @@ def test_one_that_holds_another_job_than_it_was_given_is_ended(
     assert ended(child)
 
 
-def test_one_past_its_limit_is_ended_and_its_job_returned(
+def test_a_child_past_its_limit_is_ended_and_its_job_returned(
     ledger: Ledger, child: psutil.Process, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LATE_S", 0.0)
@@ -86,7 +86,7 @@ def test_one_past_its_limit_is_ended_and_its_job_returned(
     assert ledger.record(make_job().id).state == "queued"
 
 
-def test_none_is_ended_while_celery_is_not_to_be_trusted(
+def test_no_child_is_ended_while_celerys_list_is_not_current(
     ledger: Ledger, child: psutil.Process
 ) -> None:
     parent = Children(ledger)
@@ -97,7 +97,7 @@ def test_none_is_ended_while_celery_is_not_to_be_trusted(
     assert not ended(child)
 
 
-def test_redis_that_was_away_gives_another_time(
+def test_an_outage_of_redis_restarts_the_periods(
     ledger: Ledger, child: psutil.Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "STRAY_S", 60.0)

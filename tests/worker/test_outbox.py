@@ -79,7 +79,7 @@ def test_a_result_is_kept_while_no_broker_answers(
     assert kept(tmp_path) == []
 
 
-def test_a_young_result_is_its_own_processs_to_record(
+def test_a_young_result_is_left_to_its_own_process(
     ledger: Ledger, attempt: Attempt, valkey_url: str, tmp_path: Path
 ) -> None:
     outbox = Outbox(tmp_path, ledger, valkey_url)
@@ -113,7 +113,7 @@ def test_half_a_result_is_dropped(ledger: Ledger, valkey_url: str, tmp_path: Pat
     assert ledger.record(JOB.id).state is JobState.RUNNING
 
 
-def test_a_full_disk_keeps_no_result_from_the_ledger(
+def test_a_full_disk_does_not_prevent_recording_a_result(
     ledger: Ledger, attempt: Attempt, valkey_url: str, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"

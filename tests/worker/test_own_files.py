@@ -29,7 +29,7 @@ def open_files(most: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE, errno.EROFS, errno.EIO])
-def test_a_fault_is_found_behind_what_was_made_of_it(number: int) -> None:
+def test_a_fault_is_found_among_the_causes_of_an_error(number: int) -> None:
     with pytest.raises(InvalidProject) as hidden:
         try:
             raise OSError(number, "words")
@@ -48,16 +48,16 @@ def test_a_fault_is_found_behind_what_was_made_of_it(number: int) -> None:
     "error",
     [None, OSError("words"), PermissionError(errno.EACCES, "words"), ValueError("words")],
 )
-def test_other_errors_are_none(error: Exception | None) -> None:
+def test_other_errors_are_not_faults_of_the_workers_files(error: Exception | None) -> None:
     assert own_fault(error) is None
 
 
-def test_a_disk_with_room_is_in_order(tmp_path: Path) -> None:
+def test_a_disk_with_room_is_ok(tmp_path: Path) -> None:
     assert check_files(settings_of(tmp_path, tmp_path)) is None
     assert not list(tmp_path.iterdir())
 
 
-def test_a_place_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     reason = check_files(settings_of(tmp_path, tmp_path / "none"))
     assert reason == f"{tmp_path / 'none'}: No such file or directory"
 

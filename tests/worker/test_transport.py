@@ -25,20 +25,20 @@ def parts(made: bytes) -> tuple[dict[str, Any], Any]:
 
 
 @pytest.mark.parametrize("kind", NO_DOORBELLS)
-def test_what_is_no_doorbell_is_refused(kind: str) -> None:
+def test_a_message_that_is_not_a_doorbell_is_refused(kind: str) -> None:
     with pytest.raises(InvalidJob):
         made_anew(QUEUE, NO_DOORBELLS[kind])
 
 
 @pytest.mark.parametrize("kind", DOORBELLS)
-def test_a_doorbell_is_the_same_whatever_else_is_in_it(kind: str) -> None:
+def test_other_content_of_a_message_does_not_change_its_doorbell(kind: str) -> None:
     made = parts(made_anew(QUEUE, DOORBELLS[kind]))
     assert made == parts(made_anew(QUEUE, dumped(message())))
     assert made[1] == [[], {"message": {"v": 1, "job_id": ID}}, {}]
     assert made[0]["headers"]["timelimit"] == [None, None]
 
 
-def test_two_messages_that_claim_one_tag_have_two() -> None:
+def test_two_messages_with_one_delivery_tag_get_separate_ones() -> None:
     one, other = (json.loads(made_anew(QUEUE, dumped(message()))) for _ in range(2))
     assert one["properties"]["delivery_tag"] != other["properties"]["delivery_tag"]
 
@@ -68,7 +68,7 @@ def test_anything_is_a_doorbell_or_refused(text: bytes) -> None:
     assert parts(made) == parts(made_anew(QUEUE, dumped(message())))
 
 
-def test_a_message_of_a_lost_connection_is_given_back_in_vain(
+def test_a_message_of_a_lost_connection_cannot_be_returned(
     valkey_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Celery logs it; by any other error its worker ends. The ledger rings again."""

@@ -66,7 +66,7 @@ async def test_another_image_or_no_answer(ledger: Ledger, digest: str | None) ->
 
 
 @pytest.mark.parametrize(("known", "stands"), [(DIGEST, True), ("sha256:other", False)])
-async def test_what_the_ledger_knows_is_not_asked_again(
+async def test_a_digest_that_the_ledger_knows_is_not_resolved_again(
     ledger: Ledger, known: str, stands: bool
 ) -> None:
     registry = Registry(DIGEST)
@@ -84,7 +84,7 @@ async def test_no_result_that_can_be_read(ledger: Ledger, prior: str | None) -> 
 @pytest.mark.parametrize(
     ("asked", "allowed"), [("local", "auto"), (None, "local"), ("auto", "local")]
 )
-async def test_what_would_run_in_no_image_asks_no_engine(
+async def test_a_job_without_an_image_needs_no_engine_to_decide(
     ledger: Ledger, asked: str | None, allowed: str
 ) -> None:
     registry = Registry(DIGEST)

@@ -23,7 +23,7 @@ def finish_all(ledger: Ledger) -> None:
         finish(ledger, claim(ledger, job))
 
 
-def test_each_end_is_told_once_and_in_order(ledger: Ledger, redis: Redis) -> None:
+def test_each_end_is_read_once_and_in_order(ledger: Ledger, redis: Redis) -> None:
     assert read_finished(redis, None, 10) == []
     finish_all(ledger)
     first = read_finished(redis, None, 2)
@@ -39,7 +39,7 @@ def test_each_end_is_told_once_and_in_order(ledger: Ledger, redis: Redis) -> Non
     assert ids(read_finished(redis, rest[-1], 10)) == [other.id, other.id]
 
 
-def test_a_second_answer_to_finish_is_no_second_end(ledger: Ledger, redis: Redis) -> None:
+def test_a_repeated_finish_is_recorded_once(ledger: Ledger, redis: Redis) -> None:
     ledger.submit(JOBS[0], "q")
     attempt = claim(ledger, JOBS[0])
     finish(ledger, attempt)
@@ -47,7 +47,9 @@ def test_a_second_answer_to_finish_is_no_second_end(ledger: Ledger, redis: Redis
     assert ids(read_finished(redis, None, 10)) == IDS[:1]
 
 
-def test_a_reader_whose_last_entry_is_gone_begins_anew(ledger: Ledger, redis: Redis) -> None:
+def test_a_reader_whose_last_entry_is_missing_starts_from_the_beginning(
+    ledger: Ledger, redis: Redis
+) -> None:
     finish_all(ledger)
     (*_, last) = read_finished(redis, None, 3)
     assert ids(read_finished(redis, last, 10)) == IDS[3:]
@@ -59,7 +61,7 @@ def test_a_reader_whose_last_entry_is_gone_begins_anew(ledger: Ledger, redis: Re
     assert read_finished(redis, last, 10) == []
 
 
-def test_entries_go_when_results_do(redis: Redis) -> None:
+def test_entries_expire_with_results(redis: Redis) -> None:
     ledger = Ledger(redis, result_ttl_s=60)
     seconds, _ = redis.time()
     for number in range(300):  # Redis removes whole nodes of a hundred
@@ -71,6 +73,6 @@ def test_entries_go_when_results_do(redis: Redis) -> None:
     assert len(found) < 6 + 150
 
 
-def test_results_may_be_kept_for_longer_than_there_was_time(redis: Redis) -> None:
+def test_results_may_be_kept_for_longer_than_the_time_since_1970(redis: Redis) -> None:
     finish_all(Ledger(redis, result_ttl_s=100 * 365 * 86_400))
     assert ids(read_finished(redis, None, 10)) == IDS

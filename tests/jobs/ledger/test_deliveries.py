@@ -32,7 +32,7 @@ def commands(redis: Redis) -> int:
 
 
 @pytest.mark.parametrize("tenants", [1, 50])
-def test_a_host_has_few_under_way_however_many_ask_for_it(ledger: Ledger, tenants: int) -> None:
+def test_deliveries_under_way_to_one_host_are_bounded(ledger: Ledger, tenants: int) -> None:
     for number in range(100):
         tell(ledger, f"loud-{number % tenants}", "hangs.test", number)
     tell(ledger, "quiet", "there.test")
@@ -43,14 +43,14 @@ def test_a_host_has_few_under_way_however_many_ask_for_it(ledger: Ledger, tenant
 
 
 @pytest.mark.parametrize("spelled", ["HANGS.test", "hangs.test.", "hangs.test:8443"])
-def test_a_host_is_one_however_it_is_spelled(ledger: Ledger, spelled: str) -> None:
+def test_spellings_of_a_host_count_as_one(ledger: Ledger, spelled: str) -> None:
     for number in range(AT_ONCE):
         tell(ledger, "loud", "hangs.test", number)
         tell(ledger, "loud", spelled, number)
     assert len(take_due(ledger, 32)) == AT_ONCE
 
 
-def test_another_tenants_is_next_however_many_hosts_one_has(ledger: Ledger) -> None:
+def test_a_tenant_with_many_hosts_does_not_delay_another(ledger: Ledger) -> None:
     for number in range(200):
         tell(ledger, "loud", f"hangs-{number}.test")
     first = take_due(ledger, 32)
@@ -59,7 +59,7 @@ def test_another_tenants_is_next_however_many_hosts_one_has(ledger: Ledger) -> N
     assert hosts(take_due(ledger, 1)) == ["there.test"]
 
 
-def test_tenants_with_many_deliveries_have_their_turns(ledger: Ledger) -> None:
+def test_tenants_with_many_deliveries_take_turns(ledger: Ledger) -> None:
     for number in range(6):
         for host in ("a.test", "b.test"):
             tell(ledger, "one", host, number)
@@ -70,7 +70,7 @@ def test_tenants_with_many_deliveries_have_their_turns(ledger: Ledger) -> None:
     assert found.count("a.test") == found.count("b.test") == 2
 
 
-def test_each_end_lets_one_that_waits_for_its_host_go_on(ledger: Ledger) -> None:
+def test_each_settled_delivery_lets_a_waiting_one_start(ledger: Ledger) -> None:
     for number in range(20):
         tell(ledger, f"tenant-{number}", "slow.test", number)
     delivered, under_way = 0, take_due(ledger, 32)
@@ -83,7 +83,7 @@ def test_each_end_lets_one_that_waits_for_its_host_go_on(ledger: Ledger) -> None
     assert ledger.redis.keys("revalid:ready:*") == ledger.redis.keys("revalid:posts-parked:*") == []
 
 
-def test_what_a_lost_worker_had_under_way_holds_nobody_up(ledger: Ledger, redis: Redis) -> None:
+def test_deliveries_of_a_lost_worker_delay_no_others(ledger: Ledger, redis: Redis) -> None:
     for number in range(2 * AT_ONCE):
         tell(ledger, f"tenant-{number}", "slow.test", number)
     lost: dict[str, float] = {each.id: 1 for each in take_due(ledger, 32)}
@@ -100,7 +100,7 @@ def test_what_a_lost_worker_had_under_way_holds_nobody_up(ledger: Ledger, redis:
     assert ledger.stats().webhooks == 0
 
 
-def test_what_an_earlier_version_left_is_told(ledger: Ledger, redis: Redis) -> None:
+def test_deliveries_of_an_earlier_version_are_posted(ledger: Ledger, redis: Redis) -> None:
     tell(ledger, "default", "there.test")
     (delivery,) = map(str, redis.zrange("revalid:deliveries", 0, -1))
     redis.delete("revalid:post-turns", "revalid:post-shares", *redis.keys("revalid:ready:*"))

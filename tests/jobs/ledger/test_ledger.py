@@ -40,7 +40,7 @@ def test_an_identical_job_is_joined_while_it_runs(queued: Ledger, attempt: Attem
     finish(queued, attempt)
 
 
-def test_a_different_job_is_another(queued: Ledger) -> None:
+def test_a_different_job_is_queued_separately(queued: Ledger) -> None:
     other = make_job(nonce="1")
     assert queued.submit(other, "q") is SubmitOutcome.NEW
     claim(queued)
@@ -128,7 +128,7 @@ def test_a_claimed_job_runs(queued: Ledger, attempt: Attempt, redis: Redis) -> N
     assert events(redis) == ["queued", "started"]
 
 
-def test_a_lease_is_as_long_as_asked_for(queued: Ledger, redis: Redis) -> None:
+def test_a_lease_has_the_requested_length(queued: Ledger, redis: Redis) -> None:
     before = server_time(redis)
     attempt = queued.claim(JOB.id, "host:1", lease_s=7_000)
     assert attempt is not None
@@ -141,9 +141,7 @@ def test_a_lease_is_as_long_as_asked_for(queued: Ledger, redis: Redis) -> None:
     assert before + 9_000 <= until / 1000 <= server_time(redis) + 9_000
 
 
-def test_a_lease_is_long_unless_told_otherwise(
-    queued: Ledger, attempt: Attempt, redis: Redis
-) -> None:
+def test_a_lease_is_long_by_default(queued: Ledger, attempt: Attempt, redis: Redis) -> None:
     claimed = redis.zscore(RUNNING_KEY, JOB.id)
     end_lease(redis)
     queued.beat(attempt)
@@ -176,7 +174,7 @@ def test_a_job_that_nobody_submitted_is_unknown(ledger: Ledger, redis: Redis) ->
     assert redis.keys() == []
 
 
-def test_an_ended_lease_is_another_attempts_chance(
+def test_another_attempt_may_claim_after_the_lease(
     queued: Ledger, attempt: Attempt, redis: Redis
 ) -> None:
     end_lease(redis)

@@ -72,7 +72,7 @@ def test_back_a_dead_workers_job_can_be_cancelled(
     assert ledger.record(JOB.id).verdict is Verdict.CANCELLED
 
 
-def test_back_also_where_no_worker_saw_the_step(open_: Open, step: Step) -> None:
+def test_back_even_if_no_worker_saw_the_step(open_: Open, step: Step) -> None:
     open_()[0].submit(JOB, "q")
     claim(open_()[0])
     step(-HOUR)
@@ -82,7 +82,7 @@ def test_back_also_where_no_worker_saw_the_step(open_: Open, step: Step) -> None
 
 
 @pytest.mark.parametrize("hours", [1, -1])
-def test_either_way_a_lease_that_is_kept_is_not_taken(
+def test_either_way_a_renewed_lease_is_kept(
     elapsed: Elapsed, open_: Open, redis: Redis, step: Step, hours: int
 ) -> None:
     ledger, _ = open_()
@@ -110,9 +110,7 @@ def test_ahead_a_dead_workers_job_is_claimable_after_one_more_lease(
     assert reap(ledger) == ([JOB.id], [])
 
 
-def test_back_a_lost_doorbell_is_named_in_its_time(
-    elapsed: Elapsed, open_: Open, step: Step
-) -> None:
+def test_back_a_lost_doorbell_is_named_on_time(elapsed: Elapsed, open_: Open, step: Step) -> None:
     ledger, _ = open_()
     ledger.submit(JOB, "q")
     step(-HOUR)
@@ -125,7 +123,7 @@ def test_back_a_lost_doorbell_is_named_in_its_time(
     assert overdue() == [JOB.id]
 
 
-def test_back_who_has_left_serves_no_longer(open_: Open, redis: Redis, step: Step) -> None:
+def test_back_a_worker_that_left_serves_no_queue(open_: Open, redis: Redis, step: Step) -> None:
     ledger, _ = open_(interactive_slots=1)
     ledger.announce("host:1", ["q", "revalid.interactive"], slots=4)
     step(-HOUR)
@@ -160,7 +158,7 @@ def test_either_way_a_job_waits_as_long_for_an_engine(
     assert ledger.fail_unserved(["q"], elapsed.now - unserved_since, "no engine") == [JOB.id]
 
 
-def test_ahead_a_run_is_not_taken_for_gone(elapsed: Elapsed, open_: Open, step: Step) -> None:
+def test_ahead_a_run_does_not_count_as_gone(elapsed: Elapsed, open_: Open, step: Step) -> None:
     ledger, _ = open_()
     ledger.submit(JOB, OWN)
     ledger.announce("host:1", [OWN], slots=1)
@@ -175,7 +173,7 @@ def test_ahead_a_run_is_not_taken_for_gone(elapsed: Elapsed, open_: Open, step: 
     assert ledger.record(JOB.id).state is JobState.QUEUED
 
 
-def test_back_a_job_of_a_run_that_left_is_cancelled_in_its_time(
+def test_back_a_job_of_a_run_that_left_is_cancelled_on_time(
     elapsed: Elapsed, open_: Open, step: Step
 ) -> None:
     ledger, _ = open_()
@@ -199,7 +197,7 @@ def test_back_an_image_is_not_trusted_for_longer(ledger: Ledger, redis: Redis) -
     assert ledger.submit(JOB, "q") is SubmitOutcome.NEW
 
 
-def test_back_a_verdict_is_told_in_its_time(elapsed: Elapsed, open_: Open, step: Step) -> None:
+def test_back_a_verdict_is_posted_on_time(elapsed: Elapsed, open_: Open, step: Step) -> None:
     """One that nobody took yet, one whose worker died with it, one that waits for its next try."""
     ledger, _ = open_()
     for name in ("failed", "taken", "new"):
@@ -222,7 +220,7 @@ def test_back_a_verdict_is_told_in_its_time(elapsed: Elapsed, open_: Open, step:
     assert take(ledger, 9, lease_s=60) == [], "what a living worker took is its own"
 
 
-def test_back_nothing_has_waited_for_less_than_no_time(open_: Open, step: Step) -> None:
+def test_back_no_wait_is_negative(open_: Open, step: Step) -> None:
     ledger, _ = open_()
     ledger.submit(JOB, "q")
     step(-HOUR)

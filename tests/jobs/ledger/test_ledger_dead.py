@@ -45,7 +45,7 @@ def test_a_job_that_ended_three_workers_is_dead(open_: Open, redis: Redis) -> No
     assert events(redis)[-1] == "finished"
 
 
-def test_a_dead_job_is_run_again_on_demand(open_: Open, redis: Redis) -> None:
+def test_a_dead_job_can_be_retried(open_: Open, redis: Redis) -> None:
     ledger, rung = open_()
     kill_three_workers(ledger, redis)
     ledger.retry(JOB.id)
@@ -61,7 +61,7 @@ def test_a_dead_job_is_run_again_on_demand(open_: Open, redis: Redis) -> None:
         ledger.purge(JOB.id)
 
 
-def test_a_dead_job_is_forgotten_on_demand(open_: Open, redis: Redis) -> None:
+def test_a_dead_job_can_be_purged(open_: Open, redis: Redis) -> None:
     ledger, _ = open_()
     kill_three_workers(ledger, redis)
     ledger.purge(JOB.id)
@@ -76,7 +76,7 @@ def test_a_submit_of_a_dead_job_runs_it_again(open_: Open, redis: Redis) -> None
     assert ledger.dead() == []
 
 
-def test_a_released_attempt_is_no_crash(open_: Open) -> None:
+def test_a_released_attempt_does_not_count_as_a_crash(open_: Open) -> None:
     ledger, _ = open_()
     ledger.submit(JOB, "q")
     for _ in range(5):
@@ -94,7 +94,7 @@ def test_leases_are_left_alone_after_an_outage(open_: Open, redis: Redis) -> Non
     assert ledger.reap(judge=True, overdue_s=60).lost == [(JOB.id, "host:1")]
 
 
-def test_a_job_of_a_worker_of_its_own_is_run_again_by_any(open_: Open, redis: Redis) -> None:
+def test_any_worker_may_retry_the_job_of_a_private_worker(open_: Open, redis: Redis) -> None:
     ledger, rung = open_()
     ledger.submit(JOB, "revalid.ab12.interactive")
     for _ in range(3):

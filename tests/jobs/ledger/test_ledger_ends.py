@@ -52,9 +52,7 @@ def test_a_queued_job_is_cancelled_at_once(queued: Ledger, redis: Redis) -> None
     assert last == FinishedEvent(last.id, {"verdict": "cancelled"})
 
 
-def test_a_running_job_learns_of_its_cancelling_by_a_heartbeat(
-    queued: Ledger, attempt: Attempt, redis: Redis
-) -> None:
+def test_a_heartbeat_reports_a_cancel(queued: Ledger, attempt: Attempt, redis: Redis) -> None:
     assert queued.beat(attempt) is False
     assert queued.cancel(JOB.id) is JobState.RUNNING
     assert queued.record(JOB.id).cancelled
@@ -168,7 +166,7 @@ def test_a_cancelled_job_ended_when_it_was_cancelled(queued: Ledger, redis: Redi
 
 
 @pytest.mark.parametrize("lost", [True, False], ids=["worker lost", "given back"])
-def test_a_job_started_when_its_last_attempt_did_and_waited_apart(
+def test_a_job_starts_with_its_last_attempt_and_waits_are_counted_separately(
     queued: Ledger, redis: Redis, lost: bool
 ) -> None:
     now = int(server_time(redis) * 1000)
@@ -201,7 +199,7 @@ def test_a_job_that_waits_again_and_is_cancelled_did_run(
     assert record.waits_since is not None
 
 
-def test_an_attempt_that_goes_on_after_its_lease_waits_no_more(
+def test_an_attempt_that_goes_on_after_its_lease_does_not_count_as_waiting(
     queued: Ledger, attempt: Attempt, redis: Redis
 ) -> None:
     end_lease(redis)
@@ -211,7 +209,7 @@ def test_an_attempt_that_goes_on_after_its_lease_waits_no_more(
     assert queued.record(JOB.id).waits_since is None
 
 
-def test_a_full_broker_takes_no_job(
+def test_a_full_broker_refuses_jobs(
     queued: Ledger, redis: Redis, request: pytest.FixtureRequest
 ) -> None:
     def everything() -> list[Any]:
@@ -254,7 +252,7 @@ def test_in_a_full_broker_jobs_still_end(
     assert found == [Verdict.CANCELLED] * 2
 
 
-def test_of_two_workers_one_claims_a_job(valkey_url: str) -> None:
+def test_one_of_two_workers_claims_a_job(valkey_url: str) -> None:
     made = [make_job(nonce=str(number)) for number in range(40)]
     together = Barrier(2)
 

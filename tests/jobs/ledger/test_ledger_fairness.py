@@ -170,9 +170,7 @@ class TurnsMachine(RuleBasedStateMachine):
         assert [doorbell.job_id for doorbell in self.doorbells] == self.model.rung
 
 
-def test_tenants_have_their_turn_whatever_happens(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tenants_take_turns_whatever_happens(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     change(monkeypatch, "local RINGING = 16", f"local RINGING = {RINGING}")
     monkeypatch.setattr(TurnsMachine, "redis", redis, raising=False)
     run_state_machine_as_test(

@@ -41,7 +41,7 @@ def test_the_tag_has_moved(ledger: Ledger, redis: Redis) -> None:
     assert events(redis) == ["queued"]
 
 
-def test_what_a_tag_names_is_known_for_a_while_only(ledger: Ledger, redis: Redis) -> None:
+def test_the_known_digest_of_a_tag_expires(ledger: Ledger, redis: Redis) -> None:
     ledger.resolved(DEFAULT_IMAGE, ONE)
     judged(ledger)
     left_ms = redis.pttl(image_key(DEFAULT_IMAGE))
@@ -60,7 +60,7 @@ def test_the_earlier_result_goes_with_the_new_one(ledger: Ledger) -> None:
     assert (record.verdict, record.result, record.prior) == (Verdict.FAILED, "{}", None)
 
 
-def test_what_may_not_be_reused_is_not_confirmed_either(ledger: Ledger) -> None:
+def test_a_result_that_may_not_be_reused_is_not_kept_for_reuse(ledger: Ledger) -> None:
     ledger.resolved(DEFAULT_IMAGE, ONE)
     judged(ledger, reusable=False)
     assert ledger.submit(JOB, "q") is SubmitOutcome.NEW
@@ -73,14 +73,14 @@ def test_a_digest_in_the_reference_needs_no_registry(ledger: Ledger) -> None:
     assert ledger.submit(job, "q") is SubmitOutcome.REUSED
 
 
-def test_what_ran_in_no_image_is_reused_as_it_is(ledger: Ledger) -> None:
+def test_a_result_without_an_image_is_reused_unchecked(ledger: Ledger) -> None:
     judged(ledger, digest="")
     ledger.resolved(DEFAULT_IMAGE, OTHER)
     assert ledger.submit(JOB, "q") is SubmitOutcome.REUSED
 
 
 @pytest.mark.parametrize("tenant", ["other", "default2"])
-def test_another_tenant_is_never_answered(ledger: Ledger, tenant: str) -> None:
+def test_another_tenant_never_gets_an_earlier_verdict(ledger: Ledger, tenant: str) -> None:
     ledger.resolved(DEFAULT_IMAGE, ONE)
     judged(ledger)
     assert ledger.submit(make_job(tenant=tenant), "q") is SubmitOutcome.NEW

@@ -52,14 +52,14 @@ def test_a_running_job_is_cancelled_by_its_last_run_alone(ledger: Ledger) -> Non
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_run_leaves_what_somebody_submitted(ledger: Ledger, first: bool) -> None:
+def test_a_run_does_not_cancel_jobs_of_others(ledger: Ledger, first: bool) -> None:
     for run in ("", "one") if first else ("one", ""):
         submit(ledger, LANE, run)
     assert not ledger.withdraw(JOB.id, "one")
     assert where(ledger) == (JobState.QUEUED, LANE)
 
 
-def test_a_run_leaves_what_an_earlier_version_submitted(ledger: Ledger, redis: Redis) -> None:
+def test_a_run_does_not_cancel_jobs_of_an_earlier_version(ledger: Ledger, redis: Redis) -> None:
     submit(ledger, LANE)
     redis.delete(f"revalid:asked:{JOB.id}")
     submit(ledger, OWN, "one")
@@ -67,7 +67,7 @@ def test_a_run_leaves_what_an_earlier_version_submitted(ledger: Ledger, redis: R
     assert where(ledger) == (JobState.QUEUED, LANE)
 
 
-def test_a_cancel_is_for_all(ledger: Ledger) -> None:
+def test_a_cancel_ends_the_job_for_all_submitters(ledger: Ledger) -> None:
     submit(ledger, LANE)
     submit(ledger, LANE, "one")
     ledger.cancel(JOB.id)
@@ -76,7 +76,7 @@ def test_a_cancel_is_for_all(ledger: Ledger) -> None:
     assert ledger.withdraw(JOB.id, "two"), "who asked for an earlier run asks no more"
 
 
-def test_an_unknown_job_is_withdrawn_by_nobody(ledger: Ledger) -> None:
+def test_an_unknown_job_cannot_be_withdrawn(ledger: Ledger) -> None:
     with pytest.raises(UnknownJob, match=JOB.id):
         ledger.withdraw(JOB.id, "one")
 
@@ -116,7 +116,7 @@ def test_two_runs_wait_and_the_one_that_lives_goes_on(ledger: Ledger, redis: Red
 
 
 @pytest.mark.parametrize("how", ["given back", "lease over", "child died"])
-def test_what_a_dead_runs_worker_ran_goes_to_the_others_at_once(
+def test_jobs_of_a_dead_runs_worker_go_to_the_other_submitters_at_once(
     ledger: Ledger, redis: Redis, how: str
 ) -> None:
     submit(ledger, LANE)

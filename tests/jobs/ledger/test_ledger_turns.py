@@ -30,7 +30,7 @@ def submit(ledger: Ledger, made: list[Job], queue: str = "q") -> None:
         assert ledger.submit(job, queue) is SubmitOutcome.NEW
 
 
-def test_a_doorbell_says_what_its_message_needs(open_: Open) -> None:
+def test_a_doorbell_has_all_fields_of_its_message(open_: Open) -> None:
     ledger, rung = open_()
     job = make_job(tenant="acme", limits={"job_timeout_s": 10})
     ledger.submit(job, "q")
@@ -51,7 +51,7 @@ def test_few_doorbells_ring_at_a_time(open_: Open) -> None:
     assert [doorbell.job_id for doorbell in rung[RINGING + 1 :]] == [made[RINGING + 1].id]
 
 
-def test_tenants_have_their_turn(open_: Open) -> None:
+def test_tenants_take_turns(open_: Open) -> None:
     ledger, rung = open_()
     submit(ledger, jobs("greedy", 40))
     submit(ledger, jobs("b", 2))
@@ -143,7 +143,7 @@ def test_more_jobs_than_may_wait_are_refused(open_: Open, redis: Redis) -> None:
     assert ledger.submit(made[2], "q") is SubmitOutcome.NEW
 
 
-def test_a_queued_job_that_is_sent_elsewhere_moves(open_: Open, redis: Redis) -> None:
+def test_a_queued_job_that_is_submitted_to_another_queue_moves(open_: Open, redis: Redis) -> None:
     ledger, rung = open_()
     ledger.submit(JOB, "q")
     assert ledger.submit(JOB, "r") is SubmitOutcome.JOINED
@@ -163,7 +163,7 @@ def test_a_job_that_is_being_cancelled_is_not_joined(open_: Open) -> None:
     assert ledger.submit(JOB, "q") is SubmitOutcome.NEW
 
 
-def test_who_serves_a_queue_is_known_for_a_time(open_: Open) -> None:
+def test_an_announcement_of_a_worker_expires(open_: Open) -> None:
     ledger, _ = open_()
     ledger.announce("host:1", ["q", "r"], slots=2)
     ledger.announce("host:2", ["q"], slots=1)
@@ -173,7 +173,7 @@ def test_who_serves_a_queue_is_known_for_a_time(open_: Open) -> None:
     assert (ledger.serving("q"), ledger.serving("r")) == ({"host:2"}, set())
 
 
-def test_a_job_waits_for_an_engine_only_so_long(open_: Open, redis: Redis) -> None:
+def test_a_job_waits_a_bounded_time_for_an_engine(open_: Open, redis: Redis) -> None:
     ledger, _ = open_()
     patient = make_job(nonce="1", limits={"engine_wait_s": 500})
     submit(ledger, [JOB, patient])
@@ -191,7 +191,7 @@ def test_a_job_waits_for_an_engine_only_so_long(open_: Open, redis: Redis) -> No
     assert ledger.record(patient.id).state is JobState.QUEUED
 
 
-def test_a_job_whose_own_worker_has_left_is_cancelled_in_the_end(open_: Open, redis: Redis) -> None:
+def test_a_job_whose_private_worker_left_is_cancelled_eventually(open_: Open, redis: Redis) -> None:
     ledger, _ = open_()
     own, shared = "revalid.ab12.interactive", "revalid.ab12.batch"
     ledger.submit(JOB, own)
@@ -234,7 +234,7 @@ def test_a_batch_does_not_move_a_job_that_somebody_waits_for(open_: Open) -> Non
     assert [doorbell.queue for doorbell in rung] == ["revalid.interactive"]
 
 
-def test_a_claim_whose_answer_got_lost_is_asked_again(open_: Open) -> None:
+def test_a_claim_is_repeated_if_its_reply_was_lost(open_: Open) -> None:
     ledger, _ = open_()
     ledger.submit(JOB, "q")
     attempt = claim(ledger)
@@ -242,7 +242,7 @@ def test_a_claim_whose_answer_got_lost_is_asked_again(open_: Open) -> None:
     assert ledger.claim(JOB.id, "host:2") is None
 
 
-def test_a_cancelled_job_that_is_given_back_has_ended(open_: Open) -> None:
+def test_a_cancelled_job_that_its_worker_returns_ends(open_: Open) -> None:
     ledger, _ = open_()
     ledger.submit(JOB, "q")
     attempt = claim(ledger)
@@ -252,7 +252,7 @@ def test_a_cancelled_job_that_is_given_back_has_ended(open_: Open) -> None:
 
 
 @pytest.mark.parametrize("queue", ["q", "revalid.ab12.interactive"])
-def test_a_record_that_is_gone_stops_nobody(open_: Open, redis: Redis, queue: str) -> None:
+def test_a_missing_record_does_not_stop_the_rest(open_: Open, redis: Redis, queue: str) -> None:
     ledger, rung = open_()
     gone = jobs("a", RINGING + 1)
     submit(ledger, gone, queue)
@@ -289,7 +289,7 @@ def test_in_a_full_broker_lost_doorbells_are_named(
     assert ledger.serving("q") == {"host:1"}
 
 
-def test_a_fence_is_above_all_before_also_when_data_was_lost(open_: Open, redis: Redis) -> None:
+def test_a_fence_is_above_all_earlier_ones_even_after_data_loss(open_: Open, redis: Redis) -> None:
     ledger, _ = open_()
     ledger.submit(JOB, "q")
     first = claim(ledger)
@@ -298,7 +298,7 @@ def test_a_fence_is_above_all_before_also_when_data_was_lost(open_: Open, redis:
     assert claim(ledger).fence > first.fence
 
 
-def test_a_worker_that_has_another_job_by_now_is_not_to_blame(open_: Open, redis: Redis) -> None:
+def test_a_worker_that_holds_another_job_is_not_lost(open_: Open, redis: Redis) -> None:
     ledger, _ = open_()
     other = make_job(nonce="1")
     submit(ledger, [JOB, other])

@@ -28,7 +28,7 @@ def test_an_empty_ledger_has_no_figures(ledger: Ledger) -> None:
     assert stats.webhooks == 0
 
 
-def test_a_lane_is_all_its_queues_with_every_tenant(ledger: Ledger) -> None:
+def test_a_lane_covers_all_its_queues_and_tenants(ledger: Ledger) -> None:
     jobs = [make_job(nonce=str(n), tenant=f"t{n % 3}") for n in range(40)]  # more than ring at once
     for number, job in enumerate(jobs):
         ledger.submit(job, BATCH if number % 2 else "revalid.0123456789abcdef.batch")
@@ -49,13 +49,13 @@ def test_the_oldest_job_rings_or_waits_behind_those_that_do(
     assert 90 <= ledger.stats().lanes["batch"].oldest_s < 120
 
 
-def test_a_lane_of_which_all_run_has_no_oldest(ledger: Ledger) -> None:
+def test_a_lane_without_queued_jobs_has_no_oldest_job(ledger: Ledger) -> None:
     ledger.submit(make_job(), BATCH)
     claim(ledger)
     assert ledger.stats().lanes["batch"] == LaneStats(0, 0, 1)
 
 
-def test_a_lane_stays_while_a_job_of_it_runs_alone(ledger: Ledger, attempt: Attempt) -> None:
+def test_a_lane_with_only_a_running_job_is_listed(ledger: Ledger, attempt: Attempt) -> None:
     reap(ledger)
     assert ledger.stats().lanes["interactive"].running == 1
     finish(ledger, attempt)

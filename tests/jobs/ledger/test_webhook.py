@@ -85,19 +85,19 @@ def test_an_https_url_is_a_webhook(url: str) -> None:
         ("https://example.com/" + "a" * 2_048, "has an invalid one"),
     ],
 )
-def test_what_is_no_webhook_is_refused_in_one_line(url: str, words: str) -> None:
+def test_an_invalid_webhook_is_refused_in_one_line(url: str, words: str) -> None:
     with pytest.raises(InvalidJob, match=words) as raised:
         check_url(url, [])
     assert str(raised.value).startswith("webhook: ")
     assert "password@" not in str(raised.value)
 
 
-def test_http_is_for_what_a_setting_names() -> None:
+def test_http_is_allowed_only_for_listed_hosts() -> None:
     check_url("http://127.0.0.1/", ["127.0.0.1"])
 
 
 @pytest.mark.parametrize("key", ["secret", "whsec_?", "whsec_c2hvcnQ=", "c2VjcmV0" * 4])
-def test_a_key_is_as_the_standard_wants_it_and_is_not_quoted(key: str) -> None:
+def test_a_key_has_the_standards_format_and_is_never_quoted(key: str) -> None:
     with pytest.raises(InvalidSettings, match=r"REVALID_WEBHOOK_KEY: .*openssl rand") as raised:
         load_settings({"REVALID_WEBHOOK_KEY": key}, env_file=None)
     assert key not in str(raised.value)
@@ -117,7 +117,7 @@ def test_settings_of_webhooks() -> None:
         load_settings({"REVALID_WEBHOOK_ALLOW": "10.0.0.0/80"}, env_file=None)
 
 
-def test_a_webhook_is_no_part_of_the_id_and_waits_for_the_verdict(
+def test_a_webhook_is_not_part_of_the_id_and_waits_for_the_verdict(
     ledger: Ledger, redis: Redis
 ) -> None:
     assert ledger.submit(JOB, "q", URL) is SubmitOutcome.NEW
@@ -174,7 +174,7 @@ def test_the_payload_of_an_unreported_end_has_the_ledgers_times(
         assert data.duration_s is None
 
 
-def test_each_submit_is_told_its_own_labels(ledger: Ledger) -> None:
+def test_each_webhook_gets_the_labels_of_its_submit(ledger: Ledger) -> None:
     for user in ("one", "other"):
         ledger.submit(make_job(labels={"user": user}), "q", URL)
     ledger.cancel(JOB.id)
@@ -225,7 +225,7 @@ def is_cancelled_and_abandoned(ledger: Ledger, _: Redis) -> None:
         (starves, "errored"),
     ],
 )
-def test_however_a_job_ends_it_is_told(
+def test_every_end_of_a_job_is_posted(
     ledger: Ledger, redis: Redis, ends: Callable[[Ledger, Redis], Any], verdict: str
 ) -> None:
     ledger.submit(JOB, "q", URL)
@@ -233,7 +233,7 @@ def test_however_a_job_ends_it_is_told(
     assert told(ledger) == [(URL, verdict, "")]
 
 
-def test_an_orphan_is_told(ledger: Ledger, redis: Redis) -> None:
+def test_an_orphan_is_reported(ledger: Ledger, redis: Redis) -> None:
     queue = "revalid.0123456789abcdef.interactive"
     ledger.submit(JOB, queue, URL)
     past = int((server_time(redis) - 700) * 1000)
@@ -242,7 +242,7 @@ def test_an_orphan_is_told(ledger: Ledger, redis: Redis) -> None:
     assert told(ledger) == [(URL, "cancelled", "")]
 
 
-def test_a_job_that_runs_again_is_told_only_to_who_asks_again(ledger: Ledger, redis: Redis) -> None:
+def test_a_repeated_job_posts_only_to_new_webhooks(ledger: Ledger, redis: Redis) -> None:
     ledger.submit(JOB, "q", URL)
     dies(ledger, redis)
     assert told(ledger) == [(URL, "errored", "")]
@@ -285,7 +285,7 @@ def test_a_delivery_whose_record_is_gone_is_counted(ledger: Ledger, redis: Redis
     assert ledger.stats().webhooks == 0
 
 
-def test_a_full_broker_takes_no_webhook_and_tells_those_it_has(
+def test_a_full_broker_refuses_webhooks_and_delivers_stored_ones(
     ledger: Ledger, request: pytest.FixtureRequest
 ) -> None:
     ledger.submit(JOB, "q", URL)
@@ -298,7 +298,7 @@ def test_a_full_broker_takes_no_webhook_and_tells_those_it_has(
     assert told(ledger) == [(URL, "cancelled", "")]
 
 
-def test_a_hook_is_signed_with_the_job_that_it_is_of() -> None:
+def test_a_webhook_is_signed_together_with_its_job() -> None:
     text = encode_hook(JOB, URL, KEY)
     assert decode_hook(text, JOB.id, KEY) == WebhookSubscription(job_id=JOB.id, url=URL, labels={})
     for changed in (text.replace("example", "evil"), encode_hook(JOB, URL, None)):
@@ -308,7 +308,7 @@ def test_a_hook_is_signed_with_the_job_that_it_is_of() -> None:
         decode_hook(text, "0" * 32, KEY)
 
 
-def test_what_is_posted_is_one_json_document(ledger: Ledger) -> None:
+def test_a_post_is_one_json_document(ledger: Ledger) -> None:
     ledger.submit(make_job(labels={"a": "\u2028é"}), "q", URL)
     ledger.cancel(JOB.id)
     (delivery,) = waiting(ledger)

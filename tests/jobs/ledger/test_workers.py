@@ -17,7 +17,7 @@ def later(redis: Redis, seconds: int) -> None:
     redis.hset(WORKERS_KEY, ONE.name, json.dumps(fields))
 
 
-def test_a_worker_is_known_by_its_last_word(redis: Redis) -> None:
+def test_the_last_report_of_a_worker_is_kept(redis: Redis) -> None:
     assert workers(redis) == []
     report(redis, ONE)
     report(redis, Worker("host:1", 2, "dagger", "1", reason="no engine"))
@@ -27,7 +27,7 @@ def test_a_worker_is_known_by_its_last_word(redis: Redis) -> None:
     assert workers(redis) == []
 
 
-def test_a_worker_that_falls_silent_stays_for_a_day(redis: Redis) -> None:
+def test_a_silent_worker_is_listed_for_a_day(redis: Redis) -> None:
     report(redis, ONE)
     later(redis, 60)
     other = Worker(name="host:2", slots=1, sandbox="local", version="1")
@@ -41,7 +41,7 @@ def test_a_worker_that_falls_silent_stays_for_a_day(redis: Redis) -> None:
     assert [each.name for each in workers(redis)] == ["host:2"]
 
 
-def test_words_of_another_version_are_read(redis: Redis) -> None:
+def test_fields_of_another_version_are_read(redis: Redis) -> None:
     fields = '{"name": "host:3", "slots": 1, "sandbox": "moon", "version": "9", "at": 0, "mood": 1}'
     redis.hset(WORKERS_KEY, "host:3", fields)
     (found,) = workers(redis)

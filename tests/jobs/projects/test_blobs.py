@@ -95,14 +95,14 @@ def test_a_large_blob_is_stored_once(large: BlobStore, directory: Path) -> None:
     assert (directory / KEY).read_bytes() == DATA
 
 
-def test_a_large_blob_that_was_cut_off_is_stored_anew(large: BlobStore, directory: Path) -> None:
+def test_a_truncated_large_blob_is_stored_again(large: BlobStore, directory: Path) -> None:
     put(large)
     (directory / KEY).write_bytes(DATA[:-1])
     put(large)
     assert (directory / KEY).read_bytes() == DATA
 
 
-def test_what_is_too_large_for_redis_needs_a_store(raw: Redis) -> None:
+def test_a_blob_too_large_for_redis_needs_a_store(raw: Redis) -> None:
     store = BlobStore(raw, url=None, redis_bytes=10, ttl_s=TTL_S)
     words = rf"has {len(DATA)} bytes, above REVALID_BLOB_REDIS_BYTES \(10\): set REVALID_BLOB_URL"
     with pytest.raises(InvalidProject, match=words):
@@ -130,7 +130,7 @@ def test_a_worker_that_keeps_more_in_redis_finds_what_a_producer_stored_elsewher
     assert fetch(worker, tmp_path) == DATA
 
 
-def test_a_damaged_small_blob_is_refused_and_mended_by_the_next_submit(
+def test_a_damaged_small_blob_is_refused_and_repaired_by_the_next_submit(
     small: BlobStore, raw: Redis, tmp_path: Path
 ) -> None:
     put(small)
@@ -141,7 +141,7 @@ def test_a_damaged_small_blob_is_refused_and_mended_by_the_next_submit(
     assert fetch(small, tmp_path) == DATA
 
 
-def test_a_damaged_large_blob_is_refused_and_mended_by_the_next_submit(
+def test_a_damaged_large_blob_is_refused_and_repaired_by_the_next_submit(
     large: BlobStore, directory: Path, tmp_path: Path
 ) -> None:
     put(large)
@@ -152,7 +152,7 @@ def test_a_damaged_large_blob_is_refused_and_mended_by_the_next_submit(
     assert fetch(large, tmp_path) == DATA
 
 
-def test_a_store_that_takes_nothing(large: BlobStore, directory: Path) -> None:
+def test_a_store_that_cannot_be_written(large: BlobStore, directory: Path) -> None:
     (directory / KEY / "taken").mkdir(parents=True)
     words = rf"^blob store file://.* did not store {len(DATA)} bytes: .*"
     with pytest.raises(BrokerUnavailable, match=words) as caught:
@@ -160,7 +160,7 @@ def test_a_store_that_takes_nothing(large: BlobStore, directory: Path) -> None:
     assert str(caught.value).splitlines() == [str(caught.value)]
 
 
-def test_a_store_that_gives_nothing(large: BlobStore, directory: Path, tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_read(large: BlobStore, directory: Path, tmp_path: Path) -> None:
     directory.mkdir()
     (directory / KEY).symlink_to(KEY)
     with pytest.raises(BrokerUnavailable, match=r"^blob store file://.* did not answer: .*$"):
@@ -168,7 +168,7 @@ def test_a_store_that_gives_nothing(large: BlobStore, directory: Path, tmp_path:
 
 
 @pytest.mark.parametrize("url", ["ftp://host/blobs", "blobs", "file://relative/blobs"])
-def test_a_url_of_no_store_is_refused(raw: Redis, url: str) -> None:
+def test_a_url_that_is_not_a_store_is_refused(raw: Redis, url: str) -> None:
     store = BlobStore(raw, url=url, redis_bytes=0, ttl_s=TTL_S)
     words = rf"^REVALID_BLOB_URL '{url}': .*; use file:///path or s3://bucket/prefix$"
     with pytest.raises(InvalidSettings, match=words):

@@ -69,7 +69,7 @@ def usage(redis: Redis) -> dict[str, str]:
     return redis.hgetall("revalid:usage")  # type: ignore[return-value]
 
 
-def test_an_upload_that_no_job_needs_goes(ledger: Ledger, redis: Redis, age: Age) -> None:
+def test_an_upload_that_no_job_needs_is_removed(ledger: Ledger, redis: Redis, age: Age) -> None:
     upload(ledger, job())
     reap(ledger)
     assert stored(redis, job()), "it may still be submitted"
@@ -78,7 +78,7 @@ def test_an_upload_that_no_job_needs_goes(ledger: Ledger, redis: Redis, age: Age
     assert redis.keys() == []
 
 
-def test_a_cancelled_jobs_project_goes(ledger: Ledger, redis: Redis, age: Age) -> None:
+def test_the_project_of_a_cancelled_job_is_removed(ledger: Ledger, redis: Redis, age: Age) -> None:
     submit(ledger, job())
     age()
     reap(ledger)
@@ -131,7 +131,7 @@ def test_jobs_whose_records_are_gone_need_nothing(ledger: Ledger, redis: Redis, 
     assert not stored(redis, jobs[0])
 
 
-def test_a_tenant_has_its_bound_and_others_theirs(ledger: Ledger, redis: Redis) -> None:
+def test_each_tenant_has_its_own_bound(ledger: Ledger, redis: Redis) -> None:
     upload(ledger, job("a"), most=2 * SIZE)
     upload(ledger, job("b"), most=2 * SIZE)
     words = rf"{SIZE} bytes: tenant default has {2 * SIZE} bytes in Redis and REVALID_TENANT_B"
@@ -170,7 +170,7 @@ def test_all_together_have_half_of_redis(ledger: Ledger, redis: Redis) -> None:
         redis.config_set("maxmemory", 0)
 
 
-def test_a_job_whose_project_is_not_there_is_not_accepted(ledger: Ledger, redis: Redis) -> None:
+def test_a_job_without_its_project_in_redis_is_refused(ledger: Ledger, redis: Redis) -> None:
     assert ledger.submit(job(), LANE) is SubmitOutcome.NOT_STORED
     upload(ledger, job())
     redis.delete(f"revalid:blob:{digest_of(job())}")
@@ -178,7 +178,7 @@ def test_a_job_whose_project_is_not_there_is_not_accepted(ledger: Ledger, redis:
     assert redis.keys("revalid:job:*") == []
 
 
-def test_a_large_project_is_elsewhere(redis: Redis) -> None:
+def test_a_large_project_does_not_count_as_stored_in_redis(redis: Redis) -> None:
     ledger = Ledger(redis, blob_redis_bytes=SIZE - 1)
     assert ledger.submit(job(), LANE) is SubmitOutcome.NEW
     assert usage(redis) == {}

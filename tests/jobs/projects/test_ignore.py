@@ -72,7 +72,7 @@ def test_a_nested_gitignore_holds_below_its_directory(tmp_path: Path) -> None:
     assert packed(tmp_path) == ["x.txt", "a/y.txt", "a/b/x.txt"]
 
 
-def test_a_gitignore_in_a_directory_that_is_left_out_is_not_asked(tmp_path: Path) -> None:
+def test_a_gitignore_in_an_ignored_directory_is_not_read(tmp_path: Path) -> None:
     make(tmp_path, "kept", "out/x", gitignore="out/\n")
     make(tmp_path / "out", gitignore="!x\n")
     assert packed(tmp_path) == ["kept"]
@@ -85,19 +85,19 @@ def test_dockerignore_starts_each_pattern_at_the_root(tmp_path: Path) -> None:
     assert packed(tmp_path) == ["a.md", "a/x.txt", "a/y.txt", "a/b/c.md", "a/docs/x"]
 
 
-def test_the_last_word_is_dockerignores(tmp_path: Path) -> None:
+def test_the_dockerignore_has_the_last_word(tmp_path: Path) -> None:
     make(tmp_path, "a.txt", "b.txt", gitignore="a.txt\n!b.txt\n", dockerignore="b.txt\n!a.txt\n")
     assert packed(tmp_path) == ["a.txt"]
 
 
 @pytest.mark.parametrize("line", ["!dist", "!dist/", "!/dist/"])
 @pytest.mark.parametrize("file", ["gitignore", "dockerignore"])
-def test_a_negation_brings_a_default_back(tmp_path: Path, file: str, line: str) -> None:
+def test_a_negation_includes_a_default_again(tmp_path: Path, file: str, line: str) -> None:
     make(tmp_path, "dist/app.js", "build/app.js", **{file: f"{line}\n"})
     assert packed(tmp_path) == ["dist/app.js"]
 
 
-def test_a_nested_negation_brings_a_default_back_there(tmp_path: Path) -> None:
+def test_a_nested_negation_includes_a_default_again_there(tmp_path: Path) -> None:
     make(tmp_path, "a/dist/x", "dist/x")
     make(tmp_path / "a", gitignore="!dist/\n")
     assert packed(tmp_path) == ["a/dist/x"]
@@ -116,12 +116,14 @@ def test_a_nested_negation_brings_a_default_back_there(tmp_path: Path) -> None:
         ("*\n!srcs/a.py\n!src/a.pyc\n", []),
     ],
 )
-def test_a_dockerignore_may_list_what_is_kept(tmp_path: Path, lines: str, names: list[str]) -> None:
+def test_a_dockerignore_may_list_the_files_to_keep(
+    tmp_path: Path, lines: str, names: list[str]
+) -> None:
     make(tmp_path, "package.json", "src/a.py", "src/b/c.py", "lib/b/c.py", dockerignore=lines)
     assert packed(tmp_path) == names
 
 
-def test_what_is_kept_by_pattern_does_not_open_a_default(tmp_path: Path) -> None:
+def test_a_pattern_that_keeps_files_does_not_include_a_default(tmp_path: Path) -> None:
     lines = "**/*.md\nnode_modules\n!**/README.md\n"
     make(tmp_path, "README.md", "a.md", "node_modules/a/README.md", dockerignore=lines)
     assert packed(tmp_path) == ["README.md"]
@@ -133,7 +135,7 @@ def test_git_never_looks_into_what_it_leaves_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["gitignore", "dockerignore"])
-def test_a_line_that_is_no_pattern_matches_nothing(tmp_path: Path, file: str) -> None:
+def test_a_line_that_is_not_a_pattern_matches_nothing(tmp_path: Path, file: str) -> None:
     make(tmp_path, "a", "b", **{file: "!\n\\\na\\\n/\nb\n"})
     assert packed(tmp_path) == ["a"]
 
@@ -152,7 +154,7 @@ def test_an_ignore_file_that_is_a_link_or_a_directory_is_not_read(tmp_path: Path
     assert packed(tmp_path) == ["a", "patterns"]
 
 
-def test_nothing_is_looked_at_in_what_is_left_out(
+def test_ignored_directories_are_not_walked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = ["node_modules", ".git", "dist", "a/node_modules", "logs"]
@@ -176,7 +178,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [".gitignore", ".dockerignore", "a/.gitignore", "a/b/"])
-def test_what_cannot_be_read_is_named(name: str) -> None:
+def test_an_unreadable_path_is_named(name: str) -> None:
     with unprivileged() as root:
         make(root, "a/c", name)
         (root / name).chmod(0)

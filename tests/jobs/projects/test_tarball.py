@@ -48,7 +48,7 @@ def test_a_bomb_is_refused_before_it_is_written(into: Path) -> None:
     assert list(into.iterdir()) == []
 
 
-def test_what_was_hardly_compressed_is_no_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_barely_compressed_tarball_is_not_a_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tarball, "_RATIO_FROM_BYTES", 0)
     data = gzip.compress(entry("a", bytes(range(256)) * 8) + END)
     assert check(BytesIO(data), BOUNDS).size_bytes == 2_048
@@ -82,7 +82,7 @@ def test_a_plain_tarball_that_was_cut_off_is_refused(into: Path) -> None:
 @pytest.mark.parametrize(
     "data", [b"PK\3\4" + bytes(100), b"<html>" * 200, b"\x1f\x8b" + bytes(600), bytes(100), b"\n"]
 )
-def test_what_is_no_tarball_is_refused(data: bytes, into: Path) -> None:
+def test_a_file_that_is_not_a_tarball_is_refused(data: bytes, into: Path) -> None:
     assert refusal(data, into).endswith(": give a .tar, .tar.gz, .tar.bz2 or .tar.xz")
 
 

@@ -234,7 +234,7 @@ def damaged(changes: list[tuple[int, int, int]]) -> bytes:
     )
 )
 @settings(max_examples=100, deadline=None, database=None)
-def test_no_damage_does_more_than_have_it_refused(changes: list[tuple[int, int, int]]) -> None:
+def test_a_damaged_archive_is_only_refused(changes: list[tuple[int, int, int]]) -> None:
     with tempfile.TemporaryDirectory() as around:
         into = Path(around) / "into"
         into.mkdir()

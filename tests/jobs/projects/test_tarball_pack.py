@@ -95,12 +95,12 @@ def test_nothing_of_this_machine_is_packed(project: Path) -> None:
         (0o4755, 0o755),
     ],
 )
-def test_of_a_mode_only_the_exec_bit_is_kept(project: Path, mode: int, kept: int) -> None:
+def test_only_the_exec_bit_of_a_mode_is_kept(project: Path, mode: int, kept: int) -> None:
     (project / "package.json").chmod(mode)
     assert members(project)["package.json"].mode == kept
 
 
-def test_what_is_packed_is_unpacked(project: Path, tmp_path: Path) -> None:
+def test_packing_and_unpacking_round_trip(project: Path, tmp_path: Path) -> None:
     out = BytesIO()
     summary = pack(project, out, BOUNDS)
     assert summary == Summary(files=6, size_bytes=len("{}print()\n#!/bin/sh\n"))
@@ -124,7 +124,7 @@ def test_names_that_are_no_text_are_packed_and_unpacked(tmp_path: Path) -> None:
     assert {path.name for path in into.iterdir()} == names
 
 
-def test_what_is_left_out_is_not_packed(project: Path) -> None:
+def test_ignored_files_are_not_packed(project: Path) -> None:
     (project / "node_modules").mkdir()
     (project / "node_modules" / "out").symlink_to("/etc")
     (project / ".gitignore").write_text("src/\n")
@@ -187,13 +187,13 @@ def test_a_project_of_too_many_bytes_is_refused(project: Path) -> None:
         packed(project, Bounds(files=100, bytes=19))
 
 
-def test_what_is_no_directory_is_refused(project: Path) -> None:
+def test_a_path_that_is_not_a_directory_is_refused(project: Path) -> None:
     for path in (project / "none", project / "package.json"):
         with pytest.raises(InvalidProject, match=f"^project {path}: no such directory; give a"):
             packed(path)
 
 
-def test_a_directory_of_nothing_is_refused(tmp_path: Path) -> None:
+def test_an_empty_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "node_modules").mkdir()
     with pytest.raises(InvalidProject, match="it has no files besides ignored ones"):
         packed(tmp_path)

@@ -46,7 +46,7 @@ list(copy_finished(Client(load_settings({}, env_file=None, broker_url=broker)), 
 """
 
 
-def test_a_row_says_what_a_job_came_to(client: Client, archive: Archive, query: Query) -> None:
+def test_a_row_says_how_a_job_ended(client: Client, archive: Archive, query: Query) -> None:
     job = make_job(tenant="ada", labels={"app": "shop"}, lane="batch")
     steps = [
         StepResult(name="install", exit_code=0, cached=True, duration_s=1.5),
@@ -85,7 +85,7 @@ def test_a_row_says_what_a_job_came_to(client: Client, archive: Archive, query: 
     assert "a\ufffdb" in kept.result or "a\\ufffdb" in kept.result
 
 
-def test_a_job_that_never_ran_is_there_too(client: Client, archive: Archive, query: Query) -> None:
+def test_a_job_that_never_ran_is_included(client: Client, archive: Archive, query: Query) -> None:
     job = make_job()
     ledger = Ledger(client._redis)
     ledger.submit(job, "q")
@@ -107,7 +107,7 @@ def test_each_run_of_a_job_is_a_row(client: Client, archive: Archive, query: Que
     assert len(query("SELECT * FROM revalid_steps")) == 2
 
 
-def test_one_that_runs_again_or_is_gone_holds_nothing_up(
+def test_a_job_that_runs_again_or_is_missing_does_not_block_the_rest(
     client: Client, archive: Archive, query: Query
 ) -> None:
     again, gone, last = (make_job(nonce=nonce) for nonce in "abc")
@@ -160,7 +160,9 @@ def test_killed_in_the_middle_and_run_again_nothing_is_lost_or_doubled(
     assert len(steps) == 2_000
 
 
-def test_what_fails_halfway_leaves_no_half(client: Client, archive: Archive, query: Query) -> None:
+def test_a_failed_operation_leaves_nothing_half_done(
+    client: Client, archive: Archive, query: Query
+) -> None:
     run(client, make_job(), StepResult(name="a"))
     query("ALTER TABLE revalid_steps RENAME TO away")
     with pytest.raises(ArchiveUnavailable):
@@ -170,7 +172,7 @@ def test_what_fails_halfway_leaves_no_half(client: Client, archive: Archive, que
     assert list(copy_finished(client, archive)) == [1]
 
 
-def test_a_result_of_a_later_version_is_not_passed_over(
+def test_a_result_of_a_later_version_is_not_skipped(
     client: Client, archive: Archive, query: Query
 ) -> None:
     run(client, job := make_job())

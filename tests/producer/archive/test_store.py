@@ -31,7 +31,7 @@ def test_another_url_is_refused_without_its_words(url: str) -> None:
     assert SECRET not in str(raised.value)
 
 
-def test_a_database_that_is_not_reached_is_named_without_its_password() -> None:
+def test_an_unreachable_database_is_named_without_its_password() -> None:
     made = Archive(SecretStr(f"postgresql+psycopg://ada:{SECRET}@127.0.0.1:1/name?sslmode=disable"))
     assert made.where == "postgresql+psycopg://127.0.0.1:1/name"
     with pytest.raises(ArchiveUnavailable, match=r"127\.0\.0\.1:1/name: .*refused") as raised:
@@ -46,7 +46,7 @@ def test_a_missing_driver_is_named_with_the_extra(monkeypatch: pytest.MonkeyPatc
         Archive(SecretStr("postgresql+psycopg://host/name"))
 
 
-def test_a_directory_that_is_not_there_is_our_side(tmp_path: Path) -> None:
+def test_a_missing_directory_makes_the_archive_unavailable(tmp_path: Path) -> None:
     with pytest.raises(ArchiveUnavailable, match="unable to open"):
         Archive(SecretStr(f"sqlite:///{tmp_path}/none/archive.db")).create()
 

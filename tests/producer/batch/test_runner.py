@@ -84,7 +84,7 @@ def test_a_job_that_is_being_cancelled_is_awaited(
     assert drive.run(judge_all(client, drive), nothing).verdicts == {"passed": NUMBER}
 
 
-def test_what_was_submitted_is_noted_before_a_failure_is_raised(
+def test_submitted_jobs_are_recorded_before_an_error_is_raised(
     client: Client,
     store: BatchStore,
     plan: Plan,
@@ -166,7 +166,7 @@ def test_fail_fast_sends_nothing_that_was_being_packed(
     assert len(recorded(client)) == 1
 
 
-def test_a_cancel_from_elsewhere_stops_the_submitter(
+def test_a_cancel_by_another_process_stops_the_submitter(
     client: Client, store: BatchStore, plan: Plan, send: Callable[[Submission], str]
 ) -> None:
     drive = BatchRunner(client, store, plan, send=send, concurrency=2)
@@ -262,7 +262,7 @@ def test_projects_wait_for_room_in_redis(
     assert drive.run(judge_all(client, drive), nothing).verdicts == {"passed": NUMBER}
 
 
-def test_what_had_its_verdict_tells_nothing_of_the_pace(
+def test_reused_verdicts_do_not_count_for_the_pace(
     client: Client, store: BatchStore, plan: Plan, send: Callable[[Submission], str]
 ) -> None:
     drive = BatchRunner(client, store, plan, send=send)

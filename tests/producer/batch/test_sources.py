@@ -65,7 +65,7 @@ def test_git_urls_are_named_after_their_repository() -> None:
     assert [entry.origin for entry in found] == urls
 
 
-def test_equal_names_are_told_apart(apps: Path, tmp_path: Path) -> None:
+def test_equal_names_are_made_unique(apps: Path, tmp_path: Path) -> None:
     for name in ("shop", "shop-2"):
         (tmp_path / "more" / name).mkdir(parents=True)
     found = names(find_entries([str(apps), str(tmp_path / "more"), str(apps / "shop")]))
@@ -86,7 +86,7 @@ def test_a_json_lines_manifest(apps: Path) -> None:
     assert (second.project, second.options) == ("other", {"commands": ["make"]})
 
 
-def test_a_csv_manifest_whose_other_columns_are_labels(apps: Path) -> None:
+def test_other_columns_of_a_csv_manifest_are_labels(apps: Path) -> None:
     manifest = apps / "list.csv"
     manifest.write_text("project,command,team\nshop,npm test,a\ntasks,,b\n")
     first, second = find_entries([str(manifest)])
@@ -120,7 +120,7 @@ def test_filters_and_repeats(apps: Path) -> None:
         ("a.jsonl", "[" * 200_000, InvalidJob, r"a.jsonl:1: nested too deeply"),
     ],
 )
-def test_a_wrong_manifest_is_told_by_its_line(
+def test_an_error_in_a_manifest_names_its_line(
     tmp_path: Path, name: str, content: str | bytes, kind: type[RevalidError], words: str
 ) -> None:
     path = tmp_path / name
@@ -138,7 +138,7 @@ def test_a_wrong_manifest_is_told_by_its_line(
         ("", "not a directory"),
     ],
 )
-def test_a_source_that_is_none_is_refused(
+def test_an_invalid_source_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -152,7 +152,7 @@ def test_a_directory_without_projects_is_refused(tmp_path: Path) -> None:
         find_entries([str(tmp_path)])
 
 
-def test_filters_that_leave_nothing_are_told(apps: Path) -> None:
+def test_filters_without_a_match_are_reported(apps: Path) -> None:
     with pytest.raises(InvalidProject, match="none of the 4 projects matches: loosen --only"):
         find_entries([str(apps)], only=["nothing*"])
 
@@ -172,20 +172,18 @@ def test_json_lines_end_at_newlines_only(apps: Path) -> None:
     assert entry.labels == {"note": "a\u2028b\x85c"}
 
 
-def test_a_name_that_is_not_utf8_is_told(apps: Path) -> None:
+def test_a_name_that_is_not_utf8_is_reported(apps: Path) -> None:
     os.mkdir(os.fsencode(apps) + b"/caf\xe9")  # noqa: PTH102 - bytes
     with pytest.raises(InvalidProject, match=r"caf\\udce9: the name is not UTF-8: rename it"):
         find_entries([str(apps)])
 
 
-def test_a_name_that_is_too_long_is_told() -> None:
+def test_a_name_that_is_too_long_is_reported() -> None:
     with pytest.raises(InvalidProject, match=r"x{200}\.\.\.: File name too long"):
         find_entries(["x" * 300])
 
 
-def test_a_directory_that_cannot_be_read_is_told(
-    apps: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_directory_is_reported(apps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> Iterator[Path]:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 

@@ -29,13 +29,13 @@ def store(redis: Redis, tmp_path: Path) -> BatchStore:
     return BatchStore(redis, tmp_path, ttl_s=600)
 
 
-def test_a_plan_comes_back_as_it_was(store: BatchStore) -> None:
+def test_a_plan_round_trips(store: BatchStore) -> None:
     store.create(PLAN)
     assert store.plan("ab12") == PLAN
     assert store.latest() == ["ab12"]
 
 
-def test_a_plan_outlives_redis_data(store: BatchStore, redis: Redis) -> None:
+def test_a_plan_survives_the_loss_of_redis_data(store: BatchStore, redis: Redis) -> None:
     store.create(PLAN)
     redis.flushall()
     assert store.latest() == []
@@ -44,12 +44,12 @@ def test_a_plan_outlives_redis_data(store: BatchStore, redis: Redis) -> None:
 
 
 @pytest.mark.parametrize("batch_id", ["nobody", "../ab12", ""])
-def test_an_unknown_batch_is_told(store: BatchStore, batch_id: str) -> None:
+def test_an_unknown_batch_is_reported(store: BatchStore, batch_id: str) -> None:
     with pytest.raises(UnknownJob, match="no batch has this id: `revalid batch list`"):
         store.plan(batch_id)
 
 
-def test_what_submits_came_to_is_kept(store: BatchStore) -> None:
+def test_outcomes_of_submits_are_kept(store: BatchStore) -> None:
     store.create(PLAN)
     store.record_submits("ab12", {0: "j0", 2: "j2"}, {1: "unreadable"})
     store.record_submits("ab12", {}, {})
@@ -58,7 +58,7 @@ def test_what_submits_came_to_is_kept(store: BatchStore) -> None:
     assert store.errors("ab12") == {}
 
 
-def test_a_project_is_run_again_on_demand(store: BatchStore) -> None:
+def test_a_project_can_be_run_again(store: BatchStore) -> None:
     store.create(PLAN)
     store.record_submits("ab12", {0: "j0", 2: "j2"}, {1: "unreadable"})
     store.again("ab12", [0, 1])
@@ -79,7 +79,7 @@ def test_all_of_a_batch_expires(store: BatchStore, redis: Redis) -> None:
     assert redis.exists("revalid:batches") == 0
 
 
-def test_a_cancelled_batch_goes_on_on_demand(store: BatchStore) -> None:
+def test_a_cancelled_batch_can_be_resumed(store: BatchStore) -> None:
     store.create(PLAN)
     assert not store.is_cancelled("ab12")
     store.cancel("ab12")

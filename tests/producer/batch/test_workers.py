@@ -48,7 +48,7 @@ def kill_worker() -> None:
             process.wait(30)
 
 
-def test_what_was_left_behind_is_adopted_before_the_worker_starts(
+def test_jobs_left_behind_are_taken_over_before_the_worker_starts(
     own: Settings,
     own_client: Client,
     submission: Submission,
@@ -78,7 +78,7 @@ def test_jobs_that_are_gone_or_done_are_left_alone(
         assert not own_client._redis.exists(job_key("f" * 32))
 
 
-def test_what_was_sent_while_the_worker_was_dead_is_run(
+def test_jobs_submitted_while_the_worker_was_dead_run(
     own: Settings, own_client: Client, submission: Submission
 ) -> None:
     with BatchWorkers(own, own_client, 1, "ab12") as provider:
@@ -91,7 +91,7 @@ def test_what_was_sent_while_the_worker_was_dead_is_run(
     assert [key for key in left if not key.startswith("revalid:serving:")] == []
 
 
-def test_what_is_sent_while_the_worker_changes_is_sent_again(
+def test_jobs_submitted_while_the_worker_changes_are_submitted_again(
     own: Settings, own_client: Client, submission: Submission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send = own_client.send

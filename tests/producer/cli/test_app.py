@@ -139,7 +139,7 @@ def test_projects_that_are_none_store_nothing(revalid: Revalid, tmp_path: Path) 
     assert not revalid.home.exists()
 
 
-def test_a_setting_that_does_not_exist_is_named(revalid: Revalid) -> None:
+def test_an_unknown_setting_is_named(revalid: Revalid) -> None:
     ran = revalid("run", ".", REVALID_BROKER_ULR="redis://x")
     assert ran.status == 2
     assert "REVALID_BROKER_ULR is not a setting: did you mean REVALID_BROKER_URL?" in ran.error

@@ -22,7 +22,7 @@ def archiving(revalid: Revalid, client: Client, archive_url: str) -> Revalid:
     return replace(revalid, environ={**revalid.environ, **urls})
 
 
-def test_once_copies_what_is_finished(archiving: Revalid, client: Client, query: Query) -> None:
+def test_once_copies_the_finished_jobs(archiving: Revalid, client: Client, query: Query) -> None:
     run_many(client, 3)
     assert archiving("archive", "--once").out == "3 jobs archived\n"
     assert archiving("archive", "--once").out == "0 jobs archived\n"
@@ -68,7 +68,7 @@ def test_it_names_the_setting_and_hides_the_password(revalid: Revalid, client: C
     assert "hunter2" not in refused.out + refused.err
 
 
-def test_without_the_extra_it_says_which(tmp_path: Path) -> None:
+def test_without_the_extra_the_error_names_it(tmp_path: Path) -> None:
     main = "from revalid.producer.cli import main; main()"
     command = f"import sys; sys.modules['sqlalchemy'] = None; {main}"
     ran = subprocess.run(

@@ -70,13 +70,13 @@ def test_dead_jobs_are_purged(dead: Dead, project: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["show", "retry", "purge"])
-def test_a_job_that_is_not_dead_is_told(dead: Dead, command: str) -> None:
+def test_a_job_that_is_not_dead_is_reported(dead: Dead, command: str) -> None:
     ran = dead("dead", command, "0" * 32)
     assert ran.status == 2
     assert "dead list" in ran.error
 
 
 @pytest.mark.parametrize("words", [(), ("--all", "0" * 32)])
-def test_which_jobs_are_meant_has_to_be_said(dead: Dead, words: tuple[str, ...]) -> None:
+def test_job_ids_are_required(dead: Dead, words: tuple[str, ...]) -> None:
     ran = dead("dead", "purge", *words)
     assert (ran.status, ran.error) == (2, "give the ids of dead jobs, or --all")

@@ -94,7 +94,7 @@ def test_interrupted_anywhere(revalid: Revalid, apps: Path, tmp_path: Path, kind
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["run", "batch"])
-def test_interrupted_twice_it_ends_at_once(revalid: Revalid, apps: Path, kind: str) -> None:
+def test_two_interrupts_end_it_at_once(revalid: Revalid, apps: Path, kind: str) -> None:
     status, out, err = interrupted(
         revalid,
         asked(kind, apps),
@@ -104,7 +104,7 @@ def test_interrupted_twice_it_ends_at_once(revalid: Revalid, apps: Path, kind: s
     assert (status, out, err) == (130, "", ""), "the first would have been told"
 
 
-def test_what_a_destructor_swallows_is_not_lost() -> None:
+def test_an_interrupt_that_a_destructor_swallows_is_not_lost() -> None:
     code = """
 import os, signal
 from revalid.producer.cli import interrupt

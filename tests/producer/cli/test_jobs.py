@@ -74,7 +74,9 @@ def test_a_queued_job_is_cancelled_and_has_its_result(revalid: Revalid, project:
     assert revalid("result", job_id, "--json").json["steps"] == []
 
 
-def test_a_worker_takes_what_was_submitted_before_it_came(revalid: Revalid, project: Path) -> None:
+def test_a_worker_takes_jobs_that_were_submitted_before_it_started(
+    revalid: Revalid, project: Path
+) -> None:
     job_id = submitted(revalid, project, *TRUE)
     worker = revalid.start("worker", "--concurrency", "1")
     result = revalid("result", job_id, "--json")
@@ -142,7 +144,7 @@ def test_a_path_that_the_worker_does_not_allow_is_rejected(revalid: Revalid, pro
     assert "REVALID_SOURCE_ROOTS" in ran.out
 
 
-def test_submit_refuses_a_webhook_that_is_none(revalid: Revalid, project: Path) -> None:
+def test_submit_refuses_an_invalid_webhook(revalid: Revalid, project: Path) -> None:
     ran = revalid("submit", project, *TRUE, "--webhook", "http://host/")
     assert (ran.status, ran.error[:16]) == (2, "webhook: http://")
     job_id = submitted(revalid, project, *TRUE, "--webhook", "https://host/")

@@ -54,7 +54,7 @@ def test_progress_without_a_terminal_is_plain_lines() -> None:
     )
 
 
-def test_progress_tells_what_no_event_told_and_nothing_twice() -> None:
+def test_progress_prints_each_line_once_even_without_its_event() -> None:
     out = console()
     with Progress(out, live=False) as progress:
         progress.show(

@@ -114,7 +114,7 @@ def test_variables_and_secrets_reach_the_commands(revalid: Revalid, project: Pat
     assert "dapi" not in ran.out
 
 
-def test_what_the_worker_does_not_allow_is_rejected(served: Revalid, project: Path) -> None:
+def test_a_job_that_the_worker_does_not_allow_is_rejected(served: Revalid, project: Path) -> None:
     ran = served("run", project, *LOCAL, *commands("true"), "--secret", "KEY=env://HOME")
     assert ran.status == 2
     assert re.search(r"(?m)^rejected in .*HOME", ran.out)
@@ -216,7 +216,7 @@ def test_a_trajectory_may_read_its_project_from_the_host_and_nothing_else(
     assert revalid("replay", trajectory, "--project", project, *LOCAL).status == 2
 
 
-def test_on_a_broker_of_ones_own_ones_own_workers_do_the_work(
+def test_the_users_workers_run_jobs_on_the_users_broker(
     revalid: Revalid, project: Path, until: Until
 ) -> None:
     url = revalid("broker", "start").out.strip()

@@ -63,7 +63,7 @@ def test_an_interrupted_run_cancels_its_job(
     assert (status["state"], status["verdict"]) == ("done", "cancelled")
 
 
-def test_interrupted_with_json_the_document_is_still_whole(
+def test_an_interrupt_with_json_leaves_the_document_whole(
     revalid: Revalid, project: Path, tmp_path: Path, until: Until
 ) -> None:
     process = begin(revalid, project, tmp_path / "begun", until, "--json")
@@ -73,7 +73,7 @@ def test_interrupted_with_json_the_document_is_still_whole(
     assert json.loads(out)["verdict"] == "cancelled"
 
 
-def test_a_second_interrupt_leaves_at_once(
+def test_a_second_interrupt_ends_at_once(
     revalid: Revalid, project: Path, tmp_path: Path, until: Until
 ) -> None:
     process = begin(revalid, project, tmp_path / "begun", until)
@@ -128,7 +128,7 @@ def test_a_run_that_joined_a_job_ends_without_it(
         revalid("broker", "stop")
 
 
-def test_a_worker_that_dies_ends_the_run_in_words(
+def test_a_dead_worker_ends_the_run_with_a_message(
     revalid: Revalid, project: Path, tmp_path: Path, until: Until
 ) -> None:
     process = begin(revalid, project, tmp_path / "begun", until, "--json")
@@ -142,7 +142,7 @@ def test_a_worker_that_dies_ends_the_run_in_words(
     assert re.fullmatch(r"[0-9a-f]{32}", document["id"])
 
 
-def test_a_broker_that_dies_ends_the_run_in_words(
+def test_a_dead_broker_ends_the_run_with_a_message(
     revalid: Revalid, project: Path, tmp_path: Path, until: Until
 ) -> None:
     process = begin(revalid, project, tmp_path / "begun", until)
@@ -152,7 +152,7 @@ def test_a_broker_that_dies_ends_the_run_in_words(
     assert re.fullmatch(r"error: broker unix://.* cannot be reached .*\n", err)
 
 
-def test_a_broker_that_forgot_the_job_ends_the_run_in_words(
+def test_a_broker_that_lost_the_job_ends_the_run_with_a_message(
     revalid: Revalid, project: Path, until: Until
 ) -> None:
     url = revalid("broker", "start").out.strip()

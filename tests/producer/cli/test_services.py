@@ -113,7 +113,7 @@ def test_flower_asks_for_the_password_which_no_argument_list_shows(
 
 
 @pytest.mark.slow
-def test_flower_knows_after_a_restart_what_it_saw_and_keeps_it_to_itself(
+def test_flower_remembers_tasks_across_restarts_in_a_private_file(
     revalid: Revalid, until: Until, tmp_path: Path
 ) -> None:
     project = tmp_path / "project"
@@ -201,7 +201,7 @@ def test_doctor_names_workers_and_what_waits(
     assert re.search(r"(?m)^✓ queue +interactive: 0 wait, 1 run$", ran.out), ran.out
 
 
-def test_doctor_and_those_who_wait_say_that_no_worker_is_running(
+def test_doctor_and_waiting_commands_say_that_no_worker_is_running(
     revalid: Revalid, project: Path, until: Until
 ) -> None:
     url = revalid("broker", "start").out.strip()

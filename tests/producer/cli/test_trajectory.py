@@ -32,7 +32,7 @@ def test_a_trajectory_is_read_line_by_line(tmp_path: Path) -> None:
         ("\udcff", "not UTF-8"),
     ],
 )
-def test_a_line_that_is_no_step_is_named(tmp_path: Path, text: str, said: str) -> None:
+def test_a_line_that_is_not_a_step_is_named(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "t.jsonl"
     file.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(InvalidJob, match=re.escape(f"trajectory {file}") + ".*" + re.escape(said)):

@@ -87,7 +87,7 @@ def test_a_failure_that_wrote_nothing_says_so() -> None:
     )
 
 
-def test_notes_tools_errors_and_reuse_are_told() -> None:
+def test_notes_tools_errors_and_reuse_are_printed() -> None:
     shown = verdict_of(
         result(
             Verdict.REJECTED,

@@ -94,7 +94,7 @@ def test_nothing_runs_and_nothing_is_made_before_the_first_use(broker: EmbeddedB
     assert not broker.home.exists()
 
 
-def test_the_last_one_out_ends_it_and_the_data_stays(broker: EmbeddedBroker) -> None:
+def test_the_last_user_stops_the_broker_and_the_data_stays(broker: EmbeddedBroker) -> None:
     with broker.attached():
         status = broker.status()
         assert (status.running, status.pinned, status.url) == (True, False, broker.url)
@@ -106,7 +106,7 @@ def test_the_last_one_out_ends_it_and_the_data_stays(broker: EmbeddedBroker) -> 
         assert client.get("kept") == "yes"
 
 
-def test_an_inner_stay_does_not_end_the_outer_one(broker: EmbeddedBroker) -> None:
+def test_a_nested_use_does_not_end_the_outer_one(broker: EmbeddedBroker) -> None:
     with broker.attached():
         server = server_pid(broker)
         with EmbeddedBroker(broker.home).attached():
@@ -198,7 +198,7 @@ def test_a_killed_user_lets_the_broker_stop_unless_it_is_pinned(
     assert pinned.status().running  # its supervisor looked as often, and saw nobody either
 
 
-def test_a_forked_child_does_not_end_its_parents_stay(broker: EmbeddedBroker) -> None:
+def test_a_forked_child_does_not_end_its_parents_use(broker: EmbeddedBroker) -> None:
     with user(broker, "fork") as attached:
         assert server_seen_by(attached) == server_pid(broker)
 

@@ -82,7 +82,7 @@ def test_a_named_broker_is_used_and_nothing_started(tmp_path: Path) -> None:
     assert not (tmp_path / "h").exists()
 
 
-def test_without_one_the_embedded_broker_is_kept_while_inside(tmp_path: Path) -> None:
+def test_without_a_url_the_embedded_broker_runs_inside_the_block(tmp_path: Path) -> None:
     settings = load_settings({"REVALID_HOME": str(tmp_path)}, env_file=None)
     with attached(settings) as found, Client(found) as client:
         assert found.embedded
@@ -126,7 +126,7 @@ def test_a_worker_reads_the_settings_that_its_caller_has(monkeypatch: pytest.Mon
     assert fingerprint(other, os.environ) != fingerprint(settings, os.environ)
 
 
-def test_a_comma_in_a_path_is_refused_since_it_would_name_two() -> None:
+def test_a_comma_in_a_path_is_refused_because_it_separates_paths() -> None:
     settings = load_settings({}, env_file=None, source_roots=("/a,/",))
     with pytest.raises(InvalidSettings, match="REVALID_SOURCE_ROOTS: '/a,/' contains a comma"):
         worker_environ(settings)
@@ -150,7 +150,7 @@ def test_a_worker_is_started_for_the_job_and_leaves_nothing(
     assert own_client._redis.keys("*revalid.*") == []
 
 
-def test_a_verdict_that_is_there_needs_no_worker(
+def test_an_existing_verdict_needs_no_worker(
     embedded_settings: Settings,
     own_client: Client,
     submission: Submission,
@@ -179,7 +179,7 @@ def test_a_worker_of_the_callers_kind_is_used_and_replaced_when_it_leaves(
         assert handle.result(timeout_s=60).verdict is Verdict.PASSED
 
 
-def test_on_a_broker_of_ones_own_no_worker_is_started(
+def test_no_worker_is_started_on_the_users_broker(
     settings: Settings, client: Client, submission: Submission, stand_in: Callable[[str], None]
 ) -> None:
     stand_in("exit 1")
@@ -205,7 +205,7 @@ def test_a_worker_that_cannot_start_says_why_and_the_job_is_taken_back(
     assert (record.state, record.verdict) == (JobState.DONE, Verdict.CANCELLED)
 
 
-def test_a_job_that_others_wait_for_is_not_taken_back(
+def test_a_job_that_others_submitted_is_not_withdrawn(
     embedded_settings: Settings,
     own_client: Client,
     submission: Submission,

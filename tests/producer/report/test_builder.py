@@ -36,7 +36,7 @@ def test_projects_whose_repeats_disagree_are_flaky() -> None:
     assert report(rows).flaky == ("flaky", "red")
 
 
-def test_what_became_of_each_project_since_an_earlier_batch() -> None:
+def test_each_project_is_compared_with_an_earlier_batch() -> None:
     before = report(of(same=P, red=F, broke=P, repaired=F, gone=F, stuck=P), id="before")
     after = report(of(same=P, red=T, broke=T, repaired=P, stuck=None, fresh=F), id="after")
     assert compare(after, before) == Comparison(
@@ -52,7 +52,7 @@ def test_what_became_of_each_project_since_an_earlier_batch() -> None:
     )
 
 
-def test_a_project_that_was_not_submitted_is_told_with_the_reason() -> None:
+def test_a_project_that_was_not_submitted_is_listed_with_the_reason() -> None:
     before = report(of(a=P, b=F))
     rows = [Row(project=name, error="no such directory") for name in ("a", "c")]
     comparison = compare(report([*rows, row("b", verdict=F)]), before)
@@ -68,7 +68,7 @@ def test_a_project_that_was_not_submitted_is_told_with_the_reason() -> None:
     assert "none, no such directory" in render(report(rows, previous=before), "html")
 
 
-def test_a_project_that_disagrees_with_itself_has_not_regressed() -> None:
+def test_a_flaky_project_has_not_regressed() -> None:
     twice = [row("a", verdict=P), row("a", verdict=F, repeat=2)]
     steady = report(of(a=P))
     for now, was, change in (
@@ -80,7 +80,7 @@ def test_a_project_that_disagrees_with_itself_has_not_regressed() -> None:
         assert not (comparison.regressed or comparison.fixed or comparison.unchanged)
 
 
-def test_a_report_holds_the_comparison_that_was_asked_for() -> None:
+def test_a_report_has_the_requested_comparison() -> None:
     before = report(of(a=P), id="before")
     rows = [row("a", step("test", 1))]
     after = build(

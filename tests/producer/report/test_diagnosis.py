@@ -98,13 +98,13 @@ def printed(name: str) -> str:
         ("MAKE", "", "make: *** [Makefile:3: app] Error 1"),
     ],
 )
-def test_the_line_that_tells(name: str, code: str, message: str) -> None:
+def test_the_line_with_the_error(name: str, code: str, message: str) -> None:
     for stream in ("stdout", "stderr"):
         told = telling(failing("a", "test", **{stream: printed(name)}))
         assert told == Diagnosis("test", code, message)
 
 
-def test_the_line_that_tells_is_found_at_either_end_of_much_output() -> None:
+def test_the_line_with_the_error_is_found_at_either_end_of_much_output() -> None:
     noise = "compiled a module\n" * 20_000
     for output in (printed("TSC") + noise, noise + printed("TSC")):
         assert telling(failing("a", "typecheck", output)).message == TYPES

@@ -70,12 +70,12 @@ def test_a_path_that_cannot_be_written_is_named(
 
 
 @pytest.mark.parametrize("where", ["missing/report.json", "."])
-def test_a_path_that_cannot_be_written_is_known_before(tmp_path: Path, where: str) -> None:
+def test_an_unwritable_path_is_detected_in_advance(tmp_path: Path, where: str) -> None:
     with pytest.raises(InvalidJob, match=f"--report .*{tmp_path.name}.*; name a file in a"):
         check_path(tmp_path / where)
 
 
-def test_looking_at_a_path_leaves_nothing_there(tmp_path: Path) -> None:
+def test_checking_a_path_leaves_nothing_there(tmp_path: Path) -> None:
     (tmp_path / "old").write_text("old")
     for path in (tmp_path / "new", tmp_path / "old", Path("/dev/null")):
         check_path(path)
@@ -91,21 +91,21 @@ def test_an_unknown_format_names_those_that_are_known(made: BatchReport, tmp_pat
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("<html>", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
-        ("[]", "is no report of a batch"),
-        ('{"schema_version": 1, "id": "a", "verdict": "passed"}', "is no report of a batch"),
+        ("<html>", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("[]", "is not a report of a batch"),
+        ('{"schema_version": 1, "id": "a", "verdict": "passed"}', "is not a report of a batch"),
         ('{"schema_version": 2, "counts": {}}', "version 2: this revalid reads 1"),
-        ('{"schema_version": 1, "counts": {}}', "is no report of a batch: id: Field required"),
+        ('{"schema_version": 1, "counts": {}}', "is not a report of a batch: id: Field required"),
     ],
 )
-def test_a_file_that_is_no_report_is_named(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_is_not_a_report_is_named(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "other.json"
     path.write_text(text)
     with pytest.raises(InvalidJob, match=rf"other\.json {said}|other\.json is a report of {said}"):
         read(path)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidJob, match=r"cannot read the report .*gone\.json: No such file"):
         read(tmp_path / "gone.json")

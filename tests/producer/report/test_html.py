@@ -63,7 +63,7 @@ def evil(verdict: Verdict | None = Verdict.FAILED) -> BatchReport:
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.ERRORED, Verdict.PASSED, None])
-def test_what_projects_wrote_is_inert(verdict: Verdict | None) -> None:
+def test_text_of_projects_is_inert(verdict: Verdict | None) -> None:
     page = Page(evil(verdict))
     tags = {tag for tag, _ in page.elements}
     assert not tags & {"img", "iframe", "object", "form"}
@@ -75,7 +75,7 @@ def test_what_projects_wrote_is_inert(verdict: Verdict | None) -> None:
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f]", page.source)
 
 
-def test_a_browser_is_told_to_run_no_script_but_the_pages_own() -> None:
+def test_a_browser_runs_only_the_pages_own_scripts() -> None:
     page = Page(evil())
     digest = base64.b64encode(hashlib.sha256(page.scripts[0].encode()).digest()).decode()
     (policy,) = (value for value in page.all("content") if "default-src" in value)
@@ -144,7 +144,7 @@ def test_every_step_has_its_status() -> None:
     assert kinds == ["step allowed", "step cancelled", "step limit_exceeded"]
 
 
-def test_logs_that_say_why_are_open_and_others_closed() -> None:
+def test_logs_of_failures_are_open_and_others_closed() -> None:
     slow = step("slow", 143, timed_out=True, stdout="half")
     page = Page(report([row("a", step("install", stdout="fine"), slow, step("lint"))]))
     steps = [has for tag, has in page.elements if tag == "details"]

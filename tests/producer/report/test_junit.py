@@ -47,7 +47,9 @@ def test_a_project_is_a_suite_and_a_step_a_case(path: Path) -> None:
 
 
 @pytest.mark.parametrize("verdict", [Verdict.ERRORED, Verdict.REJECTED, Verdict.CANCELLED])
-def test_what_no_step_shows_is_an_error_of_the_job(path: Path, verdict: Verdict) -> None:
+def test_a_failure_without_a_failed_step_is_an_error_of_the_job(
+    path: Path, verdict: Verdict
+) -> None:
     for steps in ((), (step("install"),)):
         job = cases(path, row("a", *steps, verdict=verdict, error="no engine answers"))[-1]
         (error,) = job.result

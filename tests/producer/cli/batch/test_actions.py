@@ -88,7 +88,7 @@ def test_repeats_find_what_is_flaky(revalid: Revalid, tmp_path: Path) -> None:
     assert len({row["id"] for row in ran.json["jobs"]}) == 4
 
 
-def test_a_killed_batch_goes_on_where_it_was(
+def test_a_killed_batch_continues_where_it_stopped(
     revalid: Revalid, tmp_path: Path, until: Until
 ) -> None:
     for number in range(8):
@@ -173,7 +173,9 @@ def test_fail_fast_cancels_the_rest(revalid: Revalid, apps: Path) -> None:
 
 
 @pytest.mark.slow
-def test_interrupted_a_batch_says_how_to_go_on(revalid: Revalid, apps: Path, until: Until) -> None:
+def test_an_interrupted_batch_says_how_to_continue(
+    revalid: Revalid, apps: Path, until: Until
+) -> None:
     process = revalid.start("batch", "run", apps, "--command", "sleep 60", *LOCAL)
     until(lambda: bool(own_workers(revalid)))
     process.send_signal(signal.SIGINT)
@@ -187,7 +189,7 @@ def test_interrupted_a_batch_says_how_to_go_on(revalid: Revalid, apps: Path, unt
     assert revalid("batch", "status", batch["id"], "--json").json["counts"]["passed"] == 0
 
 
-def test_a_dry_run_says_what_would_run(revalid: Revalid, tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_steps(revalid: Revalid, tmp_path: Path) -> None:
     (tmp_path / "apps" / "shop").mkdir(parents=True)
     (tmp_path / "apps" / "shop" / "package.json").write_text('{"scripts": {"test": "true"}}')
     (tmp_path / "apps" / "empty").mkdir()
@@ -209,7 +211,7 @@ def test_a_dry_run_says_what_would_run(revalid: Revalid, tmp_path: Path) -> None
         (("report", "nobody"), "name a report"),
     ],
 )
-def test_a_wrong_word_is_told(revalid: Revalid, words: tuple[str, ...], error: str) -> None:
+def test_an_invalid_word_is_reported(revalid: Revalid, words: tuple[str, ...], error: str) -> None:
     ran = revalid("batch", *words)
     assert ran.status == 2
     assert error in ran.error

@@ -42,7 +42,7 @@ def apps(tmp_path: Path) -> Path:
         (("--report", "html=/none/a.html"), "--report /none/a.html: No such file or directory"),
     ],
 )
-def test_a_wrong_word_leaves_no_batch(
+def test_an_invalid_word_leaves_no_batch(
     revalid: Revalid, apps: Path, words: tuple[str, ...], error: str
 ) -> None:
     ran = revalid("batch", "run", apps, "--command", "true", *LOCAL, *words)
@@ -51,7 +51,7 @@ def test_a_wrong_word_leaves_no_batch(
 
 
 @pytest.mark.slow
-def test_a_lost_record_is_told_and_recovered(revalid: Revalid, apps: Path) -> None:
+def test_a_lost_record_is_reported_and_recovered(revalid: Revalid, apps: Path) -> None:
     broker = revalid("broker", "start")
     assert broker.status == 0
     ran = revalid("batch", "run", apps, "--command", "true", *LOCAL, "--json")
@@ -107,7 +107,7 @@ def test_a_cancel_ends_the_process_that_submits(revalid: Revalid, apps: Path, un
         assert json.loads(out)["counts"]["passed"] == 0
 
 
-def test_a_dry_run_goes_on_after_a_bad_project(revalid: Revalid, apps: Path) -> None:
+def test_a_dry_run_continues_after_a_bad_project(revalid: Revalid, apps: Path) -> None:
     (apps / "one" / "package.json").write_text('{"scripts": {"test": "true"}}')
     ran = revalid("batch", "run", "file:///nowhere.git", apps / "one", "--dry-run", "--json")
     assert ran.status == 1
@@ -116,7 +116,7 @@ def test_a_dry_run_goes_on_after_a_bad_project(revalid: Revalid, apps: Path) -> 
     assert good["strategy"] == "npm"
 
 
-def test_a_dry_run_says_that_its_process_ended(monkeypatch: MonkeyPatch) -> None:
+def test_a_dry_run_reports_that_its_process_ended(monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(WorkerUnavailable, match="ended with status 1"):
         dry_run.dry_run([BatchItem(project="x", origin="/x")], JobOptions(), json=True)
@@ -162,7 +162,7 @@ def test_a_report_holds_what_it_shows(
     assert tuple(second) == failed
 
 
-def test_a_batch_that_nobody_works_on_says_so_once_and_is_not_listed_as_done(
+def test_a_batch_without_workers_is_reported_once_and_not_listed_as_done(
     revalid: Revalid, apps: Path, until: Until, tmp_path: Path
 ) -> None:
     url = revalid("broker", "start").out.strip()

@@ -76,7 +76,7 @@ def test_root_scripts_stand_for_the_workspaces(plan_of: PlanOf) -> None:
     ]
 
 
-def test_the_placeholder_test_is_skipped_saying_so(plan_of: PlanOf) -> None:
+def test_the_placeholder_test_is_skipped_with_a_reason(plan_of: PlanOf) -> None:
     plan = plan_of({"package.json": manifest(scripts={"test": PLACEHOLDER})})
     assert skips(plan)["test"] == "only npm's placeholder for a test script in package.json"
 
