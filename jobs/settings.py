@@ -129,8 +129,8 @@ class Settings(BaseSettings):
     )
     bubblewrap: bool = Field(
         default=True,
-        description="Run commands of the local sandbox in bubblewrap where it works. Off: they can "
-        "read and change all files of the worker's user, /tmp too.",
+        description="Run commands of the local sandbox in bubblewrap if it works. Off: commands "
+        "can read and change all files of the worker's user, including /tmp.",
     )
     project_bytes: int = Field(
         default=2 * 2**30, ge=1, description="Largest size of an unpacked project, in bytes."

@@ -63,7 +63,7 @@ Sandbox = Annotated[
         "--sandbox",
         metavar="POLICY",
         help="Where steps run: local, a directory on the worker; dagger, a container; auto, a "
-        "container where an engine answers. Default: the worker's policy, auto for `run`.",
+        "container if an engine answers, else local. Default: the worker's policy, auto for `run`.",
     ),
 ]
 User = Annotated[
@@ -72,7 +72,7 @@ User = Annotated[
         "--user",
         metavar="root",
         help="Run commands as root in the container, for commands that an ordinary user cannot "
-        "run. They can then forge their verdict.",
+        "run. The project can then forge its verdict.",
     ),
 ]
 Image = Annotated[

@@ -123,7 +123,7 @@ def resume(
     compare: Compare = None,
     json: options.Json = False,
 ) -> int:
-    """Continue a batch whose process ended; no project is submitted twice."""
+    """Continue a batch whose process ended; submit only the remaining projects."""
     from revalid.producer.cli.batch import actions as implementation
 
     batch_options = BatchOptions(concurrency, fail_fast, report, compare, json)
