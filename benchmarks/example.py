@@ -143,7 +143,7 @@ async def example(home: Path, scratch: Path) -> tuple[list[Row], Local]:
 async def variants(home: Path, scratch: Path, local: Local) -> list[Row]:
     """Measure many variants of one app in the batch lane, on a worker of the default width.
 
-    So many local runs are taken to be so much longer than one.
+    The time of that many local runs is computed from one run.
     """
     base = copy(scratch / "base")
     relock(base)

@@ -25,7 +25,7 @@ MODELS: dict[str, tuple[Any, Mode]] = {
 
 
 class _Documents(GenerateJsonSchema):
-    """A document has every field of its model, also where the value is the default."""
+    """A document has every field of its model, even if the value is the default."""
 
     def field_is_required(self, field: Any, total: bool) -> bool:
         if self.mode == "serialization" and field["type"] != "typed-dict-field":

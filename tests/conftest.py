@@ -1,4 +1,4 @@
-"""What every package's tests share."""
+"""Fixtures and options for the tests of every package."""
 
 import json
 import os
@@ -36,12 +36,12 @@ def _why_no_engine() -> str | None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add ``--full``, without which what is marked ``slow`` is left out."""
+    """Add ``--full``, which also runs the tests marked ``slow``."""
     parser.addoption("--full", action="store_true", help="run also what is marked slow")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is slow; it is not shown as skipped, for nothing is wrong with it."""
+    """Deselect slow tests; they do not count as skipped."""
     if config.getoption("--full"):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]
@@ -50,10 +50,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what is marked ``dagger`` where no engine answers, in one line for all; so ``postgres``.
+    """Skip tests marked ``dagger`` or ``postgres`` if no engine or database answers.
 
-    ``REVALID_REQUIRE_DAGGER=1`` fails it instead. In a hook, for a skip that a fixture raises is
-    reported once for each test.
+    ``REVALID_REQUIRE_DAGGER=1`` makes them fail instead. This is a hook, because a skip from a
+    fixture is reported once for each test.
     """
     if item.get_closest_marker("postgres") and not os.environ.get(POSTGRES):
         pytest.skip(f"NO POSTGRES: set {POSTGRES} to postgresql+psycopg://user:password@host/name")
@@ -74,7 +74,7 @@ async def dagger_engine() -> AsyncIterator[Engine]:
 
 @pytest.fixture
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a second between SIGTERM and SIGKILL where the sandbox reads it at run time."""
+    """Shorten the time between SIGTERM and SIGKILL to half a second."""
     monkeypatch.setattr(protocol, "KILL_GRACE_S", 0.5)
     monkeypatch.setattr(protocol, "CANCEL_GRACE_S", 0.5)
 
@@ -128,7 +128,7 @@ def valkey_server() -> Iterator[str]:
 
 @pytest.fixture
 def valkey_url(valkey_server: str) -> str:
-    """The URL of a real broker that holds nothing."""
+    """The URL of a real, empty broker."""
     with connect(valkey_server) as client:
         client.flushall()
     return valkey_server

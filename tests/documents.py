@@ -18,6 +18,6 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def validate(name: str, document: Any) -> None:
-    """Raise where a document does not match its schema."""
+    """Raise an error if a document does not match its schema."""
     validator = Draft202012Validator(schema(name), format_checker=FormatChecker())
     validator.validate(json.loads(json.dumps(document)))

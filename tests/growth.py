@@ -1,16 +1,16 @@
-"""How much longer work takes on twice as much: no time limit, only what one run says of another."""
+"""Compares the time of work on one size and on twice that size; there is no time limit."""
 
 from collections.abc import Callable
 from time import thread_time
 
 _WORTH_A_LOOK_S = 0.002
-"""Below this a text as long as the bound costs nothing to speak of, whatever its growth."""
+"""Below this time, even the longest accepted text costs little, whatever the growth."""
 LINEAR = 3.0
-"""Twice the text may take so many times as long; with its square it would be four times."""
+"""Largest accepted factor for twice the text; quadratic work has a factor of four."""
 
 
 def outgrows(work: Callable[[int], Callable[[], object]], start: int, most: int) -> bool:
-    """Whether work takes more than linear time in its size.
+    """Return whether work takes more than linear time in its size.
 
     Args:
         work: Prepares the work of a size.
@@ -33,7 +33,7 @@ def outgrows(work: Callable[[int], Callable[[], object]], start: int, most: int)
 
 
 def cost(run: Callable[[], object], tries: int = 3) -> float:
-    """Seconds of this thread that a run takes, the shortest of a few."""
+    """Return the processor seconds of the fastest of a few runs, in this thread."""
     return min(_once(run) for _ in range(tries))
 
 

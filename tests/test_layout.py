@@ -1,4 +1,4 @@
-"""A module's test has the module's path; a module that is tested elsewhere is listed with where."""
+"""A module's test has the module's path; modules that are tested elsewhere are listed."""
 
 from pathlib import Path
 
@@ -70,7 +70,7 @@ ELSEWHERE = {
     "producer/local/broker_supervisor.py": "tests/producer/local/test_broker.py",
     "producer/local/worker_command.py": "tests/producer/local/test_workers.py",
 }
-"""The test of each module that has none of its own: it runs through what its callers do."""
+"""The test of each module that has no test of its own; it covers the module's callers."""
 
 MODULES = [
     path.relative_to(ROOT)

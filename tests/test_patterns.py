@@ -1,7 +1,7 @@
-"""Every regular expression of the code, found by reading the code, against text made to hurt it.
+"""Tries every regular expression of the code on hostile text.
 
-One that takes more than linear time in the text fails here; a new one cannot escape, for what
-cannot be found out about a call of ``re`` is an error too.
+The tests find the expressions in the source. An expression fails if it takes more than linear time.
+A new one cannot be missed: a call of ``re`` whose expression is not found is an error too.
 """
 
 import ast
@@ -37,7 +37,7 @@ MADE_ELSEWHERE = {
     ("revalid.worker.strategies.python.install", "_declares"): "a word of ours between two borders",
     ("revalid.worker.secrets", "__init__"): "tests/worker/test_secrets.py",
 }
-"""Calls whose expression is made of something else: where it is tried, or why it need not be."""
+"""Calls with a computed expression: where it is tested, or why it needs no test."""
 CALLS = {"compile", "search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer"}
 SIZE = 4_000
 
@@ -80,7 +80,7 @@ def re_calls(tree: ast.Module) -> Iterator[tuple[str, ast.Call]]:
 
 
 def methods_of(tree: ast.Module, name: str) -> set[str]:
-    """What is called on a name."""
+    """Return the methods that are called on a name."""
     found = set()
     for node in ast.walk(tree):
         match node:
@@ -194,7 +194,7 @@ def letter(items: Any) -> str:
 
 
 def atoms(tree: Any) -> set[str]:
-    """Letters that the expression speaks of."""
+    """Return the letters that occur in the expression."""
     found: set[str] = set()
     for kind, value in tree:
         match str(kind):
@@ -217,7 +217,7 @@ def atoms(tree: Any) -> set[str]:
 
 
 def hostile(pattern: re.Pattern[str]) -> Iterator[tuple[str, str, str]]:
-    """Texts made of what the expression looks for: what comes first, what is repeated, the end."""
+    """Return hostile texts from the expression's own parts: its start, repetitions and end."""
     tree = re._parser.parse(pattern.pattern, pattern.flags)  # type: ignore[attr-defined]
     sample = samples(tree)[:80]
     marks = sorted(a for a in atoms(tree) if not a.isalnum())[:10]

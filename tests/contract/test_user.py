@@ -1,4 +1,4 @@
-"""Contract: whose the commands are, and that file steps have no more rights than they."""
+"""Contract: the user that runs commands; file steps have the same rights."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""deploy/chart: it says what compose.yaml and the package say, and its templates use its values.
+"""deploy/chart agrees with compose.yaml and the package, and its templates use its values.
 
-Helm is not asked: a template is read as the YAML that is left without what Helm puts in.
+The tests do not run Helm: they read a template as YAML, without the parts that Helm fills in.
 """
 
 import re
@@ -32,17 +32,17 @@ VALUES: dict[str, Any] = yaml.safe_load(VALUES_TEXT)
 TEMPLATES = {path.name: path.read_text() for path in (CHART / "templates").iterdir()}
 ALL = "\n".join(TEMPLATES.values())
 OPEN = {"worker.settings", "nodeSelector"}
-"""Values that are maps of the reader's own."""
+"""Values that are maps with keys of the user's choice."""
 
 
 def left(template: str) -> list[dict[str, Any]]:
-    """The documents of a template: lines of Helm's own go, and 0 stands for what it fills in."""
+    """The documents of a template, without Helm's own lines and with 0 for its expressions."""
     text = re.sub(r"(?m)^ *\{\{[^}]*\}\} *\n", "", re.sub(r"(?s)\{\{/\*.*?\*/\}\}\n", "", template))
     return [found for found in yaml.safe_load_all(re.sub(r"\{\{.*?\}\}", "0", text)) if found]
 
 
 def leaves(values: dict[str, Any], prefix: str = "") -> set[str]:
-    """Dotted names of the values; of resources and peers, which go in whole, the outermost."""
+    """Dotted names of the values; resources and peers are used whole, by their outermost name."""
     found = set()
     for name, value in values.items():
         whole = name == "resources" or prefix + name in OPEN or not isinstance(value, dict)

@@ -1,4 +1,4 @@
-"""The small distribution: its dependencies are some of the whole one's, in the same versions."""
+"""The small distribution: its dependencies are a subset of the whole one's, same versions."""
 
 import tomllib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""deploy/grafana.json: it asks for metrics that there are, and its panels lie side by side."""
+"""deploy/grafana.json queries existing metrics, and its panels do not overlap."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The JSON Schemas are up to date, and a part of both distributions."""
+"""The JSON Schemas are up to date and part of both distributions."""
 
 import importlib.util
 import tomllib

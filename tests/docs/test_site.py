@@ -1,4 +1,4 @@
-"""The documentation as a site: no link in it is broken, and its diagrams are diagrams."""
+"""The documentation site has no broken link, and its diagrams are rendered."""
 
 import os
 import re
@@ -15,7 +15,7 @@ SOURCES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What ``make docs`` builds."""
+    """The site that ``make docs`` builds."""
     made = tmp_path_factory.mktemp("site")
     build = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(made)],

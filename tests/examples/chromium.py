@@ -1,4 +1,4 @@
-"""A headless Chromium, spoken to over two pipes in the words of its DevTools."""
+"""Controls a headless Chromium over two pipes by the DevTools protocol."""
 
 import base64
 import json
@@ -46,7 +46,7 @@ class Page:
         self._session = attached["sessionId"]
 
     def call(self, method: str, **params: Any) -> Any:
-        """One command's result."""
+        """Send a command and return its result."""
         self._last += 1
         message: dict[str, Any] = {"id": self._last, "method": method, "params": params}
         if self._session is not None:
@@ -66,7 +66,7 @@ class Page:
         self.until("document.readyState === 'complete'")
 
     def evaluate(self, script: str) -> Any:
-        """The value of a script's last expression, or of its promise."""
+        """Return the value of a script's last expression, or of its promise."""
         found = self.call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )
@@ -75,7 +75,7 @@ class Page:
         return found["result"].get("value")
 
     def until(self, condition: str) -> None:
-        """Wait until an expression is true; where it cannot be evaluated, the page still loads."""
+        """Wait until an expression is true; errors count as false while the page loads."""
         deadline = time.monotonic() + 60
         while not self._holds(condition):
             assert time.monotonic() < deadline, f"{condition}: {self.evaluate(_TEXT)}"
@@ -88,7 +88,7 @@ class Page:
         self.call("DOM.setFileInputFiles", files=[str(file)], objectId=field)
 
     def picture(self) -> bytes:
-        """What is seen, as PNG."""
+        """Return a screenshot as PNG."""
         return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
     def _holds(self, condition: str) -> bool:

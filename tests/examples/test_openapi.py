@@ -1,4 +1,4 @@
-"""What the FastAPI example says of itself."""
+"""The OpenAPI description of the FastAPI example."""
 
 from pathlib import Path
 

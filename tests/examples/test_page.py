@@ -1,4 +1,4 @@
-"""The FastAPI example's page in a real browser: ``EventSource`` as it is, not as we think it is."""
+"""The FastAPI example's page in a real browser with its real ``EventSource``."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ STARTED = "document.querySelector('[data-type=step_started]') !== null"
 
 
 def verdict(words: str) -> str:
-    """What is true once the page says so."""
+    """Return an expression that is true once the page shows this verdict."""
     return f"document.querySelector('#verdict').textContent.includes('{words}')"
 
 
@@ -43,7 +43,7 @@ def client(local_worker: str) -> Iterator[Client]:
 
 
 def submit(page: Page, project: Path, command: str) -> str:
-    """Fill in the form and send it; the id of the validation that the page then follows."""
+    """Send the form; return the id of the validation that the page then follows."""
     page.choose("[name=project]", project)
     page.evaluate(f"document.querySelector('[name=commands]').value = {command!r}")
     page.evaluate("document.querySelector('form').requestSubmit()")
@@ -52,7 +52,7 @@ def submit(page: Page, project: Path, command: str) -> str:
 
 
 def shown(page: Page) -> list[list[str]]:
-    """Id and type of every line, also of one that is shown twice."""
+    """Return id and type of every line, including repeated lines."""
     lines = "[...document.querySelectorAll('#events li')]"
     found: list[list[str]] = page.evaluate(f"{lines}.map((li) => [li.dataset.id, li.dataset.type])")
     return found

@@ -13,7 +13,7 @@ BOUNDS = Bounds(files=1_000, bytes=2**24)
 
 
 def files(name: str) -> dict[str, bytes]:
-    """What a job of the example is given: neither ``node_modules`` nor build output."""
+    """The files that a job of the example gets: no ``node_modules`` and no build output."""
     packed = io.BytesIO()
     pack(EXAMPLES / name, packed, BOUNDS)
     packed.seek(0)

@@ -17,13 +17,13 @@ from tests.faults.fleet import Fleet, eventually
 
 JOBS = 10_000
 CLAIMS = 1_600
-"""So many are waited for: the rest only has to be there."""
+"""Jobs that the test waits for; the others only have to be queued."""
 
 TENANTS = 16
 TURNS = 4
-"""Rounds that are looked at: a fair order has claimed one job of each tenant in each."""
+"""Rounds that the test examines; a fair order claims one job of each tenant in each."""
 RUNG = 16
-"""Doorbells that ring at a time; the first are all of who came first, as nobody else was there."""
+"""Doorbells that ring at a time; the first ones all belong to the tenant that came first."""
 
 
 @pytest.mark.row(20)

@@ -48,12 +48,12 @@ class Flower:
     ids: dict[str, str]
 
     def task(self, verdict: str) -> dict[str, Any]:
-        """What Flower's API knows of a job."""
+        """Return a job from Flower's API."""
         text = self.page(f"/api/task/info/{self.ids[verdict]}")
         return dict(json.loads(text)) if text else {"state": None}
 
     def rows(self, search: str) -> list[dict[str, Any]]:
-        """What Flower's table shows for a search."""
+        """Return the rows that Flower's table shows for a search."""
         query = {
             "draw": 1,
             "start": 0,
@@ -92,7 +92,7 @@ def shown() -> Iterator[Flower]:
 
 
 def is_heard(client: Client, page: Pages, project: Path) -> bool:
-    """Whether Flower, which listens before it hears events, shows a new job by name."""
+    """Return whether Flower shows a new job by name: it starts before it receives events."""
     handle = client.submit(project, commands=["true"], sandbox="local", fresh=True)
     handle.result(30)
     return "revalid.validate" in page(f"/api/task/info/{handle.id}")

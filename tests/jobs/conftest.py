@@ -23,13 +23,13 @@ def raw(valkey_url: str) -> Iterator[Redis]:
 
 @pytest.fixture
 def ledger(redis: Redis) -> Ledger:
-    """A ledger that holds nothing and keeps results for ten minutes."""
+    """An empty ledger that keeps results for ten minutes."""
     return Ledger(redis, result_ttl_s=600)
 
 
 @pytest.fixture
 def full(redis: Redis) -> Iterator[None]:
-    """The broker stores nothing more."""
+    """Make the broker full."""
     redis.config_set("maxmemory", 1)
     yield
     redis.config_set("maxmemory", 0)

@@ -1,4 +1,4 @@
-"""What these tests share."""
+"""Helpers that these tests share."""
 
 import os
 import tempfile
@@ -20,14 +20,14 @@ def make_job(**fields: Any) -> Job:
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait for what another thread or process does; pytest's own limit ends a wait in vain."""
+    """Wait for another thread or process; pytest's own limit ends a wait that fails."""
     while not condition():
         time.sleep(0.002)
 
 
 @contextmanager
 def unprivileged() -> Iterator[Path]:
-    """A directory of an ordinary user's, and, for a while, that user's rights: root reads all."""
+    """A directory of an ordinary user, with that user's rights: root could read everything."""
     with tempfile.TemporaryDirectory() as directory:
         was = os.geteuid()
         if was == 0:

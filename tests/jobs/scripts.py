@@ -13,7 +13,7 @@ NAMES = sorted(file.stem for file in FOLDER.glob("*.lua") if file.stem != "prelu
 
 
 def change(monkeypatch: pytest.MonkeyPatch, line: str, changed: str) -> None:
-    """Have ledgers that are opened from now on run scripts whose prelude has another line."""
+    """Replace a line of the prelude in the scripts of ledgers that are opened from now on."""
     prelude = (FOLDER / "prelude.lua").read_text()
     assert prelude.count(f"\n{line}") == 1
     prelude = prelude.replace(line, changed)

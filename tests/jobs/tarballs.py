@@ -1,4 +1,4 @@
-"""Tarballs made member by member, also such as no tool makes."""
+"""Makes tarballs member by member, including some that no tool makes."""
 
 import tarfile
 from collections.abc import Callable

@@ -23,7 +23,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The URL of a server that takes connections and never says a word."""
+    """The URL of a server that accepts connections and never answers."""
     monkeypatch.setitem(connection._OPTIONS, "socket_timeout", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"redis://127.0.0.1:{listening.getsockname()[1]}/0"

@@ -1,4 +1,4 @@
-"""Globs: what they match is what git says, and how long that takes is no pattern's choice."""
+"""Globs match the same paths as in git, in time that no pattern can inflate."""
 
 import random
 import re
@@ -90,7 +90,7 @@ def test_an_invalid_glob_is_refused(glob: str) -> None:
 
 
 def random_globs(number: int) -> list[str]:
-    """Globs that mean harm: stars, with little between them."""
+    """Hostile globs: many stars with little between them."""
     rng = random.Random(14)
     pieces = ("*", "**/", "a", "?", "[ab]", "*a", "**/a/", "*/", "a*", "[!b]")
     return ["".join(rng.choices(pieces, k=40)) + "c" for _ in range(number)]

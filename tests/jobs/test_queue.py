@@ -1,4 +1,4 @@
-"""The doorbell: what a message may say, and what of a job reaches the broker with it."""
+"""The doorbell: valid messages, and the fields of a job that reach the broker with one."""
 
 import ast
 import base64
@@ -56,7 +56,7 @@ def job() -> Job:
 
 @pytest.fixture
 def doorbell(redis: Redis, job: Job) -> Doorbell:
-    """What the ledger has rung for the job."""
+    """The doorbell that the ledger rang for the job."""
     rung: list[Doorbell] = []
     Ledger(redis, ring=rung.append).submit(job, "q")
     (made,) = rung

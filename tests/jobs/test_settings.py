@@ -1,4 +1,4 @@
-"""Settings: where they come from, which source wins, and what is refused in one line."""
+"""Settings: their sources, which source wins, and errors of one line."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Signed records: made by the ledger, and checked before a job is believed."""
+"""Signed records: the ledger signs them, and workers check them before they run a job."""
 
 import hashlib
 import hmac
@@ -43,7 +43,7 @@ def test_a_changed_record_is_refused(redis: Redis) -> None:
 
 
 def test_a_signature_of_one_kind_is_not_valid_for_another() -> None:
-    """One key would let a text that a producer had signed as this be shown as that."""
+    """With one key, a signature of one kind of text would be valid for another kind."""
     text = "a text that both kinds could be"
     with pytest.raises(PolicyRefused, match="has a wrong signature"):
         check_signature(KEY, Signed.RECORD, text, sign(KEY, Signed.WEBHOOK, text))

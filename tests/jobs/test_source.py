@@ -1,4 +1,4 @@
-"""Where a project comes from: what a source refuses, and its round trip."""
+"""Sources of projects: refused values, and the round trip."""
 
 from typing import Any
 

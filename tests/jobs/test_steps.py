@@ -1,4 +1,4 @@
-"""Steps as values: what they refuse, and that JSON brings each one back as its own type."""
+"""Steps as values: refused fields, and the round trip of each type through JSON."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What of a job Flower shows as its task's arguments."""
+"""The names of a job that Flower shows as its task's arguments."""
 
 import ast
 

@@ -116,7 +116,7 @@ def test_the_fingerprint_changes_with_the_version(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_fingerprint_does_not_confirm_a_guessed_secret(tmp_path: Path) -> None:
-    """Its name is a queue's, and all who reach Redis see that: a plain hash could be tried out."""
+    """The fingerprint is in a queue's name, which everybody sees; a plain hash could be guessed."""
     at_home = settings(home=tmp_path)
     before = fingerprint(at_home, ENVIRON)
     assert fingerprint(at_home, ENVIRON) == before

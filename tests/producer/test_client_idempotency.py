@@ -1,4 +1,4 @@
-"""A key makes a repeated submit safe, also for jobs that content alone would run again."""
+"""A key makes a repeated submit safe, also for jobs that would otherwise run again."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""What a submit that names a webhook leaves in the ledger."""
+"""Submits with a webhook, and their state in the ledger."""
 
 from pathlib import Path
 

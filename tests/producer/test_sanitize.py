@@ -1,4 +1,4 @@
-"""Text of others, as it is shown."""
+"""Text of projects and workers, made safe to print."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Which children a parent ends: those that work on what is not theirs, or for too long."""
+"""A parent ends children that work on a job that is not theirs, or for too long."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ SLEEPS = [sys.executable, "-c", "import time; time.sleep(600)", "spawn_main"]
 
 @pytest.fixture
 def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[psutil.Process]:
-    """A process that Celery takes to be at work on ``make_job()`` since now."""
+    """A process to which Celery has just given ``make_job()``."""
     monkeypatch.setattr(module, "STRAY_S", 0.0)
     with subprocess.Popen(SLEEPS) as process:
         request = SimpleNamespace(worker_pid=process.pid, id=make_job().id, time_start=1.0)

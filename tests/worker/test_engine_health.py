@@ -1,4 +1,4 @@
-"""Which health checks stop a worker from taking jobs; ``integration/test_worker`` has it whole."""
+"""Health checks that stop a worker from taking jobs; ``integration`` tests whole workers."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Faults of the worker's own files are told from a job's, and looked for on a real full disk."""
+"""Faults of the worker's own files are distinguished from a job's; tested on a full disk."""
 
 import errno
 import resource

@@ -1,4 +1,4 @@
-"""No two processes of workers have one name in the ledger."""
+"""Each process of a worker has a name of its own in the ledger."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from revalid.worker.process_names import START, process_name
 
 
 def test_two_starts_of_one_process_id_have_two_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in two containers of one host name."""
+    """Pretend to be in two containers with one host name."""
     names = set()
     for _ in range(2):
         monkeypatch.delenv(START, raising=False)

@@ -1,4 +1,4 @@
-"""Of a message nothing is believed but which job it names."""
+"""A worker uses only the job's id from a message."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ QUEUE = "revalid.batch"
 
 
 def parts(made: bytes) -> tuple[dict[str, Any], Any]:
-    """A message without the tag that is its own, and its body."""
+    """Return a message without its own delivery tag, and its body."""
     envelope = json.loads(made)
     assert len(envelope["properties"].pop("delivery_tag")) == 36
     return envelope, json.loads(base64.b64decode(envelope["body"]))
@@ -71,7 +71,7 @@ def test_anything_is_a_doorbell_or_refused(text: bytes) -> None:
 def test_a_message_of_a_lost_connection_cannot_be_returned(
     valkey_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Celery logs it; by any other error its worker ends. The ledger rings again."""
+    """Celery logs this error, while any other one would end its worker. The ledger rings again."""
     name = f"{Transport.__module__}:{Transport.__name__}"
     monkeypatch.setitem(transport.TRANSPORT_ALIASES, "redis", name)
     monkeypatch.setattr(transport, "_transport_cache", {})  # of aliases that were resolved before

@@ -1,4 +1,4 @@
-"""Whether an earlier verdict stands, with an engine that knows one image or none."""
+"""Reuse of earlier verdicts, with an engine that knows one image or none."""
 
 from datetime import UTC, datetime
 

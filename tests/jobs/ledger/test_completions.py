@@ -1,4 +1,4 @@
-"""The stream of finished jobs: what a reader is given after the last that it saw."""
+"""The stream of finished jobs, and the entries that a reader gets after its last one."""
 
 from redis import Redis
 

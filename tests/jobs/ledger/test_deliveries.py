@@ -1,4 +1,4 @@
-"""Whose delivery is next: turns of tenants, and a bound of what is under way to one host."""
+"""Turns of tenants among deliveries, and the bound of deliveries to one host."""
 
 import pytest
 from redis import Redis
@@ -13,7 +13,7 @@ Told = list[tuple[str, str]]
 
 
 def tell(ledger: Ledger, tenant: str, host: str, number: int = 0) -> None:
-    """A verdict that is to be told."""
+    """Add a verdict that must be posted."""
     job = make_job(tenant=tenant, nonce=f"{host} {number}")
     ledger.submit(job, "q", f"https://{host}/hook")
     ledger.cancel(job.id)

@@ -1,4 +1,4 @@
-"""The ledger: who gets a job, and for how long; ``test_ledger_model`` has it all together."""
+"""The ledger: submits, claims and leases; ``test_ledger_model`` combines everything."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The work of each script: the same however many jobs and tenants wait."""
+"""The work of each script does not grow with the number of waiting jobs and tenants."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ Work = tuple[int, int]
 
 
 class Full:
-    """A ledger in which much waits, and every kind of thing that a script can be asked for."""
+    """A ledger in which many jobs wait, and arguments of every kind for its scripts."""
 
     def __init__(self, ledger: Ledger, counted: Ledger, size: int, *, tenants: bool) -> None:
         self.redis, self.ledger = ledger.redis, counted
@@ -78,7 +78,7 @@ class Full:
         return str(self.redis.zrange(f"revalid:ringing:{BATCH}", 0, 0)[0])
 
     def dead(self) -> str:
-        """A job that is set aside."""
+        """Add a dead job."""
         job_id = self.running().job_id
         self.redis.hset(f"revalid:job:{job_id}", "attempts", 3)
         self.ledger.abandon("host:1")
@@ -199,7 +199,7 @@ def open_(redis: Redis, bound: int) -> Ledger:
 
 
 def work(ledger: Ledger, counted: Ledger, size: int, *, tenants: bool) -> dict[str, Work]:
-    """What each script did where so many jobs wait."""
+    """Return the work of each script with this many waiting jobs."""
     ledger.redis.flushall()
     full = Full(ledger, counted, size, tenants=tenants)
     found = {}

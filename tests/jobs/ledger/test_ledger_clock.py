@@ -1,4 +1,4 @@
-"""The ledger where Redis's clock steps: it is corrected, or its machine has slept."""
+"""The ledger when Redis's clock steps, by a correction or after its machine has slept."""
 
 import pytest
 from redis import Redis
@@ -133,7 +133,7 @@ def test_back_a_worker_that_left_serves_no_queue(open_: Open, redis: Redis, step
 
 
 def test_back_a_worker_is_not_seen_for_longer_than_it_lives(open_: Open, redis: Redis) -> None:
-    """Nobody serves any more who could remove it; keys that end by themselves end late too."""
+    """No worker is left that could remove it; keys that expire by themselves expire late too."""
     ledger, _ = open_()
     ledger.announce("host:1", ["q"], slots=1)
     redis.zincrby("revalid:serving:q", HOUR * 1000, "1 host:1")
@@ -198,7 +198,7 @@ def test_back_an_image_is_not_trusted_for_longer(ledger: Ledger, redis: Redis) -
 
 
 def test_back_a_verdict_is_posted_on_time(elapsed: Elapsed, open_: Open, step: Step) -> None:
-    """One that nobody took yet, one whose worker died with it, one that waits for its next try."""
+    """One delivery is new, one belongs to a dead worker, and one waits for its next try."""
     ledger, _ = open_()
     for name in ("failed", "taken", "new"):
         job = make_job(nonce=name)

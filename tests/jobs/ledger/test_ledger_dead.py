@@ -1,4 +1,4 @@
-"""The ledger: whose worker died, and what has ended too many."""
+"""The ledger: jobs whose worker died, and jobs that ended too many workers."""
 
 import pytest
 from redis import Redis

@@ -1,4 +1,4 @@
-"""The ledger: how jobs end, are given back, and are kept; and what a full broker leaves of it."""
+"""The ledger: how jobs end, return to the queue and are kept, also in a full broker."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor

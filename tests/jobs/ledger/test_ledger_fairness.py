@@ -1,4 +1,4 @@
-"""Whose doorbell rings, and in which order, against what docs/reliability.md promises of turns."""
+"""The order of doorbells, compared with the turns that docs/reliability.md promises."""
 
 from collections import defaultdict
 from itertools import count
@@ -32,7 +32,7 @@ queues = st.sampled_from([BATCH, INTERACTIVE])
 
 
 class Turns:
-    """The order that is promised, found by looking at every tenant each time."""
+    """The promised order, found by examining every tenant each time."""
 
     def __init__(self) -> None:
         self.turns = count()

@@ -1,4 +1,4 @@
-"""Verdicts and the images that they are of: a tag may name another one by now."""
+"""Verdicts belong to images, and a tag may name another image later."""
 
 import pytest
 from redis import Redis

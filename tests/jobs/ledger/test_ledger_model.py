@@ -48,7 +48,7 @@ COMPARED = (
 
 @dataclass
 class Model:
-    """What the ledger has to hold of one job."""
+    """The expected state of one job in the ledger."""
 
     queue: str
     fence: int = -1
@@ -280,7 +280,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(delivered=st.booleans())
     def deliver(self, delivered: bool) -> None:
-        """All that is due, by a worker that may be lost before it can say so."""
+        """Deliver everything that is due, by a worker that may be lost before it reports."""
         taken = take(self.ledger, 1_000, lease_s=0)
         assert sorted(delivery.verdict for delivery in taken) == sorted(self.told)
         for delivery in taken if delivered else ():

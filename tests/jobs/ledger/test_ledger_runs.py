@@ -1,4 +1,4 @@
-"""Who asked for a job: a run that ends takes with it only what nobody else wants."""
+"""Submitters of a job: a run that ends cancels only jobs that nobody else submitted."""
 
 import pytest
 from redis import Redis
@@ -23,7 +23,7 @@ def announce(ledger: Ledger, queue: str, slots: int = 1) -> None:
 
 
 def overdue(ledger: Ledger) -> None:
-    """A reaper meets doorbells that nobody has answered."""
+    """Run a reaper when doorbells were not answered."""
     ledger.reap(judge=True, overdue_s=0)
 
 

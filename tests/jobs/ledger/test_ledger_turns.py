@@ -1,4 +1,4 @@
-"""The ledger: whose turn it is, how many may wait, and who serves them."""
+"""The ledger: turns of tenants, the bound of queued jobs, and announcements of workers."""
 
 import ast
 

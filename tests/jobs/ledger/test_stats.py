@@ -1,4 +1,4 @@
-"""What the metrics read from the ledger."""
+"""The statistics that the metrics read from the ledger."""
 
 import pytest
 from redis import Redis

@@ -1,4 +1,4 @@
-"""Webhooks in the ledger: which URL is one, and which verdicts are told."""
+"""Webhooks in the ledger: valid URLs, and the verdicts that are delivered."""
 
 import json
 from collections.abc import Callable
@@ -36,13 +36,13 @@ def waiting(ledger: Ledger) -> list[Delivery]:
 
 
 def payloads(ledger: Ledger) -> list[WebhookData]:
-    """What is posted of each delivery that is due."""
+    """Return the document of each due delivery."""
     bodies = [each.body(decode_hook(each.hook, each.job_id, None)) for each in waiting(ledger)]
     return [WebhookPayload.model_validate_json(body).data for body in bodies]
 
 
 def told(ledger: Ledger) -> list[tuple[str, str, str]]:
-    """URL, verdict and failed step of each delivery that is due."""
+    """Return URL, verdict and failed step of each due delivery."""
     return sorted(
         (decode_hook(each.hook, each.job_id, None).url, each.verdict, each.failed_step)
         for each in waiting(ledger)

@@ -1,4 +1,4 @@
-"""What workers say of themselves."""
+"""Reports of workers."""
 
 import json
 
@@ -11,7 +11,7 @@ ONE = Worker(name="host:1", slots=2, sandbox="dagger", version="1")
 
 
 def later(redis: Redis, seconds: int) -> None:
-    """As if a worker had spoken so much earlier."""
+    """Make a worker's last report older."""
     fields = json.loads(str(redis.hget(WORKERS_KEY, ONE.name)))
     fields["at"] -= seconds
     redis.hset(WORKERS_KEY, ONE.name, json.dumps(fields))

@@ -24,7 +24,7 @@ def make(root: Path, *names: str, **files: str) -> None:
 
 
 def packed(root: Path) -> list[str]:
-    """What is packed, besides directories and the ignore files themselves."""
+    """Return the packed files, without directories and the ignore files themselves."""
     return [
         name
         for name, _, status in included(root)

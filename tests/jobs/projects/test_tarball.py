@@ -1,4 +1,4 @@
-"""Reading tarballs: what is unpacked, and what is too large, cut off or no tarball at all."""
+"""Reading tarballs, also ones that are too large or truncated, and other files."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""Tarballs that mean harm: each is refused, and nothing leaves its place."""
+"""Hostile tarballs: each is refused, and nothing is written outside."""
 
 import gzip
 import tarfile

@@ -1,4 +1,4 @@
-"""Packing: equal trees give equal bytes, and what is unsafe or unreadable is refused."""
+"""Packing: equal trees give equal bytes, and unsafe or unreadable files are refused."""
 
 import gzip
 import os

@@ -20,7 +20,7 @@ from tests.jobs.samples import make_job
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 Query = Callable[[str], list[Row[Any]]]
-"""Asks the archive's database."""
+"""Queries the archive's database."""
 
 
 def run(
@@ -56,7 +56,7 @@ def run_many(client: Client, number: int) -> set[str]:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def archive_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a database that holds nothing."""
+    """The URL of an empty database."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'archive.db'}"
         return
@@ -73,7 +73,7 @@ def archive_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]
 
 @pytest.fixture
 def query(archive_url: str) -> Iterator[Query]:
-    """Asks the archive."""
+    """Queries the archive."""
     engine = create_engine(archive_url)
 
     def ask(words: str) -> list[Row[Any]]:

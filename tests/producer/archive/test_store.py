@@ -1,4 +1,4 @@
-"""The archive's database: which URLs are taken, and what is told of one that fails."""
+"""The archive's database: accepted URLs, and messages about one that fails."""
 
 import sys
 from pathlib import Path

@@ -18,7 +18,7 @@ def judge(client: Client, job_id: str, verdict: Verdict = Verdict.PASSED) -> Non
 
 
 def judge_all(client: Client, reader: BatchReader) -> Callable[[Progress], None]:
-    """At each look all that is open comes to its end."""
+    """End all open jobs at each look."""
 
     def look(_: Progress) -> None:
         for job_id in reader.pending():

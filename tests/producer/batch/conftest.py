@@ -20,7 +20,7 @@ def store(client: Client, tmp_path: Path) -> BatchStore:
 
 @pytest.fixture
 def plan(store: BatchStore, tmp_path: Path) -> Plan:
-    """Projects that are no two equal."""
+    """Projects that are all different."""
     entries = []
     for number in range(NUMBER):
         (tmp_path / f"app-{number}").mkdir()

@@ -1,4 +1,4 @@
-"""Projects from Git URLs: what git says, and clones that nobody waits for any more."""
+"""Projects from Git URLs: Git's errors, and clones that are stopped."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""What a process that only reads a batch sees and leaves alone."""
+"""A process that only reads a batch sees its state and changes nothing."""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""One process's work on a batch: what it submits, follows, cancels and leaves alone."""
+"""One process's work on a batch: it submits, follows and cancels only its own jobs."""
 
 import threading
 import time
@@ -29,7 +29,7 @@ def recorded(client: Client) -> set[str]:
 
 
 def nothing() -> None:
-    """Somebody takes the jobs."""
+    """Do nothing: workers take the jobs."""
 
 
 def test_few_at_a_time_are_all_submitted(

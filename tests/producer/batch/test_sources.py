@@ -15,7 +15,7 @@ from revalid.producer.batch.sources import find_entries
 
 @pytest.fixture
 def apps(tmp_path: Path) -> Path:
-    """Three directories, a tarball, and things that are no projects."""
+    """Three directories, a tarball, and files that are not projects."""
     root = tmp_path / "apps"
     for name in ("shop", "tasks", "team-app"):
         (root / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Who takes a batch's jobs, and that none is left to a worker that is gone."""
+"""The workers of a batch's jobs; no job is left to a worker that has ended."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""``revalid`` as its users have it: a process of its own, on a real terminal or none."""
+"""Runs ``revalid`` as users do: as a process, with or without a real terminal."""
 
 import io
 import json
@@ -149,7 +149,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def result(verdict: Verdict, *steps: StepResult, **fields: Any) -> JobResult:
-    """Of a job that took 2.5 s."""
+    """The result of a job that took 2.5 s."""
     return JobResult(
         id="cafe",
         verdict=verdict,
@@ -164,11 +164,11 @@ def result(verdict: Verdict, *steps: StepResult, **fields: Any) -> JobResult:
 
 
 def console() -> Console:
-    """Prints to memory, as to no terminal."""
+    """A console that prints to memory, without a terminal."""
     return Console(file=io.StringIO(), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def printed(made: Console) -> str:
-    """All that it has printed."""
+    """Return everything that it has printed."""
     assert isinstance(made.file, io.StringIO)
     return made.file.getvalue()

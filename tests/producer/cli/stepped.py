@@ -1,4 +1,4 @@
-"""``revalid``, which sends itself a signal each time that it comes to a place of its code.
+"""Runs ``revalid``, which sends itself a signal at given places of its code.
 
 ``python stepped.py PLACES SIGNAL ARGUMENT...``: places are separated by commas, each of the form
 FILE:FUNCTION:EVENT:NTH, where FILE is the end of a path, EVENT one of :func:`sys.setprofile`'s, and
@@ -47,7 +47,7 @@ class Steps:
 
 
 class Count:
-    """Counts all events, and writes at the end how many."""
+    """Counts all events, and writes their number at the end."""
 
     def __init__(self, path: Path) -> None:
         self._seen = 0

@@ -1,4 +1,4 @@
-"""What is said before any job exists: help, versions and the caller's mistakes."""
+"""Help, versions, and errors for mistakes that need no job."""
 
 import io
 import subprocess

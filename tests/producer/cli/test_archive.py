@@ -1,4 +1,4 @@
-"""``revalid archive`` as its users have it."""
+"""``revalid archive`` as a process."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""``dead``: what set-aside jobs look like, and what can be done with them."""
+"""``dead``: lists, shows, retries and purges dead jobs."""
 
 import re
 from pathlib import Path

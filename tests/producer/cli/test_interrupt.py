@@ -71,7 +71,7 @@ def ended(revalid: Revalid, places: str, told: str, arguments: list[str]) -> tup
     ids=["import", "lock of a future", "lock of a condition", "worker's start", "fork"],
 )
 def test_interrupted_where_it_hurts(revalid: Revalid, apps: Path, place: str) -> None:
-    """A lock that is never given back has the threads that pack wait for ever."""
+    """With a lock that is never released, the packing threads would wait for ever."""
     status, _, err = interrupted(revalid, asked("batch", apps), place)
     assert status == 130, err
 

@@ -1,4 +1,4 @@
-"""What is printed while a job runs."""
+"""The lines that are printed while a job runs."""
 
 from typing import Any
 

@@ -17,7 +17,7 @@ from tests.producer.cli.conftest import LOCAL, Revalid, Until, commands
 
 
 def code_of(url: str, auth: tuple[str, str] | None = None) -> int | None:
-    """Status of a page; None where nobody answers yet."""
+    """Return the status of a page; None if no server answers yet."""
     try:
         return httpx.get(url, auth=auth, timeout=10, trust_env=False).status_code
     except httpx.TransportError:

@@ -1,4 +1,4 @@
-"""What is printed of a result."""
+"""The printed form of a result."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""The embedded broker, with real processes: who keeps it alive, what ends it, what survives."""
+"""The embedded broker with real processes: its users, its end, and the data that stays."""
 
 import importlib.util
 import os

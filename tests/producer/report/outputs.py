@@ -1,4 +1,4 @@
-"""What real tools print when they fail, shortened where nothing is to be learnt."""
+"""Outputs of real tools that fail, shortened."""
 
 # ruff: noqa: RUF001 -- their own marks
 

@@ -19,7 +19,7 @@ def step(name: str, exit_code: int | None = 0, **fields: Any) -> StepResult:
 
 
 def row(project: str, *steps: StepResult, **fields: Any) -> Row:
-    """The row of a job that passed, or failed where a step did; ``fields`` replace its own."""
+    """Return the row of a job, failed if a step failed; ``fields`` replace its own."""
     failed = next((step for step in steps if not step.ok), None)
     made: dict[str, Any] = {
         "project": project,

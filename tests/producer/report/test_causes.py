@@ -1,4 +1,4 @@
-"""Failures grouped by what went wrong."""
+"""Failures, grouped by cause."""
 
 import random
 from time import process_time
@@ -17,7 +17,7 @@ TYPES = ("string", "number", "{ id: string; name: string; }", "string | undefine
 
 
 def plant(kind: int, name: str, rng: random.Random) -> Row:
-    """A failure of one of five kinds, dressed as no other."""
+    """Return a failure of one of five kinds, with details that differ each time."""
     words = {
         "path": rng.choice(PATHS),
         "line": rng.randrange(1, 400),

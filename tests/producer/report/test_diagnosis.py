@@ -1,4 +1,4 @@
-"""Which line of a failure tells what went wrong."""
+"""Finding the line with the error in the output of a failure."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The HTML report: what it shows, and that nothing in it runs but its own script."""
+"""The HTML report: its content, and that only its own script can run."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""``batch`` where something goes wrong: bad words, lost records, two processes on one batch."""
+"""``batch`` with invalid options, lost records, and two processes on one batch."""
 
 import json
 import signal
