@@ -2,6 +2,8 @@
 
 A glob becomes a regular expression without backtracking. The shortest match is correct for every
 star but the last of a segment, and for every ``**`` but the last: each of them is an atomic group.
+
+Many globs that meet many paths are still much work. :class:`Work` bounds their product.
 """
 
 import re
@@ -10,6 +12,10 @@ from dataclasses import dataclass
 
 MAX_LENGTH = 1_024
 """Most characters of one glob; no path of a project is longer."""
+MAX_WORK = 2 * 10**9
+"""Units of work that globs may make; a unit takes at most about ten nanoseconds."""
+_PATH_UNITS = 16
+_COMPILE_UNITS = 600
 _CLASSES = {
     "alnum": "a-zA-Z0-9",
     "alpha": "a-zA-Z",
@@ -27,6 +33,43 @@ _CLASSES = {
 _END = r"(?=/|\Z)"
 
 
+class TooMuchWork(ValueError):
+    """So many globs met so many paths that comparing them would take too long."""
+
+
+class Work:
+    """The work that globs may still make; what globs cost is known before they are compared."""
+
+    def __init__(self, units: int = MAX_WORK) -> None:
+        self._left = units
+
+    def compile(self, characters: int) -> None:
+        """Count the compilation of globs with so many characters.
+
+        Raises:
+            TooMuchWork: The bound is reached.
+        """
+        self._spend(characters * _COMPILE_UNITS)
+
+    def compare(self, path: str, weight: int) -> None:
+        """Count the comparison of a path with globs of a :func:`weight` together.
+
+        Raises:
+            TooMuchWork: The bound is reached.
+        """
+        self._spend((len(path) + _PATH_UNITS) * weight)
+
+    def _spend(self, units: int) -> None:
+        self._left -= units
+        if self._left < 0:
+            raise TooMuchWork("too many or too long globs for so many paths: use fewer")
+
+
+def weight(glob: str) -> int:
+    """Return how often comparing a glob may read the same character of a path."""
+    return glob.count("/") + 1
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One line of an ignore file.
@@ -42,12 +85,22 @@ class Rule:
 class Rules:
     """The rules of an ignore file, as git reads them; lines that can match nothing are dropped.
 
+    Attributes:
+        weight: The :func:`weight` of all rules together.
+        characters: The length of all rules together.
+
     Raises:
         ValueError: A line is longer than :data:`MAX_LENGTH`.
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self._rules = [rule for line in lines if (rule := _rule(line)) is not None]
+        self._rules: list[Rule] = []
+        self.weight = self.characters = 0
+        for line in lines:
+            if (rule := _rule(line)) is not None:
+                self._rules.append(rule)
+                self.weight += weight(line) + 1
+                self.characters += len(line)
 
     def __len__(self) -> int:
         return len(self._rules)

@@ -10,9 +10,17 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from revalid.jobs.constants import DAY_S
 from revalid.jobs.errors import InvalidJob
-from revalid.jobs.globs import covering, directory_glob
+from revalid.jobs.globs import MAX_WORK, TooMuchWork, Work, covering, directory_glob
 from revalid.jobs.source import Source
-from revalid.jobs.steps import VARIABLE, Frozen, Step, Text
+from revalid.jobs.steps import (
+    VARIABLE,
+    DeleteFile,
+    Frozen,
+    Step,
+    Text,
+    WriteFile,
+    WriteFiles,
+)
 
 DEFAULT_IMAGE = "node:20-alpine3.22"
 
@@ -28,6 +36,7 @@ IMAGE = re.compile(
 
 MAX_BYTES = 16 * 2**20
 """Most bytes of a job's JSON, including its steps and the contents of files in them."""
+_PROTECTION_WORK = MAX_WORK // 40
 
 
 class StrategyName(StrEnum):
@@ -169,6 +178,7 @@ class Job(Frozen):
             )
         for glob in self.protected:
             covering(glob)
+        _check_protection(self.protected, self.steps)
         for glob in self.artifacts:
             directory_glob(glob)
         carries_steps = self.strategy in (StrategyName.COMMAND, StrategyName.TRAJECTORY)
@@ -200,6 +210,20 @@ class Job(Frozen):
         if self.limits.engine_wait_s is not None:
             return self.limits.engine_wait_s
         return 15.0 if self.lane is Lane.INTERACTIVE else 600.0
+
+
+def _check_protection(protected: tuple[str, ...], steps: tuple[Step, ...]) -> None:
+    work = Work(_PROTECTION_WORK)
+    try:
+        for step in steps if protected else ():
+            match step:
+                case WriteFile(path=path) | DeleteFile(path=path):
+                    work.compare(path, len(protected))
+                case WriteFiles(files=files):
+                    for path in files:
+                        work.compare(path, len(protected))
+    except TooMuchWork as error:
+        raise ValueError(f"protected: {error}") from None
 
 
 def parse_job(data: Any) -> Job:

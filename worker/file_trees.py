@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from revalid.jobs.globs import Rules
+from revalid.jobs.errors import InvalidProject
+from revalid.jobs.globs import Rules, TooMuchWork, Work
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -65,11 +66,19 @@ def _opened(root: str, prefix: str) -> Iterator[int]:
 
 
 def matching_files(root: Path, globs: Sequence[str]) -> Iterator[tuple[str, Path, os.stat_result]]:
-    """Yield the regular files below ``root`` that a glob matches, directly or by a parent."""
-    rules = Rules(f"/{glob.lstrip('/')}" for glob in globs)
+    """Yield the regular files below ``root`` that a glob matches, directly or by a parent.
+
+    Raises:
+        InvalidProject: There are too many globs for so many files.
+    """
+    rules, work = Rules(f"/{glob.lstrip('/')}" for glob in globs), Work()
     if root.is_symlink():
         return
     for relative, status in walk(root):
+        try:
+            work.compare(relative, rules.weight)
+        except TooMuchWork as error:
+            raise InvalidProject(str(error)) from None
         if stat.S_ISREG(status.st_mode) and rules.verdict(relative):
             yield relative, root / relative, status
 

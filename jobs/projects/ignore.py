@@ -13,11 +13,12 @@ from itertools import takewhile
 from pathlib import Path
 
 from revalid.jobs.errors import InvalidProject
-from revalid.jobs.globs import Rules
+from revalid.jobs.globs import MAX_WORK, Rules, TooMuchWork, Work, weight
 
 MAX_RULES = 1_000
 """Most rules that apply to one directory; each is tried for each file."""
 _MAX_BYTES = 1 << 18
+_MAX_WORK = 5 * MAX_WORK
 
 LEFT_OUT = (
     "node_modules/",
@@ -51,8 +52,19 @@ def included(root: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
     Raises:
         InvalidProject: A directory or an ignore file is unreadable, or there are too many rules.
     """
+    try:
+        yield from _included(root, Work(_MAX_WORK))
+    except TooMuchWork:
+        raise InvalidProject(
+            f"{root}: its ignore files have too many or too long lines for so many files: "
+            "remove some lines"
+        ) from None
+
+
+def _included(root: Path, work: Work) -> Iterator[tuple[str, Path, os.stat_result]]:
     docker = [_anchored(line) for line in _lines(root / ".dockerignore")]
-    ignored = _rules(root, [*LEFT_OUT, *_lines(root / ".gitignore"), *docker])
+    docker_weight = sum(map(weight, docker))
+    ignored = _rules(root, [*LEFT_OUT, *_lines(root / ".gitignore"), *docker], work)
     defaults = Rules(LEFT_OUT)
     pending: list[tuple[str, tuple[tuple[str, Rules], ...]]] = [("", (("", ignored),))]
     while pending:
@@ -61,8 +73,10 @@ def included(root: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
             entries = sorted(os.scandir(root / below), key=lambda entry: entry.name, reverse=True)
         except OSError as error:
             raise InvalidProject(f"{root / below}: {error.strerror}; make it readable") from None
+        rules_weight = sum(own.weight for _, own in rules)
         for entry in reversed(entries):
             relative = below + entry.name
+            work.compare(relative, rules_weight)
             status = entry.stat(follow_symlinks=False)
             directory = stat.S_ISDIR(status.st_mode)
             if _is_ignored(relative + "/" * directory, rules):
@@ -73,12 +87,15 @@ def included(root: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
             relative = below + entry.name + "/"
             if not entry.is_dir(follow_symlinks=False):
                 continue
+            work.compare(relative, rules_weight + docker_weight)
             if _is_ignored(relative, rules) and (
                 defaults.verdict(relative) or not _brings_back_below(relative, docker)
             ):
                 continue
             own = _lines(Path(entry.path) / ".gitignore")
-            inner = (*rules, (relative, _rules(Path(entry.path), own, rules))) if own else rules
+            inner = rules
+            if own:
+                inner = (*rules, (relative, _rules(Path(entry.path), own, work, rules)))
             pending.append((relative, inner))
 
 
@@ -108,10 +125,13 @@ def _brings_back_below(directory: str, docker: list[str]) -> bool:
 
 
 def _rules(
-    directory: Path, lines: Iterable[str], above: tuple[tuple[str, Rules], ...] = ()
+    directory: Path, lines: Iterable[str], work: Work, above: tuple[tuple[str, Rules], ...] = ()
 ) -> Rules:
     try:
         rules = Rules(lines)
+        work.compile(rules.characters)
+    except TooMuchWork:
+        raise
     except ValueError as error:
         raise InvalidProject(f"an ignore file in {directory}: {error}") from None
     if sum(len(own) for _, own in above) + len(rules) > MAX_RULES:

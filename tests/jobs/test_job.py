@@ -256,6 +256,12 @@ def test_only_a_trajectory_may_have_no_project() -> None:
             parse_job(fields)
 
 
+PROTECTED_FROM_MANY = {
+    "protected": [f"*{number}" for number in range(256)],
+    "steps": [{"op": "write_files", "files": {f"a/{n:06}": "" for n in range(10_000)}}],
+}
+
+
 @pytest.mark.parametrize("version", [0, 2, "1", None])
 def test_an_unknown_schema_version_is_refused(version: object) -> None:
     with pytest.raises(InvalidJob, match="schema_version: Input should be 1"):
@@ -279,6 +285,7 @@ def test_an_unknown_schema_version_is_refused(version: object) -> None:
         ({"source": SOURCE, "protected": ["a"] * 257}, ["protected: "]),
         ({"source": SOURCE, "protected": ["a["]}, ["'a[' has a [ without its ]"]),
         ({"source": SOURCE, "protected": ["*a" * 600]}, ["longer than 1024 characters"]),
+        ({"strategy": "trajectory", **PROTECTED_FROM_MANY}, ["protected: too many or too long"]),
         ({"source": SOURCE, "artifacts": ["dist/[a"]}, ["has a [ without its ]"]),
         ("{", ["Invalid JSON"]),
         ("\ud800", ["string"]),

@@ -215,3 +215,21 @@ def test_ignore_files_that_hold_for_one_directory_are_bounded_together(tmp_path:
 def test_an_ignore_line_of_stars_holds_nothing_up(tmp_path: Path) -> None:
     make(tmp_path, "a" * 200, "kept", gitignore="*a*a*a*a*a*a*a*a*b\n[z-a]\n**/a/**/a/**/b\n")
     assert packed(tmp_path) == ["a" * 200, "kept"]
+
+
+DEEP = "/".join(["abcdeabcde"] * 80)
+
+
+def test_many_lines_for_many_files_are_refused(tmp_path: Path) -> None:
+    lines = "".join(f"/x{'/*' * 50}/{number}\n" for number in range(900))
+    make(tmp_path, *(f"{DEEP}/{number}" for number in range(300)), gitignore=lines)
+    with pytest.raises(InvalidProject, match="too many or too long lines for so many files"):
+        list(included(tmp_path))
+
+
+def test_long_ignore_files_in_many_directories_are_refused(tmp_path: Path) -> None:
+    lines = "".join(f"/{'x' * 1_000}{number}\n" for number in range(200))
+    for number in range(100):
+        make(tmp_path / str(number), "a", gitignore=lines)
+    with pytest.raises(InvalidProject, match="too many or too long lines for so many files"):
+        list(included(tmp_path))

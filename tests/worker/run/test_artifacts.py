@@ -148,3 +148,12 @@ async def test_equal_files_are_stored_once(store: BlobStore, tmp_path: Path, red
     collection = await collected(MAKE, ("**",), store, tmp_path)
     assert await collected(MAKE, ("**",), store, tmp_path) == collection
     assert len(redis.keys("revalid:artifact:*")) == 1
+
+
+async def test_many_globs_for_many_files_are_only_a_note(store: BlobStore, tmp_path: Path) -> None:
+    deep = "/".join(["abcdeabcde"] * 60)
+    globs = tuple(f"x{'/*' * 120}/{number}" for number in range(64))
+    command = f"mkdir -p {deep}; cd {deep}; i=0; while [ $i -lt 500 ]; do : >$i; i=$((i + 1)); done"
+    collection = await collected(command, globs, store, tmp_path)
+    assert collection.report is None
+    assert "too many or too long globs for so many paths" in " ".join(collection.notes)

@@ -25,6 +25,7 @@ class Builds:
         }
         self._files = project.files
         self._unbuilt: dict[str, bool] = {}
+        self._reached: dict[str, set[str]] = {}
 
     def needed_by(self, packages: Iterable[Package]) -> tuple[str, ...]:
         """Return the build steps that some packages depend on, directly or indirectly.
@@ -32,19 +33,26 @@ class Builds:
         A package is built first only if none of its manifest's entries is in the project: a package
         that comes as source is checked as source.
         """
-        pending = [directory for p in packages for directory in self._imports[p.directory]]
         reached: set[str] = set()
-        while pending:
-            directory = pending.pop()
-            if directory not in reached:
-                reached.add(directory)
-                pending += self._imports[directory]
+        for package in packages:
+            reached |= self._reached_from(package.directory)
         builds = (
             step
             for directory, step in self.steps.items()
             if directory in reached and self._is_unbuilt(directory)
         )
         return tuple(dict.fromkeys(builds))
+
+    def _reached_from(self, directory: str) -> set[str]:
+        if directory not in self._reached:
+            reached: set[str] = set()
+            pending = [directory]
+            while pending:
+                new = set(self._imports[pending.pop()]) - reached
+                reached |= new
+                pending += new
+            self._reached[directory] = reached
+        return self._reached[directory]
 
     def _is_unbuilt(self, directory: str) -> bool:
         if directory not in self._unbuilt:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from revalid.jobs.errors import InvalidProject
-from revalid.jobs.globs import directory_glob
+from revalid.jobs.globs import TooMuchWork, Work, directory_glob, weight
 from revalid.worker.strategies.node.packages import Package, read_package
 from revalid.worker.strategies.project_tree import ProjectTree
 
@@ -52,9 +52,11 @@ def _group(tree: ProjectTree, root: Package) -> Group:
         )
     included = _patterns(root, (glob for glob in globs if not glob.startswith("!")))
     excluded = _patterns(root, (glob[1:] for glob in globs if glob.startswith("!")))
+    below = _below(tree, root.directory)
+    _check_work(root, globs, below)
     directories = sorted(
         directory
-        for directory in _below(tree, root.directory)
+        for directory in below
         if any(pattern.match(directory) for pattern in included)
         and not any(pattern.match(directory) for pattern in excluded)
     )
@@ -79,6 +81,15 @@ def _patterns(root: Package, globs: Iterable[str]) -> list[re.Pattern[str]]:
         return [directory_glob(glob) for glob in globs]
     except ValueError as error:
         raise InvalidProject(f"{root.manifest}: the workspace pattern {error}") from None
+
+
+def _check_work(root: Package, globs: Iterable[str], directories: Iterable[str]) -> None:
+    work, weights = Work(), sum(map(weight, globs))
+    try:
+        for directory in directories:
+            work.compare(directory, weights)
+    except TooMuchWork as error:
+        raise InvalidProject(f"{root.manifest}: its workspace patterns are {error}") from None
 
 
 def pnpm_globs(text: str) -> list[str]:

@@ -6,6 +6,8 @@ import pytest
 
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.globs import directory_glob
+from revalid.worker.strategies.node.builds import Builds
+from revalid.worker.strategies.node.project import NodeProject
 from revalid.worker.strategies.node.workspaces import MAX_WORKSPACES, find_groups, pnpm_globs
 from tests.worker.strategies.conftest import Make
 
@@ -102,3 +104,38 @@ def test_too_many_workspaces_are_refused(make: Make) -> None:
 def test_too_many_patterns_are_refused(make: Make) -> None:
     with pytest.raises(InvalidProject, match="more than 256 workspace patterns"):
         layout(make, {"package.json": {"workspaces": ["x"] * (MAX_WORKSPACES + 1)}})
+
+
+def test_many_patterns_for_many_manifests_are_refused(make: Make) -> None:
+    deep = "/".join(["abcdeabcde"] * 80)
+    files: dict[str, Any] = {f"{deep}/{n}/package.json": "{}" for n in range(250)}
+    patterns = [f"x{'/*' * 50}/{number}" for number in range(MAX_WORKSPACES)]
+    files["package.json"] = {"workspaces": patterns}
+    with pytest.raises(InvalidProject, match=r"package.json: its workspace patterns are too many"):
+        layout(make, files)
+
+
+class Reads(dict[str, list[str]]):
+    """Lists that count how often one is read."""
+
+    number = 0
+
+    def __getitem__(self, key: str) -> list[str]:
+        self.number += 1
+        return super().__getitem__(key)
+
+
+def test_imports_are_followed_once_for_each_package_and_not_for_each_of_its_checks(
+    make: Make,
+) -> None:
+    names = [f"p{number}" for number in range(20)]
+    package = {"dependencies": dict.fromkeys(names, "*"), "main": "dist/x.js"}
+    files: dict[str, Any] = {f"p/{n}/package.json": {"name": n, **package} for n in names}
+    tree = make({**files, "package.json": {"workspaces": ["p/*"]}})
+    project = NodeProject(tree, find_groups(tree))
+    builds = Builds(project)
+    reads = builds._imports = Reads(builds._imports)
+    for _ in ("build", "typecheck", "lint", "test"):
+        for each in project.packages:
+            builds.needed_by([each])
+    assert reads.number <= len(project.packages) ** 2
