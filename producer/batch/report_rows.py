@@ -17,6 +17,10 @@ KEPT = 16_384
 """Characters of each output stream that a report keeps, most of them from the end."""
 KEPT_PASSED = 2_000
 """The same for a project that passed; 0 if no report shows it."""
+KEPT_OF_ALL = 2**27
+"""Characters that a report keeps of the streams of all projects; each has an equal share."""
+KEPT_OF_PROJECT = (2**15, 2**19)
+"""The least and the most characters of all streams of a project."""
 _CHUNK = 20  # results are large: at most 2 MiB for each step
 
 
@@ -24,10 +28,11 @@ def rows(client: Client, plan: Plan, jobs: dict[int, str], errors: dict[int, str
     """Yield one row for each project; equal projects may share a job."""
     uses = Counter(jobs[at] for at in range(len(plan.entries)) if at in jobs)
     results: dict[str, JobResult | str | None] = {}
+    share = KEPT_OF_ALL // max(1, len(plan.entries))
     for start in range(0, len(plan.entries), _CHUNK):
         positions = range(start, min(start + _CHUNK, len(plan.entries)))
         wanted = [jobs[at] for at in positions if at in jobs and jobs[at] not in results]
-        results |= _results(client, list(dict.fromkeys(wanted)), plan.created_at)
+        results |= _results(client, list(dict.fromkeys(wanted)), plan.created_at, share)
         for at in positions:
             job_id = jobs.get(at)
             yield _row(plan.entries[at], job_id, results.get(job_id or ""), errors.get(at))
@@ -56,7 +61,7 @@ def slim(formats: list[str]) -> Callable[[Row], Row]:
 
 
 def _results(
-    client: Client, ids: list[str], created_at: datetime
+    client: Client, ids: list[str], created_at: datetime, share: int
 ) -> dict[str, JobResult | str | None]:
     """Read results by job; None if the job is not done, an error if its record is gone."""
     results: dict[str, JobResult | str | None] = {}
@@ -65,7 +70,7 @@ def _results(
             results[job_id] = gone(job_id)
         elif record.state is JobState.DONE:
             reused = record.finished_at is not None and record.finished_at < created_at
-            results[job_id] = _shortened(client.decode(job_id, record, reused=reused))
+            results[job_id] = shortened(client.decode(job_id, record, reused=reused), share)
         else:
             results[job_id] = None
     return results
@@ -86,8 +91,16 @@ def _row(
     return row.model_copy(update={"labels": {**row.labels, **entry.labels}})
 
 
-def _shortened(result: JobResult) -> JobResult:
-    steps = tuple(_short_step(step, KEPT) for step in result.steps)
+def shortened(result: JobResult, share: int) -> JobResult:
+    """Shorten every stream of a result, more if it has many.
+
+    Args:
+        share: The project's share of :data:`KEPT_OF_ALL`.
+    """
+    least, most = KEPT_OF_PROJECT
+    streams = sum(bool(step.stdout) + bool(step.stderr) for step in result.steps)
+    limit = min(KEPT, max(least, min(share, most)) // max(1, streams))
+    steps = tuple(_short_step(step, limit) for step in result.steps)
     return result.model_copy(update={"steps": steps})
 
 

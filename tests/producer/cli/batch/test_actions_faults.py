@@ -11,10 +11,10 @@ from pytest import MonkeyPatch
 
 from revalid.jobs.errors import WorkerUnavailable
 from revalid.jobs.ledger.keys import job_key
-from revalid.jobs.result import StepResult, Verdict
+from revalid.jobs.result import JobResult, StepResult, Verdict
 from revalid.jobs.settings import load_settings
 from revalid.producer.batch.item import BatchItem
-from revalid.producer.batch.report_rows import slim
+from revalid.producer.batch.report_rows import KEPT, KEPT_OF_PROJECT, shortened, slim
 from revalid.producer.cli.batch import dry_run
 from revalid.producer.cli.options import JobOptions
 from revalid.producer.client import Client
@@ -160,6 +160,30 @@ def test_a_report_holds_what_it_shows(
     kept = [text.count("x") if text else "" for text in first]
     assert tuple(kept) == passed
     assert tuple(second) == failed
+
+
+@pytest.mark.parametrize(
+    ("steps", "share", "kept"),
+    [(16, 2**27, KEPT), (256, 2**27, 1_024), (16, 2**17, 4_096), (16, 0, 1_024)],
+)
+def test_a_report_keeps_less_of_each_stream_where_there_are_many(
+    steps: int, share: int, kept: int
+) -> None:
+    step = StepResult(name="test", exit_code=1, stdout="x" * 20_000, stderr="x" * 20_000)
+    now = datetime.now(UTC)
+    result = JobResult(
+        id="0" * 32,
+        verdict=Verdict.FAILED,
+        image="",
+        attempts=1,
+        queued_at=now,
+        started_at=now,
+        finished_at=now,
+        steps=(step,) * steps,
+    )
+    streams = [text for s in shortened(result, share).steps for text in (s.stdout, s.stderr)]
+    assert {text.count("x") for text in streams} == {kept}
+    assert sum(text.count("x") for text in streams) <= KEPT_OF_PROJECT[1]
 
 
 def test_a_batch_without_workers_is_reported_once_and_not_listed_as_done(
