@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from revalid.worker.sandboxes import protocol
 from revalid.worker.sandboxes.protocol import READ_BYTES, Entry, Sandbox, StepFailed
 from tests.contract.checks import names, output
 
@@ -150,6 +151,16 @@ async def test_listing_a_missing_directory(sandbox: Sandbox, path: str) -> None:
     await sandbox.write_file("afile", "x")
     with pytest.raises(StepFailed, match=f"list_directory .*{path}"):
         await sandbox.list_directory(path)
+
+
+async def test_a_directory_of_very_many_names_is_not_listed(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "READ_BYTES", 10_000)
+    many = f"mkdir many; cd many; seq 101 150 | sed s/^/{'x' * 200}/ | xargs touch"
+    assert (await sandbox.exec(many)).exit_code == 0
+    with pytest.raises(StepFailed, match=r"list_directory .*many: its names have"):
+        await sandbox.list_directory("many")
 
 
 async def test_concurrent_writes_lose_nothing(sandbox: Sandbox) -> None:

@@ -24,7 +24,13 @@ from revalid.worker.run.step_events import (
 from revalid.worker.run.step_results import command_result, file_result
 from revalid.worker.run.tool_versions import tool_versions
 from revalid.worker.sandboxes.limits import LIVE_BYTES, CommandLimits
-from revalid.worker.sandboxes.protocol import CANCEL_GRACE_S, ExecResult, Sandbox, StepFailed
+from revalid.worker.sandboxes.protocol import (
+    CANCEL_GRACE_S,
+    ExecResult,
+    Sandbox,
+    StepFailed,
+    Stream,
+)
 from revalid.worker.sandboxes.shielding import shielded
 from revalid.worker.secrets import Scrubber
 from revalid.worker.strategies.dispatch import Plan, PlannedStep
@@ -247,9 +253,11 @@ class Replay:
     def _file_result(
         self, name: str, planned: PlannedStep, code: int, text: str, error: str, started: float
     ) -> StepResult:
-        cap = self._output_cap()
-        text, error = self.scrubber.text(text), self.scrubber.text(error)
-        return self._bounded(file_result(name, planned.step, code, text, error, cap, started))
+        data = text.encode()
+        read = Stream(data[: self._output_cap()], b"", len(data))
+        return self._bounded(
+            file_result(name, planned.step, code, read, error, self.scrubber, started)
+        )
 
     def _output_cap(self) -> int:
         """Return the bytes to keep of a stream; fewer after earlier steps had much output."""

@@ -6,7 +6,7 @@ from revalid.jobs.result import StepResult
 from revalid.jobs.steps import Exec, Step
 from revalid.worker.run.output import to_text
 from revalid.worker.sandboxes.limits import CommandLimits, limit_text
-from revalid.worker.sandboxes.protocol import ExecResult
+from revalid.worker.sandboxes.protocol import ExecResult, Stream
 from revalid.worker.secrets import Scrubber
 
 
@@ -41,24 +41,27 @@ def command_result(
 
 
 def file_result(
-    name: str, step: Step, code: int, text: str, error: str, cap: int, started: float
+    name: str, step: Step, code: int, text: Stream, error: str, scrubber: Scrubber, started: float
 ) -> StepResult:
     """Return the result of a file step, or of a command that could not start.
 
     Args:
-        text: The text that the step read, scrubbed; ``cap`` characters of it are kept.
-        error: Why it failed, scrubbed; empty if it did not.
+        text: What the step read.
+        error: Why it failed; empty if it did not.
         started: When it started, by the monotonic clock.
     """
+    error = scrubber.text(error)
+    head = text.head.decode(errors="replace")
     return StepResult(
         name=name,
         op=step.op,
         command=getattr(step, "command", None),
         exit_code=code,
-        stdout=text[:cap],
+        # Scrubbing all of a long text would take too long.
+        stdout=scrubber.before_cut(head) if text.truncated else scrubber.text(head),
         stderr=error,
-        stdout_bytes=len(text.encode()),
+        stdout_bytes=text.size,
         stderr_bytes=len(error.encode()),
-        truncated=len(text) > cap,
+        truncated=text.truncated,
         duration_s=round(monotonic() - started, 3),
     )

@@ -166,7 +166,8 @@ class Sandbox(Protocol):
         """Return the entries of a directory, sorted by name.
 
         Raises:
-            StepFailed: There is no such directory.
+            StepFailed: There is no such directory, or its names have more than :data:`READ_BYTES`
+                characters.
         """
         ...
 
@@ -268,6 +269,22 @@ def check_readable(path: str, size: int) -> None:
     if size > READ_BYTES:
         raise StepFailed(
             f"read_file {path}: is larger than {READ_BYTES} bytes: read a part of it with a command"
+        )
+
+
+def check_listable(path: str, names_size: int) -> None:
+    """Refuse to list a directory with too many names.
+
+    Args:
+        names_size: Characters of the names, with one more for each.
+
+    Raises:
+        StepFailed: They are more than :data:`READ_BYTES`.
+    """
+    if names_size > READ_BYTES:
+        raise StepFailed(
+            f"list_directory {path}: its names have more than {READ_BYTES} characters: "
+            "list a part of it with a command"
         )
 
 

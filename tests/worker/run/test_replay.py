@@ -13,7 +13,7 @@ from revalid.jobs.errors import SandboxLost
 from revalid.jobs.job import Job, StrategyName
 from revalid.jobs.result import SourceReport
 from revalid.jobs.settings import load_settings
-from revalid.jobs.steps import Exec
+from revalid.jobs.steps import Exec, ReadFile
 from revalid.worker.run.project import Project
 from revalid.worker.run.replay import TOTAL_OUTPUT_BYTES, Replay
 from revalid.worker.sandboxes.limits import DEFAULT_LIMITS
@@ -207,3 +207,26 @@ async def test_output_of_ordinary_size_is_kept_whole(replay_of: MakeReplay) -> N
     await replay.run()
     (step,) = replay.results
     assert (step.stdout, step.truncated) == ("y\n" * 60_000, False)
+
+
+class CountingScrubber(Scrubber):
+    """Counts the characters that it is given."""
+
+    characters = 0
+
+    def _spans(self, text: str) -> list[tuple[int, int]]:
+        self.characters += len(text)
+        return super()._spans(text)
+
+
+async def test_only_what_is_kept_of_a_long_file_is_scrubbed(
+    replay_of: MakeReplay, local: LocalSandbox
+) -> None:
+    replay = replay_of(PlannedStep(ReadFile(path="long")), limits={"output_bytes": 1_024})
+    replay.scrubber = scrubber = CountingScrubber(["a-secret"])
+    await local.write_file("long", "x" * 1_020 + "a-secret" + "x" * 1_000_000)
+    await replay.run()
+    (result,) = replay.results
+    assert result.stdout == "x" * 1_020 + "***"
+    assert (result.truncated, result.stdout_bytes) == (True, 1_001_028)
+    assert scrubber.characters < 10_000

@@ -266,6 +266,7 @@ class DaggerSandbox:
         async with self._lock:
             directory = self._container.directory(target)
             names = await self._query("list_directory", path, directory.entries())
+        protocol.check_listable(path, sum(map(len, names)) + len(names))
         entries = [Entry(name.rstrip("/"), name.endswith("/")) for name in names]
         return sorted(entries, key=lambda entry: entry.name)
 

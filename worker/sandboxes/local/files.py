@@ -19,6 +19,7 @@ from revalid.worker.sandboxes.protocol import (
     WORKDIR,
     Entry,
     StepFailed,
+    check_listable,
     check_readable,
     check_unprotected,
     resolve,
@@ -88,14 +89,13 @@ class Files:
             _path_errors("list_directory", path),
             beneath.opened_directory(self.root, path) as descriptor,
         ):
+            entries, names_size = [], 0
             with os.scandir(descriptor) as scanned:
-                entries = [
-                    Entry(
-                        os.fsencode(entry.name).decode("utf-8", "replace"),
-                        entry.is_dir(follow_symlinks=False),
-                    )
-                    for entry in scanned
-                ]
+                for entry in scanned:
+                    name = os.fsencode(entry.name).decode("utf-8", "replace")
+                    names_size += len(name) + 1
+                    check_listable(path, names_size)
+                    entries.append(Entry(name, entry.is_dir(follow_symlinks=False)))
             return sorted(entries, key=lambda entry: entry.name)
 
     def make_directory(self, operation: str, path: str) -> Path:
