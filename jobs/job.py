@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from revalid.jobs.checks import ChosenChecks
 from revalid.jobs.constants import DAY_S
 from revalid.jobs.errors import InvalidJob
 from revalid.jobs.globs import MAX_WORK, TooMuchWork, Work, covering, directory_glob
@@ -134,6 +135,8 @@ class Job(Frozen):
         keep_going: Whether strategy ``command`` runs the remaining commands after one failed.
         sandbox: Where the job may run; None leaves that to the worker.
         user: The user that runs commands in a container; None means an ordinary user.
+        skip: Checks that are not to run; the result says so, and they keep no job from passing.
+        require: Checks without whose proof the job does not pass.
         labels: The producer's labels for reports. Not part of the id.
         lane: The queue that the job waits in. Not part of the id.
         nonce: A value that makes the id unique; ``fresh`` sets a random one.
@@ -154,6 +157,8 @@ class Job(Frozen):
     limits: Limits = Limits()
     sandbox: SandboxPolicy | None = None
     user: Literal["root"] | None = Field(default=None, exclude_if=lambda user: user is None)
+    skip: ChosenChecks = Field(default=(), exclude_if=lambda skip: not skip)
+    require: ChosenChecks = Field(default=(), exclude_if=lambda require: not require)
     labels: dict[Text, Text] = Field(default_factory=dict, max_length=64)
     keep_going: bool = Field(default=False, exclude_if=lambda keep_going: not keep_going)
     lane: Lane = Lane.INTERACTIVE
@@ -191,6 +196,13 @@ class Job(Frozen):
         if self.keep_going and self.strategy is not StrategyName.COMMAND:
             raise ValueError(
                 "keep_going needs strategy 'command': other strategies always run every check"
+            )
+        if both := sorted({*self.skip} & {*self.require}):
+            raise ValueError(f"{both[0]}: skipped and required: keep one of the two")
+        if (self.skip or self.require) and carries_steps:
+            raise ValueError(
+                f"strategy '{self.strategy}' runs the given steps alone: skip and require are for "
+                "strategies that find the checks"
             )
         if self.source is None and self.strategy is not StrategyName.TRAJECTORY:
             raise ValueError("no project: give a directory or a tarball")

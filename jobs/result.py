@@ -2,10 +2,11 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, WithJsonSchema, computed_field
 
+from revalid.jobs.checks import CheckName
 from revalid.jobs.job import LimitName
 from revalid.jobs.steps import Frozen
 
@@ -17,6 +18,8 @@ class Verdict(StrEnum):
 
     PASSED = "passed"
     FAILED = "failed"
+    INCOMPLETE = "incomplete"
+    """Nothing failed, but a check that the project has, or the job requires, could not be done."""
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
     REJECTED = "rejected"
@@ -36,6 +39,8 @@ class StepStatus(StrEnum):
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
     SKIPPED = "skipped"
+    NO_TESTS = "no_tests"
+    """It was to run tests and succeeded, but ran none."""
     LIMIT_EXCEEDED = "limit_exceeded"
 
 
@@ -45,12 +50,67 @@ StatusName = Annotated[str, WithJsonSchema({"enum": [*StepStatus], "type": "stri
 """A step's status in events; a newer worker may send one that this version does not know."""
 
 
+class TestCase(Frozen):
+    """One test of a step.
+
+    Attributes:
+        name: The test's full name, with the groups that it is in.
+        file: The file that holds it, as the runner names it.
+        duration_s: Wall seconds.
+        message: Why it failed or was skipped; its first lines.
+        flaky: Whether it failed at first and passed when it ran again by itself.
+    """
+
+    __test__: ClassVar[bool] = False
+
+    name: str
+    status: Literal["passed", "failed", "skipped"]
+    file: str | None = None
+    duration_s: float | None = None
+    message: str | None = None
+    flaky: bool = False
+
+
+class TestReport(Frozen):
+    """The tests that a step ran.
+
+    Attributes:
+        runner: The program that ran them, such as ``vitest``; None where its words do not say.
+        source: What was counted: the runner's machine-readable ``report``, the ``summary`` that it
+            printed, or report ``files`` that the run wrote.
+        passed: Tests that passed, at the first try or, if flaky, at the second.
+        failed: Tests that failed, errors and suites that could not be loaded included.
+        skipped: Tests that were found and left out.
+        flaky: Tests among the passed ones that failed at first.
+        cases: Every failed and flaky test, then others up to a bound; empty for a ``summary``.
+        cases_omitted: Tests without a case here.
+    """
+
+    __test__: ClassVar[bool] = False
+
+    runner: str | None = None
+    source: Literal["report", "summary", "files"]
+    passed: int = Field(ge=0)
+    failed: int = Field(ge=0)
+    skipped: int = Field(default=0, ge=0)
+    flaky: int = Field(default=0, ge=0)
+    cases: tuple[TestCase, ...] = ()
+    cases_omitted: int = Field(default=0, ge=0)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def executed(self) -> int:
+        """Tests that ran."""
+        return self.passed + self.failed
+
+
 class StepResult(Frozen):
     """The outcome of one step.
 
     Attributes:
         status: How the step ended, whatever ``allow_failure`` is.
         name: The name of the step in reports.
+        check: What the step is to prove; None for a step that proves nothing by itself.
         op: The type of the step.
         command: The command line of an ``exec``.
         exit_code: The exit code of the command; 128 + n if signal n ended it; 1 for a file
@@ -71,9 +131,11 @@ class StepResult(Frozen):
         saved_s: Seconds that a cached step took when it ran.
         allow_failure: Whether the verdict ignores a failure of the step.
         skipped_reason: Why the step did not run; None if it ran.
+        tests: The tests that it ran; None where they could not be counted.
     """
 
     name: str
+    check: CheckName | None = None
     op: str = "exec"
     command: str | None = None
     exit_code: int | None = None
@@ -91,6 +153,7 @@ class StepResult(Frozen):
     saved_s: float = 0.0
     allow_failure: bool = False
     skipped_reason: str | None = None
+    tests: TestReport | None = None
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -104,12 +167,16 @@ class StepResult(Frozen):
             return StepStatus.TIMED_OUT
         if self.limit_exceeded is not None:
             return StepStatus.LIMIT_EXCEEDED
-        return StepStatus.PASSED if self.exit_code == 0 else StepStatus.FAILED
+        if self.exit_code != 0:
+            return StepStatus.FAILED
+        ran_none = self.tests is not None and not self.tests.executed
+        return StepStatus.NO_TESTS if ran_none else StepStatus.PASSED
 
     @property
     def ok(self) -> bool:
-        """Whether the job can still pass after this step; true for a skipped step."""
-        return self.status in (StepStatus.PASSED, StepStatus.SKIPPED) or self.allow_failure
+        """Whether the step did not fail the job; true for a skipped step."""
+        harmless = (StepStatus.PASSED, StepStatus.SKIPPED, StepStatus.NO_TESTS)
+        return self.status in harmless or self.allow_failure
 
     @property
     def outcome(self) -> str:
@@ -119,6 +186,8 @@ class StepResult(Frozen):
                 return ""
             case StepStatus.SKIPPED:
                 return f"skipped: {self.skipped_reason}"
+            case StepStatus.NO_TESTS:
+                return "ran no test"
             case StepStatus.LIMIT_EXCEEDED:
                 return f"{self.over_limit}"
             case StepStatus.FAILED:
@@ -133,6 +202,32 @@ class StepResult(Frozen):
         if self.limit_exceeded is None:
             return None
         return f"over its {self.limit_exceeded} limit of {self.limit_value}"
+
+
+class Proven(Frozen):
+    """What a job proved, such as ``191 tests passed``.
+
+    Attributes:
+        step: The step that proved it.
+    """
+
+    check: CheckName
+    step: str
+    words: str
+
+
+class Unproven(Frozen):
+    """What a job did not prove, and why.
+
+    Attributes:
+        step: The step that was to prove it; None where there was none.
+        decides: Whether it keeps the job from passing.
+    """
+
+    check: CheckName
+    step: str | None = None
+    reason: str
+    decides: bool
 
 
 class SandboxReport(Frozen):
@@ -198,6 +293,8 @@ class JobResult(Frozen):
         error: Why the verdict is ``rejected``, ``errored`` or ``cancelled``, and what to do.
         tools: Version of each tool that ran, by name.
         notes: Sentences that a reader should know, such as one about a missing lockfile.
+        proven: What the job proved, in the order of the steps.
+        unproven: What it did not prove: checks that failed, did not run or are not there.
         queued_s: Seconds that the job waited in all, before its first attempt and between attempts.
         duration_s: Seconds that the last attempt took; None if the job ended while it waited.
         started_at: When the last attempt began; None if the job ended while it waited.
@@ -217,6 +314,8 @@ class JobResult(Frozen):
     tools: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
     labels: dict[str, str] = Field(default_factory=dict)
+    proven: tuple[Proven, ...] = ()
+    unproven: tuple[Unproven, ...] = ()
     artifacts: ArtifactsReport | None = None
     attempts: int
     queued_at: datetime
@@ -239,3 +338,12 @@ class JobResult(Frozen):
     def failed_step(self) -> str | None:
         """Name of the first step that kept the job from passing; None if there is none."""
         return next((step.name for step in self.steps if not step.ok), None)
+
+    @property
+    def explanation(self) -> str:
+        """Why the job did not pass, in one line; empty if it did."""
+        if self.verdict is Verdict.PASSED:
+            return ""
+        missing = (item for item in self.unproven if item.decides)
+        first = next((f"{item.step or item.check}: {item.reason}" for item in missing), "")
+        return self.error or self.failed_step or first

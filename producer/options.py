@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, TypedDict
 
+from revalid.jobs.checks import ChosenCheck
 from revalid.jobs.errors import InvalidJob
 from revalid.jobs.job import Lane, Limits, SandboxPolicy, StrategyName
 from revalid.jobs.steps import Step
@@ -28,6 +29,8 @@ class SubmitOptions(TypedDict, total=False):
         artifacts: Globs of files to keep when the steps have ended.
         limits: Limits of the job, such as ``{"memory_bytes": 2**30}``.
         sandbox: Where the job may run; the worker's policy by default.
+        skip: Checks that are not to run, such as ``["lint"]``; the result says so.
+        require: Checks without whose proof the job does not pass, such as ``["tests"]``.
         labels: Labels for reports; not part of the job's id.
         tenant: Tenant of the job; the setting ``REVALID_TENANT`` by default.
         lane: ``interactive`` (the default), or ``batch`` for work that nobody waits for.
@@ -49,6 +52,8 @@ class SubmitOptions(TypedDict, total=False):
     artifacts: Sequence[str]
     limits: Limits | Mapping[str, Any] | None
     sandbox: Sandbox | None
+    skip: Sequence[ChosenCheck]
+    require: Sequence[ChosenCheck]
     labels: Mapping[str, str] | None
     tenant: str | None
     lane: Lane | Literal["interactive", "batch"]
@@ -59,7 +64,7 @@ class SubmitOptions(TypedDict, total=False):
     webhook: str | None
 
 
-_LISTS = ("commands", "steps", "protected", "artifacts")
+_LISTS = ("commands", "steps", "protected", "artifacts", "skip", "require")
 _MAPPINGS = ("env", "secrets", "labels", "limits")
 
 

@@ -69,6 +69,8 @@ def prepare(
         "artifacts": list(options.get("artifacts") or ()),
         "limits": limits.model_dump() if isinstance(limits, Limits) else dict(limits or {}),
         "sandbox": options.get("sandbox"),
+        "skip": list(options.get("skip") or ()),
+        "require": list(options.get("require") or ()),
         "labels": dict(options.get("labels") or {}),
         "keep_going": options.get("keep_going", False),
         "user": options.get("user"),

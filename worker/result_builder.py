@@ -64,6 +64,8 @@ def build_result(
         tools=run.tools,
         notes=tuple(run.notes),
         labels=run.job.labels,
+        proven=run.proven,
+        unproven=run.unproven,
         artifacts=run.kept_artifacts,
         attempts=attempt.number,
         queued_at=record.queued_at,

@@ -31,7 +31,7 @@ def outcome(result: JobResult) -> dict[str, Any]:
     }
     if result.verdict is Verdict.PASSED:
         return small
-    raise not_passed(result.verdict, result.error or result.failed_step or "", small)
+    raise not_passed(result.verdict, result.explanation, small)
 
 
 def not_passed(verdict: str, reason: str, small: dict[str, Any]) -> JobNotPassed:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, fields
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args, get_type_hints
 
 from typer import Argument, Option
 
+from revalid.jobs.checks import ChosenCheck
 from revalid.jobs.constants import DAY_S
 from revalid.jobs.errors import InvalidJob
 
@@ -27,6 +28,7 @@ _FIELDS = {
     "output": "output_bytes",
 }
 LIMITS = ("time", *_FIELDS)
+CHECKS = get_args(ChosenCheck)
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?:([KMGT])(?:i?B)?)?", re.IGNORECASE)
 
 Project = Annotated[
@@ -101,9 +103,19 @@ Require = Annotated[
     list[str] | None,
     Option(
         "--require",
-        metavar="NAME",
-        help="Reject the job if the sandbox cannot enforce this limit: time, output, cpu, memory, "
-        "processes or disk; repeatable.",
+        metavar="NAME,...",
+        help="A check without whose proof the job does not pass: build, typecheck, lint, tests, "
+        "start or render. Or a limit that the sandbox must be able to enforce: time, output, cpu, "
+        "memory, processes or disk. Repeatable.",
+    ),
+]
+Skip = Annotated[
+    list[str] | None,
+    Option(
+        "--skip",
+        metavar="CHECK,...",
+        help="Leave out a check: build, typecheck, lint, tests, start or render. The result says "
+        "so. Repeatable.",
     ),
 ]
 Env = Annotated[
@@ -167,6 +179,7 @@ class JobOptions:
     job_timeout: JobTimeout = 3_600
     limits: Limit = None
     required: Require = None
+    skip: Skip = None
     env: Env = None
     secrets: Secret = None
     labels: Label = None
@@ -188,6 +201,7 @@ class JobOptions:
             raise InvalidJob(
                 "--keep-going needs --command: other strategies always run every check"
             )
+        required = _names("--require", self.required, (*CHECKS, *LIMITS))
         return {
             "strategy": self.strategy,
             "commands": self.commands or (),
@@ -198,9 +212,11 @@ class JobOptions:
             "limits": {
                 "command_timeout_s": self.timeout,
                 "job_timeout_s": self.job_timeout,
-                "required": _required(self.required),
+                "required": [name for name in required if name in LIMITS],
                 **_limits(self.limits),
             },
+            "skip": cast("list[ChosenCheck]", _names("--skip", self.skip, CHECKS)),
+            "require": cast("list[ChosenCheck]", [n for n in required if n in CHECKS]),
             "env": pairs("--env", self.env),
             "secrets": pairs("--secret", self.secrets),
             "labels": pairs("--label", self.labels),
@@ -225,11 +241,14 @@ def _limits(words: Sequence[str] | None) -> dict[str, float]:
     return limits
 
 
-def _required(words: Sequence[str] | None) -> list[str]:
-    for word in words or ():
-        if word not in LIMITS:
-            raise InvalidJob(f"--require {word}: no such limit; use one of {', '.join(LIMITS)}")
-    return sorted(set(words or ()))
+def _names(option: str, words: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    """Return the names that the words of an option list, sorted."""
+    names = {name for word in words or () for name in word.split(",")}
+    if unknown := sorted(names.difference(known)):
+        raise InvalidJob(
+            f"{option} {unknown[0]}: no such name; use one or more of {', '.join(known)}"
+        )
+    return sorted(names)
 
 
 def pairs(option: str, words: Sequence[str] | None) -> dict[str, str]:

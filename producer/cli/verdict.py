@@ -21,6 +21,7 @@ from revalid.producer.sanitize import cached, clean, one_line, seconds
 STATUS = {
     Verdict.PASSED: 0,
     Verdict.FAILED: FAILED,
+    Verdict.INCOMPLETE: FAILED,
     Verdict.TIMED_OUT: FAILED,
     Verdict.CANCELLED: FAILED,
     Verdict.REJECTED: BAD_INPUT,
@@ -28,6 +29,7 @@ STATUS = {
 }
 """Exit status of each verdict."""
 
+_STYLE = {Verdict.PASSED: "green", Verdict.INCOMPLETE: "yellow"}
 _DASH = "\u2013"
 _NAME_CELLS = 40
 _OUTPUT_LINES = 60
@@ -88,6 +90,12 @@ def print_verdict(console: Console, result: JobResult) -> None:
     for step in failed:
         _print_failure(console, step, result.id)
     console.print()
+    if result.proven:
+        words = ((proof.step, proof.words) for proof in result.proven)
+        print_fact(console, "proven", "; ".join(f"{step}: {word}" for step, word in words))
+    for missing in result.unproven:
+        name = missing.step or missing.check
+        print_fact(console, "unproven", f"{name}: ", missing.reason)
     for note in result.notes:
         print_fact(console, "note", note)
     if result.tools:
@@ -104,13 +112,15 @@ def print_verdict(console: Console, result: JobResult) -> None:
 
 def _verdict_line(result: JobResult, failed: Sequence[StepResult]) -> Text:
     word = result.verdict.replace("_", " ")
-    line = Text.assemble((word, f"bold {'green' if result.verdict is Verdict.PASSED else 'red'}"))
+    line = Text.assemble((word, f"bold {_STYLE.get(result.verdict, 'red')}"))
     if result.duration_s is not None:
         line.append(f" in {seconds(result.duration_s)}")
     if result.error:
         line.append(f": {one_line(result.error)}")
     elif failed:
         line.append(": " + ", ".join(one_line(step.name) for step in failed))
+    elif result.explanation:
+        line.append(f": {one_line(result.explanation)}")
     return line
 
 

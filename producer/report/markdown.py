@@ -12,6 +12,7 @@ _CELL = 120
 MARKS = {
     "passed": "✅",
     "failed": "❌",
+    "incomplete": "❔",
     "timed_out": "⏱️",
     "errored": "⚠️",
     "rejected": "⛔",

@@ -58,7 +58,7 @@ class Row(Frozen):
             failed_step=result.failed_step,
             duration_s=result.duration_s,
             queued_s=result.queued_s,
-            error=result.error,
+            error=result.error or (None if result.failed_step else result.explanation or None),
             repeat=repeat,
             labels=result.labels,
             reused=result.reused,

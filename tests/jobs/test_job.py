@@ -50,6 +50,8 @@ OTHER: dict[str, Any] = {
     "user": "root",
     "nonce": "1",
 }
+DETECTED: dict[str, Any] = {"skip": ["lint"], "require": ["tests"]}
+"""Fields that only a strategy which finds the checks takes."""
 NOT_DECIDING: dict[str, Any] = {"labels": {"app": "todo"}, "lane": "batch"}
 
 
@@ -82,12 +84,25 @@ def test_the_id_is_the_same_in_every_process() -> None:
 
 def test_each_field_changes_the_id_or_is_listed() -> None:
     fixed = {"schema_version"}
-    assert Job.model_fields.keys() == OTHER.keys() | NOT_DECIDING.keys() | fixed
+    assert Job.model_fields.keys() == OTHER.keys() | DETECTED.keys() | NOT_DECIDING.keys() | fixed
 
 
 @pytest.mark.parametrize("field", OTHER)
 def test_the_id_changes_with(field: str) -> None:
     assert parse_job(FULL | {field: OTHER[field]}).id != FULL_ID
+
+
+@pytest.mark.parametrize("field", DETECTED)
+def test_the_id_of_a_job_with_detected_checks_changes_with(field: str) -> None:
+    detected = FULL | {"strategy": "auto", "steps": []}
+    assert parse_job(detected | {field: DETECTED[field]}).id != parse_job(detected).id
+    with pytest.raises(InvalidJob, match="skip and require are for strategies that find"):
+        parse_job(FULL | {field: DETECTED[field]})
+
+
+def test_a_check_is_not_skipped_and_required() -> None:
+    with pytest.raises(InvalidJob, match="tests: skipped and required"):
+        make_job(strategy="auto", steps=[], skip=["tests"], require=["tests", "build"])
 
 
 @pytest.mark.parametrize("field", NOT_DECIDING)

@@ -7,13 +7,23 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from revalid.jobs.result import JobResult, SandboxReport, SourceReport, StepResult, Verdict
+from revalid.jobs.result import (
+    JobResult,
+    SandboxReport,
+    SourceReport,
+    StepResult,
+    TestReport,
+    Verdict,
+)
 
 PASSED = StepResult(name="install", exit_code=0)
 FAILED = StepResult(name="build", exit_code=2)
 KILLED = StepResult(name="test", exit_code=143, timed_out=True)
 BROKEN = StepResult(name="write", op="write_file", exit_code=None)
 SKIPPED = StepResult(name="lint", skipped_reason="no such script")
+NO_TESTS = StepResult(
+    name="a", exit_code=0, tests=TestReport(source="summary", passed=0, failed=0, skipped=3)
+)
 FORGIVEN = StepResult(name="audit", exit_code=1, allow_failure=True)
 
 
@@ -69,7 +79,11 @@ def test_the_failed_step_is_the_first_that_is_not_ok() -> None:
 def test_only_passed_and_failed_judge_the_project() -> None:
     judging = {verdict for verdict in Verdict if verdict.judges_project}
     assert judging == {Verdict.PASSED, Verdict.FAILED}
-    designed = {"passed", "failed", "timed_out", "cancelled", "rejected", "errored"}
+    designed = {"passed", "failed", "incomplete", "timed_out"} | {
+        "cancelled",
+        "rejected",
+        "errored",
+    }
     assert set(Verdict) == designed
 
 
@@ -110,6 +124,7 @@ def test_computed_fields_are_written_and_never_believed() -> None:
         (BROKEN, "failed", "its end was not seen"),
         (KILLED, "timed_out", "timed out"),
         (SKIPPED, "skipped", "skipped: no such script"),
+        (NO_TESTS, "no_tests", "ran no test"),
         (
             StepResult(name="a", exit_code=0, cancelled=True, timed_out=True),
             "cancelled",
@@ -131,7 +146,7 @@ def test_the_document_has_the_keys_that_were_promised() -> None:
     document = result(PASSED).model_dump(mode="json")
     promised = "id verdict sandbox image source attempts queued_at started_at finished_at steps"
     ours = "schema_version error enforcement strategy tools notes labels artifacts reused queued_s"
-    ours += " duration_s failed_step"
+    ours += " duration_s failed_step proven unproven"
     assert document.keys() == {*promised.split(), *ours.split()}
     assert document["sandbox"].keys() == {"kind", "fallback_reason", "image_digest"}
     assert document["source"].keys() == {"digest", "files", "size_bytes"}
@@ -139,6 +154,7 @@ def test_the_document_has_the_keys_that_were_promised() -> None:
     promised += (
         " duration_s timed_out limit_exceeded limit_value cancelled cached saved_s skipped_reason"
     )
+    promised += " tests check"
     (step,) = document["steps"]
     assert step.keys() == {
         *promised.split(),

@@ -57,7 +57,6 @@ class Replay:
         finished: The results of the steps that ended, by their index in the plan.
         tools: The version of each tool, by name.
         notes: Sentences for the reader of the result.
-        checked: Whether a step ran that decides on the verdict.
     """
 
     job: Job
@@ -74,7 +73,6 @@ class Replay:
     finished: dict[int, StepResult] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    checked: bool = False
     _sequence_done: asyncio.Event = field(default_factory=asyncio.Event)
     _live_budget: list[int] = field(default_factory=lambda: [LIVE_BYTES])
     _output_left: int = field(default_factory=lambda: TOTAL_OUTPUT_BYTES)
@@ -85,6 +83,15 @@ class Replay:
     def results(self) -> tuple[StepResult, ...]:
         """The results of the steps that ended, in the plan's order."""
         return tuple(self.finished[index] for index in sorted(self.finished))
+
+    @property
+    def checked(self) -> bool:
+        """Whether a step passed that decides on the verdict."""
+        return any(
+            step.status is StepStatus.PASSED and not step.allow_failure
+            for index, step in self.finished.items()
+            if not self.plan.steps[index].install
+        )
 
     async def run(self) -> None:
         """Run every step: parallel steps in forks, the others in sequence in the sandbox.
@@ -164,8 +171,6 @@ class Replay:
         name = describe_step(step)
         if (reason := self._skip_reason(planned)) is not None:
             return skipped_result(planned, reason)
-        optional = isinstance(step, Exec) and step.allow_failure
-        self.checked |= not (planned.install or optional)
         self.emit("step_started", started_event(index, step))
         started = monotonic()
         with step_span(self.scrubber.text(name), step.op) as span:
@@ -187,6 +192,8 @@ class Replay:
     def _skip_reason(self, planned: PlannedStep) -> str | None:
         if planned.skipped_reason is not None:
             return planned.skipped_reason
+        if planned.check in self.job.skip:
+            return f"left out by --skip {planned.check}"
         by_name = {step.name: step for step in self.finished.values()}
         for dependency in planned.depends_on:
             if dependency in by_name and by_name[dependency].status is not StepStatus.PASSED:
@@ -245,7 +252,8 @@ class Replay:
             )
         )
         live.finish()
-        return self._bounded(command_result(name, step, exec_result, self.scrubber, self.limits))
+        result = command_result(name, step, exec_result, self.scrubber, self.limits)
+        return self._bounded(result.model_copy(update={"check": planned.check}))
 
     def _failed_result(self, planned: PlannedStep, error: StepFailed, started: float) -> StepResult:
         return self._file_result(describe_step(planned.step), planned, 1, "", str(error), started)

@@ -13,10 +13,12 @@ from revalid.jobs.projects.blobs import BlobStore
 from revalid.jobs.result import (
     ArtifactsReport,
     Enforcement,
+    Proven,
     SandboxReport,
     SourceReport,
     StepResult,
     StrategyReport,
+    Unproven,
     Verdict,
 )
 from revalid.jobs.settings import Settings
@@ -25,6 +27,7 @@ from revalid.worker.file_trees import remove_tree
 from revalid.worker.run.artifacts import collect
 from revalid.worker.run.output import Emit
 from revalid.worker.run.project import Project, allowed_host_path, fetch_project
+from revalid.worker.run.proof import proven, unproven
 from revalid.worker.run.replay import Replay
 from revalid.worker.run.step_events import plan_event
 from revalid.worker.sandboxes.dagger.engine import Engine
@@ -78,6 +81,16 @@ class Run:
     def steps(self) -> tuple[StepResult, ...]:
         """The results of the steps that ended, in the plan's order."""
         return self.replay.results if self.replay else ()
+
+    @property
+    def proven(self) -> tuple[Proven, ...]:
+        """What the steps proved."""
+        return proven(self.steps)
+
+    @property
+    def unproven(self) -> tuple[Unproven, ...]:
+        """What they did not prove."""
+        return unproven(self.job, self.replay.plan, self.replay.finished) if self.replay else ()
 
     @property
     def tools(self) -> dict[str, str]:
@@ -202,6 +215,8 @@ class Run:
             return Verdict.FAILED
         if failed or replay.time_left() <= 0:
             return Verdict.TIMED_OUT
+        if any(missing.decides for missing in self.unproven):
+            return Verdict.INCOMPLETE
         if not replay.checked:
             raise InvalidProject(
                 "nothing was checked: the project has no build, type check or tests; "

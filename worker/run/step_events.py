@@ -51,7 +51,11 @@ def skipped_result(planned: PlannedStep, reason: str) -> StepResult:
     """Return the result of a step that did not run."""
     step = planned.step
     return StepResult(
-        name=describe_step(step), op=step.op, command=_command(step), skipped_reason=reason
+        name=describe_step(step),
+        check=planned.check,
+        op=step.op,
+        command=_command(step),
+        skipped_reason=reason,
     )
 
 
@@ -59,6 +63,7 @@ def cancelled_result(planned: PlannedStep, duration_s: float) -> StepResult:
     """Return the result of a step that was cancelled and gave no output."""
     return StepResult(
         name=describe_step(planned.step),
+        check=planned.check,
         op=planned.step.op,
         command=_command(planned.step),
         cancelled=True,

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from revalid.jobs.checks import CheckName
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import Job, StrategyName
 from revalid.jobs.steps import Exec
@@ -43,10 +44,13 @@ def make_plan(job: Job, project: Path) -> Plan:
 def _plan_given_steps(job: Job) -> Plan:
     commands = "\n".join(step.command for step in job.steps if isinstance(step, Exec))
     count = len(job.steps)
+    check = CheckName.COMMAND if job.strategy is StrategyName.COMMAND else None
     return Plan(
         strategy=job.strategy,
         reason=f"{count} step{'' if count == 1 else 's'} given with the job",
-        steps=tuple(PlannedStep(step) for step in job.steps),
+        steps=tuple(
+            PlannedStep(step, check=check if isinstance(step, Exec) else None) for step in job.steps
+        ),
         tools=tuple(dict.fromkeys(_TOOL.findall(commands))),
         stop_on_failure=job.strategy is StrategyName.COMMAND and not job.keep_going,
     )

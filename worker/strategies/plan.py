@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from revalid.jobs.checks import CheckName
 from revalid.jobs.job import StrategyName
 from revalid.jobs.steps import Exec, Step
 
@@ -12,8 +13,11 @@ class PlannedStep:
 
     Attributes:
         depends_on: Names of earlier steps that must succeed first and whose files this step uses.
+        check: What the step is to prove; None for a step that proves nothing by itself.
         skipped_reason: Why planning decided not to run the step; None if it runs.
-        install: Whether the step installs dependencies.
+        absent: Whether the project does not have the check of a skipped step, so that nothing is
+            left unproven that it could prove.
+        install: Whether the step installs tools or dependencies.
         cacheable: Whether its inputs decide the outcome, so that a snapshot may replace the run.
         inputs: Files that the install can see; None for the whole project.
         parallel: Whether the step may run in a fork: no later step uses its files.
@@ -21,7 +25,9 @@ class PlannedStep:
 
     step: Step
     depends_on: tuple[str, ...] = ()
+    check: CheckName | None = None
     skipped_reason: str | None = None
+    absent: bool = False
     install: bool = False
     cacheable: bool = False
     inputs: tuple[str, ...] | None = None
@@ -49,6 +55,7 @@ class Plan:
 
 
 def check(
+    check_name: CheckName,
     name: str,
     command: str,
     depends_on: tuple[str, ...] = (),
@@ -56,16 +63,20 @@ def check(
     allow_failure: bool = False,
     parallel: bool = True,
 ) -> PlannedStep:
-    """Return a step that decides on the project's verdict."""
+    """Return a step that decides on the project's verdict, unless ``allow_failure``."""
     step = Exec(name=name, command=command, allow_failure=allow_failure)
-    return PlannedStep(step, depends_on, parallel=parallel)
+    return PlannedStep(step, depends_on, check=check_name, parallel=parallel)
 
 
-def skipped(name: str, command: str, reason: str) -> PlannedStep:
+def skipped(
+    check_name: CheckName, name: str, command: str, reason: str, *, absent: bool
+) -> PlannedStep:
     """Return a step that does not run.
 
     Args:
         command: The command that would have run.
         reason: Why it does not run.
+        absent: Whether the project does not have this check.
     """
-    return PlannedStep(Exec(name=name, command=command), skipped_reason=reason)
+    step = Exec(name=name, command=command)
+    return PlannedStep(step, check=check_name, skipped_reason=reason, absent=absent)

@@ -21,7 +21,13 @@ _RATE_S = 60.0
 _SAID_EVERY_S = 10.0
 _CAUSES = 10
 _SLOWEST = 3
-_STYLE = {"passed": "green", "failed": "red", "errored": "magenta", "timed_out": "red"}
+_STYLE = {
+    "passed": "green",
+    "failed": "red",
+    "incomplete": "yellow",
+    "errored": "magenta",
+    "timed_out": "red",
+}
 
 
 class BatchProgress:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from revalid.jobs.checks import CheckName
 from revalid.jobs.encoding import json_size
 from revalid.jobs.errors import SandboxLost
 from revalid.jobs.job import Job, StrategyName
@@ -80,7 +81,7 @@ async def test_another_plan_continues_after_a_failure(replay_of: MakeReplay) -> 
 
 
 def build(name: str, command: str, *depends_on: str) -> PlannedStep:
-    return check(name, command, depends_on, parallel=False)
+    return check(CheckName.BUILD, name, command, depends_on, parallel=False)
 
 
 def outcomes(replay: Replay) -> list[tuple[str, int | None]]:
@@ -88,7 +89,10 @@ def outcomes(replay: Replay) -> list[tuple[str, int | None]]:
 
 
 async def test_checks_run_in_parallel_and_keep_their_order(replay_of: MakeReplay) -> None:
-    replay = replay_of(check("slow", "echo kept; sleep 60"), check("quick", "exit 3"))
+    replay = replay_of(
+        check(CheckName.BUILD, "slow", "echo kept; sleep 60"),
+        check(CheckName.BUILD, "quick", "exit 3"),
+    )
     quick, printed = asyncio.Event(), asyncio.Event()
 
     def emit(type_: str, data: dict[str, Any]) -> None:
@@ -114,7 +118,10 @@ async def test_checks_start_from_the_install_and_are_isolated(
     alone = "test -e installed && ! test -e mark && ! test -e built && touch mark"
     install = PlannedStep(Exec(name="install", command="touch installed"), install=True)
     replay = replay_of(
-        install, build("build", "touch built"), check("one", alone), check("two", alone)
+        install,
+        build("build", "touch built"),
+        check(CheckName.BUILD, "one", alone),
+        check(CheckName.BUILD, "two", alone),
     )
     await replay.run()
     assert outcomes(replay) == [("install", 0), ("build", 0), ("one", 0), ("two", 0)]
@@ -124,14 +131,16 @@ async def test_checks_start_from_the_install_and_are_isolated(
 async def test_check_starts_from_the_builds_it_depends_on(replay_of: MakeReplay) -> None:
     only = "test -e first && ! test -e second"
     replay = replay_of(
-        build("first", "touch first"), build("second", "touch second"), check("c", only, ("first",))
+        build("first", "touch first"),
+        build("second", "touch second"),
+        check(CheckName.BUILD, "c", only, ("first",)),
     )
     await replay.run()
     assert outcomes(replay) == [("first", 0), ("second", 0), ("c", 0)]
 
 
 async def test_check_whose_build_failed_does_not_run(replay_of: MakeReplay) -> None:
-    replay = replay_of(build("build", "exit 2"), check("test", "true", ("build",)))
+    replay = replay_of(build("build", "exit 2"), check(CheckName.BUILD, "test", "true", ("build",)))
     await replay.run()
     assert replay.results[1].skipped_reason == "build did not succeed"
 
@@ -141,8 +150,8 @@ async def test_failed_check_runs_again_on_the_files_of_the_builds(
 ) -> None:
     replay = replay_of(
         build("build", "sleep 0.2; touch built"),
-        check("wants it", "test -e built || { echo too early; exit 1; }"),
-        check("fails", "test -e built && echo late; exit 5"),
+        check(CheckName.BUILD, "wants it", "test -e built || { echo too early; exit 1; }"),
+        check(CheckName.BUILD, "fails", "test -e built && echo late; exit 5"),
     )
     await replay.run()
     assert outcomes(replay) == [("build", 0), ("wants it", 0), ("fails", 5)]
@@ -155,7 +164,7 @@ async def test_failed_check_runs_again_on_the_files_of_the_builds(
 async def test_failed_check_runs_once_if_no_build_succeeded(
     replay_of: MakeReplay, events: list[tuple[str, Any]]
 ) -> None:
-    replay = replay_of(build("build", "exit 1"), check("fails", "exit 5"))
+    replay = replay_of(build("build", "exit 1"), check(CheckName.BUILD, "fails", "exit 5"))
     await replay.run()
     started = [data["name"] for type_, data in events if type_ == "step_started"]
     assert sorted(started) == ["build", "fails"]
@@ -164,7 +173,9 @@ async def test_failed_check_runs_once_if_no_build_succeeded(
 
 async def test_artifacts_of_all_steps_are_in_one_sandbox(replay_of: MakeReplay) -> None:
     replay = replay_of(
-        check("one", "touch mark"), check("two", "test -e mark"), artifacts=("mark",)
+        check(CheckName.BUILD, "one", "touch mark"),
+        check(CheckName.BUILD, "two", "test -e mark"),
+        artifacts=("mark",),
     )
     await replay.run()
     assert outcomes(replay) == [("one", 0), ("two", 0)]
@@ -181,7 +192,9 @@ async def test_broken_sandbox_ends_every_step(
         return await original(self, command, **options)
 
     monkeypatch.setattr(LocalSandbox, "exec", breaks)
-    replay = replay_of(check("long", "sleep 60"), check("broken", "broken"))
+    replay = replay_of(
+        check(CheckName.BUILD, "long", "sleep 60"), check(CheckName.BUILD, "broken", "broken")
+    )
     with pytest.raises(SandboxLost, match="gone"):
         await asyncio.wait_for(replay.run(), 30)
 
@@ -189,7 +202,7 @@ async def test_broken_sandbox_ends_every_step(
 async def test_the_output_of_a_job_is_bounded_as_it_is_stored(replay_of: MakeReplay) -> None:
     """A NUL takes six bytes in JSON, and an undecodable byte takes three."""
     zeros = "head -c 1048576 /dev/zero; head -c 1048576 /dev/zero | tr '\\0' '\\377' >&2"
-    steps = [check(f"zeros {n}", zeros) for n in range(12)]
+    steps = [check(CheckName.BUILD, f"zeros {n}", zeros) for n in range(12)]
     limits = {"output_bytes": 2**20}
     replay = replay_of(*steps, limits=limits)
     await replay.run()
@@ -203,7 +216,7 @@ async def test_the_output_of_a_job_is_bounded_as_it_is_stored(replay_of: MakeRep
 
 
 async def test_output_of_ordinary_size_is_kept_whole(replay_of: MakeReplay) -> None:
-    replay = replay_of(check("lines", "yes | head -n 60000"))
+    replay = replay_of(check(CheckName.BUILD, "lines", "yes | head -n 60000"))
     await replay.run()
     (step,) = replay.results
     assert (step.stdout, step.truncated) == ("y\n" * 60_000, False)

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from revalid.jobs.checks import CheckName
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import Job, StrategyName
 from revalid.jobs.steps import Exec, SetEnv
-from revalid.worker.strategies.dispatch import PlannedStep, make_plan
+from revalid.worker.strategies.dispatch import make_plan
 from tests.jobs.samples import make_job
 from tests.worker.strategies.conftest import Files, PlanOf, commands
 
@@ -53,7 +54,8 @@ def test_given_steps_are_not_changed(plan_of: PlanOf) -> None:
         Exec(command="python3 -m pytest", name="test"),
     )
     plan = plan_of({}, StrategyName.COMMAND, steps=steps)
-    assert plan.steps == tuple(PlannedStep(step) for step in steps)
+    assert [planned.step for planned in plan.steps] == list(steps)
+    assert [planned.check for planned in plan.steps] == [None, CheckName.COMMAND, CheckName.COMMAND]
     assert plan.reason == "3 steps given with the job"
     assert plan.tools == ("npm", "bun", "python3")
 

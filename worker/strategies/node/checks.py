@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from revalid.jobs.checks import CheckName
 from revalid.jobs.job import StrategyName
 from revalid.worker.strategies.node.builds import Builds
 from revalid.worker.strategies.node.packages import Package
@@ -37,8 +38,8 @@ def node_plan(
     builds = Builds(project)
     steps = [*installs.steps, *_builds(project, builds), *_types(project, type_scripts, builds)]
     if lint:
-        steps += _scripts(project, "lint", builds, allow_failure=True)
-    steps += _scripts(project, "test", builds)
+        steps += _scripts(project, CheckName.LINT, "lint", builds, allow_failure=True)
+    steps += _scripts(project, CheckName.TESTS, "test", builds)
     return Plan(strategy, reason, tuple(steps), installs.tools, installs.notes)
 
 
@@ -47,7 +48,9 @@ def _builds(project: NodeProject, builds: Builds) -> list[PlannedStep]:
     root = project.root
     if root and (check_command := project.script(root, "build")).runs:
         builds.steps = dict.fromkeys((p.directory for p in project.packages), "build")
-        return [check("build", check_command.command, all_installs, parallel=False)]
+        return [
+            check(CheckName.BUILD, "build", check_command.command, all_installs, parallel=False)
+        ]
 
     def depends_on(package: Package) -> tuple[str, ...]:
         builds_first = builds.needed_by([package])
@@ -56,7 +59,12 @@ def _builds(project: NodeProject, builds: Builds) -> list[PlannedStep]:
 
     packages = builds.in_order()
     return _step_per_package(
-        "build", packages, lambda p: project.script(p, "build"), depends_on, parallel=False
+        CheckName.BUILD,
+        "build",
+        packages,
+        lambda p: project.script(p, "build"),
+        depends_on,
+        parallel=False,
     )
 
 
@@ -66,6 +74,7 @@ def _types(project: NodeProject, scripts: tuple[str, ...], builds: Builds) -> li
     if root and scripts and (check_command := project.script(root, *scripts)).runs:
         return [
             check(
+                CheckName.TYPECHECK,
                 "typecheck",
                 check_command.command,
                 all_installs + builds.needed_by(project.packages),
@@ -77,18 +86,31 @@ def _types(project: NodeProject, scripts: tuple[str, ...], builds: Builds) -> li
         return script if script and script.runs else project.types(package)
 
     return _step_per_package(
-        "typecheck", project.packages, command_of, lambda p: all_installs + builds.needed_by([p])
+        CheckName.TYPECHECK,
+        "typecheck",
+        project.packages,
+        command_of,
+        lambda p: all_installs + builds.needed_by([p]),
     )
 
 
 def _scripts(
-    project: NodeProject, name: str, builds: Builds, *, allow_failure: bool = False
+    project: NodeProject,
+    check_name: CheckName,
+    name: str,
+    builds: Builds,
+    *,
+    allow_failure: bool = False,
 ) -> list[PlannedStep]:
     root = project.root
     if root and (check_command := project.script(root, name)).runs:
         depends_on = project.installs.every + builds.needed_by(project.packages)
-        return [check(name, check_command.command, depends_on, allow_failure=allow_failure)]
+        step = check(
+            check_name, name, check_command.command, depends_on, allow_failure=allow_failure
+        )
+        return [step]
     return _step_per_package(
+        check_name,
         name,
         project.packages,
         lambda package: project.script(package, name),
@@ -98,6 +120,7 @@ def _scripts(
 
 
 def _step_per_package(
+    check_name: CheckName,
     verb: str,
     packages: Iterable[Package],
     command_of: Callable[[Package], CheckCommand],
@@ -113,15 +136,19 @@ def _step_per_package(
         for _, check_command in commands:
             places_by_reason.setdefault(check_command.reason, []).append(check_command.place)
         reasons = (f"{reason} {_listed(places)}" for reason, places in places_by_reason.items())
-        return [skipped(verb, commands[0][1].command, "; ".join(reasons))]
-    make_check = partial(check, allow_failure=allow_failure, parallel=parallel)
+        absent = all(c.absent or c.placeholder for _, c in commands)
+        command = commands[0][1].command
+        return [skipped(check_name, verb, command, "; ".join(reasons), absent=absent)]
+    make_check = partial(check, check_name, allow_failure=allow_failure, parallel=parallel)
     return [
         make_check(package.step(verb), check_command.command, depends_on(package))
         if check_command.runs
         else skipped(
+            check_name,
             package.step(verb),
             check_command.command,
             f"{check_command.reason} {check_command.place}",
+            absent=check_command.absent or check_command.placeholder,
         )
         for package, check_command in commands
         if package.directory != "." or not check_command.absent

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from revalid.jobs.checks import CheckName
 from revalid.jobs.steps import Exec
 from revalid.worker.strategies.node.install_inputs import install_inputs
 from revalid.worker.strategies.node.manager_choice import PackageManagerChoice, detect_manager
@@ -64,12 +65,20 @@ def plan_installs(tree: ProjectTree, groups: tuple[Group, ...]) -> Installs:
         name = root.step("install")
         command = root.within(choice.manager.frozen if choice.locked else choice.manager.unlocked)
         if not any(p.dependencies or HOOKS & p.scripts.keys() for p in group.packages):
-            steps.append(skipped(name, command, f"no dependencies in {root.title}"))
+            reason = f"no dependencies in {root.title}"
+            steps.append(skipped(CheckName.INSTALL, name, command, reason, absent=True))
             step_names[root.directory] = depends_on
             continue
         step = Exec(name=name, command=command)
         steps.append(
-            PlannedStep(step, depends_on, install=True, cacheable=choice.locked, inputs=inputs)
+            PlannedStep(
+                step,
+                depends_on,
+                check=CheckName.INSTALL,
+                install=True,
+                cacheable=choice.locked,
+                inputs=inputs,
+            )
         )
         step_names[root.directory] = (name,)
         notes += [choice.note] if choice.note else []

@@ -106,13 +106,17 @@ class Package:
         directory = f"./{self.directory}" if self.directory.startswith("-") else self.directory
         return f"cd {shlex.quote(directory)} && {command}"
 
+    def is_placeholder(self, script: str) -> bool:
+        """Return whether a script only stands where a check could be."""
+        return bool(_PLACEHOLDER.search(self.scripts[script]))
+
     def unusable(self, script: str) -> str | None:
         """Return why a script cannot be a check, as words before a path; None if it can."""
         command = self.scripts.get(script)
         if command is None:
             return f"no {script} script in"
-        if _PLACEHOLDER.search(command):
-            return f"only npm's placeholder for a {script} script in"
+        if self.is_placeholder(script):
+            return f"only a placeholder for a {script} script in"
         if _WATCHES.search(command):
             return f"the {script} script watches and never ends, in"
         return None

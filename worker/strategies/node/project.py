@@ -17,12 +17,14 @@ class CheckCommand:
         reason: Why it cannot run, in words that ``place`` completes; empty if it can.
         place: The file or directory that the reason is about.
         absent: Whether the package does not have this check at all.
+        placeholder: Whether what it has only stands where the check could be.
     """
 
     command: str
     reason: str = ""
     place: str = ""
     absent: bool = False
+    placeholder: bool = False
 
     @property
     def runs(self) -> bool:
@@ -63,6 +65,7 @@ class NodeProject:
             package.unusable(name) or "",
             package.manifest,
             absent=not present,
+            placeholder=all(package.is_placeholder(name) for name in present),
         )
 
     def types(self, package: Package) -> CheckCommand:
@@ -73,4 +76,5 @@ class NodeProject:
         path = package.path("tsconfig.json")
         if not reason and path in self._bases:
             reason = "the tsconfig.json is only a base that others extend, in"
-        return CheckCommand(command, reason, package.title, absent=path not in self._tree.files)
+        absent = path not in self._tree.files
+        return CheckCommand(command, reason, package.title, absent, placeholder=bool(reason))

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from revalid.jobs.checks import CheckName
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import StrategyName
 from revalid.jobs.steps import Exec
@@ -41,16 +42,21 @@ def plan(tree: ProjectTree, image: str) -> Plan:
     install = plan_install(tree, project, tools)
     depends_on = ("install",)
     steps = (
-        check("compile", _COMPILE, parallel=False),
+        check(CheckName.BUILD, "compile", _COMPILE, parallel=False),
         PlannedStep(
-            Exec(name="install", command=install.command), install=True, cacheable=install.cacheable
+            Exec(name="install", command=install.command),
+            check=CheckName.INSTALL,
+            install=True,
+            cacheable=install.cacheable,
         ),
-        check("typecheck", mypy_command, depends_on)
+        check(CheckName.TYPECHECK, "typecheck", mypy_command, depends_on)
         if mypy_command
-        else skipped("typecheck", _MYPY, "mypy is not configured"),
-        check("test", _PYTEST, depends_on)
+        else skipped(
+            CheckName.TYPECHECK, "typecheck", _MYPY, "mypy is not configured", absent=True
+        ),
+        check(CheckName.TESTS, "test", _PYTEST, depends_on)
         if has_tests
-        else skipped("test", _PYTEST, "no test_*.py or *_test.py"),
+        else skipped(CheckName.TESTS, "test", _PYTEST, "no test_*.py or *_test.py", absent=True),
     )
     notes = install.notes
     if "python" not in image:

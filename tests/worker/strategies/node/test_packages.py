@@ -77,7 +77,7 @@ def test_a_command_runs_in_its_package(directory: str, command: str) -> None:
         ("jest --watchAll", "the test script watches and never ends, in"),
         ("vitest watch", "the test script watches and never ends, in"),
         ("nodemon x.js", "the test script watches and never ends, in"),
-        ('echo "Error: no test specified" && exit 1', "only npm's placeholder"),
+        ('echo "Error: no test specified" && exit 1', "only a placeholder"),
         ("  ", "no test script in"),
     ],
 )

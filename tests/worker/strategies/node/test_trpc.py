@@ -78,7 +78,7 @@ def test_root_scripts_stand_for_the_workspaces(plan_of: PlanOf) -> None:
 
 def test_the_placeholder_test_is_skipped_with_a_reason(plan_of: PlanOf) -> None:
     plan = plan_of({"package.json": manifest(scripts={"test": PLACEHOLDER})})
-    assert skips(plan)["test"] == "only npm's placeholder for a test script in package.json"
+    assert skips(plan)["test"] == "only a placeholder for a test script in package.json"
 
 
 def test_a_placeholder_at_the_root_leaves_the_workspaces_tests(plan_of: PlanOf) -> None:
@@ -87,7 +87,7 @@ def test_a_placeholder_at_the_root_leaves_the_workspaces_tests(plan_of: PlanOf) 
     plan = plan_of(files)
     assert commands(plan)["test server"] == "cd server && bun run test"
     assert skips(plan) | {"build server": ""} == {
-        "test": "only npm's placeholder for a test script in package.json",
+        "test": "only a placeholder for a test script in package.json",
         "test client": "no test script in client/package.json",
         "build server": "",
     }

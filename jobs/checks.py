@@ -1,0 +1,31 @@
+"""The checks that a verdict rests on."""
+
+from enum import StrEnum
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import AfterValidator
+
+
+class CheckName(StrEnum):
+    """What a step proves about a project."""
+
+    INSTALL = "install"
+    BUILD = "build"
+    TYPECHECK = "typecheck"
+    LINT = "lint"
+    TESTS = "tests"
+    START = "start"
+    RENDER = "render"
+    COMMAND = "command"
+    """A command that the job gives."""
+
+
+ChosenCheck: TypeAlias = Literal["build", "typecheck", "lint", "tests", "start", "render"]
+"""A check that a job may skip or require."""
+
+
+def _sorted(names: tuple[ChosenCheck, ...]) -> tuple[ChosenCheck, ...]:
+    return tuple(sorted(set(names)))
+
+
+ChosenChecks = Annotated[tuple[ChosenCheck, ...], AfterValidator(_sorted)]
