@@ -10,6 +10,7 @@ from typing import get_args
 
 import pytest
 
+from revalid.jobs.errors import InvalidJob
 from revalid.jobs.job import LimitName, SandboxPolicy, StrategyName
 from revalid.producer.cli.app import command
 from revalid.producer.cli.options import LIMITS, JobOptions, SandboxWord, StrategyWord
@@ -78,6 +79,18 @@ def test_limits_are_written_as_people_write_them() -> None:
     }
 
 
+def test_checks_and_limits_are_required_by_one_option() -> None:
+    asked = JobOptions(required=["tests,memory", "build"], skip=["lint,lint"]).arguments()
+    assert asked["limits"] == {
+        "command_timeout_s": 600,
+        "job_timeout_s": 3_600,
+        "required": ["memory"],
+    }
+    assert (asked["require"], asked["skip"]) == (["build", "tests"], ["lint"])
+    with pytest.raises(InvalidJob, match="--skip memory: no such name"):
+        JobOptions(skip=["memory"]).arguments()
+
+
 def test_completion_completes(revalid: Revalid) -> None:
     found = revalid(_REVALID_COMPLETE="complete_bash", COMP_WORDS="revalid br", COMP_CWORD="1")
     assert found.out.split() == ["broker"]
@@ -103,7 +116,10 @@ def test_completion_completes(revalid: Revalid) -> None:
         (["run", ".", "--max", "processes=1.5"], "limits.processes"),
         (["run", ".", "--max", "memory=1M"], "limits.memory_bytes"),
         (["run", ".", "--require", "cpu"], "requires cpu, but sets no cpu_s"),
-        (["run", ".", "--require", "luck"], "--require luck: no such limit; use one of time, cpu"),
+        (
+            ["run", ".", "--require", "luck"],
+            "--require luck: no such name; use one or more of build",
+        ),
         (["run", ".", "--label", "x"], "--label: 'x' is not a pair"),
         (["run", ".", "--secret", "TOKEN=abc"], "secrets.TOKEN"),
         (["run", ".", "--image", "No:Such:Image"], "image 'No:Such:Image' is not an image"),

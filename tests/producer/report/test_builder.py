@@ -17,6 +17,7 @@ def test_a_report_counts_every_state() -> None:
     assert counts == {
         "passed": 1,
         "failed": 2,
+        "incomplete": 0,
         "timed_out": 0,
         "cancelled": 0,
         "rejected": 0,
