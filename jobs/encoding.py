@@ -1,8 +1,13 @@
-"""Sizes of texts as JSON, the format of stored results and events."""
+"""Texts in JSON, the format of stored results and events: what they may hold, and their sizes."""
 
 _SIX_BYTE_ESCAPES = bytes({*range(0x20)} - set(b"\b\t\n\f\r"))
 """Characters that JSON writes as an escape of six bytes."""
 _TWO_BYTE_ESCAPES = b'\b\t\n\f\r"\\'
+
+
+def encodable(text: str) -> str:
+    """Return a text that UTF-8 can encode: a file name may have bytes that are no UTF-8."""
+    return text.encode(errors="replace").decode()
 
 
 def json_size(text: str) -> int:

@@ -17,7 +17,6 @@ ELSEWHERE = {
     "worker/claimed_job.py": "tests/integration/test_worker_ends.py",
     "worker/dry_run.py": "tests/producer/cli/batch/test_actions_faults.py",
     "worker/event_publisher.py": "tests/faults/test_broker.py",
-    "worker/executor.py": "tests/integration/test_worker.py",
     "worker/flower_app.py": "tests/integration/test_flower.py",
     "worker/heartbeat.py": "tests/faults/test_broker.py",
     "worker/maintenance.py": "tests/worker/test_retention.py",

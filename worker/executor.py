@@ -29,6 +29,7 @@ from revalid.worker.result_builder import (
     Released,
     build_unstarted_result,
     files_failed_error,
+    report_fault,
 )
 from revalid.worker.task_outcome import not_passed, outcome
 from revalid.worker.tracing import attempt_span, record_verdict
@@ -120,6 +121,11 @@ class JobExecutor:
             return self._return_or_give_up(attempt, record, str(fault))
         except (OSError, MemoryError) as error:
             return self._return_or_give_up(attempt, record, own_fault(error) or str(error))
+        except (RedisError, BrokerUnavailable):
+            raise
+        except Exception as error:  # without a result, the job would run again
+            errored = build_unstarted_result(attempt, record, Verdict.ERRORED, report_fault(error))
+            return self._record(attempt, errored)
 
     def _check_record(self, attempt: Attempt, record: Record) -> Job:
         """Return the job that the record holds.

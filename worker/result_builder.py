@@ -5,6 +5,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
+from revalid.jobs.encoding import encodable
 from revalid.jobs.errors import PermanentError, RevalidError
 from revalid.jobs.ledger.record import Attempt, Record
 from revalid.jobs.result import JobResult, Verdict
@@ -44,8 +45,7 @@ def classify_outcome(
         case RevalidError() as error:
             return Verdict.ERRORED, str(error)
         case error:
-            log.error("job failed on our side", exc_info=error)
-            return Verdict.ERRORED, f"{type(error).__name__} in the worker: see its log"
+            return Verdict.ERRORED, report_fault(error)
 
 
 def build_result(
@@ -55,14 +55,14 @@ def build_result(
     return JobResult(
         id=attempt.job_id,
         verdict=verdict,
-        error=run.scrubber.text(error) if error else None,
+        error=run.scrubber.text(encodable(error)) if error else None,
         sandbox=run.sandbox,
         enforcement=run.enforcement,
         image=run.job.image,
         source=run.source,
         strategy=run.strategy,
         tools=run.tools,
-        notes=tuple(run.notes),
+        notes=tuple(map(encodable, run.notes)),
         labels=run.job.labels,
         proven=run.proven,
         unproven=run.unproven,
@@ -83,7 +83,7 @@ def build_unstarted_result(
     return JobResult(
         id=attempt.job_id,
         verdict=verdict,
-        error=error,
+        error=encodable(error),
         image="",
         attempts=attempt.number,
         queued_at=record.queued_at,
@@ -91,6 +91,12 @@ def build_unstarted_result(
         started_at=record.started_at,
         finished_at=_now(attempt, record),
     )
+
+
+def report_fault(error: BaseException | None) -> str:
+    """Log an error that nothing foresaw; return the text of the job's error."""
+    log.error("job failed on our side", exc_info=error)
+    return f"{type(error).__name__} in the worker: see its log"
 
 
 def files_failed_error(fault: str, times: int) -> str:

@@ -47,6 +47,13 @@ def test_tarball_is_rejected(site: Site, kind: str) -> None:
     check_rejected(site, directory("safe") + data + END, words)
 
 
+def test_name_that_is_not_utf_8_is_only_shown_otherwise(site: Site) -> None:
+    name = os.fsdecode(b"\xff")
+    result = site.send(directory(name) + entry(f"{name}/file") + END)
+    assert (result.verdict, result.attempts) == (Verdict.PASSED, 1)
+    assert result.notes == ("the project is ?/ in the tarball",)
+
+
 @pytest.mark.parametrize("packed", [gzip.compress, bz2.compress, lzma.compress])
 def test_bomb_by_ratio_is_rejected(site: Site, packed: type[bytes]) -> None:
     bomb = packed(entry("a", bytes(8 * BYTES)) + END)

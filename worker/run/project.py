@@ -61,7 +61,9 @@ def fetch_project(
     )
     # `tar czf app.tgz app/` and `npm pack` put the project one directory down.
     if summary.top and isinstance(source, TarballSource):
-        return Project(root / summary.top, report, f"the project is {summary.top}/ in the tarball")
+        # The engine takes no path that is not UTF-8.
+        inner = (root / summary.top).rename(scratch / "inner")
+        return Project(inner, report, f"the project is {summary.top}/ in the tarball")
     return Project(root, report)
 
 

@@ -2,6 +2,7 @@
 
 from time import monotonic
 
+from revalid.jobs.encoding import encodable
 from revalid.jobs.result import StepResult
 from revalid.jobs.steps import Exec, Step
 from revalid.worker.run.output import to_text
@@ -50,7 +51,7 @@ def file_result(
         error: Why it failed; empty if it did not.
         started: When it started, by the monotonic clock.
     """
-    error = scrubber.text(error)
+    error = scrubber.text(encodable(error))
     head = text.head.decode(errors="replace")
     return StepResult(
         name=name,
