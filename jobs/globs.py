@@ -75,9 +75,11 @@ class Rule:
     """One line of an ignore file.
 
     Attributes:
+        line: The line as it stands there.
         ignores: False if the line begins with ``!``.
     """
 
+    line: str
     pattern: re.Pattern[str]
     ignores: bool
 
@@ -106,18 +108,21 @@ class Rules:
         return len(self._rules)
 
     def verdict(self, path: str) -> bool | None:
-        """Return whether a path is ignored: the last rule that matches it or a parent decides.
+        """Return whether a path is ignored; None if no rule matches it.
 
         Args:
             path: A relative path; a directory ends with a slash.
-
-        Returns:
-            True or False, or None if no rule matches.
         """
-        for rule in reversed(self._rules):
-            if rule.pattern.match(path):
-                return rule.ignores
-        return None
+        rule = self.last_match(path)
+        return None if rule is None else rule.ignores
+
+    def last_match(self, path: str) -> Rule | None:
+        """Return the last rule that matches a path or a parent: it decides. None if none does.
+
+        Args:
+            path: A relative path; a directory ends with a slash.
+        """
+        return next((rule for rule in reversed(self._rules) if rule.pattern.match(path)), None)
 
 
 def directory_glob(glob: str) -> re.Pattern[str]:
@@ -146,7 +151,8 @@ def _check_length(glob: str) -> None:
         raise ValueError(f"{glob[:40]!r}... is longer than {MAX_LENGTH} characters: shorten it")
 
 
-def _rule(line: str) -> Rule | None:
+def _rule(text: str) -> Rule | None:
+    line = text
     while line.endswith((" ", "\t", "\r")) and not line.endswith("\\ "):
         line = line[:-1]
     ignores = not line.startswith("!")
@@ -164,7 +170,7 @@ def _rule(line: str) -> Rule | None:
         regex = _path(segments if anchored else ["**", *segments], directory=directory, whole=False)
     except ValueError:  # git matches it with nothing
         return None
-    return Rule(re.compile(regex, re.DOTALL), ignores)
+    return Rule(text.strip(), re.compile(regex, re.DOTALL), ignores)
 
 
 def _path(segments: Sequence[str], *, directory: bool, whole: bool) -> str:

@@ -211,7 +211,12 @@ class Job(Frozen):
     @property
     def id(self) -> str:
         """Return the id: 32 hex digits, a digest of everything that decides the outcome."""
-        excluded: Any = {"labels": True, "lane": True, "limits": {"engine_wait_s"}}
+        excluded: Any = {
+            "labels": True,
+            "lane": True,
+            "limits": {"engine_wait_s"},
+            "source": {"left_out"},
+        }
         content = self.model_dump(mode="json", exclude=excluded)
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:32]

@@ -8,6 +8,7 @@ from pydantic import Field, WithJsonSchema, computed_field
 
 from revalid.jobs.checks import CheckName
 from revalid.jobs.job import LimitName
+from revalid.jobs.source import LeftOut
 from revalid.jobs.steps import Frozen
 
 Enforcement = Literal["enforced", "not_enforced"]
@@ -249,14 +250,16 @@ class SourceReport(Frozen):
     """The project that was validated.
 
     Attributes:
-                digest: Digest (``sha256:``) of the packed project.
+        digest: Digest (``sha256:``) of the packed project.
         files: Number of files in the project.
         size_bytes: Size of the unpacked project in bytes.
+        left_out: What the producer did not pack, and why.
     """
 
     digest: str | None = None
     files: int = 0
     size_bytes: int = 0
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class StrategyReport(Frozen):

@@ -16,6 +16,7 @@ from revalid.jobs.job import Job, Lane, Limits, parse_job
 from revalid.jobs.ledger.webhook import check_url
 from revalid.jobs.projects import tarball
 from revalid.jobs.settings import Settings
+from revalid.jobs.source import LeftOut
 from revalid.jobs.task_arguments import task_arguments
 from revalid.producer.options import SubmitOptions, check_options
 
@@ -90,10 +91,16 @@ def prepare(
         return
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as spool:
         packed: BinaryIO = spool  # type: ignore[assignment]
-        _pack(project, packed, tarball.Bounds(settings.project_files, settings.project_bytes))
+        bounds = tarball.Bounds(settings.project_files, settings.project_bytes)
+        left_out = _pack(project, packed, bounds)
         size = packed.seek(0, 2)
         digest = tarball.digest(packed)
-        fields["source"] = {"kind": "tarball", "digest": digest, "size_bytes": size}
+        fields["source"] = {
+            "kind": "tarball",
+            "digest": digest,
+            "size_bytes": size,
+            "left_out": [item.model_dump() for item in left_out],
+        }
         job = parse_job(fields)
         yield Submission(job, packed, size, webhook, _shown(job, project))
 
@@ -105,7 +112,7 @@ def _shown(job: Job, project: Path | bytes | None) -> str:
     return task_arguments(job, origin.name, str(origin))
 
 
-def _pack(project: Path | bytes, into: BinaryIO, bounds: tarball.Bounds) -> None:
+def _pack(project: Path | bytes, into: BinaryIO, bounds: tarball.Bounds) -> tuple[LeftOut, ...]:
     if isinstance(project, bytes):
         into.write(project)
     elif _is_file(project):
@@ -116,10 +123,10 @@ def _pack(project: Path | bytes, into: BinaryIO, bounds: tarball.Bounds) -> None
         except OSError as error:
             raise InvalidProject(f"project {project}: {error.strerror}") from None
     else:
-        tarball.pack(project, into, bounds)
-        return
+        return tarball.pack(project, into, bounds).left_out
     try:
         tarball.check(into, bounds)
+        return ()
     except InvalidProject as error:
         if isinstance(project, bytes):
             raise

@@ -7,6 +7,7 @@ import os
 import posixpath
 import stat
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from revalid.jobs.errors import InvalidProject
-from revalid.jobs.projects.ignore import included
+from revalid.jobs.projects.git_checkout import asks_for_git, copy_repository
+from revalid.jobs.projects.ignore import Selection
 from revalid.jobs.projects.tar_reader import Reader, TooMuch
+from revalid.jobs.source import LeftOut
 
 MAX_DEPTH = 100
 """Most names in one path."""
@@ -44,11 +47,13 @@ class Summary:
         files: Number of files, links and directories.
         size_bytes: Unpacked bytes.
         top: Name of the only top-level entry if that is a directory, else the empty string.
+        left_out: What was not packed.
     """
 
     files: int
     size_bytes: int
     top: str = ""
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class _Paths:
@@ -106,39 +111,63 @@ def writing(out: BinaryIO) -> Iterator[tarfile.TarFile]:
 def pack(root: Path, out: BinaryIO, bounds: Bounds) -> Summary:
     """Pack a directory, sorted and without owners or times: equal trees give equal bytes.
 
+    Of a Git checkout whose files ask for Git, a small copy of the repository is packed too.
+
     Raises:
         InvalidProject: It is not a directory, unreadable or too large, or a link leads out of it.
     """
     if not root.is_dir():
         raise InvalidProject(f"project {root}: no such directory; give a directory or a tarball")
-    files = size = 0
-    paths = _Paths()
-    with writing(out) as tar:
-        for relative, path, status in included(root):
-            info = tarfile.TarInfo(relative)
-            info.mtime = _MTIME
-            files += 1
-            if stat.S_ISDIR(status.st_mode):
-                info.type = tarfile.DIRTYPE
-            paths.add(info)
-            if stat.S_ISREG(status.st_mode):
-                info.size = status.st_size
-                info.mode = 0o755 if status.st_mode & 0o100 else 0o644
-                size += info.size
-                _check_bounds(paths.count, size, bounds)
-                _add_file(tar, info, path)
-                continue
-            _check_bounds(paths.count, size, bounds)
-            if stat.S_ISDIR(status.st_mode):
-                info.mode = 0o755
-            else:
-                info.type, info.mode = tarfile.SYMTYPE, 0o777
-                info.linkname = str(path.readlink())
-                _check_link(info)
-            tar.addfile(info)
-    if not files:
-        raise InvalidProject(f"project {root}: it has no files besides ignored ones")
-    return Summary(files, size)
+    selection = Selection(root)
+    with writing(out) as tar, tempfile.TemporaryDirectory(prefix="revalid-git-") as temporary:
+        packing = _Packing(tar, bounds)
+        wants_git = False
+        repository = (root / ".git").exists()
+        for relative, path, status in selection.entries():
+            packing.add(relative, path, status)
+            wants_git = wants_git or (repository and asks_for_git(relative, path))
+        if not packing.files:
+            raise InvalidProject(f"project {root}: it has no files besides ignored ones")
+        if wants_git and (copied := copy_repository(root, Path(temporary))) is not None:
+            for path in (copied, *sorted(copied.rglob("*"))):
+                packing.add(str(path.relative_to(temporary)), path, path.lstat())
+    return Summary(packing.files, packing.size, left_out=tuple(selection.left_out))
+
+
+class _Packing:
+    """The members of a tarball that is written, and what they amount to."""
+
+    def __init__(self, tar: tarfile.TarFile, bounds: Bounds) -> None:
+        self.files = self.size = 0
+        self._tar = tar
+        self._bounds = bounds
+        self._paths = _Paths()
+
+    def add(self, relative: str, path: Path, status: os.stat_result) -> None:
+        """Add a file, a link or a directory without its content.
+
+        Raises:
+            InvalidProject: It is unreadable, a bound is reached, or a link leads out.
+        """
+        info = tarfile.TarInfo(relative)
+        info.mtime = _MTIME
+        self.files += 1
+        if stat.S_ISDIR(status.st_mode):
+            info.type, info.mode = tarfile.DIRTYPE, 0o755
+        self._paths.add(info)
+        if stat.S_ISREG(status.st_mode):
+            info.size = status.st_size
+            info.mode = 0o755 if status.st_mode & 0o100 else 0o644
+            self.size += info.size
+            _check_bounds(self._paths.count, self.size, self._bounds)
+            _add_file(self._tar, info, path)
+            return
+        _check_bounds(self._paths.count, self.size, self._bounds)
+        if stat.S_ISLNK(status.st_mode):
+            info.type, info.mode = tarfile.SYMTYPE, 0o777
+            info.linkname = str(path.readlink())
+            _check_link(info)
+        self._tar.addfile(info)
 
 
 def check(file: BinaryIO, bounds: Bounds) -> Summary:
@@ -276,12 +305,12 @@ def _check_link(info: tarfile.TarInfo) -> None:
 def _check_bounds(files: int, size: int, bounds: Bounds) -> None:
     if files > bounds.files:
         raise InvalidProject(
-            f"the project has more than {bounds.files} files: exclude some by .dockerignore, "
+            f"the project has more than {bounds.files} files: exclude some by .gitignore, "
             "or raise REVALID_PROJECT_FILES"
         )
     if size > bounds.bytes:
         raise InvalidProject(
-            f"the project has more than {bounds.bytes} bytes: exclude some by .dockerignore, "
+            f"the project has more than {bounds.bytes} bytes: exclude some by .gitignore, "
             "or raise REVALID_PROJECT_BYTES"
         )
 
@@ -292,5 +321,5 @@ def _add_file(tar: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> None:
             tar.addfile(info, file)
     except OSError as error:
         raise InvalidProject(
-            f"{path}: {error.strerror or error}; make it readable, or exclude it by .dockerignore"
+            f"{path}: {error.strerror or error}; make it readable, or exclude it by .gitignore"
         ) from None

@@ -48,16 +48,19 @@ def fetch_project(
         if isinstance(source, PathSource):
             directory = allowed_host_path(source.path, settings.source_roots, "path source")
             with packed.open("wb") as out:
-                tarball.pack(directory, out, bounds)
+                left_out = tarball.pack(directory, out, bounds).left_out
             with packed.open("rb") as content:
                 digest = tarball.digest(content)
         else:
             blobs.fetch(source.digest, packed)
-            digest = source.digest
+            digest, left_out = source.digest, source.left_out
         with packed.open("rb") as content:
             summary = tarball.unpack(content, root, bounds)
     report = SourceReport(
-        digest=f"sha256:{digest}", files=summary.files, size_bytes=summary.size_bytes
+        digest=f"sha256:{digest}",
+        files=summary.files,
+        size_bytes=summary.size_bytes,
+        left_out=left_out,
     )
     # `tar czf app.tgz app/` and `npm pack` put the project one directory down.
     if summary.top and isinstance(source, TarballSource):

@@ -1,15 +1,14 @@
-"""Which files of a directory are packed: defaults, .gitignore and .dockerignore."""
+"""Which files of a directory are packed: what Git tracks, and what no rule leaves out."""
 
-import os
 import stat
+import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.globs import MAX_LENGTH
-from revalid.jobs.projects.ignore import LEFT_OUT, MAX_RULES, included
+from revalid.jobs.projects.ignore import MAX_RULES, Selection
 from tests.jobs.samples import unprivileged
 
 
@@ -27,24 +26,121 @@ def packed(root: Path) -> list[str]:
     """Return the packed files, without directories and the ignore files themselves."""
     return [
         name
-        for name, _, status in included(root)
+        for name, _, status in Selection(root).entries()
         if not stat.S_ISDIR(status.st_mode) and not name.endswith("ignore")
     ]
 
 
-@pytest.mark.parametrize("pattern", LEFT_OUT)
-def test_a_default_is_left_out_wherever_it_is(tmp_path: Path, pattern: str) -> None:
-    name = pattern.replace("*", "any")
-    inner = f"{name}in/it" if name.endswith("/") else name
-    make(tmp_path, "kept", inner, f"a/b/{inner}")
-    assert packed(tmp_path) == ["kept"]
+TAG = "Signature: 8a477f597d28d172789f06886806bc55"
+MADE = {
+    "node_modules/": {"package.json": "{}", "node_modules/left/index.js": ""},
+    "a/node_modules/": {"a/node_modules/.bin/tsc": ""},
+    ".next/": {"package.json": "{}", ".next/cache/x": ""},
+    "a/.turbo/": {"a/package.json": "{}", "a/.turbo/log": ""},
+    "env/": {"env/pyvenv.cfg": "", "env/lib/a.py": ""},
+    "src/__pycache__/": {"src/__pycache__/a.cpython-312.pyc": ""},
+    "a.egg-info/": {"a.egg-info/PKG-INFO": ""},
+    ".mypy_cache/": {".mypy_cache/CACHEDIR.TAG": TAG, ".mypy_cache/x.json": ""},
+    "__MACOSX/": {"__MACOSX/a": ""},
+    "a/.DS_Store": {"a/.DS_Store": ""},
+    "._a.js": {"._a.js": "\0\5\26\7rest"},
+    "server/tsconfig.tsbuildinfo": {"server/tsconfig.tsbuildinfo": "{}"},
+    ".git/": {".git/HEAD": ""},
+    ".hg/": {".hg/dirstate": ""},
+}
+NOT_MADE = {
+    "fixtures/node_modules/left/index.js": {"fixtures/node_modules/left/index.js": ""},
+    "build/build.js": {"package.json": "{}", "build/build.js": ""},
+    "dist/index.js": {"package.json": "{}", "dist/index.js": ""},
+    "src/coverage/limits.js": {"src/coverage/limits.js": ""},
+    "venv/main.py": {"venv/main.py": ""},
+    ".venv/readme": {".venv/readme": ""},
+    ".next/docs.md": {".next/docs.md": ""},
+    "__pycache__/data.json": {"__pycache__/data.json": ""},
+    "cache/CACHEDIR.TAG": {"cache/CACHEDIR.TAG": "notes"},
+    "a.egg-info/notes": {"a.egg-info/notes": ""},
+    "._notes": {"._notes": "words"},
+    "node_modules": {"node_modules": "", "package.json": "{}"},
+}
 
 
-@pytest.mark.parametrize("pattern", [line for line in LEFT_OUT if line.endswith("/")])
-def test_a_file_with_a_directorys_name_is_kept(tmp_path: Path, pattern: str) -> None:
-    name = pattern.replace("*", "any").rstrip("/")
-    make(tmp_path, name)
-    assert packed(tmp_path) == [name]
+def write(root: Path, files: dict[str, str]) -> None:
+    """Write files by name."""
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+@pytest.mark.parametrize("made", MADE)
+def test_what_a_tool_made_is_left_out(tmp_path: Path, made: str) -> None:
+    write(tmp_path, MADE[made] | {"kept": ""})
+    left = {name for name in packed(tmp_path) if name.startswith(made)}
+    assert left == set()
+    assert "kept" in packed(tmp_path)
+
+
+@pytest.mark.parametrize("kept", NOT_MADE)
+def test_a_name_alone_leaves_nothing_out(tmp_path: Path, kept: str) -> None:
+    write(tmp_path, NOT_MADE[kept])
+    assert kept in packed(tmp_path)
+
+
+def git(root: Path, *arguments: str) -> None:
+    """Run git as somebody."""
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    subprocess.run(["git", *who, *arguments], cwd=root, check=True, capture_output=True)
+
+
+def test_nothing_that_git_tracks_is_left_out(tmp_path: Path) -> None:
+    make(tmp_path, "package.json", "node_modules/own/a.js", "dist/app.js", "dist/more.js", "new.js")
+    make(tmp_path, "logs/a.log", "node_modules/b.js", gitignore="dist/\n*.log\n")
+    git(tmp_path, "init")
+    git(tmp_path, "add", "-f", "package.json", "node_modules/own", "dist/app.js", ".gitignore")
+    git(tmp_path, "commit", "-m", "first")
+    assert packed(tmp_path) == ["new.js", "package.json", "dist/app.js", "node_modules/own/a.js"]
+
+
+def test_a_directory_below_a_checkout_is_read_as_one(tmp_path: Path) -> None:
+    make(tmp_path, "app/dist/app.js", "app/kept")
+    make(tmp_path / "app", gitignore="dist/\n")
+    git(tmp_path, "init")
+    git(tmp_path, "add", "-f", "app/dist")
+    assert packed(tmp_path / "app") == ["kept", "dist/app.js"]
+
+
+def test_what_is_left_out_is_told_with_its_rule(tmp_path: Path) -> None:
+    make(tmp_path, "package.json", "node_modules/a/index.js", "src/lib/a.js", gitignore="x\nlib/\n")
+    selection = Selection(tmp_path)
+    assert [name for name, _, _ in selection.entries()] == [".gitignore", "package.json", "src"]
+    assert [(item.path, item.rule, item.size_bytes) for item in selection.left_out] == [
+        ("node_modules/", "installed packages", len("node_modules/a/index.js")),
+        ("src/lib/", "lib/ in .gitignore", len("src/lib/a.js")),
+    ]
+
+
+def test_a_submodule_that_is_not_checked_out_is_told(tmp_path: Path) -> None:
+    make(tmp_path / "other", "a")
+    git(tmp_path / "other", "init")
+    git(tmp_path / "other", "add", "a")
+    git(tmp_path / "other", "commit", "-m", "a")
+    make(tmp_path / "app", "kept")
+    git(tmp_path / "app", "init")
+    git(tmp_path / "app", "-c", "protocol.file.allow=always", "submodule", "add", "../other", "sub")
+    assert packed(tmp_path / "app") == [".gitmodules", "kept", "sub/a"]
+    git(tmp_path / "app", "submodule", "deinit", "-f", "sub")
+    selection = Selection(tmp_path / "app")
+    assert "sub/a" not in [name for name, _, _ in selection.entries()]
+    assert [(item.path, item.rule) for item in selection.left_out] == [
+        ("sub/", "submodule, not checked out")
+    ]
+
+
+def test_a_hostile_repository_runs_nothing(tmp_path: Path) -> None:
+    make(tmp_path, "a")
+    git(tmp_path, "init")
+    git(tmp_path, "config", "core.fsmonitor", f"touch {tmp_path}/ran; false")
+    make(tmp_path / ".git/hooks", "post-index-change")
+    assert packed(tmp_path) == ["a"]
 
 
 def test_git_itself_is_left_out_as_a_file_too(tmp_path: Path) -> None:
@@ -54,7 +150,7 @@ def test_git_itself_is_left_out_as_a_file_too(tmp_path: Path) -> None:
 
 def test_parents_come_first_and_the_order_is_its_own(tmp_path: Path) -> None:
     make(tmp_path, "b/z", "b/a/x", "a", "c/", "B")
-    names = [name for name, _, _ in included(tmp_path)]
+    names = [name for name, _, _ in Selection(tmp_path).entries()]
     assert names == ["B", "a", "b", "c", "b/a", "b/z", "b/a/x"]
 
 
@@ -78,55 +174,14 @@ def test_a_gitignore_in_an_ignored_directory_is_not_read(tmp_path: Path) -> None
     assert packed(tmp_path) == ["kept"]
 
 
-def test_dockerignore_starts_each_pattern_at_the_root(tmp_path: Path) -> None:
-    lines = "# comment\nx.txt\n  /y.txt  \n**/z.txt\ndocs\na/*.md\n\n"
-    make(tmp_path, "x.txt", "y.txt", "z.txt", "docs/x", "a.md", dockerignore=lines)
-    make(tmp_path, "a/x.txt", "a/y.txt", "a/z.txt", "a/docs/x", "a/b.md", "a/b/c.md")
-    assert packed(tmp_path) == ["a.md", "a/x.txt", "a/y.txt", "a/b/c.md", "a/docs/x"]
+def test_the_dockerignore_decides_nothing(tmp_path: Path) -> None:
+    make(tmp_path, "README.md", "tests/test_a.py", dockerignore="*.md\ntests\n")
+    assert packed(tmp_path) == ["README.md", "tests/test_a.py"]
 
 
-def test_the_dockerignore_has_the_last_word(tmp_path: Path) -> None:
-    make(tmp_path, "a.txt", "b.txt", gitignore="a.txt\n!b.txt\n", dockerignore="b.txt\n!a.txt\n")
-    assert packed(tmp_path) == ["a.txt"]
-
-
-@pytest.mark.parametrize("line", ["!dist", "!dist/", "!/dist/"])
-@pytest.mark.parametrize("file", ["gitignore", "dockerignore"])
-def test_a_negation_includes_a_default_again(tmp_path: Path, file: str, line: str) -> None:
-    make(tmp_path, "dist/app.js", "build/app.js", **{file: f"{line}\n"})
-    assert packed(tmp_path) == ["dist/app.js"]
-
-
-def test_a_nested_negation_includes_a_default_again_there(tmp_path: Path) -> None:
-    make(tmp_path, "a/dist/x", "dist/x")
-    make(tmp_path / "a", gitignore="!dist/\n")
-    assert packed(tmp_path) == ["a/dist/x"]
-
-
-@pytest.mark.parametrize(
-    ("lines", "names"),
-    [
-        ("*\n!src\n!package.json\n", ["package.json", "src/a.py", "src/b/c.py"]),
-        ("*\n!src/**\n", ["src/a.py", "src/b/c.py"]),
-        ("*\n!src/a.py\n", ["src/a.py"]),
-        ("*\n!src/*/c.py\n", ["src/b/c.py"]),
-        ("*\n!*/b/**\n", ["lib/b/c.py", "src/b/c.py"]),
-        ("*\n!**/c.py\n", ["lib/b/c.py", "src/b/c.py"]),
-        ("src\n!src/b\n", ["package.json", "lib/b/c.py", "src/b/c.py"]),
-        ("*\n!srcs/a.py\n!src/a.pyc\n", []),
-    ],
-)
-def test_a_dockerignore_may_list_the_files_to_keep(
-    tmp_path: Path, lines: str, names: list[str]
-) -> None:
-    make(tmp_path, "package.json", "src/a.py", "src/b/c.py", "lib/b/c.py", dockerignore=lines)
-    assert packed(tmp_path) == names
-
-
-def test_a_pattern_that_keeps_files_does_not_include_a_default(tmp_path: Path) -> None:
-    lines = "**/*.md\nnode_modules\n!**/README.md\n"
-    make(tmp_path, "README.md", "a.md", "node_modules/a/README.md", dockerignore=lines)
-    assert packed(tmp_path) == ["README.md"]
+def test_a_negation_includes_what_a_tool_made(tmp_path: Path) -> None:
+    make(tmp_path, "package.json", "node_modules/a/x", gitignore="!node_modules/\n")
+    assert packed(tmp_path) == ["package.json", "node_modules/a/x"]
 
 
 def test_git_never_looks_into_what_it_leaves_out(tmp_path: Path) -> None:
@@ -134,9 +189,8 @@ def test_git_never_looks_into_what_it_leaves_out(tmp_path: Path) -> None:
     assert packed(tmp_path) == ["kept"]
 
 
-@pytest.mark.parametrize("file", ["gitignore", "dockerignore"])
-def test_a_line_that_is_not_a_pattern_matches_nothing(tmp_path: Path, file: str) -> None:
-    make(tmp_path, "a", "b", **{file: "!\n\\\na\\\n/\nb\n"})
+def test_a_line_that_is_not_a_pattern_matches_nothing(tmp_path: Path) -> None:
+    make(tmp_path, "a", "b", gitignore="!\n\\\na\\\n/\nb\n")
     assert packed(tmp_path) == ["a"]
 
 
@@ -150,25 +204,18 @@ def test_an_ignore_file_that_is_a_link_or_a_directory_is_not_read(tmp_path: Path
     make(tmp_path, "a", "lines/")
     (tmp_path / "patterns").write_text("a\n")
     (tmp_path / ".gitignore").symlink_to("patterns")
-    (tmp_path / ".dockerignore").mkdir()
     assert packed(tmp_path) == ["a", "patterns"]
 
 
-def test_ignored_directories_are_not_walked(
+def test_the_size_of_what_is_left_out_is_read_within_a_budget(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = ["node_modules", ".git", "dist", "a/node_modules", "logs"]
-    make(tmp_path, "kept", "a/kept", *(f"{name}/deep/file" for name in out), gitignore="logs/")
-    looked_at: list[str] = []
-    real = os.scandir
-
-    def scandir(path: Path) -> Any:
-        looked_at.append(str(path.relative_to(tmp_path)))
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
-    assert packed(tmp_path) == ["kept", "a/kept"]
-    assert looked_at == [".", "a"]
+    monkeypatch.setattr("revalid.jobs.projects.ignore._MAX_SIZED", 5)
+    names = [f"{top}/{number}" for top in "abc" for number in range(4)]
+    make(tmp_path, "kept", *names, gitignore="a/\nb/\nc/\n")
+    selection = Selection(tmp_path)
+    assert len(list(selection.entries())) == 2
+    assert [item.size_bytes for item in selection.left_out] == [12, 12, 0]
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
@@ -177,7 +224,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     assert packed(tmp_path) == ["link", "real/a"]
 
 
-@pytest.mark.parametrize("name", [".gitignore", ".dockerignore", "a/.gitignore", "a/b/"])
+@pytest.mark.parametrize("name", [".gitignore", "a/.gitignore", "a/b/"])
 def test_an_unreadable_path_is_named(name: str) -> None:
     with unprivileged() as root:
         make(root, "a/c", name)
@@ -186,7 +233,7 @@ def test_an_unreadable_path_is_named(name: str) -> None:
             with pytest.raises(
                 InvalidProject, match=rf"{name.rstrip('/')}.*: Permission denied; make it readable"
             ):
-                list(included(root))
+                list(Selection(root).entries())
         finally:
             (root / name).chmod(0o700)
 
@@ -194,7 +241,7 @@ def test_an_unreadable_path_is_named(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "refused"),
     [
-        ("a\n" * MAX_RULES, f"more than {MAX_RULES} lines"),
+        ("a\n" * (MAX_RULES + 1), f"more than {MAX_RULES} lines"),
         ("a" * (MAX_LENGTH + 1), "is longer than"),
         ("# long\n" * 50_000, ".gitignore is larger than"),
     ],
@@ -202,14 +249,14 @@ def test_an_unreadable_path_is_named(name: str) -> None:
 def test_an_ignore_file_is_bounded(tmp_path: Path, text: str, refused: str) -> None:
     make(tmp_path, "a", gitignore=text)
     with pytest.raises(InvalidProject, match=refused):
-        list(included(tmp_path))
+        list(Selection(tmp_path).entries())
 
 
 def test_ignore_files_that_hold_for_one_directory_are_bounded_together(tmp_path: Path) -> None:
     make(tmp_path / "a/b", "c", gitignore="x\n" * (MAX_RULES // 2))
-    make(tmp_path / "a", gitignore="x\n" * (MAX_RULES // 2))
+    make(tmp_path / "a", gitignore="x\n" * (MAX_RULES // 2 + 1))
     with pytest.raises(InvalidProject, match=r"lines of ignore files apply to .*/a/b: remove some"):
-        list(included(tmp_path))
+        list(Selection(tmp_path).entries())
 
 
 def test_an_ignore_line_of_stars_holds_nothing_up(tmp_path: Path) -> None:
@@ -224,7 +271,7 @@ def test_many_lines_for_many_files_are_refused(tmp_path: Path) -> None:
     lines = "".join(f"/x{'/*' * 50}/{number}\n" for number in range(900))
     make(tmp_path, *(f"{DEEP}/{number}" for number in range(300)), gitignore=lines)
     with pytest.raises(InvalidProject, match="too many or too long lines for so many files"):
-        list(included(tmp_path))
+        list(Selection(tmp_path).entries())
 
 
 def test_long_ignore_files_in_many_directories_are_refused(tmp_path: Path) -> None:
@@ -232,4 +279,4 @@ def test_long_ignore_files_in_many_directories_are_refused(tmp_path: Path) -> No
     for number in range(100):
         make(tmp_path / str(number), "a", gitignore=lines)
     with pytest.raises(InvalidProject, match="too many or too long lines for so many files"):
-        list(included(tmp_path))
+        list(Selection(tmp_path).entries())

@@ -158,7 +158,7 @@ def test_an_unreadable_file_is_named() -> None:
     with unprivileged() as root:
         (root / "a.txt").write_text("")
         (root / "a.txt").chmod(0)
-        words = r"a\.txt: Permission denied; make it readable, or exclude it by \.dockerignore$"
+        words = r"a\.txt: Permission denied; make it readable, or exclude it by \.gitignore$"
         with pytest.raises(InvalidProject, match=words):
             packed(root)
 
@@ -166,7 +166,7 @@ def test_an_unreadable_file_is_named() -> None:
 def test_a_project_of_too_many_files_is_refused(project: Path) -> None:
     packed(project, Bounds(files=6, bytes=10_000))
     with pytest.raises(
-        InvalidProject, match=r"more than 5 files: .*\.dockerignore, or raise REVALID_P"
+        InvalidProject, match=r"more than 5 files: .*\.gitignore, or raise REVALID_P"
     ):
         packed(project, Bounds(files=5, bytes=10_000))
 
@@ -194,7 +194,7 @@ def test_a_path_that_is_not_a_directory_is_refused(project: Path) -> None:
 
 
 def test_an_empty_directory_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "node_modules").mkdir()
+    (tmp_path / ".git").mkdir()
     with pytest.raises(InvalidProject, match="it has no files besides ignored ones"):
         packed(tmp_path)
 
