@@ -13,6 +13,7 @@ from typing import Any
 from revalid.jobs.errors import RevalidError
 from revalid.jobs.job import parse_job
 from revalid.jobs.projects import tarball
+from revalid.jobs.projects.ignore import Selection
 from revalid.jobs.settings import load_settings
 from revalid.worker.run.step_events import plan_event
 from revalid.worker.strategies.dispatch import make_plan
@@ -27,7 +28,10 @@ def detect(path: Path, fields: dict[str, Any], bounds: tarball.Bounds) -> dict[s
     source = {"kind": "path", "path": str(path)}
     job = parse_job({**fields, "source": source})
     if path.is_dir():
-        return plan_event(make_plan(job, path))
+        selection = Selection(path)
+        selected = {name for name, _, _ in selection.entries()}
+        left_out = [item.model_dump() for item in selection.left_out]
+        return {**plan_event(make_plan(job, path, selected)), "left_out": left_out}
     with tempfile.TemporaryDirectory(prefix="revalid-detect-") as directory:
         root = Path(directory)
         with path.open("rb") as file:

@@ -25,6 +25,7 @@ from revalid.jobs.settings import Settings
 from revalid.jobs.steps import RefreshFromHost
 from revalid.worker.file_trees import remove_tree
 from revalid.worker.run.artifacts import collect
+from revalid.worker.run.failure_notes import failure_notes, pointer_notes, scripts_with_crlf
 from revalid.worker.run.output import Emit
 from revalid.worker.run.project import Project, allowed_host_path, fetch_project
 from revalid.worker.run.proof import proven, unproven
@@ -36,9 +37,12 @@ from revalid.worker.sandboxes.limits import CommandLimits, enforcement
 from revalid.worker.sandboxes.protocol import Sandbox
 from revalid.worker.secrets import Scrubber, passwords, resolve_secrets
 from revalid.worker.strategies.dispatch import Plan, make_plan
+from revalid.worker.strategies.project_tree import ProjectTree
 
 SANDBOX_TRIES = 3
 FETCH_TRIES = 10
+_NOTED_FILES = 20_000
+"""Files of a project that are looked at for notes about a failed step."""
 LIMIT_MARGIN_S = 45.0
 
 
@@ -188,10 +192,19 @@ class Run:
             self._add_notes(plan.notes)
             await self.replay.run()
             self._add_notes(self.replay.notes)
+            self._add_notes(await asyncio.to_thread(self._failure_notes, project))
             await self._collect(sandbox)
             return self._verdict(self.replay)
         finally:
             await sandbox.close()
+
+    def _failure_notes(self, project: Project) -> list[str]:
+        if all(step.ok for step in self.steps):
+            return []
+        names = sorted(ProjectTree(project.root).files)[:_NOTED_FILES]
+        crlf = list(scripts_with_crlf(project.root, names))
+        pointers = list(pointer_notes(project.root, names))
+        return [*failure_notes(self.steps, self.source.left_out, crlf), *pointers]
 
     def _add_notes(self, notes: Iterable[str]) -> None:
         """Add each note once: a plan that starts again repeats its notes."""

@@ -1,6 +1,7 @@
 """Plans the steps of a job from its unpacked project."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from revalid.jobs.checks import CheckName
@@ -18,16 +19,17 @@ __all__ = ["Plan", "PlannedStep", "make_plan"]
 _TOOL = re.compile(r"(?:^|[\s;&|(])(node|npm|bun|pnpm|yarn|python3|uv|poetry)(?=\s)")
 
 
-def make_plan(job: Job, project: Path) -> Plan:
+def make_plan(job: Job, project: Path, selected: Collection[str] | None = None) -> Plan:
     """Plan the steps of ``job``.
 
     Args:
-        project: The unpacked project. Its content is hostile: links in it are never followed.
+        project: The unpacked project. Its content is hostile: no link leads out of it.
+        selected: The files and links there that belong to the project; None for every one.
 
     Raises:
         InvalidProject: The strategy does not fit the project, or a manifest does not parse.
     """
-    tree = ProjectTree(project)
+    tree = ProjectTree(project, selected)
     match job.strategy:
         case StrategyName.COMMAND | StrategyName.TRAJECTORY:
             return _plan_given_steps(job)

@@ -1,11 +1,14 @@
-"""Reads a hostile project: only regular files inside it, without links, up to size limits."""
+"""Reads a hostile project: only regular files inside it, up to size limits.
+
+A link to a file of the project counts as that file. No other link is followed.
+"""
 
 import errno
 import json
 import os
 import stat
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,11 +28,17 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 class ProjectTree:
     """A project directory.
 
-    Every path is relative to it and uses ``/``. Links and devices count as missing files.
+    Every path is relative to it and uses ``/``. Links that lead out of it, links to directories and
+    devices count as missing files.
+
+    Args:
+        selected: The files and links that belong to the project; None for every one.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, selected: Collection[str] | None = None) -> None:
         self._root = root
+        self._selected = selected
+        self._targets: dict[str, str] = {}
         self._texts: dict[str, str | None] = {}
         self._remaining_bytes = TOTAL_BYTES
 
@@ -57,15 +66,32 @@ class ProjectTree:
             try:
                 with os.scandir(self._root / prefix) as entries:
                     for entry in entries:
+                        path = prefix + entry.name
                         if entry.is_file(follow_symlinks=False):
-                            files.append(prefix + entry.name)
+                            files.append(path)
+                        elif entry.is_symlink():
+                            if (target := self._target(path)) is not None:
+                                self._targets[path] = target
+                                files.append(path)
                         elif entry.name in SKIPPED:
                             has_node_modules |= entry.name == "node_modules"
                         elif entry.is_dir(follow_symlinks=False):
                             pending.append(f"{prefix}{entry.name}/")
             except OSError as error:
                 raise _unreadable_error(prefix or ".", error) from None
+        if self._selected is not None:
+            files = [path for path in files if path in self._selected]
         return files, has_node_modules
+
+    def _target(self, path: str) -> str | None:
+        """Return the file of the project that a link names; None if there is none."""
+        try:
+            root = self._root.resolve()
+            target = (self._root / path).resolve()
+        except (OSError, RuntimeError):  # a loop
+            return None
+        inside = target.is_relative_to(root) and target.is_file()
+        return target.relative_to(root).as_posix() if inside else None
 
     def head(self, path: str, limit: int = HEAD_BYTES) -> str:
         """Return the start of a file with undecodable bytes replaced; empty if there is no file.
@@ -144,7 +170,7 @@ class ProjectTree:
             return None
         descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            for part in path.split("/"):
+            for part in self._targets.get(path, path).split("/"):
                 parent = descriptor
                 # O_NONBLOCK: a pipe that replaced the file must not hang the worker.
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK

@@ -26,6 +26,25 @@ def test_a_linked_file_is_missing(project: Path, secret: Path) -> None:
     assert (tree.text("package.json"), tree.head("package.json")) == (None, "")
 
 
+def test_a_link_to_a_file_of_the_project_is_that_file(project: Path) -> None:
+    (project / "config").mkdir()
+    (project / "config" / "package.json").write_text('{"name": "inner"}')
+    (project / "package.json").symlink_to("config/package.json")
+    (project / "loop").symlink_to("loop")
+    (project / "dangling").symlink_to("missing")
+    tree = ProjectTree(project)
+    assert tree.json("package.json") == {"name": "inner"}
+    assert tree.files == {"package.json", "config/package.json"}
+
+
+def test_files_that_do_not_belong_to_the_project_are_missing(project: Path) -> None:
+    for name in ("package.json", "ignored.json"):
+        (project / name).write_text("{}")
+    tree = ProjectTree(project, {"package.json"})
+    assert tree.files == {"package.json"}
+    assert tree.json("ignored.json") is None
+
+
 def test_a_linked_directory_is_not_entered(project: Path, secret: Path) -> None:
     (project / "client").symlink_to(secret)
     tree = ProjectTree(project)
