@@ -11,10 +11,14 @@ _ESCAPE = re.compile(
     r"|\x1b[ -/]*[0-~]?"
 )
 _HIDDEN = (
-    r"\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
-    r"\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+    r"\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    r"\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3"
+    r"\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-"""Invisible or misleading characters: C1, line breaks, zero width, directions, surrogates."""
+"""Invisible or misleading characters: C1, line breaks, directions, surrogates, default-ignorable.
+
+Unicode calls these default-ignorable: zero width, fillers, variation selectors, tags.
+"""
 _CONTROL = re.compile(rf"[\x00-\x08\x0b-\x1f{_HIDDEN}]")
 _IN_JSON = re.compile(rf"[{_HIDDEN}]")
 
