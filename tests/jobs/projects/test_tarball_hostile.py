@@ -1,9 +1,12 @@
 """Hostile tarballs: each is refused, and nothing is written outside."""
 
 import gzip
+import lzma
+import os
 import tarfile
 import tempfile
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
@@ -245,3 +248,26 @@ def test_a_damaged_archive_is_only_refused(changes: list[tuple[int, int, int]]) 
         assert [path.name for path in Path(around).iterdir()] == ["into"]
         for path in into.rglob("*"):
             assert path.resolve().is_relative_to(into.resolve())
+
+
+def with_dictionary(data: bytes, size: int) -> bytes:
+    """Return an xz file that asks for a dictionary of ``size``, a step of the format."""
+    packed = bytearray(lzma.compress(data))
+    end = 12 + 4 * (packed[12] + 1)
+    assert packed[13:16] == b"\0\x21\1", "its one filter is LZMA2"
+    packed[16] = size
+    packed[end - 4 : end] = zlib.crc32(packed[12 : end - 4]).to_bytes(4, "little")
+    return bytes(packed)
+
+
+def test_an_xz_file_that_asks_for_much_memory_is_refused(into: Path) -> None:
+    sixty_four_mib, four_gib = 28, 40
+    assert check(BytesIO(with_dictionary(FILE + END, sixty_four_mib)), BOUNDS).files == 1
+    assert "Memory usage limit exceeded" in refusal(with_dictionary(FILE + END, four_gib), into)
+
+
+def test_an_xz_file_may_have_many_streams(into: Path) -> None:
+    data = b"".join(entry(str(n), os.urandom(30_000)) for n in range(10)) + END
+    parts = [data[at : at + 10_007] for at in range(0, len(data), 10_007)]
+    packed = b"".join(lzma.compress(part) + bytes(4 * (len(part) % 2)) for part in parts)
+    assert check(BytesIO(packed), BOUNDS).files == 10
