@@ -47,7 +47,7 @@ def covers(hidden: Iterable[Path], visible: Iterable[str]) -> list[Path]:
     places = [Path(place) for place in visible]
     real = {
         path
-        for path in {path.resolve() for path in hidden if path.exists()}
+        for path in {path.resolve() for path in hidden if _is_there(path)}
         if not any(path.is_relative_to(replaced) for replaced in _REPLACED)
         and not Path("/usr").is_relative_to(path)
         and any(path.is_relative_to(shown) or shown.is_relative_to(path) for shown in places)
@@ -94,7 +94,7 @@ class _View:
     def add(self, path: Path) -> None:
         """Make ``path`` visible, unless it contains a whole home."""
         real = Path(os.path.realpath(path))
-        if not real.exists() or self._is_wide(real):
+        if not _is_there(real) or self._is_wide(real):
             return
         if path != real:
             self._links[path] = real
@@ -135,8 +135,13 @@ class _View:
             return tools, above / "lib"
         if tools.name not in _TOOLS or self._is_wide(above):
             return (tools,)
-        is_installation = tools.name == ".bin" or any((above / part).is_dir() for part in _PARTS)
+        is_installation = tools.name == ".bin" or any(_is_there(above / part) for part in _PARTS)
         return (above,) if is_installation else (tools,)
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether the worker's user may know of a path: ``PATH`` may be that of another user."""
+    return os.path.exists(path)  # noqa: PTH110 - pathlib raises where it may not look
 
 
 def _targets(directory: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from revalid.worker.sandboxes.local import readable_paths
+from tests.jobs.samples import unprivileged
 
 
 @pytest.fixture
@@ -106,3 +107,16 @@ def test_a_private_file_that_came_later_is_found(tmp_path: Path) -> None:
     assert readable_paths.private_system_files(tmp_path) == ()
     (tmp_path / "shadow").touch(mode=0o600)
     assert readable_paths.private_system_files(tmp_path) == (tmp_path / "shadow",)
+
+
+def test_what_the_worker_may_not_read_is_not_there() -> None:
+    with unprivileged() as root:
+        for place in ("tools/bin", "tools/lib", "data"):
+            (root / "closed" / place).mkdir(parents=True)
+        (root / "closed").chmod(0)
+        try:
+            shown = visible(root / "closed/tools/bin", passed=(str(root / "closed/data"),))
+            covered = readable_paths.covers([root / "closed/data"], [str(root)])
+        finally:
+            (root / "closed").chmod(0o700)
+    assert (shown, covered) == (set(), [])
