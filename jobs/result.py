@@ -41,7 +41,7 @@ class StepStatus(StrEnum):
     CANCELLED = "cancelled"
     SKIPPED = "skipped"
     NO_TESTS = "no_tests"
-    """It was to run tests and succeeded, but ran none."""
+    """It was to run tests and found none."""
     LIMIT_EXCEEDED = "limit_exceeded"
 
 
@@ -168,10 +168,18 @@ class StepResult(Frozen):
             return StepStatus.TIMED_OUT
         if self.limit_exceeded is not None:
             return StepStatus.LIMIT_EXCEEDED
-        if self.exit_code != 0:
+        tests = self.tests
+        found_none = tests is not None and not tests.executed
+        if found_none and (self.exit_code == 0 or self._pytest_found_none):
+            return StepStatus.NO_TESTS
+        if self.exit_code != 0 or (tests is not None and tests.failed):
             return StepStatus.FAILED
-        ran_none = self.tests is not None and not self.tests.executed
-        return StepStatus.NO_TESTS if ran_none else StepStatus.PASSED
+        return StepStatus.PASSED
+
+    @property
+    def _pytest_found_none(self) -> bool:
+        """Whether pytest ended with its exit code for no collected test, which is no failure."""
+        return self.exit_code == 5 and self.tests is not None and self.tests.runner == "pytest"
 
     @property
     def ok(self) -> bool:
@@ -192,6 +200,8 @@ class StepResult(Frozen):
             case StepStatus.LIMIT_EXCEEDED:
                 return f"{self.over_limit}"
             case StepStatus.FAILED:
+                if self.exit_code == 0 and self.tests is not None:
+                    return f"exit 0, although {_of(self.tests.failed, 'test')} failed"
                 seen = self.exit_code is not None
                 return f"exit {self.exit_code}" if seen else "its end was not seen"
             case status:
@@ -203,6 +213,10 @@ class StepResult(Frozen):
         if self.limit_exceeded is None:
             return None
         return f"over its {self.limit_exceeded} limit of {self.limit_value}"
+
+
+def _of(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 class Proven(Frozen):

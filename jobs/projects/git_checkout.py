@@ -24,10 +24,10 @@ _SAFE = (
 _SUBMODULE = b"160000"
 
 _ASKS_GIT = re.compile(
-    rb"setuptools[_-]scm|hatch-vcs|versioneer|dunamai|poetry-dynamic-versioning|\bpbr\b"
-    rb"|\bhusky\b|simple-git-hooks|\blefthook\b"
-    rb"|\bgit (?:rev-parse|describe|log|config|show|status|diff|ls-files|tag|branch)\b"
-    rb"|[\"']git[\"'], ?\["
+    r"setuptools[_-]scm|hatch-vcs|versioneer|dunamai|poetry-dynamic-versioning|\bpbr\b"
+    r"|\bhusky\b|simple-git-hooks|\blefthook\b"
+    r"|\bgit (?:rev-parse|describe|log|config|show|status|diff|ls-files|tag|branch)\b"
+    r"|[\"']git[\"'], ?\["
 )
 _MAY_ASK = re.compile(
     r"(?:\.(?:[cm]?[jt]sx?|py|sh|toml|cfg|json|mk|rb|go|rs|gradle|ya?ml)|(?:^|/)(?:Makefile|justfile))\Z"
@@ -66,7 +66,8 @@ def asks_for_git(name: str, path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return _ASKS_GIT.search(file.read(_READ_BYTES)) is not None
+            text = file.read(_READ_BYTES).decode(errors="replace")
+            return _ASKS_GIT.search(text) is not None
     except OSError:
         return False
 
@@ -80,7 +81,7 @@ def copy_repository(root: Path, into: Path) -> Path | None:
         into: An empty directory.
     """
     described = _git(root, "describe", "--tags", "--long", "--match", "*") or b""
-    distance = re.search(rb"-(\d{1,9})-g[0-9a-f]+\s*\Z", described)
+    distance = re.search(r"-(\d{1,9})-g[0-9a-f]{1,64}\s?\Z", described.decode(errors="replace"))
     depth = min(_MAX_DEPTH, int(distance[1]) + 1) if distance else 1
     url = root.resolve().as_uri()
     options = ("--quiet", "--no-checkout", "--template=", "--no-recurse-submodules")

@@ -125,6 +125,24 @@ def test_computed_fields_are_written_and_never_believed() -> None:
         (KILLED, "timed_out", "timed out"),
         (SKIPPED, "skipped", "skipped: no such script"),
         (NO_TESTS, "no_tests", "ran no test"),
+        (NO_TESTS.model_copy(update={"exit_code": 1}), "failed", "exit 1"),
+        (NO_TESTS.model_copy(update={"exit_code": 5}), "failed", "exit 5"),
+        (
+            StepResult(
+                name="a",
+                exit_code=5,
+                tests=TestReport(runner="pytest", source="summary", passed=0, failed=0),
+            ),
+            "no_tests",
+            "ran no test",
+        ),
+        (
+            StepResult(
+                name="a", exit_code=0, tests=TestReport(source="summary", passed=3, failed=1)
+            ),
+            "failed",
+            "exit 0, although 1 test failed",
+        ),
         (
             StepResult(name="a", exit_code=0, cancelled=True, timed_out=True),
             "cancelled",
@@ -149,7 +167,7 @@ def test_the_document_has_the_keys_that_were_promised() -> None:
     ours += " duration_s failed_step proven unproven"
     assert document.keys() == {*promised.split(), *ours.split()}
     assert document["sandbox"].keys() == {"kind", "fallback_reason", "image_digest"}
-    assert document["source"].keys() == {"digest", "files", "size_bytes"}
+    assert document["source"].keys() == {"digest", "files", "size_bytes", "left_out"}
     promised = "name command exit_code stdout stderr stdout_bytes stderr_bytes truncated"
     promised += (
         " duration_s timed_out limit_exceeded limit_value cancelled cached saved_s skipped_reason"

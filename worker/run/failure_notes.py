@@ -18,6 +18,7 @@ _MISSING = re.compile(
     re.IGNORECASE,
 )
 _SEGMENT = re.compile(r"[\w@.+-]{1,255}")
+_WORD = re.compile(r"[\w@+-]{1,255}")
 _TOOLS = {
     "git": "the image has no git: name one that has it with --image, such as node:20",
     "bash": "the image has no bash: name one that has it with --image, such as node:20",
@@ -103,7 +104,7 @@ def _names(line: str, path: str) -> bool:
     parts = [part for part in path.split("/") if part]
     segments = _SEGMENT.findall(line)
     if path.endswith("/"):
-        return parts[-1] in segments
+        return parts[-1] in segments or parts[-1] in _WORD.findall(line)
     stem = parts[-1].rpartition(".")[0] or parts[-1]
     return any(segment in (parts[-1], stem) for segment in segments)
 

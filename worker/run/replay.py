@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
+from revalid.jobs.checks import CheckName
 from revalid.jobs.encoding import json_size, within
 from revalid.jobs.job import Job
 from revalid.jobs.result import StepResult, StepStatus
@@ -15,6 +16,7 @@ from revalid.jobs.steps import Exec
 from revalid.worker.run.file_steps import apply_step, describe_step
 from revalid.worker.run.output import Emit, LiveOutput
 from revalid.worker.run.project import Project
+from revalid.worker.run.runner_summaries import read_summary
 from revalid.worker.run.step_events import (
     cancelled_result,
     finished_event,
@@ -253,7 +255,10 @@ class Replay:
         )
         live.finish()
         result = command_result(name, step, exec_result, self.scrubber, self.limits)
-        return self._bounded(result.model_copy(update={"check": planned.check}))
+        tests = None
+        if planned.check in (CheckName.TESTS, CheckName.COMMAND):
+            tests = read_summary(f"{result.stdout}\n{result.stderr}")
+        return self._bounded(result.model_copy(update={"check": planned.check, "tests": tests}))
 
     def _failed_result(self, planned: PlannedStep, error: StepFailed, started: float) -> StepResult:
         return self._file_result(describe_step(planned.step), planned, 1, "", str(error), started)

@@ -17,6 +17,7 @@ from revalid.jobs.result import (
     SandboxReport,
     SourceReport,
     StepResult,
+    StepStatus,
     StrategyReport,
     Unproven,
     Verdict,
@@ -228,11 +229,11 @@ class Run:
             return Verdict.FAILED
         if failed or replay.time_left() <= 0:
             return Verdict.TIMED_OUT
-        if any(missing.decides for missing in self.unproven):
-            return Verdict.INCOMPLETE
-        if not replay.checked:
+        deciding = [missing for missing in self.unproven if missing.decides]
+        ran_none = {step.name for step in self.steps if step.status is StepStatus.NO_TESTS}
+        if not replay.checked and all(missing.step in ran_none for missing in deciding):
             raise InvalidProject(
-                "nothing was checked: the project has no build, type check or tests; "
-                "name a check with --command"
+                "nothing was checked: the project has no build, no type check and no test that "
+                "runs; name a check with --command"
             )
-        return Verdict.PASSED
+        return Verdict.INCOMPLETE if deciding else Verdict.PASSED

@@ -24,7 +24,13 @@ HOOKS = frozenset(
 )
 """Scripts that an install runs."""
 
-_PLACEHOLDER = re.compile(r"echo\W+Error: no test specified\W+exit 1")
+_NO_TEST = re.compile(r"echo\W+Error: no test specified\W+exit 1")
+_NOTHING = re.compile(
+    r"(?:echo|printf)\b.*|true|:|exit(?: 0)?|node (?:-e|--eval) ?(?:0|\"\"|''|[\"']?"
+    r"(?:0|process\.exit\((?:0|)\)|console\.log\(.*\)|);?[\"']?)",
+    re.DOTALL,
+)
+_CHAIN = re.compile(r"&&|\|\||;")
 _WATCHES = re.compile(
     r"(?:^|\s)--watch(?:-?all)?(?![\w-]|[=\s]false)|\bvitest (?:watch|dev)\b|\btsx watch\b"
     r"|\bnodemon\b",
@@ -108,7 +114,11 @@ class Package:
 
     def is_placeholder(self, script: str) -> bool:
         """Return whether a script only stands where a check could be."""
-        return bool(_PLACEHOLDER.search(self.scripts[script]))
+        command = self.scripts[script]
+        parts = (part.strip() for part in _CHAIN.split(command))
+        return bool(_NO_TEST.search(command)) or all(
+            not part or _NOTHING.fullmatch(part) for part in parts
+        )
 
     def unusable(self, script: str) -> str | None:
         """Return why a script cannot be a check, as words before a path; None if it can."""

@@ -14,6 +14,8 @@ from revalid.worker.strategies.python.install import MANIFESTS, plan_install, ta
 __all__ = ["MANIFESTS", "detect", "plan"]
 
 _TEST = re.compile(r"(?:^|/)(?:test_[^/]*|[^/]*_test)\.py\Z")
+_TEST_CODE = re.compile(r"^[ \t]*(?:async )?(?:def test|class \w*Test)|\bTestCase\b|>>> ", re.M)
+_TEST_BYTES = 1 << 16
 _COMPILE = "python3 -m compileall -q -x '(^|/)([.][^./]|node_modules/)' ."
 _MYPY = ".venv/bin/python -m mypy"
 _PYTEST = ".venv/bin/python -m pytest"
@@ -37,7 +39,7 @@ def plan(tree: ProjectTree, image: str) -> Plan:
         )
     project = tree.toml("pyproject.toml") or {}
     mypy_command = _find_mypy_command(tree, project)
-    has_tests = any(_TEST.search(path) and "/site-packages/" not in path for path in tree.files)
+    has_tests = any(_holds_tests(tree, path) for path in sorted(tree.files))
     tools = [*(["mypy"] if mypy_command else []), *(["pytest"] if has_tests else [])]
     install = plan_install(tree, project, tools)
     depends_on = ("install",)
@@ -62,6 +64,13 @@ def plan(tree: ProjectTree, image: str) -> Plan:
     if "python" not in image:
         notes = (f"image {image} must have python3: name another with --image", *notes)
     return Plan(StrategyName.PYTHON, install.reason, steps, ("python3",), notes)
+
+
+def _holds_tests(tree: ProjectTree, path: str) -> bool:
+    """Return whether a file's name and content say that it holds tests."""
+    if not _TEST.search(path) or "/site-packages/" in path:
+        return False
+    return _TEST_CODE.search(tree.head(path, _TEST_BYTES)) is not None
 
 
 def _find_mypy_command(tree: ProjectTree, project: dict[str, Any]) -> str | None:

@@ -7,6 +7,7 @@ from revalid.jobs.job import StrategyName
 from tests.worker.strategies.conftest import Files, PlanOf, commands, skips, steps_by_name
 
 VENV = "python3 -m venv --clear .venv && "
+TEST = "def test_a(): pass\n"
 PIP = ".venv/bin/pip install"
 PROJECT = '[build-system]\nrequires = ["hatchling"]\n[project]\nname = "x"\n'
 EXTRAS = '[project.optional-dependencies]\ntest = ["pytest"]\ndocs = ["sphinx"]\n'
@@ -56,15 +57,22 @@ def test_a_project_with_only_settings_installs_nothing(plan_of: PlanOf) -> None:
 
 
 def test_tests_add_pytest_to_the_install(plan_of: PlanOf) -> None:
-    plan = plan_of({"requirements.txt": "pytest-cov\n", "tests/test_a.py": ""})
+    plan = plan_of({"requirements.txt": "pytest-cov\n", "tests/test_a.py": TEST})
     assert commands(plan)["install"].endswith(f"{PIP} -r requirements.txt && {PIP} pytest")
     assert commands(plan)["test"] == ".venv/bin/python -m pytest"
     assert steps_by_name(plan)["test"].depends_on == ("install",)
     assert "pytest is not declared: installed its latest version" in plan.notes
 
 
+@pytest.mark.parametrize("text", ["", "def load_test(): pass\n", "import locust\n"])
+def test_a_file_without_tests_is_no_test_file(plan_of: PlanOf, text: str) -> None:
+    step = steps_by_name(plan_of({"setup.py": "", "load_test.py": text}))["test"]
+    assert step.skipped_reason == "no test_*.py or *_test.py"
+    assert step.absent
+
+
 def test_a_declared_pytest_needs_no_note(plan_of: PlanOf) -> None:
-    plan = plan_of({"requirements.txt": "pytest>=8\n", "tests/test_a.py": ""})
+    plan = plan_of({"requirements.txt": "pytest>=8\n", "tests/test_a.py": TEST})
     assert not any("declared" in note for note in plan.notes)
 
 
@@ -82,7 +90,7 @@ def test_mypy_runs_where_it_is_configured(plan_of: PlanOf, files: Files, command
 
 
 def test_missing_checks_are_skipped(plan_of: PlanOf) -> None:
-    files = {"setup.py": "", "setup.cfg": "[x]", "venv/lib/site-packages/a/test_a.py": ""}
+    files = {"setup.py": "", "setup.cfg": "[x]", "venv/lib/site-packages/a/test_a.py": TEST}
     plan = plan_of(files)
     assert skips(plan) == {
         "typecheck": "mypy is not configured",
@@ -97,7 +105,7 @@ def test_missing_checks_are_skipped(plan_of: PlanOf) -> None:
         ({"pyproject.toml": PROJECT}, False),
         ({"pyproject.toml": PROJECT, "uv.lock": ""}, True),
         ({"pyproject.toml": POETRY, "poetry.lock": ""}, True),
-        ({"pyproject.toml": PROJECT, "uv.lock": "", "test_a.py": ""}, False),
+        ({"pyproject.toml": PROJECT, "uv.lock": "", "test_a.py": TEST}, False),
     ],
 )
 def test_only_a_locked_install_is_cacheable(plan_of: PlanOf, files: Files, cacheable: bool) -> None:
