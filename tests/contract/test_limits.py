@@ -41,6 +41,15 @@ async def test_command_over_a_limit_is_ended(sandbox: Sandbox, limit: LimitName)
     assert await output(sandbox, "echo on") == "on\n"
 
 
+async def test_threads_count(sandbox: Sandbox) -> None:
+    script = "require('fs').stat('.', () => setTimeout(() => {}, 60000))"
+    command = f'export UV_THREADPOOL_SIZE=1024; node -e "{script}" & node -e "{script}" & wait'
+    limits = replace(SMALL, memory_bytes=2**30)
+    result = await sandbox.exec(f"echo before; {command}", limits=limits, timeout_s=30)
+    assert (result.limit_exceeded, result.timed_out) == (LimitName.PROCESSES, False)
+    assert whole(result.stdout) == b"before\n"
+
+
 async def test_memory_of_all_processes_counts(sandbox: Sandbox) -> None:
     await sandbox.write_file(
         "half.js", "const b = Buffer.alloc(60 << 20, 1); setInterval(() => b, 9)"

@@ -8,6 +8,8 @@ from revalid.jobs.errors import PolicyRefused
 from revalid.jobs.job import LimitName, Limits
 from revalid.jobs.result import Enforcement
 
+_LEAST_THREADS = 1_024
+
 
 @dataclass(frozen=True, slots=True)
 class CommandLimits:
@@ -24,6 +26,11 @@ class CommandLimits:
     memory_bytes: int = 8 * 2**30
     processes: int = 4_096
     disk_bytes: int = 20 * 2**30
+
+    @property
+    def threads(self) -> int:
+        """Number of threads at one time: each takes a process id, as a process does."""
+        return max(_LEAST_THREADS, 4 * self.processes)
 
     @classmethod
     def of(cls, limits: Limits) -> Self:

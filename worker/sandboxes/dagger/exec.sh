@@ -4,9 +4,9 @@
 # Then come the head and the tail of stdout and of stderr, each as one line of base64.
 # Arguments: start, command, its user as UID:GID (0 for root), time limit and grace in centiseconds, bytes
 # kept of each stream, nonce or "reusable" (the nonce is then in a variable), the limits (KiB of memory,
-# processes, 512-byte blocks written, CPU seconds of a process or 0), and how many bytes of both streams
-# to print while the command runs. A printed line has the nonce, the stream, the position of its first
-# byte in the stream, and the bytes in base64.
+# processes, 512-byte blocks written, CPU seconds of a process or 0), how many bytes of both streams to
+# print while the command runs, and one more limit (threads). A printed line has the nonce, the stream, the
+# position of its first byte in the stream, and the bytes in base64.
 # The wrapper runs as root and uses no file outside /.revalid-tools, a static busybox.
 [ $$ = 1 ] || exit 1 # outside a container of its own, kill -1 would end unrelated processes
 
@@ -48,7 +48,7 @@ fi
 shift
 cd / || exit 1
 user=$2 limit=$3 grace=$4 output_bytes=$5 nonce=$6
-memory=$7 processes=$8 blocks=$9 cpu=${10} live=${11}
+memory=$7 processes=$8 blocks=$9 cpu=${10} live=${11} threads=${12}
 [ "$nonce" != reusable ] || nonce=$NONCE
 dir=/.revalid
 
@@ -93,6 +93,16 @@ page=
 while read -r key n _; do
   if [ "$key" = KernelPageSize: ]; then page=$n && break; fi
 done </proc/self/smaps
+
+check_threads() { # Each thread takes a process id from all others, as a process does.
+  sum=0
+  for p; do
+    read -r stat <"$p/stat" || continue
+    set -- ${stat##*) }
+    sum=$((sum + ${18}))
+  done
+  [ "$sum" -le "$threads" ] || over=processes
+}
 
 check_memory() { # Sums resident pages, which counts shared pages repeatedly; above the limit, sums exactly.
   sum=0
@@ -188,7 +198,8 @@ while runs; do
   if [ $(($# - 7)) -gt "$processes" ]; then # without this shell, the runner, sleep and two for each collector
     over=processes
   else
-    check_memory "$@"
+    check_threads "$@"
+    [ "$over" ] || check_memory "$@"
     if [ -z "$free" ] || [ $((round % 4)) = 3 ]; then check_disk; fi
   fi
   [ -z "$over" ] || break

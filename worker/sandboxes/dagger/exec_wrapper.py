@@ -51,6 +51,7 @@ def wrapped(
         limits.disk_bytes // 512,
         math.ceil(limits.cpu_s or 0),
         live_bytes,
+        limits.threads,
     ]
     rest = map(str, (*numbers, key, *bounds))
     return [f"{TOOLS}/sh", f"{TOOLS}/exec.sh", "start", command, owner, *rest]

@@ -55,6 +55,8 @@ class UsageMonitor:
         members = list(self._members(everything))
         if len(members) - self._own > self._limits.processes:
             return LimitName.PROCESSES
+        if everything and sum(map(_threads, members)) > self._limits.threads:
+            return LimitName.PROCESSES
         # Resident sizes count shared pages repeatedly: above the limit, the exact sum decides.
         limit = self._limits.memory_bytes
         if all(_memory(members, exact=exact) > limit for exact in (False, True)):
@@ -98,6 +100,12 @@ def _free_bytes(directory: Path) -> int:
     except OSError:  # without bubblewrap, a command can remove the directory
         return 0
     return file_system.f_bavail * file_system.f_frsize
+
+
+def _threads(member: psutil.Process) -> int:
+    with suppress(psutil.Error):
+        return member.num_threads()
+    return 0
 
 
 def _memory(members: Iterable[psutil.Process], *, exact: bool) -> int:
