@@ -8,6 +8,7 @@ from revalid.jobs.job import StrategyName
 from revalid.worker.strategies.node.builds import Builds
 from revalid.worker.strategies.node.packages import Package
 from revalid.worker.strategies.node.project import CheckCommand, NodeProject
+from revalid.worker.strategies.node.test_files import TestFiles
 from revalid.worker.strategies.node.workspaces import Group
 from revalid.worker.strategies.plan import Plan, PlannedStep, check, skipped
 from revalid.worker.strategies.project_tree import ProjectTree
@@ -38,8 +39,8 @@ def node_plan(
     builds = Builds(project)
     steps = [*installs.steps, *_builds(project, builds), *_types(project, type_scripts, builds)]
     if lint:
-        steps += _scripts(project, CheckName.LINT, "lint", builds, allow_failure=True)
-    steps += _scripts(project, CheckName.TESTS, "test", builds)
+        steps += _lint(project, builds)
+    steps += _tests(project, builds)
     return Plan(strategy, reason, tuple(steps), installs.tools, installs.notes)
 
 
@@ -94,29 +95,52 @@ def _types(project: NodeProject, scripts: tuple[str, ...], builds: Builds) -> li
     )
 
 
-def _scripts(
-    project: NodeProject,
-    check_name: CheckName,
-    name: str,
-    builds: Builds,
-    *,
-    allow_failure: bool = False,
-) -> list[PlannedStep]:
+def _lint(project: NodeProject, builds: Builds) -> list[PlannedStep]:
     root = project.root
-    if root and (check_command := project.script(root, name)).runs:
+    if root and (check_command := project.script(root, "lint")).runs:
         depends_on = project.installs.every + builds.needed_by(project.packages)
-        step = check(
-            check_name, name, check_command.command, depends_on, allow_failure=allow_failure
-        )
+        step = check(CheckName.LINT, "lint", check_command.command, depends_on, allow_failure=True)
         return [step]
     return _step_per_package(
-        check_name,
-        name,
+        CheckName.LINT,
+        "lint",
         project.packages,
-        lambda package: project.script(package, name),
+        lambda package: project.script(package, "lint"),
         lambda package: project.install_of(package) + builds.needed_by([package]),
-        allow_failure=allow_failure,
+        allow_failure=True,
     )
+
+
+def _tests(project: NodeProject, builds: Builds) -> list[PlannedStep]:
+    """Plan the test scripts, and the test files that no script runs with the runner they import."""
+    root = project.root
+
+    def depends_on(package: Package) -> tuple[str, ...]:
+        return project.install_of(package) + builds.needed_by([package])
+
+    if root and (script := project.script(root, "test")).runs:
+        every = project.installs.every + builds.needed_by(project.packages)
+        steps = [check(CheckName.TESTS, "test", script.command, every)]
+        runs = {package.directory: [script] for package in project.packages}
+    else:
+        steps = _step_per_package(
+            CheckName.TESTS, "test", project.packages, project.tests, depends_on
+        )
+        runs = {package.directory: [project.tests(package)] for package in project.packages}
+    for package in project.packages:
+        for tests in project.other_tests(package, runs[package.directory]):
+            steps.append(_test_files(package, tests, depends_on(package)))
+    return steps
+
+
+def _test_files(package: Package, tests: TestFiles, depends_on: tuple[str, ...]) -> PlannedStep:
+    name = f"{package.step('test')} ({tests.runner})"
+    command = package.within(tests.command)
+    if not tests.reason:
+        return check(CheckName.TESTS, name, command, depends_on)
+    if tests.runner == "playwright":  # shown, and decides nothing
+        return skipped(CheckName.RENDER, name, command, tests.reason, absent=True)
+    return skipped(CheckName.TESTS, name, command, tests.reason, absent=False)
 
 
 def _step_per_package(

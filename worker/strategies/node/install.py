@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from revalid.jobs.checks import CheckName
 from revalid.jobs.steps import Exec
 from revalid.worker.strategies.node.install_inputs import install_inputs
-from revalid.worker.strategies.node.manager_choice import PackageManagerChoice, detect_manager
+from revalid.worker.strategies.node.manager_choice import (
+    PackageManagerChoice,
+    detect_manager,
+    uses_bun,
+)
 from revalid.worker.strategies.node.managers import (
     BUN,
     BUN_VERSION,
@@ -54,7 +58,7 @@ def plan_installs(tree: ProjectTree, groups: tuple[Group, ...]) -> Installs:
         InvalidProject: A manifest or lockfile cannot be read.
     """
     choices = {group.root.directory: detect_manager(tree, group) for group in groups}
-    setup = _setup(groups, choices.values())
+    setup = _setup(tree, groups, choices.values())
     inputs = install_inputs(tree, groups)
     steps = [setup] if setup else []
     depends_on = ("setup",) if setup else ()
@@ -88,7 +92,7 @@ def plan_installs(tree: ProjectTree, groups: tuple[Group, ...]) -> Installs:
 
 
 def _setup(
-    groups: tuple[Group, ...], choices: Iterable[PackageManagerChoice]
+    tree: ProjectTree, groups: tuple[Group, ...], choices: Iterable[PackageManagerChoice]
 ) -> PlannedStep | None:
     choice_by_command = {choice.manager.command: choice for choice in choices}
     defaults = {
@@ -96,7 +100,8 @@ def _setup(
         "pnpm": PackageManagerChoice(PNPM, locked=False, version=PNPM_VERSIONS["10"]),
         "yarn": PackageManagerChoice(YARN, locked=False, version=YARN_VERSION),
     }
-    for tool in _tools_called(groups):
+    tests_tool = ["bun"] if any(uses_bun(tree, group) for group in groups) else []
+    for tool in (*_tools_called(groups), *tests_tool):
         choice_by_command.setdefault(tool, defaults[tool])
     commands = [
         choice.manager.provide.format(version=choice.version)

@@ -1,9 +1,12 @@
 """A Node project: its packages, their installs, and the commands that could check them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from revalid.worker.strategies.node.install import plan_installs
+from revalid.worker.strategies.node.managers import Manager
 from revalid.worker.strategies.node.packages import Package
+from revalid.worker.strategies.node.test_files import TestFiles, find_test_files, runners_called
 from revalid.worker.strategies.node.typescript import bases, type_check
 from revalid.worker.strategies.node.workspaces import Group
 from revalid.worker.strategies.project_tree import ProjectTree
@@ -18,6 +21,8 @@ class CheckCommand:
         place: The file or directory that the reason is about.
         absent: Whether the package does not have this check at all.
         placeholder: Whether what it has only stands where the check could be.
+        script: The text of the script that it runs; empty for a command of ours.
+        tests: The test files that it runs, for a command of ours.
     """
 
     command: str
@@ -25,6 +30,8 @@ class CheckCommand:
     place: str = ""
     absent: bool = False
     placeholder: bool = False
+    script: str = ""
+    tests: TestFiles | None = None
 
     @property
     def runs(self) -> bool:
@@ -50,14 +57,49 @@ class NodeProject:
         self._tree = tree
         self._roots = {p.directory: group.root for group in groups for p in group.packages}
         self._bases = bases(tree, self.packages)
+        managers = {p.directory: self._manager(p) for p in self.packages}
+        self._test_files = find_test_files(tree, self.packages, managers)
 
     def install_of(self, package: Package) -> tuple[str, ...]:
         """Return the names of the install steps that a package depends on."""
         return self.installs.names[self._roots[package.directory].directory]
 
+    def _manager(self, package: Package) -> Manager:
+        return self.installs.choices[self._roots[package.directory].directory].manager
+
+    def tests(self, package: Package) -> CheckCommand:
+        """Return the ``test`` script, else the command of the test files without a script."""
+        script = self.script(package, "test")
+        own = next((tests for tests in self._files_of(package) if not tests.reason), None)
+        if script.runs or own is None:
+            return script
+        return CheckCommand(package.within(own.command), tests=own)
+
+    def other_tests(self, package: Package, runs: Iterable[CheckCommand]) -> list[TestFiles]:
+        """Return the test files of a package that no check runs.
+
+        A script that calls no runner by name runs the files of every one, but Playwright's.
+
+        Args:
+            runs: The checks that run tests of this package.
+        """
+        running = [check for check in runs if check.runs]
+        named = {name for check in running for name in runners_called(check.script)}
+        all_run = any(check.script and not runners_called(check.script) for check in running)
+        return [
+            tests
+            for tests in self._files_of(package)
+            if tests.runner not in named
+            and not any(tests is check.tests for check in running)
+            and not (all_run and tests.runner != "playwright")
+        ]
+
+    def _files_of(self, package: Package) -> tuple[TestFiles, ...]:
+        return self._test_files.get(package.directory, ())
+
     def script(self, package: Package, *names: str) -> CheckCommand:
         """Return the command of the first of some scripts that can be a check."""
-        manager = self.installs.choices[self._roots[package.directory].directory].manager
+        manager = self._manager(package)
         present = [name for name in names if name in package.scripts]
         name = next((n for n in present if package.unusable(n) is None), (*present, *names)[0])
         return CheckCommand(
@@ -66,6 +108,7 @@ class NodeProject:
             package.manifest,
             absent=not present,
             placeholder=all(package.is_placeholder(name) for name in present),
+            script=package.scripts.get(name, ""),
         )
 
     def types(self, package: Package) -> CheckCommand:
