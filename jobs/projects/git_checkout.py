@@ -1,7 +1,8 @@
 """Reads a Git checkout: the files that it tracks, and a small copy of its repository.
 
-Git runs on a repository that may be hostile: without hooks, without its file system monitor, and
-without the variables of a Git command that runs above.
+Git runs on a repository that may be hostile: without hooks, without its file system monitor,
+without the variables of a Git command that runs above, and without any transport. Otherwise Git
+would fetch an object that the repository lacks, by a program that its configuration names.
 """
 
 import os
@@ -21,6 +22,10 @@ _SAFE = (
     *("-c", "protocol.file.allow=always"),
     *("-c", "advice.detachedHead=false"),
 )
+_NO_TRANSPORT = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
+_UPLOAD_PACK = "GIT_ALLOW_PROTOCOL=none git-upload-pack"
+_ELSEWHERE = frozenset({"commondir", "objects/info/alternates", "objects/info/http-alternates"})
+"""Files of a repository that have Git read another one."""
 _SUBMODULE = b"160000"
 
 _ASKS_GIT = re.compile(
@@ -75,17 +80,21 @@ def asks_for_git(name: str, path: Path) -> bool:
 def copy_repository(root: Path, into: Path) -> Path | None:
     """Copy the repository of a checkout: its commit, back to the last tag, without any remote.
 
-    Equal commits and tags give equal files. Return the copy's ``.git``; None where it failed.
+    Equal commits and tags give equal files. Return the copy's ``.git``; None where it failed, or
+    where parts of the repository are elsewhere: they may be of another project.
 
     Args:
         into: An empty directory.
     """
+    if not _is_whole(root / ".git"):
+        return None
     described = _git(root, "describe", "--tags", "--long", "--match", "*") or b""
     distance = re.search(r"-(\d{1,9})-g[0-9a-f]{1,64}\s?\Z", described.decode(errors="replace"))
     depth = min(_MAX_DEPTH, int(distance[1]) + 1) if distance else 1
     url = root.resolve().as_uri()
     options = ("--quiet", "--no-checkout", "--template=", "--no-recurse-submodules")
-    if _git(into, "clone", *options, f"--depth={depth}", "--", url, ".") is None:
+    clone = ("clone", *options, f"--depth={depth}", f"--upload-pack={_UPLOAD_PACK}")
+    if _git(into, *clone, "--", url, ".", GIT_ALLOW_PROTOCOL="file") is None:
         return None
     _git(into, "remote", "remove", "origin")
     if _git(into, "rev-parse", "--verify", "--quiet", "HEAD") is not None:
@@ -100,7 +109,26 @@ def copy_repository(root: Path, into: Path) -> Path | None:
     return repository
 
 
-def _git(directory: Path, *arguments: str) -> bytes | None:
+def _is_whole(repository: Path) -> bool:
+    """Return whether a repository is a directory without links and without parts elsewhere."""
+    if repository.is_symlink() or not repository.is_dir():
+        return False
+    pending = [""]
+    while pending:
+        below = pending.pop()
+        try:
+            with os.scandir(repository / below) as entries:
+                for entry in entries:
+                    if entry.is_symlink() or below + entry.name in _ELSEWHERE:
+                        return False
+                    if entry.is_dir():
+                        pending.append(f"{below}{entry.name}/")
+        except OSError:
+            return False
+    return True
+
+
+def _git(directory: Path, *arguments: str, **variables: str) -> bytes | None:
     """Return what a Git command prints; None where it fails or Git is not installed."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     silent = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
@@ -108,7 +136,7 @@ def _git(directory: Path, *arguments: str) -> bytes | None:
     try:
         done = subprocess.run(
             ["git", "-C", str(directory), *safe, *arguments],
-            env=environ | silent,
+            env=environ | silent | _NO_TRANSPORT | variables,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=GIT_TIMEOUT_S,

@@ -1,5 +1,6 @@
 """What Git tracks, and the copy of a repository that is packed where files ask for Git."""
 
+import shutil
 import subprocess
 import tarfile
 from io import BytesIO
@@ -104,3 +105,58 @@ def test_a_repository_without_a_commit_is_packed(tmp_path: Path) -> None:
     git(tmp_path, "init")
     (tmp_path / "package.json").write_text('{"scripts": {"prepare": "git config a.b c"}}')
     assert ".git/HEAD" in members(tmp_path)
+
+
+REMOTES = {
+    "ssh": ("ssh://nowhere/x", {"core.sshCommand": "touch {ran} #"}),
+    "path": ("/nowhere", {"remote.origin.uploadpack": "touch {ran} #"}),
+    "ext": ("ext::touch {ran}", {"protocol.ext.allow": "always"}),
+}
+
+
+@pytest.mark.parametrize("kind", REMOTES)
+def test_an_object_that_a_repository_lacks_is_not_fetched(tmp_path: Path, kind: str) -> None:
+    root, ran = checkout(tmp_path / "a", "v1"), tmp_path / "ran"
+    url, settings = REMOTES[kind]
+    settings = {
+        "core.repositoryformatversion": "1",
+        "extensions.partialClone": "origin",
+        "remote.origin.promisor": "true",
+        "remote.origin.url": url,
+        **settings,
+    }
+    for name, value in settings.items():
+        git(root, "config", name, value.format(ran=ran))
+    commit = git(root, "rev-parse", "v1").strip()
+    (root / ".git" / "objects" / commit[:2] / commit[2:]).unlink()
+    assert tracked(root) is not None
+    pack(root, BytesIO(), BOUNDS)
+    assert not ran.exists()
+
+
+def refer(repository: Path, other: Path, kind: str) -> None:
+    """Have a repository, or what stands for it, lead to another one."""
+    if kind == "file":
+        shutil.rmtree(repository)
+        repository.write_text(f"gitdir: {other}\n")
+    elif kind == "link":
+        shutil.rmtree(repository)
+        repository.symlink_to(other)
+    elif kind == "common directory":
+        (repository / "commondir").write_text(f"{other}\n")
+    elif kind == "alternates":
+        (repository / "objects" / "info" / "alternates").write_text(f"{other}/objects\n")
+    else:
+        shutil.rmtree(repository / kind)
+        (repository / kind).symlink_to(other / kind)
+
+
+@pytest.mark.parametrize(
+    "kind", ["file", "link", "common directory", "alternates", "objects", "refs"]
+)
+def test_a_repository_that_leads_to_another_one_is_not_copied(tmp_path: Path, kind: str) -> None:
+    private, root = checkout(tmp_path / "private"), checkout(tmp_path / "a")
+    refer(root / ".git", private / ".git", kind)
+    (tmp_path / "copy").mkdir()
+    assert copy_repository(root, tmp_path / "copy") is None
+    assert list((tmp_path / "copy").iterdir()) == []

@@ -8,7 +8,7 @@ from revalid.jobs.checks import CheckName
 from tests.worker.strategies.conftest import PlanOf, commands, steps_by_name
 
 
-def package(scripts: dict[str, str] | None = None, **dependencies: str) -> dict[str, Any]:
+def package(scripts: Any = None, **dependencies: str) -> dict[str, Any]:
     return {"name": "a", "scripts": scripts or {}, "devDependencies": dependencies}
 
 
