@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from revalid.jobs.result import StepResult, StepStatus
 from revalid.jobs.source import LeftOut
 
 MAX_POINTERS = 3
+MAX_SCRIPTS = 8
+MAX_NOTES = 32
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _POINTER_BYTES = 1_024
 _LINE = 400
@@ -63,33 +66,40 @@ def pointer_notes(root: Path, names: Iterable[str]) -> Iterator[str]:
 def failure_notes(
     results: Iterable[StepResult], left_out: Iterable[LeftOut], scripts_with_crlf: Iterable[str]
 ) -> list[str]:
-    """Return the notes for the steps that failed, each once.
+    """Return the first notes for the steps that failed, each once.
+
+    The output of a step is read once, however many notes it may give.
 
     Args:
         left_out: What the producer did not send.
         scripts_with_crlf: Scripts of the project whose first line ends with CR LF.
     """
     notes: dict[str, None] = {}
-    unsent = [item for item in left_out if item.path]
-    crlf = list(scripts_with_crlf)
+    unsent = [item for item in left_out if item.path.strip("/")]
+    crlf = list(islice(scripts_with_crlf, MAX_SCRIPTS))
     for step in results:
+        if len(notes) >= MAX_NOTES:
+            break
         if step.status is not StepStatus.FAILED:
             continue
         lines = _lines(step)
+        missing = "\n".join(line for line in lines if _MISSING.search(line))
+        segments, words = set(_SEGMENT.findall(missing)), set(_WORD.findall(missing))
         for item in unsent:
-            if any(_names(line, item.path) for line in lines):
+            if _is_named(item.path, segments, words):
                 notes[f"{step.name}: {item.path} was left out of the upload: {item.rule}"] = None
         for line in lines:
             if match := _NO_TOOL.search(line):
                 notes[f"{step.name}: {_TOOLS[next(filter(None, match.groups()))]}"] = None
         text = "\n".join(lines)
+        crlf_shows = bool(crlf) and _CRLF.search(text) is not None
         for script in crlf:
-            if script.rpartition("/")[2] in text or _CRLF.search(text):
+            if crlf_shows or script.rpartition("/")[2] in text:
                 notes[
                     f"{step.name}: {script} has Windows line ends (CRLF), so its first line names "
                     "no program: save it with LF"
                 ] = None
-    return list(notes)
+    return list(notes)[:MAX_NOTES]
 
 
 def _lines(step: StepResult) -> list[str]:
@@ -97,16 +107,17 @@ def _lines(step: StepResult) -> list[str]:
     return [line[:_LINE] for line in lines]
 
 
-def _names(line: str, path: str) -> bool:
-    """Return whether a line says that something is missing, and names this path or its end."""
-    if not _MISSING.search(line):
-        return False
-    parts = [part for part in path.split("/") if part]
-    segments = _SEGMENT.findall(line)
+def _is_named(path: str, segments: set[str], words: set[str]) -> bool:
+    """Return whether lines that say that something is missing name this path or its end.
+
+    Args:
+        segments: The parts of the paths in these lines.
+        words: The words in these lines.
+    """
+    last = [part for part in path.split("/") if part][-1]
     if path.endswith("/"):
-        return parts[-1] in segments or parts[-1] in _WORD.findall(line)
-    stem = parts[-1].rpartition(".")[0] or parts[-1]
-    return any(segment in (parts[-1], stem) for segment in segments)
+        return last in segments or last in words
+    return last in segments or (last.rpartition(".")[0] or last) in segments
 
 
 def scripts_with_crlf(root: Path, names: Iterable[str]) -> Iterator[str]:

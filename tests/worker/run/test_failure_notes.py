@@ -1,12 +1,19 @@
 """Notes that explain a failed step."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from revalid.jobs.result import StepResult
 from revalid.jobs.source import LeftOut
-from revalid.worker.run.failure_notes import failure_notes, pointer_notes, scripts_with_crlf
+from revalid.worker.run import failure_notes as module
+from revalid.worker.run.failure_notes import (
+    MAX_NOTES,
+    failure_notes,
+    pointer_notes,
+    scripts_with_crlf,
+)
 
 LIB = LeftOut(path="src/lib/", rule="lib/ in .gitignore")
 ENV = LeftOut(path="config/app.local.json", rule="*.local.json in .gitignore")
@@ -85,3 +92,37 @@ def test_pointers_of_git_lfs_are_noted_within_a_bound(tmp_path: Path) -> None:
     found = list(pointer_notes(tmp_path, ["link", *names]))
     assert len(found) == 4
     assert found[0].startswith("0.bin is a Git LFS pointer")
+
+
+class Searches:
+    """An expression that counts how many lines it is tried on."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        self.number, self._pattern = 0, pattern
+
+    def search(self, text: str) -> re.Match[str] | None:
+        self.number += text.count("\n") + 1
+        return self._pattern.search(text)
+
+
+@pytest.mark.parametrize("name", ["_MISSING", "_CRLF"])
+def test_output_is_read_once_whatever_may_be_noted(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    searches = Searches(getattr(module, name))
+    monkeypatch.setattr(module, name, searches)
+    step = StepResult(name="test", exit_code=1, stderr="b is not found here\n" * 100)
+    left_out = [LeftOut(path=f"a{number}", rule="a*") for number in range(32)]
+    assert failure_notes([step], left_out, [f"{number}.sh" for number in range(500)]) == []
+    assert searches.number <= 100
+
+
+def test_notes_are_bounded() -> None:
+    steps = [StepResult(name=f"{n}", exit_code=1, stderr="bash\\r") for n in range(100)]
+    notes_of_all = failure_notes(steps, [], [f"{number}.sh" for number in range(500)])
+    assert len(notes_of_all) == MAX_NOTES
+
+
+def test_a_path_without_a_name_is_no_note() -> None:
+    step = StepResult(name="test", exit_code=1, stderr="x: not found")
+    assert failure_notes([step], [LeftOut(path="/", rule="")], []) == []
