@@ -85,13 +85,14 @@ class ProjectTree:
 
     def _target(self, path: str) -> str | None:
         """Return the file of the project that a link names; None if there is none."""
+        link = self._root / path
         try:
-            root = self._root.resolve()
-            target = (self._root / path).resolve()
+            if not link.is_file():  # the system follows few links, resolve() all of a long chain
+                return None
+            root, target = self._root.resolve(), link.resolve()
         except (OSError, RuntimeError):  # a loop
             return None
-        inside = target.is_relative_to(root) and target.is_file()
-        return target.relative_to(root).as_posix() if inside else None
+        return target.relative_to(root).as_posix() if target.is_relative_to(root) else None
 
     def head(self, path: str, limit: int = HEAD_BYTES) -> str:
         """Return the start of a file with undecodable bytes replaced; empty if there is no file.

@@ -45,6 +45,15 @@ def test_files_that_do_not_belong_to_the_project_are_missing(project: Path) -> N
     assert tree.json("ignored.json") is None
 
 
+def test_a_long_chain_of_links_is_not_followed(project: Path) -> None:
+    for number in range(100):
+        (project / str(number)).symlink_to(str(number + 1))
+    (project / "100").touch()
+    files = ProjectTree(project).files
+    assert "99" in files
+    assert "0" not in files, "the system follows no more than 40 links"
+
+
 def test_a_linked_directory_is_not_entered(project: Path, secret: Path) -> None:
     (project / "client").symlink_to(secret)
     tree = ProjectTree(project)
