@@ -12,6 +12,7 @@ from revalid.jobs.checks import ChosenChecks
 from revalid.jobs.constants import DAY_S
 from revalid.jobs.errors import InvalidJob
 from revalid.jobs.globs import MAX_WORK, TooMuchWork, Work, covering, directory_glob
+from revalid.jobs.services import Service
 from revalid.jobs.source import Source
 from revalid.jobs.steps import (
     VARIABLE,
@@ -141,6 +142,7 @@ class Job(Frozen):
         user: The user that runs commands in a container; None means an ordinary user.
         skip: Checks that are not to run; the result says so, and they keep no job from passing.
         require: Checks without whose proof the job does not pass.
+        services: Services that run beside each test; None finds them in the project.
         labels: The producer's labels for reports. Not part of the id.
         lane: The queue that the job waits in. Not part of the id.
         nonce: A value that makes the id unique; ``fresh`` sets a random one.
@@ -163,6 +165,9 @@ class Job(Frozen):
     user: Literal["root"] | None = Field(default=None, exclude_if=lambda user: user is None)
     skip: ChosenChecks = Field(default=(), exclude_if=lambda skip: not skip)
     require: ChosenChecks = Field(default=(), exclude_if=lambda require: not require)
+    services: tuple[Service, ...] | None = Field(
+        default=None, max_length=8, exclude_if=lambda services: services is None
+    )
     labels: dict[Text, Text] = Field(default_factory=dict, max_length=64)
     keep_going: bool = Field(default=False, exclude_if=lambda keep_going: not keep_going)
     lane: Lane = Lane.INTERACTIVE
@@ -181,6 +186,9 @@ class Job(Frozen):
             raise ValueError(
                 f"{', '.join(both)}: set as a variable and as a secret: keep one of the two"
             )
+        for service in self.services or ():
+            if service.image is not None and not IMAGE.match(service.image):
+                raise ValueError(f"image {service.image!r} of {service.kind} is not a reference")
         if outside := [glob for glob in self.artifacts if ".." in glob.split("/")]:
             raise ValueError(
                 f"artifacts {outside[0]!r}: give paths below the workspace, without '..'"

@@ -8,6 +8,7 @@ from pydantic import Field, WithJsonSchema, computed_field
 
 from revalid.jobs.checks import CheckName
 from revalid.jobs.job import LimitName
+from revalid.jobs.services import ServiceReport
 from revalid.jobs.source import LeftOut
 from revalid.jobs.steps import Frozen
 
@@ -312,6 +313,7 @@ class JobResult(Frozen):
         notes: Sentences that a reader should know, such as one about a missing lockfile.
         proven: What the job proved, in the order of the steps.
         unproven: What it did not prove: checks that failed, did not run or are not there.
+        services: The services that ran beside its tests.
         queued_s: Seconds that the job waited in all, before its first attempt and between attempts.
         duration_s: Seconds that the last attempt took; None if the job ended while it waited.
         started_at: When the last attempt began; None if the job ended while it waited.
@@ -333,6 +335,7 @@ class JobResult(Frozen):
     labels: dict[str, str] = Field(default_factory=dict)
     proven: tuple[Proven, ...] = ()
     unproven: tuple[Unproven, ...] = ()
+    services: tuple[ServiceReport, ...] = ()
     artifacts: ArtifactsReport | None = None
     attempts: int
     queued_at: datetime

@@ -66,6 +66,7 @@ def build_result(
         labels=run.job.labels,
         proven=run.proven,
         unproven=run.unproven,
+        services=run.services,
         artifacts=run.kept_artifacts,
         attempts=attempt.number,
         queued_at=record.queued_at,

@@ -189,6 +189,18 @@ class Replay:
         if result.cancelled:
             self._finish(index, result)
             raise asyncio.CancelledError
+        return self._without_services(planned, result, sandbox)
+
+    def _without_services(
+        self, planned: PlannedStep, result: StepResult, sandbox: Sandbox
+    ) -> StepResult:
+        """Return the result as skipped where it failed and the sandbox lacked a service."""
+        if result.status is not StepStatus.FAILED:
+            return result
+        for service in planned.services:
+            if reason := sandbox.missing_service(service.kind):
+                words = f"it failed without {service.kind} ({service.reason}); {reason}"
+                return result.model_copy(update={"skipped_reason": words})
         return result
 
     def _skip_reason(self, planned: PlannedStep) -> str | None:
@@ -249,6 +261,7 @@ class Replay:
                 limits=self.limits,
                 cacheable=planned.cacheable,
                 downloads=planned.install,
+                services=[s for s in planned.services if not sandbox.missing_service(s.kind)],
                 on_output=live.feed,
                 stop=stop,
             )

@@ -22,6 +22,7 @@ from revalid.jobs.result import (
     Unproven,
     Verdict,
 )
+from revalid.jobs.services import ServiceReport
 from revalid.jobs.settings import Settings
 from revalid.jobs.steps import RefreshFromHost
 from revalid.worker.file_trees import remove_tree
@@ -96,6 +97,23 @@ class Run:
     def unproven(self) -> tuple[Unproven, ...]:
         """What they did not prove."""
         return unproven(self.job, self.replay.plan, self.replay.finished) if self.replay else ()
+
+    @property
+    def services(self) -> tuple[ServiceReport, ...]:
+        """The services that steps used."""
+        if self.replay is None:
+            return ()
+        container = self.sandbox.kind == "dagger"
+        needed = {
+            service: ServiceReport(
+                kind=service.kind,
+                image=service.image if container else None,
+                reason=service.reason,
+            )
+            for index in self.replay.finished
+            for service in self.replay.plan.steps[index].services
+        }
+        return tuple(needed.values())
 
     @property
     def tools(self) -> dict[str, str]:
@@ -174,7 +192,10 @@ class Run:
             self.enforcement = enforcement(limits, sandbox.kind, sandbox.enforced)
             self.emit("sandbox", {**self.sandbox.model_dump(), "image": self.job.image})
             self.emit("plan", plan_event(plan))
-            self.scrubber = Scrubber(self._secret_values, root=sandbox.host_root)
+            passwords = {s.password for planned in plan.steps for s in planned.services}
+            self.scrubber = Scrubber(
+                [*self._secret_values, *sorted(passwords)], root=sandbox.host_root
+            )
             sandbox.with_envs(self.job.env)
             for name, value in self._secrets.items():
                 sandbox.with_secret(name, value)

@@ -8,14 +8,16 @@ sandbox that breaks raises :class:`~revalid.jobs.errors.SandboxLost`.
 import asyncio
 import functools
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from revalid.jobs.globs import covering
 from revalid.jobs.job import LimitName
+from revalid.jobs.services import ServiceKind
 from revalid.worker.sandboxes.limits import DEFAULT_LIMITS, CommandLimits
+from revalid.worker.services import NeededService
 
 WORKDIR = "/workspace"
 COMMAND_TIMEOUT_S = 600.0
@@ -107,6 +109,7 @@ class Sandbox(Protocol):
         limits: CommandLimits = DEFAULT_LIMITS,
         cacheable: bool = False,
         downloads: bool = False,
+        services: Sequence[NeededService] = (),
         on_output: OnOutput | None = None,
         stop: asyncio.Event | None = None,
     ) -> ExecResult:
@@ -121,11 +124,15 @@ class Sandbox(Protocol):
             output_bytes: Bytes to keep of each stream, half from the start and half from the end.
             cacheable: Whether an identical earlier run on identical files may be replayed.
             downloads: Whether the command may read and extend the downloads that its tenant shares.
+            services: Services that run beside this command alone, each started anew. The command
+                finds them by variables; those that the sandbox already has stay as they are.
             stop: An event that ends the command: SIGTERM, then SIGKILL after
                 :data:`CANCEL_GRACE_S`. The result is ``cancelled`` and has the output until then.
 
         Raises:
-            SandboxLost: The sandbox broke; nothing is known about the command.
+            SandboxLost: The sandbox broke, or a service did not start; nothing is known about the
+                command.
+            InvalidJob: No registry knows the image of a service.
         """
         ...
 
@@ -217,6 +224,10 @@ class Sandbox(Protocol):
         Raises:
             StepFailed: ``host_path`` is not a directory.
         """
+        ...
+
+    def missing_service(self, kind: ServiceKind) -> str | None:
+        """Return why this sandbox cannot start a kind of service; None if it can."""
         ...
 
     async def fork(self) -> "Sandbox":

