@@ -7,6 +7,7 @@ from typing import Any, Literal, TypedDict
 from revalid.jobs.checks import ChosenCheck
 from revalid.jobs.errors import InvalidJob
 from revalid.jobs.job import Lane, Limits, SandboxPolicy, StrategyName
+from revalid.jobs.services import Service
 from revalid.jobs.steps import Step
 
 Strategy = StrategyName | Literal["auto", "trpc", "npm", "python", "command", "trajectory"]
@@ -31,6 +32,8 @@ class SubmitOptions(TypedDict, total=False):
         sandbox: Where the job may run; the worker's policy by default.
         skip: Checks that are not to run, such as ``["lint"]``; the result says so.
         require: Checks without whose proof the job does not pass, such as ``["tests"]``.
+        services: Services beside each test or given command, as models or as mappings; the default
+            finds them in the project, and an empty list starts none.
         labels: Labels for reports; not part of the job's id.
         tenant: Tenant of the job; the setting ``REVALID_TENANT`` by default.
         lane: ``interactive`` (the default), or ``batch`` for work that nobody waits for.
@@ -54,6 +57,7 @@ class SubmitOptions(TypedDict, total=False):
     sandbox: Sandbox | None
     skip: Sequence[ChosenCheck]
     require: Sequence[ChosenCheck]
+    services: Sequence[Service | Mapping[str, Any]] | None
     labels: Mapping[str, str] | None
     tenant: str | None
     lane: Lane | Literal["interactive", "batch"]

@@ -5,7 +5,7 @@ Bad input is refused here, before anything is stored.
 
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import Job, Lane, Limits, parse_job
 from revalid.jobs.ledger.webhook import check_url
 from revalid.jobs.projects import tarball
+from revalid.jobs.services import Service
 from revalid.jobs.settings import Settings
 from revalid.jobs.source import LeftOut
 from revalid.jobs.task_arguments import task_arguments
@@ -72,6 +73,7 @@ def prepare(
         "sandbox": options.get("sandbox"),
         "skip": list(options.get("skip") or ()),
         "require": list(options.get("require") or ()),
+        "services": _services(options.get("services")),
         "labels": dict(options.get("labels") or {}),
         "keep_going": options.get("keep_going", False),
         "user": options.get("user"),
@@ -103,6 +105,14 @@ def prepare(
         }
         job = parse_job(fields)
         yield Submission(job, packed, size, webhook, _shown(job, project))
+
+
+def _services(
+    services: Sequence[Service | Mapping[str, Any]] | None,
+) -> list[dict[str, Any]] | None:
+    if services is None:
+        return None
+    return [dict(s) if isinstance(s, Mapping) else s.model_dump() for s in services]
 
 
 def _shown(job: Job, project: Path | bytes | None) -> str:

@@ -11,6 +11,7 @@ ELSEWHERE = {
     "jobs/ledger/record.py": "tests/jobs/ledger/test_ledger.py",
     "jobs/ledger/scripts.py": "tests/jobs/ledger/test_ledger_model.py",
     "jobs/projects/tar_reader.py": "tests/jobs/projects/test_tarball_hostile.py",
+    "jobs/services.py": "tests/worker/strategies/test_services.py",
     "jobs/trace_context.py": "tests/integration/test_traces.py",
     "worker/__main__.py": "tests/integration/test_worker_ends.py",
     "worker/app.py": "tests/integration/test_worker.py",

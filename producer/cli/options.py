@@ -13,6 +13,7 @@ from typer import Argument, Option
 from revalid.jobs.checks import ChosenCheck
 from revalid.jobs.constants import DAY_S
 from revalid.jobs.errors import InvalidJob
+from revalid.jobs.services import ServiceKind
 
 if TYPE_CHECKING:  # slow to import, and not needed for --help
     from revalid.producer.options import SubmitOptions
@@ -118,6 +119,18 @@ Skip = Annotated[
         "so. Repeatable.",
     ),
 ]
+Services = Annotated[
+    list[str] | None,
+    Option(
+        "--service",
+        metavar="KIND[=IMAGE]",
+        help="Run this service beside each test or --command: postgres, mysql, redis or mongodb. "
+        "Default: those that the project's tests need. Repeatable.",
+    ),
+]
+NoServices = Annotated[
+    bool, Option("--no-services", metavar="", help="Run no service beside the tests.")
+]
 Env = Annotated[
     list[str] | None,
     Option(
@@ -180,6 +193,8 @@ class JobOptions:
     limits: Limit = None
     required: Require = None
     skip: Skip = None
+    services: Services = None
+    no_services: NoServices = False
     env: Env = None
     secrets: Secret = None
     labels: Label = None
@@ -201,6 +216,8 @@ class JobOptions:
             raise InvalidJob(
                 "--keep-going needs --command: other strategies always run every check"
             )
+        if self.services and self.no_services:
+            raise InvalidJob("--service and --no-services exclude each other: give one of them")
         required = _names("--require", self.required, (*CHECKS, *LIMITS))
         return {
             "strategy": self.strategy,
@@ -217,6 +234,7 @@ class JobOptions:
             },
             "skip": cast("list[ChosenCheck]", _names("--skip", self.skip, CHECKS)),
             "require": cast("list[ChosenCheck]", [n for n in required if n in CHECKS]),
+            "services": [] if self.no_services else _services(self.services),
             "env": pairs("--env", self.env),
             "secrets": pairs("--secret", self.secrets),
             "labels": pairs("--label", self.labels),
@@ -249,6 +267,18 @@ def _names(option: str, words: Sequence[str] | None, known: Sequence[str]) -> li
             f"{option} {unknown[0]}: no such name; use one or more of {', '.join(known)}"
         )
     return sorted(names)
+
+
+def _services(words: Sequence[str] | None) -> list[dict[str, str]] | None:
+    """Return the services that the words name; None leaves them to be found."""
+    if words is None:
+        return None
+    named = [word.partition("=") for word in words]
+    if unknown := [kind for kind, _, _ in named if kind not in {*ServiceKind}]:
+        raise InvalidJob(
+            f"--service {unknown[0]}: no such kind; use one of {', '.join(ServiceKind)}"
+        )
+    return [{"kind": kind, **({"image": image} if image else {})} for kind, _, image in named]
 
 
 def pairs(option: str, words: Sequence[str] | None) -> dict[str, str]:

@@ -45,6 +45,7 @@ OTHER: dict[str, Any] = {
     "protected": ["secrets/*"],
     "artifacts": ["dist"],
     "limits": {"job_timeout_s": 61, "command_timeout_s": 10},
+    "services": [{"kind": "postgres", "image": "postgres:17"}],
     "sandbox": "local",
     "keep_going": True,
     "user": "root",

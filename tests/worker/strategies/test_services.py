@@ -1,0 +1,85 @@
+"""The services that a project's tests need."""
+
+import pytest
+
+from revalid.jobs.job import StrategyName
+from revalid.jobs.services import Service, ServiceKind
+from tests.worker.strategies.conftest import Files, PlanOf, steps_by_name
+
+TEST = {"a.test.js": 'import test from "node:test";\n'}
+COMPOSE = "services:\n  db:\n    image: postgres:16-alpine\n"
+
+
+def node(*dependencies: str) -> Files:
+    """A Node project with a test and some dependencies."""
+    return {"package.json": {"dependencies": dict.fromkeys(dependencies, "1")}, **TEST}
+
+
+@pytest.mark.parametrize(
+    ("files", "kinds"),
+    [
+        (node("pg"), ["postgres"]),
+        (node("mysql2", "ioredis"), ["mysql", "redis"]),
+        (node("mongoose"), ["mongodb"]),
+        (node("pg-types", "react"), []),
+        ({**node(), "prisma/schema.prisma": 'db {\n  provider = "postgresql"\n}'}, ["postgres"]),
+        (
+            {"requirements.txt": "psycopg2-binary>=2\nredis\n", "test_a.py": "def test_a(): 0"},
+            ["postgres", "redis"],
+        ),
+        (
+            {
+                "pyproject.toml": '[project]\nname="a"\ndependencies=["asyncpg"]',
+                "test_a.py": "def test_a(): 0",
+            },
+            ["postgres"],
+        ),
+    ],
+)
+def test_services_are_found_by_what_the_project_depends_on(
+    plan_of: PlanOf, files: Files, kinds: list[str]
+) -> None:
+    services = steps_by_name(plan_of(files))["test"].services
+    assert sorted(service.kind for service in services) == kinds
+
+
+def test_the_image_is_that_of_the_projects_compose_file(plan_of: PlanOf) -> None:
+    plan = plan_of({**node("pg"), "docker-compose.yml": COMPOSE})
+    (service,) = steps_by_name(plan)["test"].services
+    assert service.image == "postgres:16-alpine"
+    assert service.reason == "package.json depends on pg"
+
+
+def test_variables_with_an_address_are_given_it(plan_of: PlanOf) -> None:
+    example = "# x\nexport PRIMARY_DB = 'postgres://u:p@localhost/x'\nOTHER=1\n"
+    plan = plan_of({**node("pg"), ".env.example": example})
+    (service,) = steps_by_name(plan)["test"].services
+    assert service.names == ("PRIMARY_DB",)
+
+
+def test_only_tests_have_services(plan_of: PlanOf) -> None:
+    plan = plan_of(
+        {
+            **node("pg"),
+            "package.json": {"scripts": {"build": "x", "test": "y"}, "dependencies": {"pg": "1"}},
+        }
+    )
+    having = [name for name, step in steps_by_name(plan).items() if step.services]
+    assert having == ["test"]
+
+
+def test_given_services_replace_those_that_are_found(plan_of: PlanOf) -> None:
+    files = node("pg")
+    assert steps_by_name(plan_of(files, services=()))["test"].services == ()
+    given = (Service(kind=ServiceKind.REDIS, image="redis:8"),)
+    (service,) = steps_by_name(plan_of(files, services=given))["test"].services
+    assert (service.kind, service.image, service.reason) == ("redis", "redis:8", "given")
+
+
+def test_given_services_serve_given_commands(plan_of: PlanOf) -> None:
+    steps = ({"op": "exec", "command": "npm test"},)
+    given = (Service(kind=ServiceKind.POSTGRES),)
+    plan = plan_of(node(), StrategyName.COMMAND, steps=steps, services=given)
+    assert [service.kind for service in plan.steps[0].services] == ["postgres"]
+    plan = plan_of(node("pg"), StrategyName.COMMAND, steps=steps)
+    assert plan.steps[0].services == ()
