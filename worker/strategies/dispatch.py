@@ -12,9 +12,11 @@ from revalid.jobs.steps import Exec
 from revalid.worker.services import NeededService
 from revalid.worker.strategies.node import npm, trpc
 from revalid.worker.strategies.node.workspaces import find_groups
+from revalid.worker.strategies.parts import not_covered
 from revalid.worker.strategies.plan import Plan, PlannedStep
 from revalid.worker.strategies.project_tree import ProjectTree
 from revalid.worker.strategies.python import checks
+from revalid.worker.strategies.python.install import python_parts
 from revalid.worker.strategies.services import needed_services
 
 __all__ = ["Plan", "PlannedStep", "make_plan"]
@@ -79,11 +81,40 @@ def _plan_given_steps(job: Job) -> Plan:
 
 
 def _plan_detected(job: Job, tree: ProjectTree) -> Plan:
-    if groups := find_groups(tree):
-        return trpc.plan(tree, groups) if trpc.detect(groups) else npm.plan(tree, groups)
-    if checks.detect(tree):
-        return checks.plan(tree, job.image)
-    raise InvalidProject(
-        "no strategy fits this project: found no package.json (at the root, in client/ or in "
-        f"server/) and none of {', '.join(checks.MANIFESTS)}; give the commands with --command"
+    """Plan every part of the project: its Node packages and its Python projects."""
+    groups = find_groups(tree)
+    directories, others = python_parts(tree)
+    plans = []
+    if groups:
+        plans.append(trpc.plan(tree, groups) if trpc.detect(groups) else npm.plan(tree, groups))
+    if directories:
+        plans.append(checks.plan_parts(tree, job.image, directories))
+    if not plans:
+        manifests = ", ".join(("package.json", *checks.MANIFESTS))
+        raise InvalidProject(
+            f"no strategy fits this project: found none of {manifests}, at the root or in a part "
+            "of it; give the commands with --command"
+        )
+    plan = plans[0] if len(plans) == 1 else _joined(*plans)
+    return replace(plan, notes=(*plan.notes, *not_covered(others, "a Python manifest")))
+
+
+def _joined(node: Plan, python: Plan) -> Plan:
+    """Join the plans of both languages; the steps of Python get names of their own."""
+    steps = []
+    for planned in python.steps:
+        step = planned.step.model_copy(update={"name": f"python {describe(planned)}"})
+        depends_on = tuple(f"python {name}" for name in planned.depends_on)
+        steps.append(replace(planned, step=step, depends_on=depends_on))
+    return replace(
+        node,
+        reason=f"{node.reason}; Python: {python.reason}",
+        steps=(*node.steps, *steps),
+        tools=tuple(dict.fromkeys((*node.tools, *python.tools))),
+        notes=(*node.notes, *python.notes),
     )
+
+
+def describe(planned: PlannedStep) -> str:
+    """Return the name of a planned command."""
+    return planned.step.name or "" if isinstance(planned.step, Exec) else ""

@@ -94,13 +94,24 @@ class ProjectTree:
             return None
         return target.relative_to(root).as_posix() if target.is_relative_to(root) else None
 
+    def below(self, directory: str) -> "ProjectTree":
+        """Return the tree of a directory of the project; its files count as one project.
+
+        Raises:
+            InvalidProject: A directory cannot be listed.
+        """
+        return self if directory == "." else _Below(self, directory)
+
     def head(self, path: str, limit: int = HEAD_BYTES) -> str:
         """Return the start of a file with undecodable bytes replaced; empty if there is no file.
 
         Raises:
             InvalidProject: The file cannot be read.
         """
-        return (self._read(path, limit) or b"").decode(errors="replace")
+        data = self._read(path, limit) or b""
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return data.decode("utf-16", errors="replace")
+        return data.decode("utf-8-sig", errors="replace")
 
     def text(self, path: str) -> str | None:
         """Return a whole file as text; None if there is no file.
@@ -187,6 +198,32 @@ class ProjectTree:
             raise _unreadable_error(path, error) from None
         finally:
             os.close(descriptor)
+
+
+class _Below(ProjectTree):
+    """A directory of a project; it shares the project's bound of bytes."""
+
+    def __init__(self, whole: ProjectTree, directory: str) -> None:
+        self._whole = whole
+        self._prefix = f"{directory}/"
+
+    @cached_property
+    def files(self) -> frozenset[str]:
+        prefix = self._prefix
+        own = (path for path in self._whole.files if path.startswith(prefix))
+        return frozenset(path.removeprefix(prefix) for path in own)
+
+    def head(self, path: str, limit: int = HEAD_BYTES) -> str:
+        return self._whole.head(self._prefix + path, limit)
+
+    def text(self, path: str) -> str | None:
+        return self._whole.text(self._prefix + path)
+
+    def json(self, path: str) -> dict[str, Any] | None:
+        return self._whole.json(self._prefix + path)
+
+    def toml(self, path: str) -> dict[str, Any] | None:
+        return self._whole.toml(self._prefix + path)
 
 
 def _unreadable_error(path: str, error: OSError) -> InvalidProject:

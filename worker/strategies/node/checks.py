@@ -9,7 +9,8 @@ from revalid.worker.strategies.node.builds import Builds
 from revalid.worker.strategies.node.packages import Package
 from revalid.worker.strategies.node.project import CheckCommand, NodeProject
 from revalid.worker.strategies.node.test_files import TestFiles
-from revalid.worker.strategies.node.workspaces import Group
+from revalid.worker.strategies.node.workspaces import Group, uncovered
+from revalid.worker.strategies.parts import not_covered
 from revalid.worker.strategies.plan import Plan, PlannedStep, check, skipped
 from revalid.worker.strategies.project_tree import ProjectTree
 
@@ -41,29 +42,30 @@ def node_plan(
     if lint:
         steps += _lint(project, builds)
     steps += _tests(project, builds)
-    return Plan(strategy, reason, tuple(steps), installs.tools, installs.notes)
+    notes = (*installs.notes, *not_covered(uncovered(tree, groups), "package.json"))
+    return Plan(strategy, reason, tuple(steps), installs.tools, notes)
 
 
 def _builds(project: NodeProject, builds: Builds) -> list[PlannedStep]:
     all_installs = project.installs.every
-    root = project.root
-    if root and (check_command := project.script(root, "build")).runs:
-        builds.steps = dict.fromkeys((p.directory for p in project.packages), "build")
-        return [
-            check(CheckName.BUILD, "build", check_command.command, all_installs, parallel=False)
-        ]
+    steps, packages = [], builds.in_order()
+    if root := project.root:
+        script = project.script(root, "build")
+        if covered := project.covered_by(script):
+            builds.steps = dict.fromkeys(sorted(covered), "build")
+            steps = [check(CheckName.BUILD, "build", script.command, all_installs, parallel=False)]
+            packages = [package for package in packages if package.directory not in covered]
 
     def depends_on(package: Package) -> tuple[str, ...]:
         builds_first = builds.needed_by([package])
         builds.steps[package.directory] = package.step("build")
         return all_installs + builds_first
 
-    packages = builds.in_order()
-    return _step_per_package(
+    return steps + _step_per_package(
         CheckName.BUILD,
         "build",
         packages,
-        lambda p: project.script(p, "build"),
+        lambda package: project.script(package, "build"),
         depends_on,
         parallel=False,
     )
@@ -71,40 +73,40 @@ def _builds(project: NodeProject, builds: Builds) -> list[PlannedStep]:
 
 def _types(project: NodeProject, scripts: tuple[str, ...], builds: Builds) -> list[PlannedStep]:
     all_installs = project.installs.every
-    root = project.root
-    if root and scripts and (check_command := project.script(root, *scripts)).runs:
-        return [
-            check(
-                CheckName.TYPECHECK,
-                "typecheck",
-                check_command.command,
-                all_installs + builds.needed_by(project.packages),
-            )
-        ]
+    steps, packages = [], list(project.packages)
+    if (root := project.root) and scripts:
+        script = project.script(root, *scripts)
+        if covered := project.covered_by(script):
+            depends_on = all_installs + builds.needed_by(project.packages)
+            steps = [check(CheckName.TYPECHECK, "typecheck", script.command, depends_on)]
+            packages = [package for package in packages if package.directory not in covered]
 
     def command_of(package: Package) -> CheckCommand:
         script = project.script(package, *scripts) if scripts else None
         return script if script and script.runs else project.types(package)
 
-    return _step_per_package(
+    return steps + _step_per_package(
         CheckName.TYPECHECK,
         "typecheck",
-        project.packages,
+        packages,
         command_of,
-        lambda p: all_installs + builds.needed_by([p]),
+        lambda package: all_installs + builds.needed_by([package]),
     )
 
 
 def _lint(project: NodeProject, builds: Builds) -> list[PlannedStep]:
-    root = project.root
-    if root and (check_command := project.script(root, "lint")).runs:
-        depends_on = project.installs.every + builds.needed_by(project.packages)
-        step = check(CheckName.LINT, "lint", check_command.command, depends_on, allow_failure=True)
-        return [step]
-    return _step_per_package(
+    steps, packages = [], list(project.packages)
+    if root := project.root:
+        script = project.script(root, "lint")
+        if covered := project.covered_by(script):
+            depends_on = project.installs.every + builds.needed_by(project.packages)
+            step = check(CheckName.LINT, "lint", script.command, depends_on, allow_failure=True)
+            steps = [step]
+            packages = [package for package in packages if package.directory not in covered]
+    return steps + _step_per_package(
         CheckName.LINT,
         "lint",
-        project.packages,
+        packages,
         lambda package: project.script(package, "lint"),
         lambda package: project.install_of(package) + builds.needed_by([package]),
         allow_failure=True,
@@ -113,20 +115,20 @@ def _lint(project: NodeProject, builds: Builds) -> list[PlannedStep]:
 
 def _tests(project: NodeProject, builds: Builds) -> list[PlannedStep]:
     """Plan the test scripts, and the test files that no script runs with the runner they import."""
-    root = project.root
 
     def depends_on(package: Package) -> tuple[str, ...]:
         return project.install_of(package) + builds.needed_by([package])
 
-    if root and (script := project.script(root, "test")).runs:
-        every = project.installs.every + builds.needed_by(project.packages)
-        steps = [check(CheckName.TESTS, "test", script.command, every)]
-        runs = {package.directory: [script] for package in project.packages}
-    else:
-        steps = _step_per_package(
-            CheckName.TESTS, "test", project.packages, project.tests, depends_on
-        )
-        runs = {package.directory: [project.tests(package)] for package in project.packages}
+    steps, packages = [], list(project.packages)
+    runs = {package.directory: [project.tests(package)] for package in packages}
+    if root := project.root:
+        script = project.script(root, "test")
+        if covered := project.covered_by(script):
+            every = project.installs.every + builds.needed_by(project.packages)
+            steps = [check(CheckName.TESTS, "test", script.command, every)]
+            packages = [package for package in packages if package.directory not in covered]
+            runs |= {directory: [script] for directory in covered}
+    steps += _step_per_package(CheckName.TESTS, "test", packages, project.tests, depends_on)
     for package in project.packages:
         for tests in project.other_tests(package, runs[package.directory]):
             steps.append(_test_files(package, tests, depends_on(package)))
@@ -155,6 +157,8 @@ def _step_per_package(
 ) -> list[PlannedStep]:
     """Return a step for each package, or one skipped step if no package can run it."""
     commands = [(package, command_of(package)) for package in packages]
+    if not commands:
+        return []
     if not any(check_command.runs for _, check_command in commands):
         places_by_reason: dict[str, list[str]] = {}
         for _, check_command in commands:

@@ -1,5 +1,6 @@
 """A Node project: its packages, their installs, and the commands that could check them."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,6 +11,13 @@ from revalid.worker.strategies.node.test_files import TestFiles, find_test_files
 from revalid.worker.strategies.node.typescript import bases, type_check
 from revalid.worker.strategies.node.workspaces import Group
 from revalid.worker.strategies.project_tree import ProjectTree
+
+_CALLED = re.compile(r"\brun(?:-s|-p)? ([\w:.-]{1,80})")
+_MAX_CALLED = 20
+_FANS_OUT = re.compile(
+    r"\b(?:turbo|nx|lerna|wsrun|ultra|moon|make|just|wireit|lage|rush)\b"
+    r"|(?:\A|\s)(?:-r|-ws|--recursive|--workspaces|--filter|workspaces foreach)(?=\s|\Z|=)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,26 @@ class NodeProject:
         self._bases = bases(tree, self.packages)
         managers = {p.directory: self._manager(p) for p in self.packages}
         self._test_files = find_test_files(tree, self.packages, managers)
+
+    def covered_by(self, script: CheckCommand) -> set[str]:
+        """Return the directories of the packages for which a script of the root stands.
+
+        These are its workspaces, the packages whose directory it names, and all of them where it
+        calls a tool that runs the scripts of others.
+        """
+        if self.root is None or not script.runs:
+            return set()
+        text = script.script
+        called = _CALLED.findall(text)[:_MAX_CALLED]
+        text = "\n".join([text, *(self.root.scripts.get(name, "") for name in called)])
+        fans_out = _FANS_OUT.search(text) is not None
+        return {
+            package.directory
+            for package in self.packages
+            if fans_out
+            or self._roots[package.directory].directory == "."
+            or package.directory in text
+        }
 
     def install_of(self, package: Package) -> tuple[str, ...]:
         """Return the names of the install steps that a package depends on."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.globs import TooMuchWork, Work, directory_glob, weight
 from revalid.worker.strategies.node.packages import Package, read_package
+from revalid.worker.strategies.parts import is_named_part, split_parts
 from revalid.worker.strategies.project_tree import ProjectTree
 
-SEPARATE = ("client", "server")
-"""Directories that may be separate packages, with or without a root package."""
-
 MAX_WORKSPACES = 256
+_MAX_MANIFESTS = 2_000
+_MANIFEST_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +32,58 @@ class Group:
 def find_groups(tree: ProjectTree) -> tuple[Group, ...]:
     """Return the groups of a project, the root's first; empty if it has no package.
 
+    A package outside the workspaces is a group of its own where it is a part of the project.
+
     Raises:
         InvalidProject: A manifest does not parse, or there are too many workspaces.
     """
     groups: list[Group] = []
-    for directory in (".", *SEPARATE):
+    for directory in (".", *split_parts(_separate(tree), root_has_checks=_has_checks(tree))[0]):
         grouped = {package.directory for group in groups for package in group.packages}
-        package = None if directory in grouped else read_package(tree, directory)
+        excluded = any(pattern.match(directory) for pattern in _excluded(tree, groups))
+        known = directory in grouped or excluded
+        package = None if known else read_package(tree, directory)
         if package is not None:
             groups.append(_group(tree, package))
     return tuple(groups)
 
 
+def _excluded(tree: ProjectTree, groups: list[Group]) -> list[re.Pattern[str]]:
+    """Return the patterns by which the root leaves directories out of its workspaces."""
+    if not groups or groups[0].root.directory != ".":
+        return []
+    return _patterns(groups[0].root, (g[1:] for g in _globs(tree, groups[0].root) if g[0] == "!"))
+
+
+def uncovered(tree: ProjectTree, groups: Iterable[Group]) -> list[str]:
+    """Return the directories of packages that belong to no group.
+
+    Raises:
+        InvalidProject: A manifest does not parse.
+    """
+    grouped = {package.directory for group in groups for package in group.packages}
+    return sorted(set(_separate(tree)) - grouped)
+
+
+def _separate(tree: ProjectTree) -> list[str]:
+    """Return the directories below the root with a manifest that holds scripts or dependencies."""
+    manifests = sorted(path for path in tree.files if path.endswith("/package.json"))
+    found = []
+    for path in manifests[:_MAX_MANIFESTS]:
+        head = tree.head(path, _MANIFEST_BYTES)
+        directory = posixpath.dirname(path)
+        if is_named_part(directory) or '"scripts"' in head or 'ependencies"' in head:
+            found.append(directory)
+    return found
+
+
+def _has_checks(tree: ProjectTree) -> bool:
+    root = read_package(tree, ".")
+    return root is not None and any(root.unusable(name) is None for name in ("build", "test"))
+
+
 def _group(tree: ProjectTree, root: Package) -> Group:
-    globs = (*root.workspaces, *pnpm_globs(tree.text(root.path("pnpm-workspace.yaml")) or ""))
+    globs = _globs(tree, root)
     if len(globs) > MAX_WORKSPACES:
         raise InvalidProject(
             f"{root.manifest} has more than {MAX_WORKSPACES} workspace patterns: use fewer"
@@ -67,6 +105,11 @@ def _group(tree: ProjectTree, root: Package) -> Group:
         )
     members = (read_package(tree, root.path(directory)) for directory in directories)
     return Group(root, tuple(member for member in members if member is not None))
+
+
+def _globs(tree: ProjectTree, root: Package) -> tuple[str, ...]:
+    pnpm = pnpm_globs(tree.text(root.path("pnpm-workspace.yaml")) or "")
+    return tuple(glob for glob in (*root.workspaces, *pnpm) if glob)
 
 
 def _below(tree: ProjectTree, root: str) -> list[str]:

@@ -1,6 +1,9 @@
-"""The ``python`` strategy: a virtual environment, a compile check, mypy and pytest."""
+"""The ``python`` strategy: a virtual environment, a compile check, types and tests."""
 
 import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from revalid.jobs.checks import CheckName
@@ -9,61 +12,103 @@ from revalid.jobs.job import StrategyName
 from revalid.jobs.steps import Exec
 from revalid.worker.strategies.plan import Plan, PlannedStep, check, skipped
 from revalid.worker.strategies.project_tree import ProjectTree
-from revalid.worker.strategies.python.install import MANIFESTS, plan_install, table
+from revalid.worker.strategies.python.install import MANIFESTS, is_project, plan_install
+from revalid.worker.strategies.python.requirements import table
 
-__all__ = ["MANIFESTS", "detect", "plan"]
+__all__ = ["MANIFESTS", "is_project", "plan", "plan_parts"]
 
-_TEST = re.compile(r"(?:^|/)(?:test_[^/]*|[^/]*_test)\.py\Z")
+_TEST = re.compile(r"(?:^|/)(?:test_[^/]*|[^/]*_test|tests?)\.py\Z")
 _TEST_CODE = re.compile(r"^[ \t]*(?:async )?(?:def test|class \w*Test)|\bTestCase\b|>>> ", re.M)
 _TEST_BYTES = 1 << 16
-_COMPILE = "python3 -m compileall -q -x '(^|/)([.][^./]|node_modules/)' ."
+_COMPILE = "python3 -m compileall -q -x '(^|/)([.][^./]|node_modules/)'"
+_PACKAGE = re.compile(r"(src/)?([^/.]{1,100})/__init__\.py\Z")
 _MYPY = ".venv/bin/python -m mypy"
+_PYRIGHT = ".venv/bin/python -m pyright"
 _PYTEST = ".venv/bin/python -m pytest"
-
-
-def detect(tree: ProjectTree) -> bool:
-    """Return whether a Python manifest is at the project's root."""
-    return not tree.files.isdisjoint(MANIFESTS)
+_DJANGO = ".venv/bin/python manage.py test"
+_PYTEST_DJANGO = re.compile(r"pytest[-_]django|DJANGO_SETTINGS_MODULE")
+_PYTEST_FILES = ("pyproject.toml", "pytest.ini", "setup.cfg", "tox.ini", "conftest.py")
 
 
 def plan(tree: ProjectTree, image: str) -> Plan:
-    """Plan to compile every module, install, and run mypy and pytest if the project has them.
+    """Plan to compile, install, check types and run tests, in the root.
 
     Raises:
         InvalidProject: There is no manifest, or one does not parse.
     """
-    if not detect(tree):
+    if not is_project(tree):
         raise InvalidProject(
             f"strategy python needs one of {', '.join(MANIFESTS)} at the root: add one, "
             "or give the commands with --command"
         )
+    return plan_parts(tree, image, ["."])
+
+
+def plan_parts(tree: ProjectTree, image: str, directories: Iterable[str]) -> Plan:
+    """Plan the checks of the Python projects in some directories.
+
+    Raises:
+        InvalidProject: A manifest does not parse.
+    """
+    steps: list[PlannedStep] = []
+    reasons: list[str] = []
+    notes: dict[str, None] = {}
+    if "python" not in image:
+        notes[f"image {image} must have python3: name another with --image"] = None
+    for directory in directories:
+        part = _plan_root(tree.below(directory))
+        steps += [_within(step, directory) for step in part.steps]
+        reasons.append(part.reason if directory == "." else f"{directory}: {part.reason}")
+        notes |= dict.fromkeys(part.notes)
+    return Plan(StrategyName.PYTHON, "; ".join(reasons), tuple(steps), ("python3",), tuple(notes))
+
+
+def _within(planned: PlannedStep, directory: str) -> PlannedStep:
+    """Return the step so that it runs in a directory, under a name of its own."""
+    step = planned.step
+    if directory == "." or not isinstance(step, Exec):
+        return planned
+    command = f"cd {shlex.quote(directory)} && {{ {step.command}; }}"
+    named = step.model_copy(update={"name": f"{step.name} {directory}", "command": command})
+    depends_on = tuple(f"{name} {directory}" for name in planned.depends_on)
+    return replace(planned, step=named, depends_on=depends_on)
+
+
+def _plan_root(tree: ProjectTree) -> Plan:
     project = tree.toml("pyproject.toml") or {}
-    mypy_command = _find_mypy_command(tree, project)
+    types_command, types_tool = _types(tree, project)
     has_tests = any(_holds_tests(tree, path) for path in sorted(tree.files))
-    tools = [*(["mypy"] if mypy_command else []), *(["pytest"] if has_tests else [])]
+    test_command = _test_command(tree)
+    tools = [*types_tool, *(["pytest"] if has_tests and test_command == _PYTEST else [])]
     install = plan_install(tree, project, tools)
     depends_on = ("install",)
     steps = (
-        check(CheckName.BUILD, "compile", _COMPILE, parallel=False),
+        check(CheckName.BUILD, "compile", _compile_command(tree), parallel=False),
         PlannedStep(
             Exec(name="install", command=install.command),
             check=CheckName.INSTALL,
             install=True,
             cacheable=install.cacheable,
         ),
-        check(CheckName.TYPECHECK, "typecheck", mypy_command, depends_on)
-        if mypy_command
+        check(CheckName.TYPECHECK, "typecheck", types_command, depends_on)
+        if types_command
         else skipped(
             CheckName.TYPECHECK, "typecheck", _MYPY, "mypy is not configured", absent=True
         ),
-        check(CheckName.TESTS, "test", _PYTEST, depends_on)
+        check(CheckName.TESTS, "test", test_command, depends_on)
         if has_tests
         else skipped(CheckName.TESTS, "test", _PYTEST, "no test_*.py or *_test.py", absent=True),
     )
-    notes = install.notes
-    if "python" not in image:
-        notes = (f"image {image} must have python3: name another with --image", *notes)
-    return Plan(StrategyName.PYTHON, install.reason, steps, ("python3",), notes)
+    return Plan(StrategyName.PYTHON, install.reason, steps, ("python3",), install.notes)
+
+
+def _compile_command(tree: ProjectTree) -> str:
+    """Return the command that compiles what can be imported; of a bare tree, everything."""
+    packages = {match[1] or "": match for p in tree.files if (match := _PACKAGE.match(p))}
+    names = {f"{m[1] or ''}{m[2]}" for p in tree.files if (m := _PACKAGE.match(p))}
+    names |= {path for path in tree.files if "/" not in path and path.endswith(".py")}
+    listed = " ".join(shlex.quote(f"./{name}") for name in sorted(names))
+    return f"{_COMPILE} {listed if packages or names else '.'}"
 
 
 def _holds_tests(tree: ProjectTree, path: str) -> bool:
@@ -71,6 +116,28 @@ def _holds_tests(tree: ProjectTree, path: str) -> bool:
     if not _TEST.search(path) or "/site-packages/" in path:
         return False
     return _TEST_CODE.search(tree.head(path, _TEST_BYTES)) is not None
+
+
+def _test_command(tree: ProjectTree) -> str:
+    """Return Django's own test command for a Django project without a set-up of pytest."""
+    if "manage.py" not in tree.files or "django" not in tree.head("manage.py"):
+        return _PYTEST
+    configured = any(_PYTEST_DJANGO.search(tree.head(name, 1 << 16)) for name in _PYTEST_FILES)
+    declared = any(
+        _PYTEST_DJANGO.search(tree.head(name, 1 << 16))
+        for name in tree.files
+        if name.startswith("requirements") and name.endswith(".txt")
+    )
+    return _PYTEST if configured or declared else _DJANGO
+
+
+def _types(tree: ProjectTree, project: dict[str, Any]) -> tuple[str, list[str]]:
+    """Return the command of the type check that the project configures, and its tool."""
+    if command := _find_mypy_command(tree, project):
+        return command, ["mypy"]
+    if "pyrightconfig.json" in tree.files or "pyright" in table(project, "tool"):
+        return _PYRIGHT, ["pyright"]
+    return "", []
 
 
 def _find_mypy_command(tree: ProjectTree, project: dict[str, Any]) -> str | None:

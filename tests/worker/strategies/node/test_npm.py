@@ -81,3 +81,24 @@ def test_many_workspaces_are_named_in_short(plan_of: PlanOf) -> None:
 def test_without_a_package_it_is_refused(plan_of: PlanOf) -> None:
     with pytest.raises(InvalidProject, match=r"strategy npm needs a package.json"):
         plan_of({"README.md": ""}, StrategyName.NPM)
+
+
+@pytest.mark.parametrize(
+    ("script", "own"),
+    [
+        ("npm test --prefix backend", False),
+        ("turbo run test", False),
+        ("npm run all", False),
+        ("node --test", True),
+    ],
+)
+def test_a_script_of_the_root_stands_for_the_parts_that_it_runs(
+    plan_of: PlanOf, script: str, own: bool
+) -> None:
+    plan = plan_of(
+        {
+            "package.json": {"scripts": {"test": script, "all": "cd backend && npm test"}},
+            "backend/package.json": {"scripts": {"test": "node --test"}},
+        }
+    )
+    assert ("test backend" in commands(plan)) is own

@@ -8,8 +8,13 @@ from revalid.jobs.errors import InvalidProject
 from revalid.jobs.globs import directory_glob
 from revalid.worker.strategies.node.builds import Builds
 from revalid.worker.strategies.node.project import NodeProject
-from revalid.worker.strategies.node.workspaces import MAX_WORKSPACES, find_groups, pnpm_globs
-from tests.worker.strategies.conftest import Make
+from revalid.worker.strategies.node.workspaces import (
+    MAX_WORKSPACES,
+    find_groups,
+    pnpm_globs,
+    uncovered,
+)
+from tests.worker.strategies.conftest import Files, Make
 
 
 def layout(make: Make, files: dict[str, Any]) -> list[list[str]]:
@@ -139,3 +144,32 @@ def test_imports_are_followed_once_for_each_package_and_not_for_each_of_its_chec
         for each in project.packages:
             builds.needed_by([each])
     assert reads.number <= len(project.packages) ** 2
+
+
+def test_parts_of_any_name_are_found_where_the_root_checks_nothing(make: Make) -> None:
+    part = {"scripts": {"test": "x"}}
+    files: Files = {
+        "package.json": {"scripts": {"build": "node -e 0"}},
+        "shop/package.json": part,
+        "services/pay/package.json": part,
+        "examples/a/package.json": part,
+        "types/package.json": {"type": "module"},
+    }
+    tree = make(files)
+    groups = find_groups(tree)
+    assert [group.root.directory for group in groups] == [".", "shop", "services/pay"]
+    assert uncovered(tree, groups) == ["examples/a"]
+
+
+def test_beside_a_root_with_checks_only_named_parts_count(make: Make) -> None:
+    part = {"scripts": {"test": "x"}}
+    files: Files = {
+        "package.json": {"scripts": {"build": "tsc"}},
+        "shop/package.json": part,
+        "frontend/package.json": part,
+        "apps/web/package.json": part,
+    }
+    tree = make(files)
+    groups = find_groups(tree)
+    assert [group.root.directory for group in groups] == [".", "frontend", "apps/web"]
+    assert uncovered(tree, groups) == ["shop"]

@@ -7,11 +7,20 @@ from revalid.jobs.job import StrategyName
 from tests.worker.strategies.conftest import Files, PlanOf, commands, skips, steps_by_name
 
 VENV = "python3 -m venv --clear .venv && "
+BUILD = "${TMPDIR:-/tmp}/revalid-build"
+COPY = f'rm -rf "{BUILD}" && cp -R . "{BUILD}" && '
 TEST = "def test_a(): pass\n"
 PIP = ".venv/bin/pip install"
 PROJECT = '[build-system]\nrequires = ["hatchling"]\n[project]\nname = "x"\n'
 EXTRAS = '[project.optional-dependencies]\ntest = ["pytest"]\ndocs = ["sphinx"]\n'
 GROUPS = '[dependency-groups]\ndev = ["pytest"]\ndocs = ["sphinx"]\n'
+APPLICATION = (
+    '[project]\nname = "x"\ndependencies = ["six>=1", "-e .", "./local"]\n'
+    '[project.optional-dependencies]\ntest = ["pytest"]\n'
+)
+PIPFILE = "[packages]\nsix = '*'\n[dev-packages.requests]\nversion = '==2.32'\nextras = ['socks']\n"
+TOX = "[testenv]\ndeps =\n    pytest\n    py3: pytest-mock\n    -r more.txt\n"
+HATCH = '[tool.hatch.envs.default]\ndependencies = ["hypothesis"]\n'
 POETRY = "[tool.poetry]\nname = 'x'\n[tool.poetry.group.dev.dependencies]\npytest = '*'\n"
 
 
@@ -27,12 +36,31 @@ POETRY = "[tool.poetry]\nname = 'x'\n[tool.poetry.group.dev.dependencies]\npytes
             {"requirements.txt": "", "pyproject.toml": '[project]\nname = "x"'},
             f"{PIP} -r requirements.txt",
         ),
-        ({"requirements.txt": "", "pyproject.toml": PROJECT}, f"{PIP} -r requirements.txt ."),
-        ({"setup.py": ""}, f"{PIP} ."),
-        ({"pyproject.toml": PROJECT + EXTRAS}, f"{PIP} '.[test]'"),
+        (
+            {"requirements.txt": "", "pyproject.toml": PROJECT},
+            f'{PIP} -r requirements.txt "{BUILD}"',
+        ),
+        ({"setup.py": ""}, f'{PIP} "{BUILD}"'),
+        ({"pyproject.toml": APPLICATION}, f"{PIP} 'six>=1' pytest"),
+        ({"Pipfile": PIPFILE}, f"{PIP} six 'requests[socks]==2.32'"),
+        (
+            {"requirements/base.txt": "", "requirements/dev.txt": ""},
+            f"{PIP} -r requirements/dev.txt",
+        ),
+        ({"requirements/base.txt": ""}, f"{PIP} -r requirements/base.txt"),
+        (
+            {"pyproject.toml": PROJECT, "tox.ini": TOX},
+            f'{PIP} "{BUILD}" pytest pytest-mock',
+        ),
+        (
+            {"setup.py": "", "noxfile.py": 'session.install("-e", ".", "pytest>=8")'},
+            f"{PIP} \"{BUILD}\" 'pytest>=8'",
+        ),
+        ({"pyproject.toml": PROJECT + HATCH}, f'{PIP} "{BUILD}" hypothesis'),
+        ({"pyproject.toml": PROJECT + EXTRAS}, f'{PIP} "{BUILD}[test]"'),
         (
             {"pyproject.toml": PROJECT + GROUPS},
-            f"{PIP} --upgrade 'pip>=25.1' && {PIP} . --group dev",
+            f"{PIP} --upgrade 'pip>=25.1' && {PIP} \"{BUILD}\" --group dev",
         ),
         (
             {"pyproject.toml": PROJECT + EXTRAS + GROUPS, "uv.lock": ""},
@@ -41,14 +69,69 @@ POETRY = "[tool.poetry]\nname = 'x'\n[tool.poetry.group.dev.dependencies]\npytes
         (
             {"pyproject.toml": POETRY},
             "python3 -m venv --clear .poetry && .poetry/bin/pip install poetry && "
-            ". .venv/bin/activate && .poetry/bin/poetry install --no-interaction --with dev",
+            ". .venv/bin/activate && "
+            ".poetry/bin/poetry install --no-interaction --no-root --with dev",
         ),
     ],
 )
 def test_the_install_follows_the_lockfile_then_the_manifest(
     plan_of: PlanOf, files: Files, install: str
 ) -> None:
-    assert commands(plan_of(files))["install"] == VENV + install
+    copy = COPY if BUILD in install else ""
+    assert commands(plan_of(files))["install"] == copy + VENV + install
+
+
+def test_setup_cfg_alone_is_a_package(plan_of: PlanOf) -> None:
+    plan = plan_of({"setup.cfg": "[metadata]\nname = x\n"})
+    shim = f"echo 'import setuptools; setuptools.setup()' >\"{BUILD}/setup.py\" && "
+    assert commands(plan)["install"] == f'{COPY}{shim}{VENV}{PIP} "{BUILD}"'
+
+
+def test_a_poetry_project_without_a_package_is_not_installed_itself(plan_of: PlanOf) -> None:
+    assert "--no-root" in commands(plan_of({"pyproject.toml": POETRY}))["install"]
+    with_package = plan_of({"pyproject.toml": POETRY, "x/__init__.py": ""})
+    assert "--no-root" not in commands(with_package)["install"]
+
+
+def test_django_runs_its_own_tests_unless_pytest_is_set_up(plan_of: PlanOf) -> None:
+    files = {"requirements.txt": "", "manage.py": "import django", "shop/tests.py": TEST}
+    assert commands(plan_of(files))["test"] == ".venv/bin/python manage.py test"
+    files["pytest.ini"] = "[pytest]\nDJANGO_SETTINGS_MODULE = a\n"
+    assert commands(plan_of(files))["test"] == ".venv/bin/python -m pytest"
+
+
+def test_pyright_checks_types_where_it_is_configured(plan_of: PlanOf) -> None:
+    plan = plan_of({"requirements.txt": "", "pyrightconfig.json": "{}"})
+    assert commands(plan)["typecheck"] == ".venv/bin/python -m pyright"
+    assert commands(plan)["install"].endswith(f"{PIP} pyright")
+
+
+def test_only_what_can_be_imported_is_compiled(plan_of: PlanOf) -> None:
+    files = {"setup.py": "", "shop/__init__.py": "", "src/a/__init__.py": "", "docs/x.py": "("}
+    compiled = commands(plan_of(files))["compile"]
+    assert compiled.endswith("./setup.py ./shop ./src/a")
+
+
+def test_a_project_in_a_folder_is_checked_there(plan_of: PlanOf) -> None:
+    plan = plan_of({"services/api/requirements.txt": "", "services/api/test_a.py": TEST})
+    runs = commands(plan)
+    assert runs["test services/api"] == "cd services/api && { .venv/bin/python -m pytest; }"
+    assert steps_by_name(plan)["test services/api"].depends_on == ("install services/api",)
+
+
+def test_both_languages_are_checked(plan_of: PlanOf) -> None:
+    plan = plan_of(
+        {
+            "package.json": {"scripts": {"test": "node --test"}},
+            "backend/pyproject.toml": '[project]\nname = "x"\n',
+            "backend/test_a.py": TEST,
+            "examples/a/setup.py": "",
+        }
+    )
+    assert "test" in commands(plan)
+    step = steps_by_name(plan)["python test backend"]
+    assert step.depends_on == ("python install backend",)
+    assert "not covered by a check: a Python manifest in examples/a" in plan.notes
 
 
 def test_a_project_with_only_settings_installs_nothing(plan_of: PlanOf) -> None:
