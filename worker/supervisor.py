@@ -34,7 +34,8 @@ from revalid.worker.webhooks.dispatcher import WebhookDispatcher
 from revalid.worker.webhooks.sender import WebhookSender
 
 ROUND_S = 1.0
-END_TIMEOUT_S = 10.0
+END_TIMEOUT_S = 9.0
+"""Seconds in which a worker ends after its grace; ``stop_grace_period`` is 10 s above the grace."""
 STOP_TIMEOUT_S = 5.0
 LAST_POSTS_S = 2.0
 """Seconds for which a stopping worker still posts webhooks; other workers post the rest."""
@@ -182,8 +183,9 @@ class Supervisor(threading.Thread):
 
     def drain(self, grace_s: float) -> None:
         """Let Celery finish running jobs; after ``grace_s`` seconds return them to the queue."""
+        grace_ends_at = monotonic() + (0 if self._leaving else grace_s)
         self.stop()
-        timer = threading.Timer(0 if self._leaving else grace_s, self._end)
+        timer = threading.Timer(max(0.0, grace_ends_at - monotonic()), self._end)
         timer.daemon = True
         timer.start()
 
@@ -195,9 +197,10 @@ class Supervisor(threading.Thread):
         os._exit(0)  # Celery's own exit takes seconds, and nothing is left to do
 
     def _end(self) -> None:
+        ends_at = monotonic() + END_TIMEOUT_S
         end_children(END_TIMEOUT_S)
         self._children_ended.set()
-        sleep(END_TIMEOUT_S)
+        sleep(max(0.0, ends_at - monotonic()))
         # A child that was ended while it held a lock of the pool makes Celery wait for ever.
         log.warning("Celery did not end by itself")
         os._exit(0)
