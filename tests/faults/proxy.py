@@ -38,8 +38,8 @@ class Proxy:
 
     async def _serve(self) -> int:
         self._open.set()
-        server = await asyncio.start_server(self._answer, "127.0.0.1")
-        return int(server.sockets[0].getsockname()[1])
+        self._server = await asyncio.start_server(self._answer, "127.0.0.1")
+        return int(self._server.sockets[0].getsockname()[1])
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -47,8 +47,11 @@ class Proxy:
         except OSError:  # the broker is down
             writer.close()
             return
-        with suppress(asyncio.CancelledError):  # asyncio's own callback would tell of it
+        try:
             await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
+        except asyncio.CancelledError:  # kept: asyncio's own callback would tell of it
+            back.transport.abort()
+            writer.transport.abort()
 
     async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -59,6 +62,7 @@ class Proxy:
         target.close()
 
     async def _end(self) -> None:
+        self._server.close()
         running = asyncio.all_tasks() - {asyncio.current_task()}
         for task in running:
             task.cancel()

@@ -51,7 +51,7 @@ def test_worker_killed(
     two(fleet)
     marks = short / "marks"
     handle = submit(counted(f"test $(wc -l < {marks}) = 2 || sleep 600", marks))
-    await_event(handle, "step_started")
+    eventually(lambda: runs(marks) == 1, awaited="its first run")
     owner(handle, fleet).kill()
     killed = time.monotonic()
     if not real:
@@ -70,7 +70,7 @@ def test_child_killed(fleet: Fleet, submit: Submit, short: Path, proved: Proved)
     worker = fleet.start()
     marks = short / "marks"
     handle = submit(counted(f"test $(wc -l < {marks}) = 2 || sleep 600", marks))
-    await_event(handle, "step_started")
+    eventually(lambda: runs(marks) == 1, awaited="its first run")
     (child,) = worker.children()
     child.kill()
     killed = time.monotonic()
