@@ -1,5 +1,7 @@
 """How long a worker takes to end once it is told to stop."""
 
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,8 +45,8 @@ def test_a_worker_ends_within_its_margin_though_celery_hangs(
     monkeypatch.setattr(module, "monotonic", lambda: clock[0])
     monkeypatch.setattr(module, "sleep", passes)
     monkeypatch.setattr(module, "end_children", lambda bound: passes(min(bound, children_take_s)))
-    monkeypatch.setattr(module.os, "_exit", lambda _status: ended_at.append(clock[0]))
-    monkeypatch.setattr(module.threading, "Timer", start)
+    monkeypatch.setattr(os, "_exit", lambda _status: ended_at.append(clock[0]))
+    monkeypatch.setattr(threading, "Timer", start)
     monkeypatch.setattr(supervisor, "stop", lambda: passes(stop_takes_s))
     supervisor.drain(GRACE_S)
     assert ended_at[0] < GRACE_S + MARGIN_S
