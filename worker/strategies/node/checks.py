@@ -14,6 +14,12 @@ from revalid.worker.strategies.parts import not_covered
 from revalid.worker.strategies.plan import Plan, PlannedStep, check, skipped
 from revalid.worker.strategies.project_tree import ProjectTree
 
+TYPE_SCRIPTS = (
+    *("typecheck", "type-check", "check-types", "check:types", "types:check", "typecheck:all"),
+    *("tsc", "ts:check", "lint:types", "typescript"),
+)
+"""Scripts that check types; the project's own goes before a command of ours."""
+
 Dependencies = Callable[[Package], tuple[str, ...]]
 
 
@@ -23,13 +29,11 @@ def node_plan(
     groups: tuple[Group, ...],
     reason: str,
     *,
-    type_scripts: tuple[str, ...] = (),
     lint: bool = False,
 ) -> Plan:
     """Plan a project with at least one group.
 
     Args:
-        type_scripts: Scripts that replace the compiler as type check, if a package has one.
         lint: Whether to run a ``lint`` script, whose outcome does not decide.
 
     Raises:
@@ -38,7 +42,7 @@ def node_plan(
     project = NodeProject(tree, groups)
     installs = project.installs
     builds = Builds(project)
-    steps = [*installs.steps, *_builds(project, builds), *_types(project, type_scripts, builds)]
+    steps = [*installs.steps, *_builds(project, builds), *_types(project, builds)]
     if lint:
         steps += _lint(project, builds)
     steps += _tests(project, builds)
@@ -71,19 +75,19 @@ def _builds(project: NodeProject, builds: Builds) -> list[PlannedStep]:
     )
 
 
-def _types(project: NodeProject, scripts: tuple[str, ...], builds: Builds) -> list[PlannedStep]:
+def _types(project: NodeProject, builds: Builds) -> list[PlannedStep]:
     all_installs = project.installs.every
     steps, packages = [], list(project.packages)
-    if (root := project.root) and scripts:
-        script = project.script(root, *scripts)
+    if root := project.root:
+        script = project.script(root, *TYPE_SCRIPTS)
         if covered := project.covered_by(script):
             depends_on = all_installs + builds.needed_by(project.packages)
             steps = [check(CheckName.TYPECHECK, "typecheck", script.command, depends_on)]
             packages = [package for package in packages if package.directory not in covered]
 
     def command_of(package: Package) -> CheckCommand:
-        script = project.script(package, *scripts) if scripts else None
-        return script if script and script.runs else project.types(package)
+        script = project.script(package, *TYPE_SCRIPTS)
+        return script if script.runs else project.types(package)
 
     return steps + _step_per_package(
         CheckName.TYPECHECK,

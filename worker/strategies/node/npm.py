@@ -7,8 +7,6 @@ from revalid.worker.strategies.node.workspaces import Group
 from revalid.worker.strategies.plan import Plan
 from revalid.worker.strategies.project_tree import ProjectTree
 
-TYPE_SCRIPTS = ("typecheck", "type-check", "check-types", "tsc")
-
 
 def plan(tree: ProjectTree, groups: tuple[Group, ...]) -> Plan:
     """Plan the install and the build, type check, lint and test scripts that the project has.
@@ -22,7 +20,7 @@ def plan(tree: ProjectTree, groups: tuple[Group, ...]) -> Plan:
             "add one, or give the commands with --command"
         )
     reason = "; ".join([groups[0].root.manifest, *layout(groups)])
-    return node_plan(StrategyName.NPM, tree, groups, reason, type_scripts=TYPE_SCRIPTS, lint=True)
+    return node_plan(StrategyName.NPM, tree, groups, reason, lint=True)
 
 
 def layout(groups: tuple[Group, ...]) -> list[str]:

@@ -31,12 +31,61 @@ def type_check(
     own = "typescript" in package.dependencies
     run = manager.local if own else manager.local_from_root
     path = package.path("tsconfig.json")
-    command = package.within(f"{run} tsc {_arguments(package, read_tsconfig(tree, path))}")
+    config = read_tsconfig(tree, path)
+    arguments = _arguments(package, config)
+    if command := _framework_check(tree, package, manager, arguments):
+        return package.within(command), ""
+    command = package.within(f"{_prepared(package, manager)}{run} tsc {arguments}")
     if path not in tree.files:
         return command, "no tsconfig.json in"
     if not own and "typescript" not in root.dependencies:
         return command, "typescript is not a dependency of"
+    if not _has_sources(tree, package, config):
+        return command, "no TypeScript sources in"
     return command, ""
+
+
+def _framework_check(
+    tree: ProjectTree, package: Package, manager: Manager, arguments: str
+) -> str | None:
+    """Return the command of the checker that reads a framework's own files, if it is installed."""
+    installed, run = package.dependencies, manager.local
+    if "svelte-check" in installed and _has(tree, package, ".svelte"):
+        sync = f"{run} svelte-kit sync && " if "@sveltejs/kit" in installed else ""
+        config = (
+            " --tsconfig ./tsconfig.json" if package.path("tsconfig.json") in tree.files else ""
+        )
+        return f"{sync}{run} svelte-check{config}"
+    if "@astrojs/check" in installed and _has(tree, package, ".astro"):
+        return f"{run} astro check"
+    if "nuxt" in installed and "vue-tsc" in installed:
+        return f"{run} nuxt typecheck"
+    has_config = package.path("tsconfig.json") in tree.files
+    if "vue-tsc" in installed and has_config and _has(tree, package, ".vue"):
+        return f"{run} vue-tsc {arguments}"
+    return None
+
+
+def _prepared(package: Package, manager: Manager) -> str:
+    """Return the command that generates the types which the sources import."""
+    if "@react-router/dev" in package.dependencies:
+        return f"{manager.local} react-router typegen && "
+    return ""
+
+
+def _has(tree: ProjectTree, package: Package, suffix: str) -> bool:
+    prefix = package.path("")
+    return any(path.startswith(prefix) and path.endswith(suffix) for path in tree.files)
+
+
+def _has_sources(tree: ProjectTree, package: Package, config: dict[str, Any]) -> bool:
+    """Return whether the compiler has something to check: false for sources in JavaScript alone."""
+    options = config.get("compilerOptions")
+    javascript = isinstance(options, dict) and (options.get("allowJs") or options.get("checkJs"))
+    if javascript or config.keys() & {"extends", "references"}:
+        return True
+    typescript = any(_has(tree, package, suffix) for suffix in (".ts", ".tsx", ".mts", ".cts"))
+    return typescript or not any(_has(tree, package, suffix) for suffix in (".js", ".jsx", ".mjs"))
 
 
 def _arguments(package: Package, config: dict[str, Any]) -> str:

@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
+from revalid.jobs.job import StrategyName
 from revalid.worker.strategies.node.managers import BERRY, BUN, NPM, PNPM, YARN, Manager
 from revalid.worker.strategies.node.packages import Package
 from revalid.worker.strategies.node.typescript import bases, read_tsconfig, type_check
-from tests.worker.strategies.conftest import Make
+from tests.worker.strategies.conftest import Make, PlanOf, commands, skips
+
+TS = {"typescript": "5"}
 
 OWN = {"devDependencies": {"typescript": "~5.8.2"}}
 
@@ -124,3 +127,50 @@ def test_a_config_that_others_extend_and_that_names_no_files_is_a_base(make: Mak
     assert bases(tree, (root, client, server)) == {"tsconfig.json", "client/tsconfig.json"}
     tree = make({"tsconfig.json": {"include": ["src"]}})
     assert bases(tree, (root, client, server)) == {"client/tsconfig.json"}
+
+
+@pytest.mark.parametrize(
+    ("dependencies", "files", "command"),
+    [
+        (["svelte-check"], ["a.svelte"], "svelte-check --tsconfig ./tsconfig.json"),
+        (
+            ["svelte-check", "@sveltejs/kit"],
+            ["a.svelte"],
+            "svelte-kit sync && npx --no-install svelte-check --tsconfig ./tsconfig.json",
+        ),
+        (["vue-tsc"], ["a.vue"], "vue-tsc --noEmit"),
+        (["@astrojs/check"], ["a.astro"], "astro check"),
+        (["nuxt", "vue-tsc"], ["app.vue"], "nuxt typecheck"),
+        (
+            ["@react-router/dev"],
+            ["a.ts"],
+            "react-router typegen && npx --no-install tsc --noEmit",
+        ),
+        (["vue-tsc"], ["a.ts"], "tsc --noEmit"),
+        (["svelte-check"], ["a.ts"], "tsc --noEmit"),
+    ],
+)
+def test_a_framework_is_checked_by_its_own_tool(
+    plan_of: PlanOf, dependencies: list[str], files: list[str], command: str
+) -> None:
+    installed = dict.fromkeys([*dependencies, "typescript"], "1")
+    sources = {f"src/{name}": "" for name in files}
+    plan = plan_of(
+        {"package.json": {"devDependencies": installed}, "tsconfig.json": "{}", **sources}
+    )
+    assert commands(plan)["typecheck"] == f"npx --no-install {command}"
+
+
+def test_javascript_alone_has_no_types_to_check(plan_of: PlanOf) -> None:
+    manifest = {"package.json": {"devDependencies": TS}, "src/a.js": ""}
+    plan = plan_of({**manifest, "tsconfig.json": "{}"})
+    assert skips(plan)["typecheck"] == "no TypeScript sources in the root"
+    plan = plan_of({**manifest, "tsconfig.json": {"compilerOptions": {"checkJs": True}}})
+    assert "typecheck" in commands(plan)
+
+
+@pytest.mark.parametrize("strategy", [StrategyName.TRPC, StrategyName.NPM])
+def test_the_projects_own_script_goes_first(plan_of: PlanOf, strategy: StrategyName) -> None:
+    manifest = {"scripts": {"typecheck": "tsc -p b.json"}, "devDependencies": TS}
+    plan = plan_of({"package.json": manifest, "tsconfig.json": "{}"}, strategy)
+    assert commands(plan)["typecheck"] == "npm run typecheck"

@@ -1,0 +1,3 @@
+"""Projects that are data: their tests are not ours."""
+
+collect_ignore = ["cases"]
