@@ -13,7 +13,7 @@ from revalid.jobs.constants import DAY_S
 from revalid.jobs.errors import InvalidJob
 from revalid.jobs.globs import MAX_WORK, TooMuchWork, Work, covering, directory_glob
 from revalid.jobs.services import Service
-from revalid.jobs.source import Source
+from revalid.jobs.source import Source, TarballSource
 from revalid.jobs.steps import (
     VARIABLE,
     DeleteFile,
@@ -143,6 +143,8 @@ class Job(Frozen):
         skip: Checks that are not to run; the result says so, and they keep no job from passing.
         require: Checks without whose proof the job does not pass.
         services: Services that run beside each test; None finds them in the project.
+        expect_tests: Tests that must run at least; with fewer, the job fails.
+        overlay: Trusted files that are laid over the project before each check.
         labels: The producer's labels for reports. Not part of the id.
         lane: The queue that the job waits in. Not part of the id.
         nonce: A value that makes the id unique; ``fresh`` sets a random one.
@@ -168,6 +170,10 @@ class Job(Frozen):
     services: tuple[Service, ...] | None = Field(
         default=None, max_length=8, exclude_if=lambda services: services is None
     )
+    expect_tests: int | None = Field(
+        default=None, ge=1, le=1_000_000, exclude_if=lambda number: number is None
+    )
+    overlay: TarballSource | None = Field(default=None, exclude_if=lambda overlay: overlay is None)
     labels: dict[Text, Text] = Field(default_factory=dict, max_length=64)
     keep_going: bool = Field(default=False, exclude_if=lambda keep_going: not keep_going)
     lane: Lane = Lane.INTERACTIVE
@@ -216,6 +222,11 @@ class Job(Frozen):
                 f"strategy '{self.strategy}' runs the given steps alone: skip and require are for "
                 "strategies that find the checks"
             )
+        if self.expect_tests is not None and "tests" in self.skip:
+            raise ValueError("expect_tests: the tests are skipped: keep one of the two")
+        judged = self.expect_tests is not None or self.overlay is not None
+        if judged and self.strategy is StrategyName.TRAJECTORY:
+            raise ValueError("a trajectory has no checks: expect_tests and overlay are for others")
         if self.source is None and self.strategy is not StrategyName.TRAJECTORY:
             raise ValueError("no project: give a directory or a tarball")
         return self
@@ -228,6 +239,7 @@ class Job(Frozen):
             "lane": True,
             "limits": {"engine_wait_s"},
             "source": {"left_out"},
+            "overlay": {"left_out"},
         }
         content = {"rules": RULES, **self.model_dump(mode="json", exclude=excluded)}
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))

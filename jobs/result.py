@@ -133,6 +133,7 @@ class StepResult(Frozen):
         saved_s: Seconds that a cached step took when it ran.
         allow_failure: Whether the verdict ignores a failure of the step.
         skipped_reason: Why the step did not run; None if it ran.
+        tampered: Which file of the overlay was changed while the step ran, in words; None if none.
         tests: The tests that it ran; None where they could not be counted.
     """
 
@@ -155,6 +156,7 @@ class StepResult(Frozen):
     saved_s: float = 0.0
     allow_failure: bool = False
     skipped_reason: str | None = None
+    tampered: str | None = None
     tests: TestReport | None = None
 
     @computed_field  # type: ignore[prop-decorator]
@@ -165,6 +167,8 @@ class StepResult(Frozen):
             return StepStatus.SKIPPED
         if self.cancelled:
             return StepStatus.CANCELLED
+        if self.tampered is not None:
+            return StepStatus.FAILED
         if self.timed_out:
             return StepStatus.TIMED_OUT
         if self.limit_exceeded is not None:
@@ -200,6 +204,8 @@ class StepResult(Frozen):
                 return "ran no test"
             case StepStatus.LIMIT_EXCEEDED:
                 return f"{self.over_limit}"
+            case StepStatus.FAILED if self.tampered is not None:
+                return self.tampered
             case StepStatus.FAILED:
                 if self.exit_code == 0 and self.tests is not None:
                     return f"exit 0, although {_of(self.tests.failed, 'test')} failed"
@@ -277,6 +283,18 @@ class SourceReport(Frozen):
     left_out: tuple[LeftOut, ...] = ()
 
 
+class OverlayReport(Frozen):
+    """The trusted files that were laid over the project before each check.
+
+    Attributes:
+        digest: Digest (``sha256:``) of the packed overlay.
+        files: Number of its files.
+    """
+
+    digest: str
+    files: int
+
+
 class StrategyReport(Frozen):
     """The strategy that made the steps.
 
@@ -329,6 +347,7 @@ class JobResult(Frozen):
     enforcement: dict[LimitName, Enforcement] = Field(default_factory=dict)
     image: str
     source: SourceReport = SourceReport()
+    overlay: OverlayReport | None = None
     strategy: StrategyReport | None = None
     tools: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -377,13 +377,16 @@ class Client:
 
     def _store(self, submission: Submission) -> None:
         job = submission.job
-        if submission.tarball is not None and isinstance(job.source, TarballSource):
-            digest, size = job.source.digest, submission.size
+        stored = ((submission.tarball, job.source), (submission.overlay, job.overlay))
+        for file, source in stored:
+            if file is None or not isinstance(source, TarballSource):
+                continue
+            digest, size = source.digest, source.size_bytes
             if self._blobs.in_redis(size):
                 most = self.settings.tenant_blob_bytes
                 reserve(self._ledger, job.tenant, digest, size, most=most, job_id=job.id)
-            submission.tarball.seek(0)
-            self._blobs.put(submission.tarball, digest, size)
+            file.seek(0)
+            self._blobs.put(file, digest, size)
 
     def decode(self, job_id: str, record: Record, *, reused: bool = False) -> JobResult:
         """Return the result of a done job, as :func:`decode_result`; read its events if needed."""

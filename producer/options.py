@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from revalid.jobs.checks import ChosenCheck
@@ -34,6 +35,9 @@ class SubmitOptions(TypedDict, total=False):
         require: Checks without whose proof the job does not pass, such as ``["tests"]``.
         services: Services beside each test or given command, as models or as mappings; the default
             finds them in the project, and an empty list starts none.
+        expect_tests: Tests that must run at least; with fewer, the job fails.
+        overlay: A directory of trusted files, such as tests, that are laid over the project before
+            each check and compared after it.
         labels: Labels for reports; not part of the job's id.
         tenant: Tenant of the job; the setting ``REVALID_TENANT`` by default.
         lane: ``interactive`` (the default), or ``batch`` for work that nobody waits for.
@@ -58,6 +62,8 @@ class SubmitOptions(TypedDict, total=False):
     skip: Sequence[ChosenCheck]
     require: Sequence[ChosenCheck]
     services: Sequence[Service | Mapping[str, Any]] | None
+    expect_tests: int | None
+    overlay: Path | str | None
     labels: Mapping[str, str] | None
     tenant: str | None
     lane: Lane | Literal["interactive", "batch"]

@@ -6,7 +6,7 @@ Bad input is refused here, before anything is stored.
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack
@@ -15,6 +15,7 @@ from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import Job, Lane, Limits, parse_job
 from revalid.jobs.ledger.webhook import check_url
 from revalid.jobs.projects import tarball
+from revalid.jobs.projects.overlay import pack_overlay
 from revalid.jobs.services import Service
 from revalid.jobs.settings import Settings
 from revalid.jobs.source import LeftOut
@@ -26,13 +27,13 @@ _IN_MEMORY_BYTES = 8 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A valid job with its project's tarball; None if there is nothing to store."""
+    """A valid job with the tarballs of its project and its overlay; None if there is none."""
 
     job: Job
     tarball: BinaryIO | None
-    size: int
     webhook: str | None = None
     shown: str = ""
+    overlay: BinaryIO | None = None
 
 
 @contextmanager
@@ -74,6 +75,7 @@ def prepare(
         "skip": list(options.get("skip") or ()),
         "require": list(options.get("require") or ()),
         "services": _services(options.get("services")),
+        "expect_tests": options.get("expect_tests"),
         "labels": dict(options.get("labels") or {}),
         "keep_going": options.get("keep_going", False),
         "user": options.get("user"),
@@ -83,28 +85,40 @@ def prepare(
     }
     placeholder = {"kind": "tarball", "digest": "0" * 64, "size_bytes": 0}
     fields["source"] = placeholder if project is not None else None
+    trusted = options.get("overlay")
+    fields["overlay"] = placeholder if trusted is not None else None
     parse_job(fields)  # before the work of packing
     if webhook is not None:
         check_url(webhook, settings.webhook_allow)
-    if project is None or on_worker:
-        fields["source"] = {"kind": "path", "path": str(project)} if project else None
+    bounds = tarball.Bounds(settings.project_files, settings.project_bytes)
+    with ExitStack() as stack:
+        packed: BinaryIO | None = None
+        overlay: BinaryIO | None = None
+        if trusted is not None:
+            overlay = _spool(stack)
+            pack_overlay(Path(trusted), overlay, bounds)
+            fields["overlay"] = _stored(overlay)
+        if project is None or on_worker:
+            fields["source"] = {"kind": "path", "path": str(project)} if project else None
+        else:
+            packed = _spool(stack)
+            left_out = _pack(project, packed, bounds)
+            listed = [item.model_dump() for item in left_out]
+            fields["source"] = {**_stored(packed), "left_out": listed}
         job = parse_job(fields)
-        yield Submission(job, None, 0, webhook, _shown(job, project))
-        return
-    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as spool:
-        packed: BinaryIO = spool  # type: ignore[assignment]
-        bounds = tarball.Bounds(settings.project_files, settings.project_bytes)
-        left_out = _pack(project, packed, bounds)
-        size = packed.seek(0, 2)
-        digest = tarball.digest(packed)
-        fields["source"] = {
-            "kind": "tarball",
-            "digest": digest,
-            "size_bytes": size,
-            "left_out": [item.model_dump() for item in left_out],
-        }
-        job = parse_job(fields)
-        yield Submission(job, packed, size, webhook, _shown(job, project))
+        yield Submission(job, packed, webhook, _shown(job, project), overlay)
+
+
+def _spool(stack: ExitStack) -> BinaryIO:
+    spool: Any = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115
+    file: BinaryIO = stack.enter_context(spool)
+    return file
+
+
+def _stored(packed: BinaryIO) -> dict[str, Any]:
+    """Return the fields of a :class:`.TarballSource`."""
+    size = packed.seek(0, 2)
+    return {"kind": "tarball", "digest": tarball.digest(packed), "size_bytes": size}
 
 
 def _services(

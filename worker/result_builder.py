@@ -60,6 +60,7 @@ def build_result(
         enforcement=run.enforcement,
         image=run.job.image,
         source=run.source,
+        overlay=run.overlay_report,
         strategy=run.strategy,
         tools=run.tools,
         notes=tuple(map(encodable, run.notes)),

@@ -134,11 +134,14 @@ class Ledger:
         self, job: Job, queue: str, webhook: str | None, run: str, shown: str
     ) -> list[Any]:
         hook = encode_hook(job, webhook, self._signing_key) if webhook else ""
-        project, source = "", job.source
-        if isinstance(source, TarballSource) and source.size_bytes <= self._blob_redis_bytes:
-            project = f"{job.tenant} {source.digest}"
+        digests = [
+            source.digest
+            for source in (job.source, job.overlay)
+            if isinstance(source, TarballSource) and source.size_bytes <= self._blob_redis_bytes
+        ]
+        projects = " ".join([job.tenant, *digests]) if digests else ""
         fields = encode_job(job, self._signing_key, shown)
-        words = [job.id, queue, self._queued_jobs, job.image, _IMAGE_MS, hook, run, project]
+        words = [job.id, queue, self._queued_jobs, job.image, _IMAGE_MS, hook, run, projects]
         return [*words, *fields]
 
     def _submitted(self, job: Job, answer: str) -> SubmitOutcome:

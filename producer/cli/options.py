@@ -131,6 +131,21 @@ Services = Annotated[
 NoServices = Annotated[
     bool, Option("--no-services", metavar="", help="Run no service beside the tests.")
 ]
+ExpectTests = Annotated[
+    int | None,
+    Option(
+        "--expect-tests", metavar="NUMBER", min=1, help="Fail the job if fewer tests than this ran."
+    ),
+]
+Overlay = Annotated[
+    Path | None,
+    Option(
+        "--overlay",
+        metavar="DIR",
+        help="Directory of trusted files, such as tests and their configuration. They are laid "
+        "over the project before each check and compared after it.",
+    ),
+]
 Env = Annotated[
     list[str] | None,
     Option(
@@ -195,6 +210,8 @@ class JobOptions:
     skip: Skip = None
     services: Services = None
     no_services: NoServices = False
+    expect_tests: ExpectTests = None
+    overlay: Overlay = None
     env: Env = None
     secrets: Secret = None
     labels: Label = None
@@ -235,6 +252,8 @@ class JobOptions:
             "skip": cast("list[ChosenCheck]", _names("--skip", self.skip, CHECKS)),
             "require": cast("list[ChosenCheck]", [n for n in required if n in CHECKS]),
             "services": [] if self.no_services else _services(self.services),
+            "expect_tests": self.expect_tests,
+            "overlay": str(self.overlay.absolute()) if self.overlay else None,
             "env": pairs("--env", self.env),
             "secrets": pairs("--secret", self.secrets),
             "labels": pairs("--label", self.labels),

@@ -69,7 +69,7 @@ class Site:
             "steps": [{"op": "exec", "command": "true"}],
             "sandbox": self.kind,
         }
-        submission = Submission(parse_job(fields), BytesIO(tarball), len(tarball))
+        submission = Submission(parse_job(fields), BytesIO(tarball))
         return self.client.send(submission).result(60)
 
     def processes(self) -> list[str]:

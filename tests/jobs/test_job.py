@@ -48,6 +48,8 @@ OTHER: dict[str, Any] = {
     "services": [{"kind": "postgres", "image": "postgres:17"}],
     "sandbox": "local",
     "keep_going": True,
+    "expect_tests": 3,
+    "overlay": {"kind": "tarball", "digest": "ef" * 32, "size_bytes": 10},
     "user": "root",
     "nonce": "1",
 }

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from revalid.jobs.errors import InvalidJob, InvalidProject
+from revalid.jobs.errors import InvalidJob, InvalidProject, PermanentError
 from revalid.jobs.job import Job, Lane, Limits, SandboxPolicy, StrategyName
 from revalid.jobs.projects.tarball import digest
 from revalid.jobs.settings import Settings, load_settings
@@ -35,7 +35,8 @@ def test_directory_is_packed_and_named_by_its_digest(project: Path) -> None:
         source = submission.job.source
         assert isinstance(source, TarballSource)
         assert source.digest == digest(submission.tarball)
-        assert source.size_bytes == submission.size > 0
+        assert source.size_bytes == submission.tarball.seek(0, 2) > 0
+        submission.tarball.seek(0)
         with tarfile.open(fileobj=submission.tarball) as tar:
             assert tar.getnames() == ["hello.txt"]
     assert submission.job.strategy is StrategyName.AUTO
@@ -154,3 +155,35 @@ def test_projects_above_the_bounds_are_refused(project: Path) -> None:
     small = load_settings({"REVALID_PROJECT_BYTES": "5"}, env_file=None)
     with pytest.raises(InvalidProject, match="REVALID_PROJECT_BYTES"):
         made(project, small)
+
+
+def test_overlay_is_packed_and_named_by_its_digest(project: Path, tmp_path: Path) -> None:
+    trusted = tmp_path / "trusted"
+    trusted.mkdir()
+    (trusted / "a.test.ts").write_text("trusted\n")
+    with prepare(SETTINGS, project) as submission:
+        without = submission.job
+    with prepare(SETTINGS, project, overlay=str(trusted), expect_tests=3) as submission:
+        job = submission.job
+        assert submission.overlay is not None
+        assert job.overlay is not None
+        assert job.overlay.digest == digest(submission.overlay)
+    assert job.expect_tests == 3
+    assert job.id != without.id
+    assert not {"overlay", "expect_tests"} & without.model_dump().keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"overlay": "/nowhere"}, "overlay /nowhere: no such directory"),
+        ({"expect_tests": 0}, "expect_tests"),
+        ({"expect_tests": 2, "skip": ["tests"]}, "the tests are skipped"),
+        ({"expect_tests": 2, "steps": [{"op": "exec", "command": "true"}]}, "no checks"),
+    ],
+)
+def test_a_wrong_overlay_or_number_of_tests_is_refused(
+    project: Path, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(PermanentError, match=words), prepare(SETTINGS, project, **options):
+        pass

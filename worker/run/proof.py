@@ -1,6 +1,7 @@
 """Says what the steps of a job proved, and what they did not."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from revalid.jobs.checks import CheckName
 from revalid.jobs.job import Job
@@ -46,13 +47,55 @@ def unproven(job: Job, plan: Plan, finished: Mapping[int, StepResult]) -> tuple[
         for check in map(CheckName, job.require)
         if check not in planned_checks
     )
-    return (*(item for item in missing if item is not None), *never_planned)
+    shortfall = missing_tests(job, plan, finished)
+    too_few = () if shortfall is None else (shortfall.unproven,)
+    return (*(item for item in missing if item is not None), *never_planned, *too_few)
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Tests that the job expects and that did not run.
+
+    Attributes:
+        is_certain: Whether every test was counted, so that the job fails.
+    """
+
+    words: str
+    is_certain: bool
+
+    @property
+    def unproven(self) -> Unproven:
+        """The shortfall as what was not proven."""
+        return Unproven(check=CheckName.TESTS, reason=self.words, decides=True)
+
+
+def missing_tests(job: Job, plan: Plan, finished: Mapping[int, StepResult]) -> Shortfall | None:
+    """Return the shortfall against the job's ``expect_tests``; None if enough tests ran."""
+    if job.expect_tests is None:
+        return None
+    reports = [step.tests for step in finished.values() if step.tests is not None]
+    ran = sum(report.executed for report in reports)
+    if ran >= job.expect_tests:
+        return None
+    # Of given commands, not each one has to run tests.
+    counted = (CheckName.TESTS,) if reports else (CheckName.TESTS, CheckName.COMMAND)
+    is_certain = all(
+        index in finished and finished[index].tests is not None
+        for index, planned in enumerate(plan.steps)
+        if planned.check in counted and not planned.absent
+    )
+    unknown = "" if is_certain else "; not every step that runs tests could be counted"
+    return Shortfall(f"expected {_tests(job.expect_tests)}, {ran} ran{unknown}", is_certain)
+
+
+def _tests(number: int) -> str:
+    return f"{number} test{'' if number == 1 else 's'}"
 
 
 def _words(check: CheckName, tests: TestReport | None) -> str:
     if tests is not None:
         skipped = f", {tests.skipped} skipped" if tests.skipped else ""
-        return f"{tests.passed} test{'' if tests.passed == 1 else 's'} passed{skipped}"
+        return f"{_tests(tests.passed)} passed{skipped}"
     if check is CheckName.TESTS:
         return "tests exited with 0, not counted"
     return _WORDS[check]

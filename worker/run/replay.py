@@ -8,7 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 from revalid.jobs.checks import CheckName
-from revalid.jobs.encoding import json_size, within
+from revalid.jobs.encoding import encodable, json_size, within
 from revalid.jobs.job import Job
 from revalid.jobs.result import StepResult, StepStatus
 from revalid.jobs.settings import Settings
@@ -51,6 +51,7 @@ class Replay:
     """The replay of one plan; filled while it runs, so that a cancelled replay still has results.
 
     Args:
+        overlay: The directory of the trusted files; None if the job has none.
         artifacts: The directory of ``export_directory`` steps; created when first used.
         deadline: The end of the job's time, by the monotonic clock.
         emit: Takes events.
@@ -71,6 +72,7 @@ class Replay:
     limits: CommandLimits
     deadline: float
     emit: Emit
+    overlay: Path | None = None
 
     finished: dict[int, StepResult] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
@@ -135,7 +137,8 @@ class Replay:
         self, index: int, planned: PlannedStep, fork: Sandbox, later: list[tuple[int, PlannedStep]]
     ) -> None:
         first_result = self.finished[index] = await self._in_fork(index, planned, fork)
-        if first_result.status is StepStatus.FAILED and not first_result.allow_failure:
+        failed = first_result.status is StepStatus.FAILED and not first_result.tampered
+        if failed and not first_result.allow_failure:
             await self._sequence_done.wait()
             ended = (self.finished[other] for other, _ in later)
             if succeeded := [step.name for step in ended if step.status is StepStatus.PASSED]:
@@ -179,7 +182,7 @@ class Replay:
             try:
                 if sandbox is self.sandbox:
                     await self._upload_inputs(planned)
-                result = await self._apply(index, name, planned, sandbox)
+                result = await self._judge(index, name, planned, sandbox)
             except StepFailed as error:  # the project broke its workdir, or the command is too long
                 result = self._failed_result(planned, error, started)
             except asyncio.CancelledError:
@@ -195,7 +198,7 @@ class Replay:
         self, planned: PlannedStep, result: StepResult, sandbox: Sandbox
     ) -> StepResult:
         """Return the result as skipped where it failed and the sandbox lacked a service."""
-        if result.status is not StepStatus.FAILED:
+        if result.status is not StepStatus.FAILED or result.tampered:
             return result
         for service in planned.services:
             if reason := sandbox.missing_service(service.kind):
@@ -230,6 +233,20 @@ class Replay:
         elif missing := tuple(sorted(set(planned.inputs) - set(self._uploaded))):
             await self.sandbox.refresh_from_host(self.project.root, "/workspace", only=missing)
             self._uploaded = (*self._uploaded, *missing)
+
+    async def _judge(
+        self, index: int, name: str, planned: PlannedStep, sandbox: Sandbox
+    ) -> StepResult:
+        """Apply a step; if it is a check, with the overlay over the project."""
+        if self.overlay is None or planned.check in (None, CheckName.INSTALL):
+            return await self._apply(index, name, planned, sandbox)
+        await sandbox.lay_overlay(self.overlay)
+        result = await self._apply(index, name, planned, sandbox)
+        if result.cancelled or not (changed := await sandbox.lift_overlay(self.overlay)):
+            return result
+        more = f" and {len(changed) - 1} more" if changed[1:] else ""
+        words = f"tampered with: {changed[0]}{more} changed while it ran"
+        return result.model_copy(update={"tampered": self.scrubber.text(encodable(words))})
 
     async def _apply(
         self, index: int, name: str, planned: PlannedStep, sandbox: Sandbox

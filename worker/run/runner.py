@@ -13,6 +13,7 @@ from revalid.jobs.projects.blobs import BlobStore
 from revalid.jobs.result import (
     ArtifactsReport,
     Enforcement,
+    OverlayReport,
     Proven,
     SandboxReport,
     SourceReport,
@@ -29,8 +30,9 @@ from revalid.worker.file_trees import remove_tree
 from revalid.worker.run.artifacts import collect
 from revalid.worker.run.failure_notes import failure_notes, pointer_notes, scripts_with_crlf
 from revalid.worker.run.output import Emit
+from revalid.worker.run.overlay import Overlay, fetch_overlay, lay_over_project
 from revalid.worker.run.project import Project, allowed_host_path, fetch_project
-from revalid.worker.run.proof import proven, unproven
+from revalid.worker.run.proof import missing_tests, proven, unproven
 from revalid.worker.run.replay import Replay
 from revalid.worker.run.step_events import plan_event
 from revalid.worker.sandboxes.dagger.engine import Engine
@@ -74,6 +76,7 @@ class Run:
     sandbox: SandboxReport = field(default_factory=SandboxReport)
     enforcement: dict[LimitName, Enforcement] = field(default_factory=dict)
     source: SourceReport = field(default_factory=SourceReport)
+    overlay: Overlay | None = None
     strategy: StrategyReport | None = None
     replay: Replay | None = None
     kept_artifacts: ArtifactsReport | None = None
@@ -114,6 +117,11 @@ class Run:
             for service in self.replay.plan.steps[index].services
         }
         return tuple(needed.values())
+
+    @property
+    def overlay_report(self) -> OverlayReport | None:
+        """The trusted files; None if the job has none."""
+        return self.overlay.report if self.overlay else None
 
     @property
     def tools(self) -> dict[str, str]:
@@ -172,6 +180,11 @@ class Run:
         for remaining in reversed(range(FETCH_TRIES)):
             try:
                 project = await asyncio.to_thread(fetch_project, *arguments)
+                if self.job.overlay is not None:
+                    self.overlay = await asyncio.to_thread(
+                        fetch_overlay, self.job.overlay, *arguments[1:]
+                    )
+                    await asyncio.to_thread(lay_over_project, self.overlay, project.root)
                 break
             except BrokerUnavailable:
                 if not remaining:
@@ -204,6 +217,7 @@ class Run:
                 settings=self.settings,
                 plan=plan,
                 project=project,
+                overlay=self.overlay.root if self.overlay else None,
                 sandbox=sandbox,
                 artifacts=self.artifacts,
                 scrubber=self.scrubber,
@@ -250,6 +264,9 @@ class Run:
             return Verdict.FAILED
         if failed or replay.time_left() <= 0:
             return Verdict.TIMED_OUT
+        shortfall = missing_tests(self.job, replay.plan, replay.finished)
+        if shortfall is not None and shortfall.is_certain:
+            return Verdict.FAILED
         deciding = [missing for missing in self.unproven if missing.decides]
         ran_none = {step.name for step in self.steps if step.status is StepStatus.NO_TESTS}
         if not replay.checked and all(missing.step in ran_none for missing in deciding):

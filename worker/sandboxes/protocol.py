@@ -230,6 +230,28 @@ class Sandbox(Protocol):
         """Return why this sandbox cannot start a kind of service; None if it can."""
         ...
 
+    async def lay_overlay(self, host_path: Path) -> None:
+        """Lay the files of a directory of the worker over the workspace, read-only.
+
+        Whatever is in their place or on the way there is replaced; no link is followed. Where a
+        command's user is not root in a container, no command can change, move or remove them
+        before :meth:`lift_overlay`.
+
+        Raises:
+            StepFailed: A file could not be written.
+        """
+        ...
+
+    async def lift_overlay(self, host_path: Path) -> tuple[str, ...]:
+        """Return the relative paths of laid files that were changed, replaced, moved or removed.
+
+        The files stay. Call this once after :meth:`lay_overlay` with the same directory.
+
+        Raises:
+            StepFailed: The files could not be compared.
+        """
+        ...
+
     async def fork(self) -> "Sandbox":
         """Return a sandbox that starts from this one's state; later changes stay separate."""
         ...

@@ -20,6 +20,13 @@ def stage(staged: Path, root: str, targets: Mapping[str, bytes], mode: int) -> N
         file.chmod(mode)
 
 
+def file_names(root: Path) -> list[str]:
+    """Return the relative paths of all files below a directory, sorted."""
+    return sorted(
+        path.relative_to(root).as_posix() for path in root.rglob("*") if not path.is_dir()
+    )
+
+
 def included(host_path: Path, only: tuple[str, ...] | None) -> list[str] | None:
     """Return the patterns of the files to upload from a directory; None for all files.
 

@@ -138,30 +138,43 @@ local function wait_for_turn(id, queue, tenant)
   call('SADD', QUEUES, queue)
 end
 
--- Return the member of PROJECTS for a job; nil if its project is not in Redis.
-local function project_of(id)
-  local tenant, digest = unpack(call('HMGET', job_key(id), 'tenant', 'blob'))
-  return digest and tenant .. ' ' .. digest
+-- Return the members of PROJECTS: `tenant digest` for each of some digests.
+local function members(tenant, digests)
+  local projects = {}
+  for digest in digests:gmatch('%S+') do
+    projects[#projects + 1] = tenant .. ' ' .. digest
+  end
+  return projects
 end
 
-local function is_stored(project)
-  return call('ZSCORE', PROJECTS, project)
-    and call('EXISTS', blob_key(project:match('%S+$'))) == 1
+-- Return the members of PROJECTS for a job: its project and its overlay, those that are in Redis.
+local function projects_of(id)
+  local tenant, digests = unpack(call('HMGET', job_key(id), 'tenant', 'blob'))
+  return members(tenant, digests or '')
 end
 
-local function need_project(id)
-  local project = project_of(id)
-  if project then
+local function are_stored(projects)
+  for _, project in ipairs(projects) do
+    if not call('ZSCORE', PROJECTS, project)
+      or call('EXISTS', blob_key(project:match('%S+$'))) == 0 then
+      return false
+    end
+  end
+  return true
+end
+
+local function need_projects(id)
+  for _, project in ipairs(projects_of(id)) do
     call('SADD', needs_key(project), id)
     call('ZADD', PROJECTS, now + CHECK_MS, project)
   end
 end
 
-local function release_project(id)
-  local project = project_of(id)
-  if project and call('SREM', needs_key(project), id) == 1
-    and call('EXISTS', needs_key(project)) == 0 then
-    call('ZADD', PROJECTS, 'XX', now + ENDED_MS, project)
+local function release_projects(id)
+  for _, project in ipairs(projects_of(id)) do
+    if call('SREM', needs_key(project), id) == 1 and call('EXISTS', needs_key(project)) == 0 then
+      call('ZADD', PROJECTS, 'XX', now + ENDED_MS, project)
+    end
   end
 end
 
@@ -329,7 +342,7 @@ local function finish(id, verdict, error, reported)
   call('HDEL', job_key(id), 'prior')
   notify_all(id)
   call('DEL', asked_key(id))
-  release_project(id)
+  release_projects(id)
   event(id, 'finished', {verdict = verdict})
   call('PEXPIRE', job_key(id), kept_ms)
   call('PEXPIRE', events_key(id), kept_ms)
@@ -360,7 +373,7 @@ local function crashed(id)
     finish(id, 'errored', 'the job ended its worker ' .. CRASHES .. ' times, last ' .. worker ..
       ": read that worker's log; `revalid dead retry " .. id .. '` runs it again')
     call('ZADD', DEAD, now, id)
-    need_project(id)
+    need_projects(id)
   else
     requeue(id, 'its worker was lost')
   end
@@ -479,7 +492,7 @@ local function begin(id, fields)
   call('HSET', job_key(id), 'fence', fence, 'attempts', 0, 'queued_at', now,
     'turn', next_turn(), unpack(fields))
   local queue, tenant = unpack(call('HMGET', job_key(id), 'queue', 'tenant'))
-  need_project(id)
+  need_projects(id)
   wait_for_turn(id, queue, tenant)
   event(id, 'queued')
   return refill(queue)

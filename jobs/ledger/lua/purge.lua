@@ -3,6 +3,6 @@ local id = ARGV[1]
 if call('ZREM', DEAD, id) == 0 then
   return {'NOT DEAD'}
 end
-release_project(id)
+release_projects(id)
 call('DEL', job_key(id), events_key(id))
 return {'OK'}

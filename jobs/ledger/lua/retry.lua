@@ -3,8 +3,7 @@ local id = ARGV[1]
 if not call('ZSCORE', DEAD, id) then
   return {'NOT DEAD'}
 end
-local project = project_of(id)
-if project and not is_stored(project) then
+if not are_stored(projects_of(id)) then
   return {'NOT STORED'}
 end
 local kept = {'queue', 'tenant', 'strategy', 'limit_s', 'engine_wait_s', 'job', 'signature', 'traceparent',

@@ -1,8 +1,9 @@
--- ARGV id queue most image image_ms hook run project fields...: submit, join or answer a job
+-- ARGV id queue most image image_ms hook run projects fields...: submit, join or answer a job
 -- most: limit of queued jobs. image_ms: how long the digest of an image's tag is known. hook, run and
--- project (in Redis) are empty if there is none.
+-- projects (the tenant, and digests in Redis) are empty if there is none.
 local id, queue, most, image, hook = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[6]
-local asker, project = queue .. ' ' .. ARGV[7], ARGV[8]
+local asker = queue .. ' ' .. ARGV[7]
+local tenant, digests = ARGV[8]:match('^(%S+) (.+)$')
 local state, reusable, cancel, old_queue, digest =
   unpack(call('HMGET', job_key(id), 'state', 'reusable', 'cancel', 'queue', 'image_digest'))
 
@@ -41,12 +42,12 @@ end
 if call('ZCARD', QUEUED) >= most then
   return {'full'}
 end
-if project ~= '' and not is_stored(project) then
+if digests and not are_stored(members(tenant, digests)) then
   return {'not stored'}
 end
 local fields = {'queue', queue}
-if project ~= '' then
-  fields[3], fields[4] = 'blob', project:match('%S+$')
+if digests then
+  fields[3], fields[4] = 'blob', digests
 end
 for at = 9, #ARGV - 3 do
   fields[#fields + 1] = ARGV[at]

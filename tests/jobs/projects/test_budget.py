@@ -210,3 +210,29 @@ def test_a_dead_jobs_project_is_kept_for_a_retry(
         ledger.retry(job().id)
         assert stored(redis, job())
         assert ledger.claim(job().id, "host:1")
+
+
+def test_an_overlay_is_kept_and_counted_like_a_project(
+    ledger: Ledger, redis: Redis, age: Age
+) -> None:
+    trusted = job("an overlay")
+    wanted = job(overlay=trusted.source)
+    upload(ledger, wanted)
+    assert ledger.submit(wanted, LANE) is SubmitOutcome.NOT_STORED
+    submit_both(ledger, wanted, trusted)
+    assert usage(redis) == {"default": str(2 * SIZE), "*": str(2 * SIZE)}
+    age()
+    reap(ledger)
+    assert stored(redis, wanted)
+    assert stored(redis, trusted)
+    ledger.cancel(wanted.id)
+    age()
+    reap(ledger)
+    assert not stored(redis, wanted)
+    assert not stored(redis, trusted)
+    assert usage(redis) == {}
+
+
+def submit_both(ledger: Ledger, wanted: Job, trusted: Job) -> None:
+    upload(ledger, trusted)
+    submit(ledger, wanted)

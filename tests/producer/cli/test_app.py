@@ -79,6 +79,11 @@ def test_limits_are_written_as_people_write_them() -> None:
     }
 
 
+def test_an_overlay_is_named_by_its_absolute_path() -> None:
+    asked = JobOptions(overlay=Path("trusted"), expect_tests=12).arguments()
+    assert (asked["overlay"], asked["expect_tests"]) == (str(Path.cwd() / "trusted"), 12)
+
+
 def test_checks_and_limits_are_required_by_one_option() -> None:
     asked = JobOptions(required=["tests,memory", "build"], skip=["lint,lint"]).arguments()
     assert asked["limits"] == {

@@ -36,6 +36,7 @@ def make_run(valkey_url: str, tmp_path: Path) -> MakeRun:
     def make(
         *commands: str,
         project: dict[str, str] | None = None,
+        overlay: dict[str, str] | None = None,
         here: dict[str, Any] | None = None,
         environ: dict[str, str] | None = None,
         **fields: Any,
@@ -53,11 +54,18 @@ def make_run(valkey_url: str, tmp_path: Path) -> MakeRun:
         if not project and "steps" not in fields:
             fields["steps"] = [{"op": "exec", "command": command} for command in commands]
             commands = ()
+        if overlay is not None:
+            fields["overlay"] = tmp_path / "trusted"
+            for name, content in overlay.items():
+                (fields["overlay"] / name).parent.mkdir(parents=True, exist_ok=True)
+                (fields["overlay"] / name).write_text(content)
         with prepare(settings, source, commands=commands, **fields) as submission:
             job = submission.job
+            if submission.overlay is not None and job.overlay is not None:
+                blobs.put(submission.overlay, job.overlay.digest, job.overlay.size_bytes)
             if submission.tarball is not None and job.source is not None:
                 assert job.source.kind == "tarball"
-                blobs.put(submission.tarball, job.source.digest, submission.size)
+                blobs.put(submission.tarball, job.source.digest, job.source.size_bytes)
         scratch = tmp_path / "scratch"
         scratch.mkdir()
         return Run(

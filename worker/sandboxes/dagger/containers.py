@@ -33,8 +33,65 @@ tar cf - -C {_INCOMING} . | as_owner sh -c 'mkdir -p "$1" && exec tar xof - -C "
 """
 DELETE = 'as_owner unlink "$1"'
 MAKE_DIRECTORY = 'as_owner mkdir -p "$1"'
+LAY = f"""
+set -e
+cd {_INCOMING}
+# A directory of root with the sticky bit: its user may add files, but not move those of root.
+find . -type d -exec sh -e -c '
+  for name; do
+    path={WORKDIR}/$name
+    if [ -h "$path" ] || [ ! -d "$path" ]; then
+      rm -rf "$path"
+      mkdir "$path"
+    fi
+    [ "$0" = 0 ] || {{ chown 0:0 "$path"; chmod 1777 "$path"; }}
+  done' "$0" {{}} +
+find . -type f -exec sh -e -c '
+  umask 222
+  for name; do
+    path={WORKDIR}/$name
+    rm -rf "$path"
+    cat "$name" >"$path"
+    [ ! -x "$name" ] || chmod 555 "$path"
+  done' sh {{}} +
+"""
+LIFT = f"""
+cd {_INCOMING} || exit 1
+find . -type f -exec sh -c '
+  for name; do
+    path={WORKDIR}/$name
+    parent=${{path%/*}}
+    while [ ! -h "$parent" ] && [ -d "$parent" ] && [ "$parent" != {WORKDIR}/. ]; do
+      parent=${{parent%/*}}
+    done
+    [ "$parent" = {WORKDIR}/. ] && [ ! -h "$path" ] && [ -f "$path" ] || continue
+    case $(stat -c %u:%a "$path") in 0:444 | 0:555) ;; *) continue ;; esac
+    cmp -s "$name" "$path" && echo "${{name#./}}"
+  done' sh {{}} +
+[ "$0" = 0 ] || find . -type d -exec sh -c '
+  for name; do
+    path={WORKDIR}/$name
+    [ -h "$path" ] || [ ! -d "$path" ] || {{ chown -h "$0" "$path"; chmod 755 "$path"; }}
+  done' "$0" {{}} +
+exit 0
+"""
+"""Prints the files that are unchanged, so that a tool that fails counts as a change."""
 APPLETS = (
-    *("base64", "cat", "chown", "chpst", "dd", "env", "find", "grep", "head", "mkdir", "mkfifo"),
+    *(
+        "base64",
+        "cat",
+        "chmod",
+        "chown",
+        "chpst",
+        "cmp",
+        "dd",
+        "env",
+        "find",
+        "grep",
+        "head",
+        "mkdir",
+        "mkfifo",
+    ),
     *("mv", "rm", "setpriv", "sh", "sleep", "stat", "tail", "tar", "tr", "unlink", "wc"),
 )
 _COLLECT = """
@@ -125,8 +182,8 @@ def apply_change(
     The engine's own operations are not used: they run as root and follow links that a project made.
 
     Args:
-        change: :data:`WRITE`, :data:`DELETE` or :data:`MAKE_DIRECTORY`.
-        incoming: The files to write below ``path``.
+        change: :data:`WRITE`, :data:`DELETE`, :data:`MAKE_DIRECTORY`, :data:`LAY` or :data:`LIFT`.
+        incoming: The files to write below ``path``, or those of an overlay.
     """
     if incoming is not None:
         container = container.with_mounted_directory(_INCOMING, incoming, read_only=True)

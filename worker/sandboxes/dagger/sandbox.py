@@ -24,6 +24,8 @@ from revalid.worker.sandboxes.dagger import exec_wrapper
 from revalid.worker.sandboxes.dagger.containers import (
     DELETE,
     DOWNLOADS,
+    LAY,
+    LIFT,
     MAKE_DIRECTORY,
     ORDINARY,
     WRITE,
@@ -52,7 +54,7 @@ from revalid.worker.sandboxes.protocol import (
     StepFailed,
     resolve,
 )
-from revalid.worker.sandboxes.staging import as_bytes, included, stage
+from revalid.worker.sandboxes.staging import as_bytes, file_names, included, stage
 from revalid.worker.secrets import engine_name
 from revalid.worker.services import NeededService, service_variables
 
@@ -338,6 +340,16 @@ class DaggerSandbox:
         source = self._client.host().directory(str(host_path), include=include, no_cache=True)
         await self._change("refresh_from_host", path, WRITE, target, source)
 
+    async def lay_overlay(self, host_path: Path) -> None:
+        source = self._client.host().directory(str(host_path), no_cache=True)
+        await self._change("lay_overlay", WORKDIR, LAY, WORKDIR, source)
+
+    async def lift_overlay(self, host_path: Path) -> tuple[str, ...]:
+        source = self._client.host().directory(str(host_path), no_cache=True)
+        unchanged = await self._change("lift_overlay", WORKDIR, LIFT, WORKDIR, source)
+        kept = set(unchanged.splitlines())
+        return tuple(name for name in await to_thread(file_names, host_path) if name not in kept)
+
     async def fork(self) -> "DaggerSandbox":
         async with self._lock:
             return replace(self, _pending=list(self._pending), _given=set(self._given))
@@ -390,12 +402,17 @@ class DaggerSandbox:
         target: str,
         files: dagger.Directory | None = None,
         workdir: str | None = None,
-    ) -> None:
+    ) -> str:
+        """Change files as :func:`apply_change`; return what an overlay's change printed."""
         async with self._lock:
             after = apply_change(self._container, self._account, change, target, files)
             synced = await self._query(operation, path, after.sync())
+            printed = ""
+            if change == LIFT:
+                printed = await self._query(operation, path, synced.stdout())
             self.workdir = workdir or self.workdir
             self._container, self._unsettled = synced.with_workdir(self.workdir), 0
+            return printed
 
     async def _query(self, operation: str, path: str, work: Awaitable[T]) -> T:
         try:

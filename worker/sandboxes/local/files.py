@@ -49,14 +49,14 @@ class Files:
                 )
         for path, data in targets.values():
             with (
-                _path_errors(operation, path),
+                path_errors(operation, path),
                 beneath.locate(self.root, path, create=True) as location,
             ):
                 beneath.write_file(location, data, mode)
 
     def _writable(self, operation: str, path: str) -> str:
         """Return the path that ``path`` leads to, if it may be written."""
-        with _path_errors(operation, path):
+        with path_errors(operation, path):
             check_unprotected(operation, path, self._protected, WORKDIR)
             with beneath.locate(self.root, path) as location:
                 check_unprotected(operation, location.path, self._protected, WORKDIR)
@@ -66,7 +66,7 @@ class Files:
     def read(self, path: str) -> bytes:
         """Return the bytes of a regular file."""
         with (
-            _path_errors("read_file", path),
+            path_errors("read_file", path),
             beneath.locate(self.root, path) as location,
             beneath.opened_file(location) as (descriptor, status),
         ):
@@ -76,7 +76,7 @@ class Files:
 
     def delete(self, path: str) -> None:
         """Delete a file; a link is deleted, not its target."""
-        with _path_errors("delete_file", path):
+        with path_errors("delete_file", path):
             check_unprotected("delete_file", path, self._protected, WORKDIR)
             with beneath.locate(self.root, path, follow=False) as location:
                 check_unprotected("delete_file", location.path, self._protected, WORKDIR)
@@ -86,7 +86,7 @@ class Files:
     def entries(self, path: str) -> list[Entry]:
         """Return the entries of a directory; a link to a directory is not a directory."""
         with (
-            _path_errors("list_directory", path),
+            path_errors("list_directory", path),
             beneath.opened_directory(self.root, path) as descriptor,
         ):
             entries, names_size = [], 0
@@ -101,7 +101,7 @@ class Files:
     def make_directory(self, operation: str, path: str) -> Path:
         """Create a directory if it is missing, and return its host path."""
         with (
-            _path_errors(operation, path),
+            path_errors(operation, path),
             beneath.locate(self.root, path, create=True) as location,
         ):
             beneath.make_directory(location)
@@ -109,7 +109,7 @@ class Files:
 
     def export(self, path: str, destination: Path) -> None:
         """Copy a directory out of the sandbox."""
-        with _path_errors("export_directory", path):
+        with path_errors("export_directory", path):
             with beneath.opened_directory(self.root, path):
                 destination.mkdir(parents=True, exist_ok=True)
             copy_tree("export_directory", (self.root, path), (destination, "/"), None)
@@ -117,7 +117,7 @@ class Files:
     def export_matching(self, globs: tuple[str, ...], destination: Path, most_bytes: int) -> None:
         """Copy files out of the workspace; above ``most_bytes``, a file gets no content."""
         remaining = most_bytes
-        with _path_errors("export_matching", WORKDIR):
+        with path_errors("export_matching", WORKDIR):
             destination.mkdir(parents=True, exist_ok=True)
             for relative, _, listed in matching_files(self.root / WORKDIR.lstrip("/"), globs):
                 with (
@@ -131,7 +131,7 @@ class Files:
 
     def refresh(self, host: Path, path: str, only: tuple[str, ...] | None) -> None:
         """Copy a directory of the worker into the sandbox."""
-        with _path_errors("refresh_from_host", str(host)):
+        with path_errors("refresh_from_host", str(host)):
             if not host.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, "is not a directory on this worker")
             self.make_directory("refresh_from_host", path)
@@ -153,14 +153,14 @@ def copy_tree(
     """
     # All paths are listed before the first copy: the destination may be below the source.
     if only is None:
-        with _path_errors(operation, "/"), beneath.locate(*source) as location:
+        with path_errors(operation, "/"), beneath.locate(*source) as location:
             top = source[0] / location.path.lstrip("/")
             paths = [f"/{path}" for path, _ in walk(top, strict=True)]
     else:
         paths = [resolve("/", path) for path in only]
     for path in paths:
         with (
-            _path_errors(operation, path),
+            path_errors(operation, path),
             beneath.locate(source[0], source[1] + path, follow=False) as origin,
         ):
             mode = origin.status.st_mode
@@ -220,7 +220,7 @@ def _copies_by_reference() -> bool:
 
 
 @contextmanager
-def _path_errors(operation: str, path: str) -> Iterator[None]:
+def path_errors(operation: str, path: str) -> Iterator[None]:
     """Raise errors that name the operation and path, as the job's fault or the worker's."""
     try:
         yield

@@ -19,6 +19,7 @@ from revalid.worker.sandboxes.local import bubblewrap, process
 from revalid.worker.sandboxes.local.bubblewrap import OWN_DIRECTORIES
 from revalid.worker.sandboxes.local.files import Files, clone
 from revalid.worker.sandboxes.local.orphan_reaper import orphan_reaper
+from revalid.worker.sandboxes.local.overlay import Stamp, changed, lay
 from revalid.worker.sandboxes.local.process import run
 from revalid.worker.sandboxes.local.process_tree import MARKER, ProcessTree
 from revalid.worker.sandboxes.local.services import missing, running
@@ -74,6 +75,7 @@ class LocalSandbox:
         self._jailed = bubblewrap.works() if jailed is None else jailed
         self.enforced = frozenset(LimitName) if self._jailed else _ENFORCED_BARE
         self._variables: dict[str, str] = {}
+        self._laid: dict[str, Stamp] = {}
         self._lock, self._stop = asyncio.Lock(), asyncio.Event()
         self._removed = False
         self._directory = _make_directory(scratch, jailed=self._jailed)
@@ -178,6 +180,17 @@ class LocalSandbox:
     def missing_service(self, kind: ServiceKind) -> str | None:
         """As :meth:`.Sandbox.missing_service`."""
         return missing(kind)
+
+    async def lay_overlay(self, host_path: Path) -> None:
+        """As :meth:`.Sandbox.lay_overlay`; commands run as the files' owner and can change them."""
+        async with self._operation("lay_overlay"):
+            self._laid = await _in_thread(lay, self._files.root, host_path)
+
+    async def lift_overlay(self, host_path: Path) -> tuple[str, ...]:
+        """As :meth:`.Sandbox.lift_overlay`."""
+        async with self._operation("lift_overlay"):
+            laid, self._laid = self._laid, {}
+            return await _in_thread(changed, self._files.root, host_path, laid)
 
     async def fork(self) -> "LocalSandbox":
         """As :meth:`.Sandbox.fork`; files are copied, with shared blocks where possible.
