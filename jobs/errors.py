@@ -100,6 +100,10 @@ class SandboxLost(TransientError):
     """A sandbox broke while a step ran; nothing is known about the project."""
 
 
+class ToolMissing(TransientError):
+    """The sandbox lacks a tool of the strategy; nothing is known about the project."""
+
+
 class LeaseLost(TransientError):
     """The lease ended and another attempt may own the job; this attempt must record nothing."""
 

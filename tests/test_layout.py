@@ -25,7 +25,6 @@ ELSEWHERE = {
     "worker/resources.py": "tests/integration/test_worker.py",
     "worker/result_builder.py": "tests/integration/test_worker.py",
     "worker/results.py": "tests/faults/test_broker.py",
-    "worker/supervisor.py": "tests/integration/test_worker_ends.py",
     "worker/task_outcome.py": "tests/integration/test_flower.py",
     "worker/tracing.py": "tests/integration/test_traces.py",
     "worker/run/file_steps.py": "tests/worker/run/test_replay.py",

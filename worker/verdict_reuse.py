@@ -25,8 +25,8 @@ async def reusable_result(
     try:
         result = JobResult.model_validate_json(prior)
         # If many jobs were queued together, the first one has asked the registry for all.
-        digest = await to_thread(ledger.image_digest, job.image)
-        digest = digest or (await engine.pin(job.image, again=True)).partition("@")[2]
+        digest = await to_thread(ledger.image_digest, result.image)
+        digest = digest or (await engine.pin(result.image, again=True)).partition("@")[2]
     except (ValidationError, RevalidError, RedisError):
         return None
     if digest != result.sandbox.image_digest:

@@ -70,7 +70,7 @@ async def test_a_digest_that_the_ledger_knows_is_not_resolved_again(
     ledger: Ledger, known: str, stands: bool
 ) -> None:
     registry = Registry(DIGEST)
-    ledger.resolved(make_job().image, known)
+    ledger.resolved("node:20", known)
     found = await reusable_result(PRIOR, make_job(), settings_of(), ledger, registry)
     assert (found is not None) is stands
     assert registry.asked == 0

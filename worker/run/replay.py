@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,10 @@ from revalid.worker.secrets import Scrubber
 from revalid.worker.strategies.dispatch import Plan, PlannedStep
 from revalid.worker.tracing import record_step, step_span
 
+_NOT_FOUND = 127
+"""Exit code of a shell that does not find a command."""
+_NO_TOOL = re.compile(r"\b(python3|node|npm|bun|pnpm|yarn): (?:command )?not found")
+_TAIL = 2_000
 TOTAL_OUTPUT_BYTES = 8 * 2**20
 MAX_PARALLEL = max(2, min(4, os.cpu_count() or 1))
 """Steps of one job that run at one time."""
@@ -60,6 +65,7 @@ class Replay:
         finished: The results of the steps that ended, by their index in the plan.
         tools: The version of each tool, by name.
         notes: Sentences for the reader of the result.
+        missing_tools: Tools of the strategy that the sandbox lacks.
     """
 
     job: Job
@@ -77,6 +83,7 @@ class Replay:
     finished: dict[int, StepResult] = field(default_factory=dict)
     tools: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    missing_tools: set[str] = field(default_factory=set)
     _sequence_done: asyncio.Event = field(default_factory=asyncio.Event)
     _live_budget: list[int] = field(default_factory=lambda: [LIVE_BYTES])
     _output_left: int = field(default_factory=lambda: TOTAL_OUTPUT_BYTES)
@@ -192,7 +199,18 @@ class Replay:
         if result.cancelled:
             self._finish(index, result)
             raise asyncio.CancelledError
+        result = self._without_tool(planned, result)
         return self._without_services(planned, result, sandbox)
+
+    def _without_tool(self, planned: PlannedStep, result: StepResult) -> StepResult:
+        """Return the result as skipped where the sandbox lacks a tool of the strategy."""
+        if result.exit_code != _NOT_FOUND or planned.check in (None, CheckName.COMMAND):
+            return result
+        match = _NO_TOOL.search(result.stderr[-_TAIL:])
+        if match is None or match[1] not in self.plan.tools:
+            return result
+        self.missing_tools.add(match[1])
+        return result.model_copy(update={"skipped_reason": f"the sandbox has no {match[1]}"})
 
     def _without_services(
         self, planned: PlannedStep, result: StepResult, sandbox: Sandbox

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-from revalid.jobs.errors import BrokerUnavailable, InvalidProject, SandboxLost
+from revalid.jobs.errors import BrokerUnavailable, InvalidProject, SandboxLost, ToolMissing
 from revalid.jobs.job import Job, LimitName
 from revalid.jobs.projects.blobs import BlobStore
 from revalid.jobs.result import (
@@ -144,6 +144,7 @@ class Run:
                 project = await self._fetch()
                 plan = await asyncio.to_thread(make_plan, self.job, project.root)
                 self.strategy = StrategyReport(name=plan.strategy, reason=plan.reason)
+                self.job = self.job.model_copy(update={"image": plan.image or self.job.image})
                 return await self._replay_with_retries(plan, project)
         except TimeoutError:
             if not bound.expired():
@@ -269,6 +270,12 @@ class Run:
             return Verdict.FAILED
         deciding = [missing for missing in self.unproven if missing.decides]
         ran_none = {step.name for step in self.steps if step.status is StepStatus.NO_TESTS}
+        if not replay.checked and replay.missing_tools:
+            tools = ", ".join(sorted(replay.missing_tools))
+            raise ToolMissing(
+                f"the sandbox has no {tools}, which strategy {replay.plan.strategy} needs: name an "
+                "image that has it with --image, or install it on the worker"
+            )
         if not replay.checked and all(missing.step in ran_none for missing in deciding):
             raise InvalidProject(
                 "nothing was checked: the project has no build, no type check and no test that "

@@ -10,6 +10,7 @@ from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import Job, StrategyName
 from revalid.jobs.steps import Exec
 from revalid.worker.services import NeededService
+from revalid.worker.strategies.images import choose_image
 from revalid.worker.strategies.node import npm, trpc
 from revalid.worker.strategies.node.workspaces import find_groups
 from revalid.worker.strategies.parts import not_covered
@@ -37,8 +38,12 @@ def make_plan(job: Job, project: Path, selected: Collection[str] | None = None) 
     tree = ProjectTree(project, selected)
     plan = _plan(job, tree)
     services = needed_services(job, tree) if job.source is not None else ()
+    image, note = choose_image(job, tree, plan)
     return replace(
-        plan, steps=tuple(_with_services(planned, job, services) for planned in plan.steps)
+        plan,
+        steps=tuple(_with_services(planned, job, services) for planned in plan.steps),
+        notes=(*([note] if note else []), *plan.notes),
+        image=image,
     )
 
 
@@ -60,7 +65,7 @@ def _plan(job: Job, tree: ProjectTree) -> Plan:
         case StrategyName.NPM:
             return npm.plan(tree, find_groups(tree))
         case StrategyName.PYTHON:
-            return checks.plan(tree, job.image)
+            return checks.plan(tree)
         case StrategyName.AUTO:
             return _plan_detected(job, tree)
 
@@ -88,7 +93,7 @@ def _plan_detected(job: Job, tree: ProjectTree) -> Plan:
     if groups:
         plans.append(trpc.plan(tree, groups) if trpc.detect(groups) else npm.plan(tree, groups))
     if directories:
-        plans.append(checks.plan_parts(tree, job.image, directories))
+        plans.append(checks.plan_parts(tree, directories))
     if not plans:
         manifests = ", ".join(("package.json", *checks.MANIFESTS))
         raise InvalidProject(

@@ -47,6 +47,7 @@ class Plan:
         tools: Shell commands whose versions the result lists.
         notes: Sentences for the reader of the result.
         stop_on_failure: Whether no step runs after a failed one.
+        image: The container image in which the steps run; empty for the job's own.
     """
 
     strategy: StrategyName
@@ -55,6 +56,7 @@ class Plan:
     tools: tuple[str, ...]
     notes: tuple[str, ...] = ()
     stop_on_failure: bool = False
+    image: str = ""
 
 
 def check(

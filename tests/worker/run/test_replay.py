@@ -1,6 +1,7 @@
 """Replay of plans in a real local sandbox whose forks count as free."""
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -13,6 +14,7 @@ from revalid.jobs.encoding import json_size
 from revalid.jobs.errors import SandboxLost
 from revalid.jobs.job import Job, StrategyName
 from revalid.jobs.result import SourceReport
+from revalid.jobs.services import ServiceKind
 from revalid.jobs.settings import load_settings
 from revalid.jobs.steps import Exec, ReadFile
 from revalid.worker.run.project import Project
@@ -21,6 +23,7 @@ from revalid.worker.sandboxes.limits import DEFAULT_LIMITS
 from revalid.worker.sandboxes.local.sandbox import LocalSandbox
 from revalid.worker.sandboxes.protocol import ExecResult
 from revalid.worker.secrets import Scrubber
+from revalid.worker.services import NeededService
 from revalid.worker.strategies.dispatch import Plan, PlannedStep
 from revalid.worker.strategies.plan import check
 
@@ -243,3 +246,29 @@ async def test_only_what_is_kept_of_a_long_file_is_scrubbed(
     assert result.stdout == "x" * 1_020 + "***"
     assert (result.truncated, result.stdout_bytes) == (True, 1_001_028)
     assert scrubber.characters < 10_000
+
+
+async def test_a_tool_of_the_strategy_that_is_missing_is_no_failure(replay_of: MakeReplay) -> None:
+    missing = "echo 'sh: 1: bun: not found' >&2; exit 127"
+    replay = replay_of(
+        check(CheckName.TESTS, "test", missing), check(CheckName.BUILD, "b", "exit 127")
+    )
+    replay.plan = dataclasses.replace(replay.plan, tools=("bun",))
+    await replay.run()
+    assert [step.status for step in replay.results] == ["skipped", "failed"]
+    assert replay.results[0].skipped_reason == "the sandbox has no bun"
+    assert replay.missing_tools == {"bun"}
+
+
+async def test_a_test_that_fails_without_its_service_proves_nothing(
+    replay_of: MakeReplay,
+) -> None:
+    needs = NeededService(ServiceKind.MYSQL, "mysql:8.4", reason="it depends on mysql2")
+    failing, passing = (check(CheckName.TESTS, c, c) for c in ("exit 1", "true"))
+    replay = replay_of(*(dataclasses.replace(s, services=(needs,)) for s in (failing, passing)))
+    await replay.run()
+    assert [step.status for step in replay.results] == ["skipped", "passed"]
+    assert replay.results[0].skipped_reason == (
+        "it failed without mysql (it depends on mysql2); "
+        "the local sandbox has no mysql: use the dagger sandbox"
+    )

@@ -30,7 +30,7 @@ _PYTEST_DJANGO = re.compile(r"pytest[-_]django|DJANGO_SETTINGS_MODULE")
 _PYTEST_FILES = ("pyproject.toml", "pytest.ini", "setup.cfg", "tox.ini", "conftest.py")
 
 
-def plan(tree: ProjectTree, image: str) -> Plan:
+def plan(tree: ProjectTree) -> Plan:
     """Plan to compile, install, check types and run tests, in the root.
 
     Raises:
@@ -41,10 +41,10 @@ def plan(tree: ProjectTree, image: str) -> Plan:
             f"strategy python needs one of {', '.join(MANIFESTS)} at the root: add one, "
             "or give the commands with --command"
         )
-    return plan_parts(tree, image, ["."])
+    return plan_parts(tree, ["."])
 
 
-def plan_parts(tree: ProjectTree, image: str, directories: Iterable[str]) -> Plan:
+def plan_parts(tree: ProjectTree, directories: Iterable[str]) -> Plan:
     """Plan the checks of the Python projects in some directories.
 
     Raises:
@@ -53,8 +53,6 @@ def plan_parts(tree: ProjectTree, image: str, directories: Iterable[str]) -> Pla
     steps: list[PlannedStep] = []
     reasons: list[str] = []
     notes: dict[str, None] = {}
-    if "python" not in image:
-        notes[f"image {image} must have python3: name another with --image"] = None
     for directory in directories:
         part = _plan_root(tree.below(directory))
         steps += [_within(step, directory) for step in part.steps]

@@ -199,12 +199,6 @@ def test_only_a_locked_install_is_cacheable(plan_of: PlanOf, files: Files, cache
     assert unlocked is not any(name.endswith(".lock") for name in files)
 
 
-def test_the_image_must_have_python(plan_of: PlanOf) -> None:
-    note = "image node:20-alpine3.22 must have python3: name another with --image"
-    assert note in plan_of({"setup.py": ""}).notes
-    assert note not in plan_of({"setup.py": ""}, image="python:3.12-slim").notes
-
-
 def test_a_malformed_pyproject_is_refused(plan_of: PlanOf) -> None:
     with pytest.raises(InvalidProject, match=r"pyproject.toml is not TOML"):
         plan_of({"pyproject.toml": "project ="})
