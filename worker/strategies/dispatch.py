@@ -13,6 +13,7 @@ from revalid.worker.services import NeededService
 from revalid.worker.strategies.images import choose_image
 from revalid.worker.strategies.node import npm, trpc
 from revalid.worker.strategies.node.workspaces import find_groups
+from revalid.worker.strategies.other_languages import unchecked_languages
 from revalid.worker.strategies.parts import not_covered
 from revalid.worker.strategies.plan import Plan, PlannedStep
 from revalid.worker.strategies.project_tree import ProjectTree
@@ -94,14 +95,19 @@ def _plan_detected(job: Job, tree: ProjectTree) -> Plan:
         plans.append(trpc.plan(tree, groups) if trpc.detect(groups) else npm.plan(tree, groups))
     if directories:
         plans.append(checks.plan_parts(tree, directories))
+    others_steps = unchecked_languages(tree)
     if not plans:
         manifests = ", ".join(("package.json", *checks.MANIFESTS))
+        held = ", ".join(
+            f"{s.step.name} ({s.step.command})" for s in others_steps if isinstance(s.step, Exec)
+        )
         raise InvalidProject(
             f"no strategy fits this project: found none of {manifests}, at the root or in a part "
-            "of it; give the commands with --command"
+            f"of it{f'; it holds {held}' if held else ''}; give the commands with --command"
         )
     plan = plans[0] if len(plans) == 1 else _joined(*plans)
-    return replace(plan, notes=(*plan.notes, *not_covered(others, "a Python manifest")))
+    notes = (*plan.notes, *not_covered(others, "a Python manifest"))
+    return replace(plan, steps=(*plan.steps, *others_steps), notes=notes)
 
 
 def _joined(node: Plan, python: Plan) -> Plan:
