@@ -68,6 +68,7 @@ ELSEWHERE = {
     "producer/cli/batch/progress.py": "tests/producer/cli/batch/test_actions.py",
     "producer/local/broker_supervisor.py": "tests/producer/local/test_broker.py",
     "producer/local/worker_command.py": "tests/producer/local/test_workers.py",
+    "worker/sandboxes/local/overlay.py": "tests/contract/test_overlay.py",
 }
 """The test of each module that has no test of its own; it covers the module's callers."""
 
