@@ -41,7 +41,7 @@ node-crlf-script,failed,has Windows line ends (CRLF)
 node-engines,failed
 node-eresolve,failed
 node-git-hash,passed
-node-gitignore-lib,failed,src/lib/ was left out of the upload: lib/ in .gitignore
+node-gitignore-lib,failed
 node-inner-links,passed
 node-json-comments,rejected
 node-lock-behind,failed
