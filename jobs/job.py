@@ -26,10 +26,6 @@ from revalid.jobs.steps import (
 
 DEFAULT_IMAGE = "node:20-alpine3.22"
 
-RULES = 2
-"""Version of the rules by which verdicts are made. Part of a job's id, so that no verdict of older
-rules is reused."""
-
 _NAME = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]{{1,5}})?"
@@ -241,7 +237,7 @@ class Job(Frozen):
             "source": {"left_out"},
             "overlay": {"left_out"},
         }
-        content = {"rules": RULES, **self.model_dump(mode="json", exclude=excluded)}
+        content = self.model_dump(mode="json", exclude=excluded)
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 

@@ -9,6 +9,6 @@ if state == 'done' then -- a repeated call, whose reply was lost
 end
 local queue = call('HGET', job_key(id), 'queue')
 finish(id, ARGV[3], nil, {'failed_step', ARGV[7], 'duration_s', ARGV[8], 'queued_s', ARGV[9]})
-call('HSET', job_key(id), 'result', ARGV[4], 'reusable', ARGV[5], 'image_digest', ARGV[6],
-  'recorded', 1)
+call('HSET', job_key(id), 'result', ARGV[4], 'reusable', ARGV[5] == '1' and RULES or '0',
+  'image_digest', ARGV[6], 'recorded', 1)
 return {'OK', unpack(refill(queue))}

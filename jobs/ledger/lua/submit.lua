@@ -31,7 +31,7 @@ if state == 'queued' or state == 'running' then
   end
   return {'joined', unpack(move(id, queue))}
 end
-if state == 'done' and reusable == '1' and same_image() then
+if state == 'done' and reusable == RULES and same_image() then
   call('PEXPIRE', job_key(id), kept_ms)
   call('PEXPIRE', events_key(id), kept_ms)
   if hook ~= '' then
@@ -52,7 +52,7 @@ end
 for at = 9, #ARGV - 3 do
   fields[#fields + 1] = ARGV[at]
 end
-if state == 'done' and reusable == '1' then -- a worker resolves the image, and may reuse the result
+if state == 'done' and reusable == RULES then -- a worker resolves the image, and may reuse the result
   fields[#fields + 1] = 'prior'
   fields[#fields + 1] = call('HGET', job_key(id), 'result')
 end

@@ -4,7 +4,7 @@ import pytest
 from redis import Redis
 
 from revalid.jobs.job import DEFAULT_IMAGE, Job
-from revalid.jobs.ledger.keys import image_key
+from revalid.jobs.ledger.keys import image_key, job_key
 from revalid.jobs.ledger.ledger import Ledger
 from revalid.jobs.ledger.record import IMAGE_S, JobState, Record, SubmitOutcome
 from revalid.jobs.result import Verdict
@@ -85,3 +85,11 @@ def test_another_tenant_never_gets_an_earlier_verdict(ledger: Ledger, tenant: st
     judged(ledger)
     assert ledger.submit(make_job(tenant=tenant), "q") is SubmitOutcome.NEW
     assert ledger.record(make_job(tenant=tenant).id).prior is None
+
+
+def test_a_verdict_of_older_rules_is_not_reused(ledger: Ledger, redis: Redis) -> None:
+    ledger.resolved(DEFAULT_IMAGE, ONE)
+    judged(ledger)
+    redis.hset(job_key(JOB.id), "reusable", "1")
+    assert ledger.submit(JOB, "q") is SubmitOutcome.NEW
+    assert ledger.record(JOB.id).prior is None
