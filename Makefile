@@ -4,6 +4,8 @@ JOBS ?= 10000
 MINUTES ?= 10
 SEED ?=
 PREVIOUS ?=
+CORPUS ?= $(error make exam CORPUS=DIR: name a directory of checked-out collections)
+EXAM ?= /tmp/revalid-exam
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -43,6 +45,11 @@ faults: .venv/installed ## kill, freeze, fill and cut: every row of the fault ma
 .PHONY: hostile
 hostile: .venv/installed ## run what attackers would submit, on both sandboxes (tests/hostile)
 	$(BIN)/python -m pytest tests/hostile -v
+
+.PHONY: exam
+exam: .venv/installed ## CORPUS=DIR of checked-out collections with known verdicts: run all, print each wrong one (tests/exam)
+	@$(BIN)/python -m tests.exam $(CORPUS) $(EXAM)
+	@$(BIN)/revalid batch run $(EXAM)/manifest.jsonl --expect $(EXAM)/expected.csv $(ARGS)
 
 .PHONY: soak
 soak: .venv/installed ## JOBS=10000 short jobs with random kills; memory and descriptors must be level

@@ -327,6 +327,7 @@ class BatchOptions:
     reports: Sequence[str] | None = None
     compare: str | None = None
     json: bool = False
+    expect: str | None = None
 
 
 def with_job_options(*left_out: str) -> Callable[[Callable[..., int]], Callable[..., int]]:

@@ -1,5 +1,6 @@
 """Prints a result: its steps, the output of failed steps, and the verdict."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len
@@ -9,6 +10,7 @@ from rich.text import Text
 
 from revalid.jobs.result import (
     JobResult,
+    Proven,
     SandboxReport,
     StepResult,
     StepStatus,
@@ -51,6 +53,12 @@ def print_fact(console: Console, label: str, fact: str, remark: str = "") -> Non
     console.print(columns, soft_wrap=False)
 
 
+def proven_words(proven: Iterable[Proven]) -> str:
+    """Return what was proven in one line; what several steps proved is counted."""
+    number = Counter(proof.words for proof in proven)
+    return " · ".join(f"{words} ({n} steps)" if n > 1 else words for words, n in number.items())
+
+
 def strategy_words(report: StrategyReport) -> tuple[str]:
     """Describe the strategy that made the steps, and its reason."""
     return (f"{report.name}: {report.reason}" if report.reason else report.name,)
@@ -91,11 +99,15 @@ def print_verdict(console: Console, result: JobResult) -> None:
         _print_failure(console, step, result.id)
     console.print()
     if result.proven:
-        words = ((proof.step, proof.words) for proof in result.proven)
-        print_fact(console, "proven", "; ".join(f"{step}: {word}" for step, word in words))
+        print_fact(console, "proven", proven_words(result.proven))
     for missing in result.unproven:
-        name = missing.step or missing.check
-        print_fact(console, "unproven", f"{name}: ", missing.reason)
+        if missing.decides:
+            words = one_line(f"{missing.step or missing.check}: {missing.reason}")
+            print_fact(console, "unproven", "", words)
+    if others := [missing for missing in result.unproven if not missing.decides]:
+        # Their reasons stand beside the steps.
+        names = dict.fromkeys(missing.step or str(missing.check) for missing in others)
+        print_fact(console, "unproven", f"{', '.join(names)}, which did not decide")
     for note in result.notes:
         print_fact(console, "note", note)
     if result.tools:

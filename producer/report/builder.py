@@ -1,19 +1,23 @@
 """Builds the report of a batch from its rows, and compares it with an earlier one."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
 from revalid.jobs.result import Verdict
 from revalid.producer.report.causes import find_causes
+from revalid.producer.report.expected import Expected, Judge
 from revalid.producer.report.model import (
     NOT_SUBMITTED,
     BatchReport,
+    BrokenTest,
     Change,
+    ChangedTest,
     Comparison,
     Row,
     count,
     verdicts,
 )
+from revalid.producer.report.single_tests import SingleTests
 
 
 def build(
@@ -25,6 +29,7 @@ def build(
     rows: Iterable[Row],
     keep: Callable[[Row], Row] = lambda row: row,
     previous: BatchReport | None = None,
+    expected: Mapping[str, Expected] | None = None,
 ) -> BatchReport:
     """Build the report of a batch.
 
@@ -32,15 +37,21 @@ def build(
         rows: The rows, in the order of the report.
         keep: Reduces a row to what the report shows; causes are found in the whole row.
         previous: An earlier batch to compare with.
+        expected: What is expected of the projects, by name.
     """
     kept: list[Row] = []
+    single_tests = SingleTests()
+    judge = Judge(expected or {})
 
     def seen() -> Iterator[Row]:
         for row in rows:
             kept.append(keep(row))
+            single_tests.add(row)
+            judge.add(row)
             yield row
 
     causes = find_causes(seen())
+    tests, tests_omitted = single_tests.result()
     report = BatchReport(
         id=id,
         name=name,
@@ -50,6 +61,9 @@ def build(
         jobs=tuple(kept),
         causes=causes,
         flaky=tuple(name for name, seen in verdicts(kept).items() if len(set(seen)) > 1),
+        tests=tests,
+        tests_omitted=tests_omitted,
+        expectations=None if expected is None else judge.result(),
     )
     if previous is None:
         return report
@@ -72,7 +86,36 @@ def compare(current: BatchReport, previous: BatchReport) -> Comparison:
         else:
             changes.setdefault(kind, []).append(change)
     lists = {kind: tuple(group) for kind, group in changes.items()}
-    return Comparison.model_validate({"previous": previous.id, "unchanged": unchanged, **lists})
+    compared = not (current.tests_omitted or previous.tests_omitted)
+    return Comparison.model_validate(
+        {
+            "previous": previous.id,
+            "unchanged": unchanged,
+            **lists,
+            "tests_broken": _changed(current.tests, previous.tests, was) if compared else (),
+            "tests_mended": _changed(previous.tests, current.tests, now) if compared else (),
+        }
+    )
+
+
+def _changed(
+    tests: Iterable[BrokenTest], others: Iterable[BrokenTest], projects: Mapping[str, object]
+) -> tuple[ChangedTest, ...]:
+    """Return the tests that failed in one batch and not in the other, in these projects."""
+    before = {_key(test): {*test.projects, *test.flaky} for test in others}
+    changed = (
+        (test, [p for p in test.projects if p in projects and p not in before.get(_key(test), ())])
+        for test in tests
+    )
+    return tuple(
+        ChangedTest(runner=test.runner, file=test.file, name=test.name, projects=tuple(names))
+        for test, names in changed
+        if names
+    )
+
+
+def _key(test: BrokenTest) -> tuple[str | None, str | None, str]:
+    return test.runner, test.file, test.name
 
 
 def _kind(change: Change, *, flaky: bool) -> str | None:

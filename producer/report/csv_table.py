@@ -19,6 +19,8 @@ _COLUMNS = (
     "sandbox",
     "attempts",
     "reused",
+    "tests_executed",
+    "tests_failed",
     "labels",
     "cause",
 )

@@ -10,7 +10,7 @@ from functools import cached_property
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from revalid.jobs.result import StepResult, StepStatus
+from revalid.jobs.result import StepResult, StepStatus, TestCase
 from revalid.producer.report.excerpt import excerpt
 from revalid.producer.report.model import STATES, BatchReport, Cause, Row
 from revalid.producer.sanitize import cached, clean, one_line, seconds
@@ -18,6 +18,8 @@ from revalid.producer.sanitize import cached, clean, one_line, seconds
 _FAILED_LOG, _OTHER_LOG = 24_000, 2_000
 _FAILED_LOGS, _OTHER_LOGS = 12_000_000, 3_000_000
 """Most characters of logs in the whole file; many steps share them."""
+_TESTS = 50
+"""Most failed and flaky tests of a step."""
 _TURN = 100.0
 
 
@@ -32,7 +34,11 @@ class _Log:
 
 @dataclass(frozen=True)
 class _Step:
-    """A step on the page; ``start`` and ``width`` are per cent of the row's time."""
+    """A step on the page; ``start`` and ``width`` are per cent of the row's time.
+
+    Attributes:
+        tests: The first failed and flaky tests.
+    """
 
     step: StepResult
     kind: str
@@ -40,6 +46,7 @@ class _Step:
     start: float
     width: float
     logs: tuple[_Log, ...]
+    tests: tuple[TestCase, ...]
 
 
 @dataclass(frozen=True)
@@ -155,8 +162,14 @@ def _steps(row: Row, failed_limit: int, other_limit: int) -> Iterator[_Step]:
             start=round(start, 2),
             width=round(width, 2),
             logs=tuple(_logs(step, limit)) if limit else (),
+            tests=tuple(_telling_tests(step))[:_TESTS],
         )
         start += width
+
+
+def _telling_tests(step: StepResult) -> Iterator[TestCase]:
+    cases = step.tests.cases if step.tests is not None else ()
+    return (case for case in cases if case.status == "failed" or case.flaky)
 
 
 def _kind(step: StepResult) -> str:

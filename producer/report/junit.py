@@ -41,6 +41,10 @@ def _suite(row: Row) -> ET.Element:
     ]:
         ET.SubElement(properties, "property", name=_valid(name), value=_valid(value))
     for step in row.steps:
+        if step.tests is not None and step.tests.cases:
+            _test_cases(suite, row, step)
+            if step.ok:
+                continue  # its tests stand for it
         _step_case(suite, row, step)
     # If no step shows the failure, the job does; else a failed project would look green.
     if not row.steps or (row.verdict is not Verdict.PASSED and all(s.ok for s in row.steps)):
@@ -63,6 +67,22 @@ def _step_case(suite: ET.Element, row: Row, step: StepResult) -> None:
         failure.text = _valid(_output(step))
     elif step.status is not StepStatus.PASSED:
         ET.SubElement(case, "system-out").text = _valid(f"may fail\n{_output(step)}")
+
+
+def _test_cases(suite: ET.Element, row: Row, step: StepResult) -> None:
+    """Add the single tests of a step, under the step's name."""
+    assert step.tests is not None, "the caller looked"  # noqa: S101
+    for test in step.tests.cases:
+        name = f"{test.file}: {test.name}" if test.file else test.name
+        took = 0.0 if row.reused else test.duration_s or 0.0
+        case = _case(suite, row, f"{step.name}: {name}", took)
+        message = _valid(test.message or "")
+        if test.status == "skipped":
+            ET.SubElement(case, "skipped", message=message)
+        elif test.status == "failed":
+            ET.SubElement(case, "failure", type="test", message=message).text = message
+        elif test.flaky:
+            ET.SubElement(case, "system-out").text = f"flaky: it failed at first\n{message}"
 
 
 def _job_case(suite: ET.Element, row: Row) -> None:

@@ -3,7 +3,16 @@
 import re
 from collections.abc import Iterator
 
-from revalid.producer.report.model import STATES, BatchReport, Cause, Change, Comparison, Row
+from revalid.producer.report.model import (
+    STATES,
+    BatchReport,
+    BrokenTest,
+    Cause,
+    Change,
+    Comparison,
+    Expectations,
+    Row,
+)
 from revalid.producer.sanitize import one_line, seconds
 
 _CAUSES, _ROWS, _CHANGES = 10, 50, 20
@@ -40,10 +49,14 @@ def _lines(report: BatchReport) -> Iterator[str]:
     yield f"{count_text} — batch {_code(report.id)} of {_code(report.name)}"
     if reused := sum(row.reused for row in report.jobs):
         yield from ("", f"Reused verdicts of earlier runs: {reused}")
+    if report.expectations:
+        yield from _expectations(report.expectations)
     if report.comparison:
         yield from _comparison(report.comparison)
     if report.causes:
         yield from _causes(report.causes)
+    if report.tests:
+        yield from _tests(report.tests, report.tests_omitted)
     if red := [row for row in report.jobs if row.red]:
         yield from _red(red)
     if report.flaky:
@@ -68,6 +81,28 @@ def _causes(causes: tuple[Cause, ...]) -> Iterator[str]:
     yield from _more(len(causes) - _CAUSES, "cause")
 
 
+def _expectations(expectations: Expectations) -> Iterator[str]:
+    kinds = ("right", "false_green", "false_red", "unproven", "miscounted")
+    totals = " · ".join(f"{words(kind)} {getattr(expectations, kind)}" for kind in kinds)
+    yield from ("", "### Beside what was expected", "", totals)
+    if expectations.wrong:
+        yield from ("", "| project | is | expected | why |", "|---|---|---|---|")
+    for judged in expectations.wrong[:_ROWS]:
+        is_ = f"{words(judged.state)} ({words(judged.kind)})"
+        reason = _code(judged.reason)
+        yield f"| {_code(judged.project)} | {is_} | {words(judged.expected)} | {reason} |"
+    yield from _more(len(expectations.wrong) - _ROWS, "project")
+
+
+def _tests(tests: tuple[BrokenTest, ...], omitted: int) -> Iterator[str]:
+    yield from ("", "### Tests", "", "| failed in | flaky in | test | for example |")
+    yield "|--:|--:|---|---|"
+    for test in tests[:_CAUSES]:
+        names = _names(test.projects or test.flaky, 3)
+        yield f"| {test.number} | {len(test.flaky)} | {_code(test.title)} | {names} |"
+    yield from _more(len(tests) + omitted - _CAUSES, "test")
+
+
 def _red(rows: list[Row]) -> Iterator[str]:
     yield from (
         "",
@@ -77,7 +112,7 @@ def _red(rows: list[Row]) -> Iterator[str]:
         "|---|---|---|--:|",
     )
     for row in rows[:_ROWS]:
-        step = _code(row.failed_step) if row.failed_step else _code(row.error or "")
+        step = _code(row.failed_step or row.error or "")
         took = seconds(row.duration_s) if row.duration_s is not None else ""
         took = "reused" if row.reused else took
         yield f"| {_code(row.title)} | {MARKS[row.state]} {words(row.state)} | {step} | {took} |"
@@ -99,6 +134,11 @@ def _comparison(comparison: Comparison) -> Iterator[str]:
             shown = ", ".join(_change(change) for change in changes[:_CHANGES])
             more = len(changes) - _CHANGES
             yield f"- **{title} {len(changes)}**: {shown}{f' and {more} more' if more > 0 else ''}"
+    tests = {"Tests broken": comparison.tests_broken, "Tests mended": comparison.tests_mended}
+    for title, changed in tests.items():
+        if changed:
+            test_names = tuple(f"{test.name} ({', '.join(test.projects[:3])})" for test in changed)
+            yield f"- **{title} {len(changed)}**: {_names(test_names, _CHANGES)}"
     yield f"- Unchanged {comparison.unchanged}"
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from revalid.jobs.result import JobResult, StepResult, Verdict
+from revalid.jobs.result import JobResult, Proven, StepResult, Unproven, Verdict
 from revalid.jobs.steps import Frozen
 
 PENDING, NOT_SUBMITTED = "pending", "not_submitted"
@@ -31,6 +31,10 @@ class Row(Frozen):
         sandbox: ``dagger`` or ``local``; None if no sandbox was opened.
         attempts: Number of claims by workers.
         strategy: The strategy that made the steps.
+        tests_executed: Tests that ran in all steps; None where none were counted.
+        tests_failed: Tests among them that failed.
+        proven: What the job proved.
+        unproven: What it did not prove.
     """
 
     project: str
@@ -46,11 +50,16 @@ class Row(Frozen):
     sandbox: str | None = None
     attempts: int = 0
     strategy: str | None = None
+    tests_executed: int | None = None
+    tests_failed: int | None = None
+    proven: tuple[Proven, ...] = ()
+    unproven: tuple[Unproven, ...] = ()
     steps: tuple[StepResult, ...] = ()
 
     @classmethod
     def of(cls, project: str, result: JobResult, *, repeat: int = 1) -> Self:
         """Make the row of a done job."""
+        counted = [step.tests for step in result.steps if step.tests is not None]
         return cls(
             project=project,
             id=result.id,
@@ -65,6 +74,10 @@ class Row(Frozen):
             sandbox=result.sandbox.kind,
             attempts=result.attempts,
             strategy=result.strategy.name if result.strategy else None,
+            tests_executed=sum(tests.executed for tests in counted) if counted else None,
+            tests_failed=sum(tests.failed for tests in counted) if counted else None,
+            proven=result.proven,
+            unproven=result.unproven,
             steps=result.steps,
         )
 
@@ -109,6 +122,79 @@ class Cause(Frozen):
     number: int
 
 
+class BrokenTest(Frozen):
+    """A test that failed or flaked in one or more projects.
+
+    Attributes:
+        runner: The program that ran it; None where its words do not say.
+        file: The file that holds it, as the runner names it.
+        message: Its message in one of the projects.
+        number: Number of projects in which it failed, and failed in every repeat.
+        projects: Names of these projects, at most 1,000.
+        flaky: Names of projects in which it failed once and passed once, at most 1,000.
+    """
+
+    runner: str | None
+    file: str | None
+    name: str
+    message: str = ""
+    number: int
+    projects: tuple[str, ...] = ()
+    flaky: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Return the test's file and name."""
+        return f"{self.file}: {self.name}" if self.file else self.name
+
+
+class ChangedTest(Frozen):
+    """A test that broke or was mended in one or more projects since an earlier batch."""
+
+    runner: str | None
+    file: str | None
+    name: str
+    projects: tuple[str, ...]
+
+
+JudgedKind = Literal["false_green", "false_red", "unproven", "miscounted"]
+
+
+class Judged(Frozen):
+    """A row that is not as expected.
+
+    Attributes:
+        kind: ``false_green`` passed, ``false_red`` failed or ran out of time, ``unproven`` has
+            another verdict or none; ``miscounted`` has the right verdict and another number of
+            tests.
+        expected: The expected verdicts, joined by ``or``.
+        state: The state that the row has.
+    """
+
+    project: str
+    kind: JudgedKind
+    expected: str
+    state: str
+    reason: str
+
+
+class Expectations(Frozen):
+    """The rows of a batch beside the verdicts that a file expects.
+
+    Attributes:
+        table: Number of rows by expected verdicts, then by state.
+        wrong: The rows that are not as expected.
+    """
+
+    right: int
+    false_green: int = 0
+    false_red: int = 0
+    unproven: int = 0
+    miscounted: int = 0
+    table: dict[str, dict[str, int]] = Field(default_factory=dict)
+    wrong: tuple[Judged, ...] = ()
+
+
 class Change(Frozen):
     """A project whose verdict changed; None means no verdict.
 
@@ -134,6 +220,9 @@ class Comparison(Frozen):
         not_submitted: Projects that could not be submitted now.
         flaky: Projects whose repeats disagree, then or now; they are in no other list.
         unchanged: Number of projects that passed both times or neither time.
+        tests_broken: Tests that fail now in projects in which they did not fail then.
+        tests_mended: Tests that failed then and not now, in projects with verdicts now. Both lists
+            are empty where one of the reports lists not all of its failed tests.
     """
 
     previous: str
@@ -144,6 +233,8 @@ class Comparison(Frozen):
     not_submitted: tuple[Change, ...] = ()
     flaky: tuple[Change, ...] = ()
     unchanged: int = 0
+    tests_broken: tuple[ChangedTest, ...] = ()
+    tests_mended: tuple[ChangedTest, ...] = ()
 
 
 class BatchReport(Frozen):
@@ -155,6 +246,9 @@ class BatchReport(Frozen):
         counts: Number of rows by state.
         causes: Causes of failures, the most frequent first.
         flaky: Projects whose repeats disagree.
+        tests: Single tests that failed or flaked, those that failed in most projects first.
+        tests_omitted: Number of such tests beyond the bound of the list.
+        expectations: The comparison with the verdicts that a file expects.
     """
 
     schema_version: Literal[1] = 1
@@ -166,7 +260,10 @@ class BatchReport(Frozen):
     jobs: tuple[Row, ...]
     causes: tuple[Cause, ...] = ()
     flaky: tuple[str, ...] = ()
+    tests: tuple[BrokenTest, ...] = ()
+    tests_omitted: int = 0
     comparison: Comparison | None = None
+    expectations: Expectations | None = None
 
     def document(self, *, steps: bool = True) -> dict[str, Any]:
         """Return the report as a JSON document; without ``steps`` it has no output and is small."""

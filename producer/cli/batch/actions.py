@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,10 +17,12 @@ from revalid.producer.batch.job_fields import fields
 from revalid.producer.batch.reader import BatchReader
 from revalid.producer.batch.sources import find_entries
 from revalid.producer.batch.state import Head, Plan
+from revalid.producer.cli.batch.expectations import print_expectations
 from revalid.producer.cli.batch.follow import Batches, formats, opened, write_reports
 from revalid.producer.cli.batch.progress import BatchProgress
 from revalid.producer.cli.options import BatchOptions, JobOptions, pairs
 from revalid.producer.cli.output import console, print_json
+from revalid.producer.report.expected import check_expected, read_expected
 from revalid.producer.report.formats import FORMATS
 from revalid.producer.report.markdown import words as _words
 from revalid.producer.report.model import NOT_SUBMITTED
@@ -37,8 +40,10 @@ def run(
     repeat: int,
     dry_run: bool,
 ) -> int:
-    """Submit projects, follow them and write reports; return 0 if all passed."""
+    """Submit projects, follow them and write reports; return 0 if all passed, or are
+    as expected."""
     formats(batch_options.reports)
+    expected = None if batch_options.expect is None else read_expected(Path(batch_options.expect))
     entries = find_entries(
         sources,
         only=only,
@@ -46,6 +51,9 @@ def run(
         limit=limit,
         repeat=repeat,
     )
+    if expected is not None:
+        narrowed = bool(only or only_labels or limit)
+        check_expected(expected, (entry.project for entry in entries), narrowed=narrowed)
     if dry_run:
         from revalid.producer.cli.batch.dry_run import dry_run as implementation
 
@@ -64,7 +72,7 @@ def run(
                 entries=entries,
             )
             batches.store.create(plan)
-        return batches.follow(plan, batch_options, previous, submit=True)
+        return batches.follow(plan, batch_options, previous, submit=True, expected=expected)
 
 
 def resume(batch_id: str, batch_options: BatchOptions) -> int:
@@ -126,16 +134,23 @@ def cancel(batch_id: str, *, json: bool) -> int:
 def report(batch_id: str, batch_options: BatchOptions) -> int:
     """Write reports of the current state of a batch."""
     report_formats = formats(batch_options.reports)
-    if not report_formats and not batch_options.json:
+    expected = None if batch_options.expect is None else read_expected(Path(batch_options.expect))
+    if not report_formats and not batch_options.json and expected is None:
         raise InvalidJob(f"name a report: --report FORMAT=PATH, FORMAT one of {', '.join(FORMATS)}")
     with opened() as batches:
         plan = batches.plan(batch_id)
         previous = batches.previous(batch_options.compare)
-        batch_report = batches.report(plan, previous, report_formats)
+        if expected is not None:
+            projects = (entry.project for entry in plan.entries)
+            check_expected(expected, projects, narrowed=True)
+        batch_report = batches.report(plan, previous, report_formats, expected)
     write_reports(batch_report, batch_options)
     if batch_options.json:
         print_json(batch_report.document(steps=False))
-    return 0
+    elif batch_report.expectations is not None:
+        print_expectations(console(), batch_report.expectations)
+    expectations = batch_report.expectations
+    return 1 if expectations is not None and expectations.wrong else 0
 
 
 def compare(batch_id: str, previous: str, *, json: bool) -> int:

@@ -47,6 +47,15 @@ Compare = Annotated[
         "--compare", metavar="PREVIOUS", help="Compare with a batch id or a JSON report's path."
     ),
 ]
+Expect = Annotated[
+    str | None,
+    Option(
+        "--expect",
+        metavar="CSV",
+        help="Compare with the verdicts that a file expects: columns project, verdict (several "
+        "joined by `or`), and, where known, tests_executed and tests_failed.",
+    ),
+]
 
 
 @batch.command(
@@ -55,7 +64,8 @@ Compare = Annotated[
     "revalid batch run 'apps/*-shop' --repeat 3 --sandbox dagger\n\n"
     "revalid batch run apps.csv --only 'team-*' --limit 100 --compare last.json\n\n"
     "A manifest's lines have project (a path or Git URL), and may have name, strategy, commands, "
-    "image, sandbox and labels. Exit status: 0 when every project passed, 1 when any did not."
+    "image, sandbox and labels. Exit status: 0 when every project passed, 1 when any did not; "
+    "with --expect, 0 when every one is as expected."
 )
 @with_job_options()
 def run(
@@ -94,6 +104,7 @@ def run(
     ] = False,
     report: Reports = None,
     compare: Compare = None,
+    expect: Expect = None,
     *,
     job_options: JobOptions,
     json: options.Json = False,
@@ -101,7 +112,7 @@ def run(
     """Validate many projects, show their progress, and write reports."""
     from revalid.producer.cli.batch import actions as implementation
 
-    batch_options = BatchOptions(concurrency, fail_fast, report, compare, json)
+    batch_options = BatchOptions(concurrency, fail_fast, report, compare, json, expect)
     return implementation.run(
         sources,
         job_options,
@@ -182,12 +193,13 @@ def report(
     batch_id: BatchId,
     report: Reports = None,
     compare: Compare = None,
+    expect: Expect = None,
     json: options.Json = False,
 ) -> int:
     """Write reports of the current state of a batch."""
     from revalid.producer.cli.batch import actions as implementation
 
-    batch_options = BatchOptions(None, False, report, compare, json)
+    batch_options = BatchOptions(None, False, report, compare, json, expect)
     return implementation.report(batch_id, batch_options)
 
 

@@ -1,7 +1,7 @@
 """Loads, follows and reports a batch, for the commands of ``batch``."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from revalid.producer.cli.waiting import PATIENCE_S, START, Waiting
 from revalid.producer.client import Client
 from revalid.producer.local.workers import attached
 from revalid.producer.report.builder import build
+from revalid.producer.report.expected import Expected
 from revalid.producer.report.formats import FORMATS, check_path, read, write
 from revalid.producer.report.model import BatchReport
 
@@ -78,7 +79,11 @@ class Batches:
         return earlier.model_copy(update={"jobs": tuple(map(bare, earlier.jobs))})
 
     def report(
-        self, plan: Plan, previous: BatchReport | None = None, formats: Sequence[str] = ()
+        self,
+        plan: Plan,
+        previous: BatchReport | None = None,
+        formats: Sequence[str] = (),
+        expected: Mapping[str, Expected] | None = None,
     ) -> BatchReport:
         """Build a report of a batch's current state, with the data that these formats show."""
         reader = BatchReader(self.client, self.store, plan)
@@ -94,6 +99,7 @@ class Batches:
             rows=rows(self.client, plan, reader.jobs, errors),
             keep=slim(list(formats)),
             previous=previous,
+            expected=expected,
         )
 
     def _left_out(self, plan: Plan, reader: BatchReader) -> dict[int, str]:
@@ -105,12 +111,19 @@ class Batches:
         return {at: why for at in range(len(plan.entries)) if at not in reader.jobs}
 
     def follow(
-        self, plan: Plan, batch_options: BatchOptions, previous: BatchReport | None, *, submit: bool
+        self,
+        plan: Plan,
+        batch_options: BatchOptions,
+        previous: BatchReport | None,
+        *,
+        submit: bool,
+        expected: Mapping[str, Expected] | None = None,
     ) -> int:
         """Show a batch until it is done, and write reports; return 0 if all passed.
 
         Args:
             submit: False if another process submits the projects.
+            expected: What is expected of the projects; then return 0 if all are so.
         """
         out = console(
             stderr=batch_options.json, quiet=batch_options.json and not sys.stderr.isatty()
@@ -126,9 +139,8 @@ class Batches:
                 (self._run if submit else self._watch)(plan, batch_options, shown)
             later = f"it is done: `revalid batch report {plan.id}` writes reports"
             interrupt.check()
-            batch_report = self.report(
-                plan, previous, [name for name, _ in _targets(batch_options.reports)]
-            )
+            report_formats = [name for name, _ in _targets(batch_options.reports)]
+            batch_report = self.report(plan, previous, report_formats, expected)
             write_reports(batch_report, batch_options)
         except RevalidError as error:
             message = f"batch {plan.id}: {error}; {later}"
@@ -142,6 +154,8 @@ class Batches:
             print_json(batch_report.document(steps=False))
         else:
             shown.summary(batch_report)
+        if (expectations := batch_report.expectations) is not None:
+            return 1 if expectations.wrong else 0
         return 0 if batch_report.counts[Verdict.PASSED] == len(batch_report.jobs) else 1
 
     def _start(self, plan: Plan) -> str:

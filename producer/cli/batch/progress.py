@@ -12,6 +12,7 @@ from revalid.jobs.result import Verdict
 from revalid.producer.batch.reader import BatchReader, Progress
 from revalid.producer.batch.report_rows import rows
 from revalid.producer.batch.state import Plan
+from revalid.producer.cli.batch.expectations import print_expectations, print_tests
 from revalid.producer.cli.waiting import Waiting
 from revalid.producer.client import Client
 from revalid.producer.report.model import STATES, BatchReport, Change, Comparison, Row
@@ -20,6 +21,7 @@ from revalid.producer.sanitize import one_line, seconds
 _RATE_S = 60.0
 _SAID_EVERY_S = 10.0
 _CAUSES = 10
+_TESTS = 10
 _SLOWEST = 3
 _STYLE = {
     "passed": "green",
@@ -119,6 +121,7 @@ class BatchProgress:
         if len(timed) > _SLOWEST:
             slow = (f"{one_line(row.title)} {seconds(row.spent_s)}" for row in timed[:_SLOWEST])
             out.print(Text.assemble(("  slowest  ", "dim"), ", ".join(slow)))
+        print_tests(out, report)
         if report.flaky:
             out.print(Text.assemble(("  flaky    ", "yellow"), one_line(", ".join(report.flaky))))
         words: list[str | tuple[str, str]] = [f"{len(report.jobs)} projects"]
@@ -128,6 +131,8 @@ class BatchProgress:
         if reused := sum(row.reused for row in report.jobs):
             words += ["  ", (f"reused {reused}", "dim")]
         out.print(Text.assemble(*words))
+        if report.expectations is not None:
+            print_expectations(out, report.expectations)
 
     def comparison(self, comparison: Comparison) -> None:
         """Print what changed since an earlier batch."""
@@ -150,6 +155,20 @@ class BatchProgress:
                         (f"  {change_text}", "dim"),
                     )
                 )
+        changed = {"test broke": comparison.tests_broken, "test mended": comparison.tests_mended}
+        for kind, tests in changed.items():
+            for test in tests[:_TESTS]:
+                title = f"{test.file}: {test.name}" if test.file else test.name
+                names = ", ".join(test.projects[:3]) + (" …" if len(test.projects) > 3 else "")
+                out.print(
+                    Text.assemble(
+                        (f"  {kind:<13}  ", "red" if kind == "test broke" else "green"),
+                        one_line(title),
+                        (f"  {one_line(names)}", "dim"),
+                    )
+                )
+            if len(tests) > _TESTS:
+                out.print(Text(f"  {kind:<13}  {len(tests) - _TESTS} more", "dim"))
 
 
 def _spent(row: Row) -> float:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from revalid.jobs.checks import CheckName
 from revalid.jobs.job import LimitName
-from revalid.jobs.result import JobResult, StepResult, Verdict
+from revalid.jobs.result import JobResult, Proven, StepResult, Unproven, Verdict
 from revalid.producer.cli.verdict import STATUS, print_verdict, step_line
 from tests.producer.cli.conftest import console, printed, result
 
@@ -123,8 +124,30 @@ def test_every_verdict_has_its_exit_status() -> None:
     assert {verdict.value: STATUS[verdict] for verdict in Verdict} == {
         "passed": 0,
         "failed": 1,
+        "incomplete": 1,
         "timed_out": 1,
         "cancelled": 1,
         "rejected": 2,
         "errored": 3,
     }
+
+
+def test_what_was_proven_is_one_line_and_each_missing_check_that_decides_has_its_reason() -> None:
+    proofs = (("install", "installed"), ("build", "built"), ("build", "built"))
+    shown = verdict_of(
+        result(
+            Verdict.INCOMPLETE,
+            proven=(
+                *(Proven(check=CheckName(c), step=c, words=words) for c, words in proofs),
+                Proven(check=CheckName.TESTS, step="test", words="191 tests passed"),
+            ),
+            unproven=(
+                Unproven(check=CheckName.START, reason="no Postgres here", decides=True),
+                Unproven(check=CheckName.LINT, step="lint", reason="exit 1", decides=False),
+            ),
+        )
+    )
+    assert "  proven    installed · built (2 steps) · 191 tests passed\n" in shown
+    assert "  unproven  start: no Postgres here\n" in shown
+    assert "  unproven  lint, which did not decide\n" in shown
+    assert "incomplete in 2.5 s: start: no Postgres here\n" in shown

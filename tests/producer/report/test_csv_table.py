@@ -35,6 +35,8 @@ def test_a_row_is_a_line() -> None:
         "sandbox": "dagger",
         "attempts": "1",
         "reused": "false",
+        "tests_executed": "",
+        "tests_failed": "",
         "labels": "team=web tier=1",
         "cause": "no seat",
     }

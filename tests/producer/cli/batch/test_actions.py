@@ -73,6 +73,42 @@ def test_every_project_has_its_row(served: Revalid, apps: Path, tmp_path: Path) 
     assert len(compared.json["missing"]) == 4
 
 
+def test_expected_verdicts_decide_the_exit_status(
+    served: Revalid, apps: Path, tmp_path: Path
+) -> None:
+    expected = tmp_path / "expected.csv"
+    right = [f"app-{n},{'failed' if n % 3 else 'passed'}" for n in range(6)]
+    command = ("batch", "run", apps, "--command", CODE, *LOCAL, "--expect", expected)
+    expected.write_text("\n".join(("project,verdict", *right)))
+    ran = served(*command)
+    assert ran.status == 0
+    assert ran.out.splitlines()[-1].split("  ") == [
+        "right 6",
+        "false green 0",
+        "false red 0",
+        "unproven 0",
+        "miscounted 0",
+    ]
+    expected.write_text("\n".join(("project,verdict", "app-0,failed", *right[1:])))
+    wrong = served(*command)
+    assert wrong.status == 1
+    assert "false green" in wrong.out.splitlines()[-2]
+    assert "app-0  expected failed, is passed: exited with 0" in wrong.out
+    batch_id = wrong.out.split()[1]
+    again = served("batch", "report", batch_id, "--expect", expected, "--json")
+    assert again.status == 1
+    assert again.json["expectations"]["table"] == {
+        "failed": {"passed": 1, "failed": 4},
+        "passed": {"passed": 1},
+    }
+    before = served("batch", "list", "--json").json
+    expected.write_text("\n".join(("project,verdict", *right[1:])))
+    refused = served(*command)
+    assert refused.status == 2
+    assert "--expect has no line for app-0" in refused.err
+    assert served("batch", "list", "--json").json == before, "nothing was submitted"
+
+
 def test_repeats_find_what_is_flaky(revalid: Revalid, tmp_path: Path) -> None:
     for name in ("steady", "flaky"):
         (tmp_path / "apps" / name).mkdir(parents=True)

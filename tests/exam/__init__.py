@@ -1,0 +1,1 @@
+"""The exam: public collections with known verdicts, run as one batch."""
