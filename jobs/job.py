@@ -141,6 +141,7 @@ class Job(Frozen):
         services: Services that run beside each test; None finds them in the project.
         expect_tests: Tests that must run at least; with fewer, the job fails.
         overlay: Trusted files that are laid over the project before each check.
+        flaky: Whether a test that fails and then passes by itself fails its step.
         labels: The producer's labels for reports. Not part of the id.
         lane: The queue that the job waits in. Not part of the id.
         nonce: A value that makes the id unique; ``fresh`` sets a random one.
@@ -170,6 +171,7 @@ class Job(Frozen):
         default=None, ge=1, le=1_000_000, exclude_if=lambda number: number is None
     )
     overlay: TarballSource | None = Field(default=None, exclude_if=lambda overlay: overlay is None)
+    flaky: Literal["pass", "fail"] = Field(default="fail", exclude_if=lambda flaky: flaky == "fail")
     labels: dict[Text, Text] = Field(default_factory=dict, max_length=64)
     keep_going: bool = Field(default=False, exclude_if=lambda keep_going: not keep_going)
     lane: Lane = Lane.INTERACTIVE

@@ -135,6 +135,7 @@ class StepResult(Frozen):
         skipped_reason: Why the step did not run; None if it ran.
         tampered: Which file of the overlay was changed while the step ran, in words; None if none.
         tests: The tests that it ran; None where they could not be counted.
+        flaky_passes: Whether flaky tests leave the step passed.
     """
 
     name: str
@@ -158,6 +159,7 @@ class StepResult(Frozen):
     skipped_reason: str | None = None
     tampered: str | None = None
     tests: TestReport | None = None
+    flaky_passes: bool = False
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -177,6 +179,8 @@ class StepResult(Frozen):
         found_none = tests is not None and not tests.executed
         if found_none and (self.exit_code == 0 or self._pytest_found_none):
             return StepStatus.NO_TESTS
+        if self.flaky_passes and tests is not None and tests.flaky and not tests.failed:
+            return StepStatus.PASSED
         if self.exit_code != 0 or (tests is not None and tests.failed):
             return StepStatus.FAILED
         return StepStatus.PASSED
@@ -209,6 +213,9 @@ class StepResult(Frozen):
             case StepStatus.FAILED:
                 if self.exit_code == 0 and self.tests is not None:
                     return f"exit 0, although {_of(self.tests.failed, 'test')} failed"
+                if self.tests is not None and self.tests.flaky:
+                    flaky = _of(self.tests.flaky, "flaky test")
+                    return f"exit {self.exit_code}, {flaky} passed when run again"
                 seen = self.exit_code is not None
                 return f"exit {self.exit_code}" if seen else "its end was not seen"
             case status:

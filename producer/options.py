@@ -38,6 +38,8 @@ class SubmitOptions(TypedDict, total=False):
         expect_tests: Tests that must run at least; with fewer, the job fails.
         overlay: A directory of trusted files, such as tests, that are laid over the project before
             each check and compared after it.
+        flaky: ``pass`` lets a step pass whose failed tests pass when run again; the default is
+            ``fail``.
         labels: Labels for reports; not part of the job's id.
         tenant: Tenant of the job; the setting ``REVALID_TENANT`` by default.
         lane: ``interactive`` (the default), or ``batch`` for work that nobody waits for.
@@ -64,6 +66,7 @@ class SubmitOptions(TypedDict, total=False):
     services: Sequence[Service | Mapping[str, Any]] | None
     expect_tests: int | None
     overlay: Path | str | None
+    flaky: Literal["pass", "fail"]
     labels: Mapping[str, str] | None
     tenant: str | None
     lane: Lane | Literal["interactive", "batch"]

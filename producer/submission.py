@@ -76,6 +76,7 @@ def prepare(
         "require": list(options.get("require") or ()),
         "services": _services(options.get("services")),
         "expect_tests": options.get("expect_tests"),
+        "flaky": options.get("flaky") or "fail",
         "labels": dict(options.get("labels") or {}),
         "keep_going": options.get("keep_going", False),
         "user": options.get("user"),

@@ -128,6 +128,15 @@ Services = Annotated[
         "Default: those that the project's tests need. Repeatable.",
     ),
 ]
+Flaky = Annotated[
+    Literal["pass", "fail"] | None,
+    Option(
+        "--flaky",
+        metavar="pass|fail",
+        help="Whether a test that fails and then passes when it runs again by itself fails its "
+        "check. Default: fail. Flaky tests are shown either way.",
+    ),
+]
 NoServices = Annotated[
     bool, Option("--no-services", metavar="", help="Run no service beside the tests.")
 ]
@@ -210,6 +219,7 @@ class JobOptions:
     skip: Skip = None
     services: Services = None
     no_services: NoServices = False
+    flaky: Flaky = None
     expect_tests: ExpectTests = None
     overlay: Overlay = None
     env: Env = None
@@ -251,6 +261,7 @@ class JobOptions:
             },
             "skip": cast("list[ChosenCheck]", _names("--skip", self.skip, CHECKS)),
             "require": cast("list[ChosenCheck]", [n for n in required if n in CHECKS]),
+            "flaky": self.flaky or "fail",
             "services": [] if self.no_services else _services(self.services),
             "expect_tests": self.expect_tests,
             "overlay": str(self.overlay.absolute()) if self.overlay else None,

@@ -46,6 +46,7 @@ OTHER: dict[str, Any] = {
     "artifacts": ["dist"],
     "limits": {"job_timeout_s": 61, "command_timeout_s": 10},
     "services": [{"kind": "postgres", "image": "postgres:17"}],
+    "flaky": "pass",
     "sandbox": "local",
     "keep_going": True,
     "expect_tests": 3,

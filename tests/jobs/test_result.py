@@ -164,7 +164,7 @@ def test_the_document_has_the_keys_that_were_promised() -> None:
     document = result(PASSED).model_dump(mode="json")
     promised = "id verdict sandbox image source attempts queued_at started_at finished_at steps"
     ours = "schema_version error enforcement strategy tools notes labels artifacts reused queued_s"
-    ours += " duration_s failed_step proven unproven services"
+    ours += " duration_s failed_step proven unproven services overlay"
     assert document.keys() == {*promised.split(), *ours.split()}
     assert document["sandbox"].keys() == {"kind", "fallback_reason", "image_digest"}
     assert document["source"].keys() == {"digest", "files", "size_bytes", "left_out"}

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -15,7 +16,8 @@ from revalid.jobs.result import StepResult, StepStatus
 from revalid.jobs.settings import Settings
 from revalid.jobs.steps import Exec
 from revalid.worker.run.file_steps import apply_step, describe_step
-from revalid.worker.run.output import Emit, LiveOutput
+from revalid.worker.run.flaky import MAX_AGAIN, again_command, failed_tests, judged_again
+from revalid.worker.run.output import Emit, LiveOutput, to_text
 from revalid.worker.run.project import Project
 from revalid.worker.run.runner_summaries import read_summary
 from revalid.worker.run.step_events import (
@@ -39,6 +41,8 @@ from revalid.worker.secrets import Scrubber
 from revalid.worker.strategies.dispatch import Plan, PlannedStep
 from revalid.worker.tracing import record_step, step_span
 
+_AGAIN_S = 300.0
+"""Seconds for the second run of failed tests."""
 _NOT_FOUND = 127
 """Exit code of a shell that does not find a command."""
 _NO_TOOL = re.compile(r"\b(python3|node|npm|bun|pnpm|yarn): (?:command )?not found")
@@ -144,7 +148,10 @@ class Replay:
         self, index: int, planned: PlannedStep, fork: Sandbox, later: list[tuple[int, PlannedStep]]
     ) -> None:
         first_result = self.finished[index] = await self._in_fork(index, planned, fork)
+        tests = first_result.tests
+        flaky_alone = tests is not None and tests.flaky and not tests.failed
         failed = first_result.status is StepStatus.FAILED and not first_result.tampered
+        failed = failed and not flaky_alone
         if failed and not first_result.allow_failure:
             await self._sequence_done.wait()
             ended = (self.finished[other] for other, _ in later)
@@ -287,10 +294,22 @@ class Replay:
                 result = self._file_result(name, planned, 1, "", error, started)
                 return result.model_copy(update={"timed_out": True})
             return self._file_result(name, planned, 0, text, "", started)
+        run = partial(self._execute, index, planned, sandbox)
+        exec_result = await run(step.command, limit)
+        result = command_result(name, step, exec_result, self.scrubber, self.limits)
+        tests = None
+        if planned.check in (CheckName.TESTS, CheckName.COMMAND):
+            tests = read_summary(f"{result.stdout}\n{result.stderr}")
+        result = result.model_copy(update={"check": planned.check, "tests": tests})
+        return self._bounded(await self._run_failed_again(planned, result, run))
+
+    async def _execute(
+        self, index: int, planned: PlannedStep, sandbox: Sandbox, command: str, limit: float
+    ) -> ExecResult:
         live = LiveOutput(self.emit, index, self.scrubber, self._live_budget)
         exec_result = await _stoppable(
             lambda stop: sandbox.exec(
-                step.command,
+                command,
                 timeout_s=limit,
                 output_bytes=self._output_cap(),
                 limits=self.limits,
@@ -302,11 +321,38 @@ class Replay:
             )
         )
         live.finish()
-        result = command_result(name, step, exec_result, self.scrubber, self.limits)
-        tests = None
-        if planned.check in (CheckName.TESTS, CheckName.COMMAND):
-            tests = read_summary(f"{result.stdout}\n{result.stderr}")
-        return self._bounded(result.model_copy(update={"check": planned.check, "tests": tests}))
+        return exec_result
+
+    async def _run_failed_again(
+        self,
+        planned: PlannedStep,
+        result: StepResult,
+        run: Callable[[str, float], Awaitable[ExecResult]],
+    ) -> StepResult:
+        """Run the failed tests of a check again; those that pass then are flaky."""
+        tests, step = result.tests, planned.step
+        if (
+            planned.check is not CheckName.TESTS
+            or not isinstance(step, Exec)
+            or result.status is not StepStatus.FAILED
+            or tests is None
+            or not tests.failed
+            or self.time_left() <= 0
+        ):
+            return result
+        runner = tests.runner or ""
+        names = failed_tests(runner, f"{result.stdout}\n{result.stderr}")
+        if not names or len(names) > MAX_AGAIN or len(names) != tests.failed:
+            return result
+        command = again_command(step.command, runner, names)
+        if command is None:
+            return result
+        again = await run(command, max(0.1, min(self.time_left(), _AGAIN_S)))
+        if again.cancelled or again.timed_out:
+            return result
+        texts = (to_text(stream, self.scrubber) for stream in (again.stdout, again.stderr))
+        judged = judged_again(result, names, "\n".join(texts))
+        return judged.model_copy(update={"flaky_passes": self.job.flaky == "pass"})
 
     def _failed_result(self, planned: PlannedStep, error: StepFailed, started: float) -> StepResult:
         return self._file_result(describe_step(planned.step), planned, 1, "", str(error), started)

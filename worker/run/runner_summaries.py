@@ -158,6 +158,12 @@ _TAP = re.compile(r"(not )?ok \d{1,9}(.{0,300})")
 _TAP_PLAN = re.compile(r"1\.\.\d{1,9}\Z")
 
 
+def plain_lines(text: str) -> list[str]:
+    """Return an output's lines, cut, without colours and what task runners put before each."""
+    lines = (_ESCAPE.sub("", line[:_LINE]) for line in text.splitlines())
+    return [_without_prefix(line).rstrip() for line in lines]
+
+
 def read_summary(text: str) -> TestReport | None:
     """Return what an output says of its tests; None where no known runner's summary is in it.
 
@@ -165,7 +171,7 @@ def read_summary(text: str) -> TestReport | None:
         text: Standard output and standard error, or their ends.
     """
     totals = _Totals()
-    lines = [_without_prefix(_ESCAPE.sub("", line[:_LINE])).rstrip() for line in text.splitlines()]
+    lines = plain_lines(text)
     for line in lines:
         for runner, pattern, apply in _RULES:
             if (match := pattern.match(line)) is not None:

@@ -272,3 +272,24 @@ async def test_a_test_that_fails_without_its_service_proves_nothing(
         "it failed without mysql (it depends on mysql2); "
         "the local sandbox has no mysql: use the dagger sandbox"
     )
+
+
+BUN = """#!/bin/sh
+if [ -e ran ]; then echo "(pass) a > b [1ms]"; echo " 1 pass"; echo " 0 fail"; exit; fi
+touch ran; echo "(fail) a > b [1ms]"; echo " 3 pass"; echo " 1 fail"; exit 1
+"""
+
+
+@pytest.mark.parametrize(("flaky", "status"), [("fail", "failed"), ("pass", "passed")])
+async def test_a_failed_test_runs_again_by_itself(
+    replay_of: MakeReplay, local: LocalSandbox, flaky: str, status: str
+) -> None:
+    await local.write_file("bun", BUN, mode=0o755)
+    command = 'PATH="$PWD:$PATH" bun test ./a.test.ts'
+    replay = replay_of(check(CheckName.TESTS, "test", command), flaky=flaky)
+    await replay.run()
+    (step,) = replay.results
+    assert step.status == status
+    assert step.tests is not None
+    assert (step.tests.passed, step.tests.failed, step.tests.flaky) == (4, 0, 1)
+    assert step.tests.cases[0].name == "a > b"
