@@ -12,7 +12,7 @@ _COMMAND = "python3 -m unittest -v test_solution"
 _TEST = """\
 import unittest
 
-from solution import {entry_point}
+from solution import *
 
 {test}
 
