@@ -11,7 +11,9 @@ from tests.exam.manifest import Question, write_files
 
 _TRACKS = {"@exercism/javascript": "javascript", "@exercism/typescript-track": "typescript"}
 _LOCKFILES = ("pnpm-lock.yaml", "yarn.lock")
-_SETUPS = ("babel.config.js", "babel.config.cjs", "jest.config.js", "tsconfig.json", ".yarnrc.yml")
+_SETUPS = ("babel.config.js", "babel.config.cjs", "jest.config.js", ".yarnrc.yml")
+_OWN_SETUPS = ("jest.config.cjs", "tsconfig.json")
+"""Set-ups that an exercise of the TypeScript track has of its own."""
 _REFACTORING = {"ledger", "markdown"}
 """Exercises whose stub works: the task is to tidy it up."""
 
@@ -55,7 +57,7 @@ def questions(track: Track, exam: Path) -> Iterator[Question]:
         flags = config.get("custom", {})
         for kind in ("stub", "solution"):
             name = f"{track.name}/{exercise.name}/{kind}"
-            files = _common(track, flags) | _tests(track, exercise, config)
+            files = _common(track, exercise, flags) | _tests(track, exercise, config)
             files |= _solution(exercise, config, reference=kind == "solution")
             write_files(exam / name, files)
             for extra in ("lib", "data"):
@@ -65,24 +67,23 @@ def questions(track: Track, exam: Path) -> Iterator[Question]:
             yield Question(name, exam / name, "passed" if works else "failed")
 
 
-def _common(track: Track, flags: dict[str, bool]) -> dict[str, str | bytes]:
+def _common(track: Track, exercise: Path, flags: dict[str, bool]) -> dict[str, str | bytes]:
     """Return the root's set-up: the track's own checks run all exercises with it."""
     package = json.loads((track.directory / "package.json").read_bytes())
     runs_jest, runs_tstyche = flags.get("flag.tests.jest", True), flags.get("flag.tests.tstyche")
     runners = ["tstyche"] * bool(runs_tstyche) + ["jest"] * bool(runs_jest)
     package["scripts"] = {"test": " && ".join(runners)}
-    kept = list(_SETUPS)
+    kept, own = list(_SETUPS), list(_OWN_SETUPS)
     if track.shared and not runs_tstyche:  # the TypeScript compiler ignores NODE_PATH
         for key in ("dependencies", "devDependencies", "packageManager"):
             package.pop(key, None)
-        kept = [name for name in kept if name not in (".yarnrc.yml", "tsconfig.json")]
+        kept.remove(".yarnrc.yml")
+        own.remove("tsconfig.json")
     else:
         kept += _LOCKFILES
     files = {name: _read(track.directory / name) for name in kept}
+    files |= {name: _read(exercise / name) for name in own if track.name == "typescript"}
     found = {name: content for name, content in files.items() if content is not None}
-    if track.name == "typescript":
-        example = track.directory / "exercises/practice/two-fer"
-        found["jest.config.cjs"] = (example / "jest.config.cjs").read_bytes()
     return {**found, "package.json": json.dumps(package, indent=2)}
 
 
