@@ -1,4 +1,4 @@
-"""Questions from railpack's Node and Python examples, which say whether their build succeeds."""
+"""Questions from railpack's Node and Python examples, which say whether they run."""
 
 import json
 import re
@@ -21,7 +21,8 @@ def is_collection(collection: Path) -> bool:
 def questions(collection: Path, exam: Path) -> Iterator[Question]:
     """Copy each Node and Python example, and yield it.
 
-    An example without any check of its own is rejected; a check without a server is incomplete.
+    Nothing is known of their checks: only a failure of an example that runs is wrong. An example
+    with nothing to check is rejected.
     """
     for spec in sorted(collection.glob("examples/*/test.json")):
         example = spec.parent
@@ -30,4 +31,5 @@ def questions(collection: Path, exam: Path) -> Iterator[Question]:
             shutil.copytree(example, exam / name, symlinks=True)
             cases = json.loads(_TRAILING_COMMA.sub("", _COMMENT.sub("", spec.read_text())))
             fails = all(case.get("shouldFail", False) for case in cases)
-            yield Question(name, exam / name, "failed" if fails else "passed or incomplete")
+            right = "failed" if fails else "passed or incomplete or rejected"
+            yield Question(name, exam / name, right)
