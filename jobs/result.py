@@ -106,6 +106,29 @@ class TestReport(Frozen):
         return self.passed + self.failed
 
 
+class StartReport(Frozen):
+    """What a server did that a step started.
+
+    Attributes:
+        ready_s: Seconds from the step's start, migrations included, to the first answer below 500;
+            None if there was none.
+        port: The port of the last answer, else one where it listened; None if it did not listen.
+        path: The path that was asked; None without an answer.
+        status: The status of the answer; None without one.
+        body: The first lines of the answer's body.
+        ignored_sigterm: Whether it had to be killed: it did not end within seconds of SIGTERM.
+        problem: Why it did not start, in words; None if it did.
+    """
+
+    ready_s: float | None = None
+    port: int | None = None
+    path: str | None = None
+    status: int | None = None
+    body: str = ""
+    ignored_sigterm: bool = False
+    problem: str | None = None
+
+
 class StepResult(Frozen):
     """The outcome of one step.
 
@@ -136,6 +159,7 @@ class StepResult(Frozen):
         tampered: Which file of the overlay was changed while the step ran, in words; None if none.
         tests: The tests that it ran; None where they could not be counted.
         flaky_passes: Whether flaky tests leave the step passed.
+        start: What the server did that it started; None if it started none.
     """
 
     name: str
@@ -160,6 +184,7 @@ class StepResult(Frozen):
     tampered: str | None = None
     tests: TestReport | None = None
     flaky_passes: bool = False
+    start: StartReport | None = None
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -181,6 +206,8 @@ class StepResult(Frozen):
             return StepStatus.NO_TESTS
         if self.flaky_passes and tests is not None and tests.flaky and not tests.failed:
             return StepStatus.PASSED
+        if self.start is not None:  # its end was asked for, whatever its exit code
+            return StepStatus.PASSED if self.start.problem is None else StepStatus.FAILED
         if self.exit_code != 0 or (tests is not None and tests.failed):
             return StepStatus.FAILED
         return StepStatus.PASSED
@@ -211,6 +238,8 @@ class StepResult(Frozen):
             case StepStatus.FAILED if self.tampered is not None:
                 return self.tampered
             case StepStatus.FAILED:
+                if self.start is not None:
+                    return self.start.problem or ""
                 if self.exit_code == 0 and self.tests is not None:
                     return f"exit 0, although {_of(self.tests.failed, 'test')} failed"
                 if self.tests is not None and self.tests.flaky:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from revalid.jobs.checks import CheckName
 from revalid.jobs.job import Job
-from revalid.jobs.result import Proven, StepResult, StepStatus, TestReport, Unproven
+from revalid.jobs.result import Proven, StepResult, StepStatus, Unproven
 from revalid.jobs.steps import Exec
 from revalid.worker.run.file_steps import describe_step
 from revalid.worker.strategies.plan import Plan, PlannedStep
@@ -24,7 +24,7 @@ _WORDS = {
 def proven(results: Iterable[StepResult]) -> tuple[Proven, ...]:
     """Return what the passed steps proved, in their order."""
     return tuple(
-        Proven(check=step.check, step=step.name, words=_words(step.check, step.tests))
+        Proven(check=step.check, step=step.name, words=_words(step.check, step))
         for step in results
         if step.check is not None and step.status is StepStatus.PASSED
     )
@@ -92,7 +92,11 @@ def _tests(number: int) -> str:
     return f"{number} test{'' if number == 1 else 's'}"
 
 
-def _words(check: CheckName, tests: TestReport | None) -> str:
+def _words(check: CheckName, step: StepResult) -> str:
+    tests = step.tests
+    if step.start is not None and step.start.ready_s is not None:
+        ignored = ", but ignores SIGTERM" if step.start.ignored_sigterm else ""
+        return f"started in {step.start.ready_s:.1f} s{ignored}"
     if tests is not None:
         skipped = f", {tests.skipped} skipped" if tests.skipped else ""
         return f"{_tests(tests.passed)} passed{skipped}"

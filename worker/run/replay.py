@@ -3,8 +3,9 @@
 import asyncio
 import os
 import re
+import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -26,7 +27,7 @@ from revalid.worker.run.step_events import (
     skipped_result,
     started_event,
 )
-from revalid.worker.run.step_results import command_result, file_result
+from revalid.worker.run.step_results import command_result, file_result, start_report
 from revalid.worker.run.tool_versions import tool_versions
 from revalid.worker.sandboxes.limits import LIVE_BYTES, CommandLimits
 from revalid.worker.sandboxes.protocol import (
@@ -38,6 +39,7 @@ from revalid.worker.sandboxes.protocol import (
 )
 from revalid.worker.sandboxes.shielding import shielded
 from revalid.worker.secrets import Scrubber
+from revalid.worker.serving import Probe
 from revalid.worker.strategies.dispatch import Plan, PlannedStep
 from revalid.worker.tracing import record_step, step_span
 
@@ -295,16 +297,28 @@ class Replay:
                 return result.model_copy(update={"timed_out": True})
             return self._file_result(name, planned, 0, text, "", started)
         run = partial(self._execute, index, planned, sandbox)
-        exec_result = await run(step.command, limit)
+        command, probe = step.command, planned.probe
+        if probe is not None and sandbox.kind == "local" and "PORT" not in self.job.env:
+            probe = replace(probe, port=_free_port())  # all local commands share the ports
+            command = f"export PORT={probe.port}\n{command}"
+        exec_result = await run(command, limit, probe)
         result = command_result(name, step, exec_result, self.scrubber, self.limits)
         tests = None
         if planned.check in (CheckName.TESTS, CheckName.COMMAND):
             tests = read_summary(f"{result.stdout}\n{result.stderr}")
-        result = result.model_copy(update={"check": planned.check, "tests": tests})
+        start = start_report(exec_result, probe, self.scrubber) if probe is not None else None
+        found = {"check": planned.check, "tests": tests, "start": start}
+        result = result.model_copy(update=found)
         return self._bounded(await self._run_failed_again(planned, result, run))
 
     async def _execute(
-        self, index: int, planned: PlannedStep, sandbox: Sandbox, command: str, limit: float
+        self,
+        index: int,
+        planned: PlannedStep,
+        sandbox: Sandbox,
+        command: str,
+        limit: float,
+        probe: Probe | None = None,
     ) -> ExecResult:
         live = LiveOutput(self.emit, index, self.scrubber, self._live_budget)
         exec_result = await _stoppable(
@@ -316,6 +330,7 @@ class Replay:
                 cacheable=planned.cacheable,
                 downloads=planned.install,
                 services=[s for s in planned.services if not sandbox.missing_service(s.kind)],
+                probe=probe,
                 on_output=live.feed,
                 stop=stop,
             )
@@ -405,6 +420,12 @@ async def _stoppable(run: Callable[[asyncio.Event], Awaitable[ExecResult]]) -> E
         if running.cancelled() or running.exception() is not None:
             raise
         return running.result()
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
 
 
 def _can_start(planned: PlannedStep, later: list[tuple[int, PlannedStep]]) -> bool:

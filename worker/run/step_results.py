@@ -3,12 +3,16 @@
 from time import monotonic
 
 from revalid.jobs.encoding import encodable
-from revalid.jobs.result import StepResult
+from revalid.jobs.result import StartReport, StepResult
 from revalid.jobs.steps import Exec, Step
 from revalid.worker.run.output import to_text
 from revalid.worker.sandboxes.limits import CommandLimits, limit_text
 from revalid.worker.sandboxes.protocol import ExecResult, Stream
 from revalid.worker.secrets import Scrubber
+from revalid.worker.serving import Probe, Serving, body_of
+
+_BODY_BYTES = 4_096
+_BODY_LINES = 20
 
 
 def command_result(
@@ -39,6 +43,36 @@ def command_result(
     separator = "\n" if result.stderr and not result.stderr.endswith("\n") else ""
     stderr = f"{result.stderr}{separator}[revalid: ended, {result.over_limit}]\n"
     return result.model_copy(update={"stderr": stderr})
+
+
+def start_report(exec_result: ExecResult, probe: Probe, scrubber: Scrubber) -> StartReport | None:
+    """Return what a server did; None if it was ended before that could be known."""
+    serving = exec_result.serving
+    if serving is None or exec_result.timed_out or exec_result.cancelled:
+        return None
+    text = scrubber.before_cut(body_of(serving.response)[:_BODY_BYTES].decode(errors="replace"))
+    return StartReport(
+        ready_s=None if serving.ready_s is None else round(serving.ready_s, 2),
+        port=serving.port,
+        path=serving.path,
+        status=serving.status,
+        body="\n".join(text.splitlines()[:_BODY_LINES]),
+        ignored_sigterm=serving.ignored_sigterm,
+        problem=_problem(exec_result.exit_code, serving, probe),
+    )
+
+
+def _problem(exit_code: int, serving: Serving, probe: Probe) -> str | None:
+    if serving.ended:
+        did = "listened" if serving.port is None else "answered"
+        return f"it ended before it {did} (exit {exit_code})"
+    if serving.ready_s is not None:
+        return None
+    if serving.port is None:
+        return f"it listened on no port within {probe.ready_s:g} s"
+    if serving.status is None:
+        return f"it gave no HTTP answer on port {serving.port} within {probe.ready_s:g} s"
+    return f"it answered {serving.status} to {serving.path} for {probe.ready_s:g} s"
 
 
 def file_result(

@@ -18,6 +18,7 @@ from revalid.jobs.job import LimitName
 from revalid.jobs.services import ServiceKind
 from revalid.worker.sandboxes.limits import DEFAULT_LIMITS, CommandLimits
 from revalid.worker.services import NeededService
+from revalid.worker.serving import Probe, Serving
 
 WORKDIR = "/workspace"
 COMMAND_TIMEOUT_S = 600.0
@@ -63,6 +64,7 @@ class ExecResult:
         cancelled: Whether it ended because its caller set ``stop``; output until then is kept.
         cached: Whether the engine replayed it from its cache; ``duration_s`` is then that of the
             original run.
+        serving: What the server did that the command started; None for a command without a probe.
     """
 
     exit_code: int
@@ -73,6 +75,7 @@ class ExecResult:
     limit_exceeded: LimitName | None = None
     cancelled: bool = False
     cached: bool = False
+    serving: Serving | None = None
 
     @property
     def good(self) -> bool:
@@ -110,6 +113,7 @@ class Sandbox(Protocol):
         cacheable: bool = False,
         downloads: bool = False,
         services: Sequence[NeededService] = (),
+        probe: Probe | None = None,
         on_output: OnOutput | None = None,
         stop: asyncio.Event | None = None,
     ) -> ExecResult:
@@ -126,6 +130,9 @@ class Sandbox(Protocol):
             downloads: Whether the command may read and extend the downloads that its tenant shares.
             services: Services that run beside this command alone, each started anew. The command
                 finds them by variables; those that the sandbox already has stay as they are.
+            probe: What to ask the server that the command starts, on a port where a process of its
+                tree listens. Once it answers below 500, or ``probe.ready_s`` seconds have passed,
+                the process tree gets SIGTERM, then SIGKILL after :data:`KILL_GRACE_S`.
             stop: An event that ends the command: SIGTERM, then SIGKILL after
                 :data:`CANCEL_GRACE_S`. The result is ``cancelled`` and has the output until then.
 

@@ -42,19 +42,28 @@ def make_plan(job: Job, project: Path, selected: Collection[str] | None = None) 
     image, note = choose_image(job, tree, plan)
     return replace(
         plan,
-        steps=tuple(_with_services(planned, job, services) for planned in plan.steps),
+        steps=tuple(
+            _required(_with_services(planned, job, services), job) for planned in plan.steps
+        ),
         notes=(*([note] if note else []), *plan.notes),
         image=image,
     )
 
 
+def _required(planned: PlannedStep, job: Job) -> PlannedStep:
+    """Return the step so that it decides if the job requires its check."""
+    if planned.check not in job.require or not isinstance(planned.step, Exec):
+        return planned
+    return replace(planned, step=planned.step.model_copy(update={"allow_failure": False}))
+
+
 def _with_services(
     planned: PlannedStep, job: Job, services: tuple[NeededService, ...]
 ) -> PlannedStep:
-    """Return the step with what runs beside it: found services serve tests, given ones commands."""
-    tests = planned.check is CheckName.TESTS and planned.skipped_reason is None
+    """Return the step with what runs beside it: found services serve tests and starts."""
+    uses = planned.check in (CheckName.TESTS, CheckName.START) and planned.skipped_reason is None
     given = planned.check is CheckName.COMMAND and job.services is not None
-    return replace(planned, services=services) if services and (tests or given) else planned
+    return replace(planned, services=services) if services and (uses or given) else planned
 
 
 def _plan(job: Job, tree: ProjectTree) -> Plan:

@@ -6,6 +6,7 @@ from revalid.jobs.checks import CheckName
 from revalid.jobs.job import StrategyName
 from revalid.jobs.steps import Exec, Step
 from revalid.worker.services import NeededService
+from revalid.worker.serving import Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class PlannedStep:
         cacheable: Whether its inputs decide the outcome, so that a snapshot may replace the run.
         inputs: Files that the install can see; None for the whole project.
         services: What runs beside the step, fresh for it.
+        probe: What to ask the server that the step starts; None if it starts none.
         parallel: Whether the step may run in a fork: no later step uses its files.
     """
 
@@ -34,6 +36,7 @@ class PlannedStep:
     cacheable: bool = False
     inputs: tuple[str, ...] | None = None
     services: tuple[NeededService, ...] = ()
+    probe: Probe | None = None
     parallel: bool = False
 
 

@@ -1,12 +1,14 @@
 """One attempt at a job, in a real local sandbox."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from revalid.jobs.checks import CheckName
 from revalid.jobs.connection import connect
 from revalid.jobs.errors import EngineUnavailable, InvalidProject, PolicyRefused
 from revalid.jobs.job import LimitName
@@ -14,6 +16,7 @@ from revalid.jobs.projects.blobs import BlobStore
 from revalid.jobs.result import Verdict
 from revalid.jobs.settings import load_settings
 from revalid.producer.submission import prepare
+from revalid.worker import serving
 from revalid.worker.run import replay
 from revalid.worker.run.runner import Run
 from revalid.worker.sandboxes.dagger.engine import Engine
@@ -352,3 +355,59 @@ async def test_command_that_ends_well_at_its_limit_has_not_passed(make_run: Make
     assert await run.execute() is Verdict.TIMED_OUT
     (step,) = run.steps
     assert (step.exit_code, step.timed_out, step.ok) == (0, True, False)
+
+
+SERVER = """
+require("http").createServer((question, answer) => {
+  answer.statusCode = Number(process.env.STATUS)
+  answer.end("hello\\nagain")
+}).listen(process.env.PORT, "127.0.0.1")
+"""
+
+
+def server_project(start: str) -> dict[str, str]:
+    return {"package.json": json.dumps({"scripts": {"start": start}}), "server.js": SERVER}
+
+
+async def test_a_required_start_decides_and_says_how_long_it_took(make_run: MakeRun) -> None:
+    run = make_run(project=server_project("STATUS=200 node server.js"), require=("start",))
+    assert await run.execute() is Verdict.PASSED
+    start = run.steps[-1].start
+    assert start is not None
+    assert (start.status, start.path, start.body, start.problem) == (200, "/", "hello\nagain", None)
+    assert run.proven[-1].words == f"started in {start.ready_s:.1f} s"
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        ("STATUS=503 node server.js", "it answered 503 to / for 4 s"),
+        ("sleep 60", "it listened on no port within 4 s"),
+        ("cat no-config; exit 3", "it ended before it listened (exit 3)"),
+        ("(sleep 30; node server.js) &", "it ended before it listened (exit 0)"),
+    ],
+)
+async def test_a_required_start_that_fails_says_how(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, start: str, words: str
+) -> None:
+    monkeypatch.setattr(serving, "READY_S", 4.0)
+    run = make_run(project=server_project(start), require=("start",))
+    assert await run.execute() is Verdict.FAILED
+    assert run.steps[-1].outcome == words
+    assert [(item.check, item.reason, item.decides) for item in run.unproven][-1] == (
+        CheckName.START,
+        words,
+        True,
+    )
+
+
+async def test_a_start_that_nobody_requires_does_not_decide(make_run: MakeRun) -> None:
+    project = {
+        "package.json": json.dumps({"scripts": {"build": "node build.js", "start": "exit 3"}}),
+        "build.js": "",
+    }
+    run = make_run(project=project)
+    assert await run.execute() is Verdict.PASSED
+    assert [(item.check, item.decides) for item in run.unproven if item.step == "start"] == [
+        (CheckName.START, False)
+    ]

@@ -88,4 +88,5 @@ def test_the_examples(plan_of: PlanOf, example: str) -> None:
         "typecheck client": "cd client && npx --no-install tsc --noEmit",
         "typecheck server": "cd server && npx --no-install tsc --noEmit",
         "test": "npm run test",
+        "start": "export PORT=${PORT:-3000}\ncd server && exec npm run start",
     }

@@ -92,7 +92,8 @@ APPLETS = (
         "mkdir",
         "mkfifo",
     ),
-    *("mv", "rm", "setpriv", "sh", "sleep", "stat", "tail", "tar", "tr", "unlink", "wc"),
+    *("mv", "nc", "rm", "setpriv", "sh", "sleep", "sort", "stat", "tail", "tar", "tr"),
+    *("unlink", "wc"),
 )
 _COLLECT = """
 cd /bin && mkdir /tools && cp busybox /tools && cd /tools || exit 1
@@ -139,11 +140,13 @@ ROOT = Account("0", "/root")
 
 
 def tools_directory(image: dagger.Container) -> dagger.Directory:
-    """Return the content of :data:`TOOLS`: a busybox under its applets' names, and the wrapper."""
-    script = files("revalid.worker.sandboxes.dagger").joinpath("exec.sh").read_text()
+    """Return the content of :data:`TOOLS`: a busybox under its applets' names, and the scripts."""
     collect = ["/bin/busybox", "sh", "-c", _COLLECT, "revalid", *APPLETS]
     directory = image.with_user("0").with_exec(collect, no_init=True).directory("/tools")
-    return directory.with_new_file("exec.sh", script, permissions=0o444)
+    for name in ("exec.sh", "probe.sh"):
+        script = files("revalid.worker.sandboxes.dagger").joinpath(name).read_text()
+        directory = directory.with_new_file(name, script, permissions=0o444)
+    return directory
 
 
 def prepare_container(

@@ -7,6 +7,11 @@
 # processes, 512-byte blocks written, CPU seconds of a process or 0), how many bytes of both streams to
 # print while the command runs, and one more limit (threads). A printed line has the nonce, the stream, the
 # position of its first byte in the stream, and the bytes in base64.
+# For a server, three more: the time in centiseconds within which it must answer, the port to ask first, and
+# the paths to ask, one argument each. Once it answers it gets SIGTERM. The report then has two more lines:
+#   centiseconds until it answered (- if it did not), port, number of the path and status of the last answer
+#   (- for none), whether the command ended before SIGTERM, whether it had to be killed
+# and the response in base64.
 # The wrapper runs as root and uses no file outside /.revalid-tools, a static busybox.
 [ $$ = 1 ] || exit 1 # outside a container of its own, kill -1 would end unrelated processes
 
@@ -48,8 +53,9 @@ fi
 shift
 cd / || exit 1
 user=$2 limit=$3 grace=$4 output_bytes=$5 nonce=$6
-memory=$7 processes=$8 blocks=$9 cpu=${10} live=${11} threads=${12}
+memory=$7 processes=$8 blocks=$9 cpu=${10} live=${11} threads=${12} ready_limit=${13:-0} port=${14}
 [ "$nonce" != reusable ] || nonce=$NONCE
+[ "$ready_limit" = 0 ] || shift 14 # the paths remain
 dir=/.revalid
 
 now() { IFS=' .' read -r s c _ </proc/uptime; c=${c#0}; t=$((s * 100 + c)); }
@@ -84,6 +90,12 @@ err=$!
 exec 8<$dir/status
 trap : TERM USR1
 read -r runner <&8
+prober=
+if [ "$ready_limit" != 0 ]; then
+  sockets=$(cat /proc/net/tcp /proc/net/tcp6 | while read -r _ local _; do echo "$local"; done)
+  sh /.revalid-tools/probe.sh "$(echo $sockets)" "$port" "$@" 3<&- 4<&- 5>&- 6>&- 8<&- 9>&- &
+  prober=$!
+fi
 now
 start=$t
 : >$dir/go
@@ -178,24 +190,52 @@ print_live() {
   printed_err=$((printed_err + n))
 }
 
+others() { # Sets others to the processes besides this shell and its collectors.
+  others=
+  for p in /proc/[0-9]*; do
+    read -r stat <"$p/stat" || continue
+    p=${p#/proc/}
+    stat=${stat##*) }
+    case $p in $$ | "$out" | "$err") continue ;; esac
+    case $stat in Z* | ?" $out "* | ?" $err "*) continue ;; esac
+    others="$others $p"
+  done
+}
+
 code= timed_out=0 over= round=0 printed_out=0 printed_err=0
+ready=- stopping= ended=1 ignored=0
 end=$((start + limit))
-while runs; do
+while [ "$stopping" ] || runs; do
   sleep 0.25 &
   wait $! # SIGUSR1 ends it at once
-  runs || break
+  if [ "$stopping" ]; then
+    [ "$code" ] || runs
+    others
+    [ "$others" ] || break
+  else
+    runs || break
+  fi
   now
+  if [ "$prober" ] && { [ -e $dir/up ] || [ $((t - start)) -ge "$ready_limit" ]; }; then
+    [ ! -e $dir/up ] || ready=$((t - start))
+    kill -9 $prober
+    wait $prober
+    prober= stopping=1 ended=0 end=$((t + grace))
+    kill -TERM -1
+  fi
   if [ $timed_out = 0 ] && read -r grace </.revalid-stop/"$nonce"; then # a request to end the command
     timed_out=2 end=$((t + grace))
     kill -TERM -1
   fi
   if [ $t -ge $end ]; then
+    [ -z "$stopping" ] || { ignored=1 && break; }
     [ $timed_out = 0 ] || break
     timed_out=1 end=$((t + grace))
     kill -TERM -1
   fi
   set -- /proc/[0-9]*
-  if [ $(($# - 7)) -gt "$processes" ]; then # without this shell, the runner, sleep and two for each collector
+  # Without this shell, the runner, sleep, two for each collector and six for the prober.
+  if [ $(($# - 7 ${prober:+- 6})) -gt "$processes" ]; then
     over=processes
   else
     check_threads "$@"
@@ -214,12 +254,8 @@ kill_all() { # Kills one by one, so that collectors read the pipes to the end; a
   known=' '
   for walk in 1 2 3 4 5; do
     fresh=
-    for p in /proc/[0-9]*; do
-      read -r stat <"$p/stat" || continue
-      p=${p#/proc/}
-      stat=${stat##*) }
-      case $p in $$ | "$out" | "$err") continue ;; esac
-      case $stat in Z* | ?" $out "* | ?" $err "*) continue ;; esac
+    others
+    for p in $others; do
       case $known in *" $p "*) continue ;; esac
       kill -9 "$p"
       known="$known$p " fresh=1
@@ -269,12 +305,17 @@ size out
 out=$n
 size err
 err=$n
+read -r answer <$dir/answer
 rm -rf $dir/report
 [ -d $dir ] && [ ! -h $dir ] || { rm -f $dir && mkdir $dir; }
 {
   echo "$code $timed_out $duration $out $err $nonce ${over:--}"
   ends out "$out"
   ends err "$err"
+  if [ "$ready_limit" != 0 ]; then
+    echo "$ready ${answer:-- - -} $ended $ignored"
+    [ ! -e $dir/body ] || encode <$dir/body
+  fi
 } >$dir/report
 rm -rf $dir/[!r]* # all but the report
 exit 0

@@ -12,6 +12,7 @@ from revalid.jobs.job import LimitName
 from revalid.worker.sandboxes import protocol
 from revalid.worker.sandboxes.limits import CommandLimits
 from revalid.worker.sandboxes.protocol import ExecResult, Stream
+from revalid.worker.serving import Probe, Serving
 
 TOOLS = "/.revalid-tools"
 """Where the tools that revalid itself runs in a container are mounted."""
@@ -36,6 +37,7 @@ def wrapped(
     limits: CommandLimits,
     key: str,
     live_bytes: int = 0,
+    probe: Probe | None = None,
 ) -> list[str]:
     """Return the argument list that runs ``command``; equal lists on equal files may be replayed.
 
@@ -43,6 +45,7 @@ def wrapped(
         owner: The user of the command as ``uid:gid``; ``0`` for root.
         key: The run's nonce, or :data:`REUSE`.
         live_bytes: Bytes of output to print while the command runs.
+        probe: What to ask the server that it starts; None if it starts none.
     """
     numbers = [round(timeout_s * 100), round(protocol.KILL_GRACE_S * 100), output_bytes]
     bounds = [
@@ -53,7 +56,8 @@ def wrapped(
         live_bytes,
         limits.threads,
     ]
-    rest = map(str, (*numbers, key, *bounds))
+    asked = (round(probe.ready_s * 100), probe.port, *probe.paths) if probe else ()
+    rest = map(str, (*numbers, key, *bounds, *asked))
     return [f"{TOOLS}/sh", f"{TOOLS}/exec.sh", "start", command, owner, *rest]
 
 
@@ -63,7 +67,7 @@ def stop_command(nonce: str) -> list[str]:
     return [f"{TOOLS}/sh", "-c", _STOP_SCRIPT, "revalid", STOP, nonce, grace]
 
 
-def parse_report(report: str, nonce: str) -> ExecResult:
+def parse_report(report: str, nonce: str, probe: Probe | None = None) -> ExecResult:
     """Read the wrapper's report; a nonce other than this run's means that it was replayed."""
     try:
         header, *streams = report.split("\n")
@@ -78,9 +82,24 @@ def parse_report(report: str, nonce: str) -> ExecResult:
             cancelled=timed_out == "2",
             limit_exceeded=None if limit == "-" else LimitName(limit),
             cached=reported_nonce != nonce,
+            serving=_serving(streams[4:], probe) if probe else None,
         )
-    except ValueError:
+    except (ValueError, IndexError):
         return _result_without_report("the command overwrote the report of its own run", 1)
+
+
+def _serving(lines: list[str], probe: Probe) -> Serving:
+    ready, port, path, status, ended, ignored = lines[0].split()
+    asked = path not in ("-", "0")
+    return Serving(
+        ready_s=None if ready == "-" else int(ready) / 100,
+        port=None if port == "-" else int(port),
+        path=probe.paths[int(path) - 1] if asked else None,
+        status=int(status) if asked else None,
+        response=base64.b64decode(lines[1]) if asked else b"",
+        ended=ended == "1",
+        ignored_sigterm=ignored == "1",
+    )
 
 
 def overdue_result() -> ExecResult:

@@ -57,6 +57,7 @@ from revalid.worker.sandboxes.protocol import (
 from revalid.worker.sandboxes.staging import as_bytes, file_names, included, stage
 from revalid.worker.secrets import engine_name
 from revalid.worker.services import NeededService, service_variables
+from revalid.worker.serving import Probe
 
 T = TypeVar("T")
 Change = Callable[[dagger.Container], dagger.Container]
@@ -140,13 +141,14 @@ class DaggerSandbox:
         cacheable: bool = False,
         downloads: bool = False,
         services: Sequence[NeededService] = (),
+        probe: Probe | None = None,
         on_output: OnOutput | None = None,
         stop: asyncio.Event | None = None,
     ) -> ExecResult:
+        bounds = (timeout_s, output_bytes, limits)
+        run = partial(self._exec, command, *bounds, cacheable, downloads, probe, on_output, stop)
         if not services:
-            return await self._exec(
-                command, timeout_s, output_bytes, limits, cacheable, downloads, on_output, stop
-            )
+            return await run()
         async with running(self._engine, services) as bound:
             addresses = {service: (alias, service.facts.port) for service, alias, _ in bound}
             before = await self.fork()
@@ -156,9 +158,7 @@ class DaggerSandbox:
             for _, alias, server in bound:
                 self._pending.append(partial(_with_service, alias, server))
             try:
-                result = await self._exec(
-                    command, timeout_s, output_bytes, limits, cacheable, downloads, on_output, stop
-                )
+                result = await run()
             finally:
                 await before.close()
             async with self._lock:  # the files stay, the services and their variables go
@@ -176,6 +176,7 @@ class DaggerSandbox:
         limits: CommandLimits,
         cacheable: bool,
         downloads: bool,
+        probe: Probe | None,
         on_output: OnOutput | None,
         stop: asyncio.Event | None,
     ) -> ExecResult:
@@ -186,8 +187,9 @@ class DaggerSandbox:
             while self._pending:
                 self._container = self._pending.pop(0)(self._container)
             parameters = (command, self._account.owner, timeout_s, output_bytes, limits)
-            args = partial(wrapped, *parameters)
-            run = partial(self._run, args, self._downloads if downloads else {}, relay, stop)
+            args = partial(wrapped, *parameters, probe=probe)
+            volumes = self._downloads if downloads else {}
+            run = partial(self._run, args, volumes, relay, probe, stop)
             try:
                 async with asyncio.timeout(overdue):
                     result, after = await run(cacheable)
@@ -216,6 +218,7 @@ class DaggerSandbox:
         args: Callable[[str, int], list[str]],
         downloads: Mapping[str, dagger.CacheVolume],
         relay: OutputRelay,
+        probe: Probe | None,
         stop: asyncio.Event | None,
         cacheable: bool,
     ) -> tuple[ExecResult, dagger.Container]:
@@ -238,7 +241,7 @@ class DaggerSandbox:
                 report = ""
         for path in (STOP, *downloads):
             after = after.without_mount(path)
-        return parse_report(report, nonce), after
+        return parse_report(report, nonce, probe), after
 
     async def _await_report(
         self, stop: asyncio.Event | None, nonce: str, report: Awaitable[str]

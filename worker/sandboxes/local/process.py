@@ -11,6 +11,8 @@ import time
 from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from revalid.jobs.errors import SandboxLost
@@ -21,10 +23,12 @@ from revalid.worker.sandboxes.local import bubblewrap
 from revalid.worker.sandboxes.local.argument_file import argument_file
 from revalid.worker.sandboxes.local.bubblewrap import FirstProcess
 from revalid.worker.sandboxes.local.capture import Capture
+from revalid.worker.sandboxes.local.probe import ServerProbe
 from revalid.worker.sandboxes.local.process_tree import KILL_BOUND_S, MARKER, ProcessTree
 from revalid.worker.sandboxes.local.usage_monitor import UsageMonitor
 from revalid.worker.sandboxes.protocol import ExecResult, OnOutput, StepFailed
 from revalid.worker.sandboxes.shielding import shielded
+from revalid.worker.serving import Probe
 
 SHELL = "/bin/sh"
 Jail = Callable[[Mapping[str, str]], Sequence[str]]
@@ -64,6 +68,7 @@ async def run(
     on_output: OnOutput | None,
     stops: tuple[asyncio.Event, ...],
     jail: Jail | None = None,
+    probe: Probe | None = None,
 ) -> ExecResult:
     """Run ``command`` and end its whole process tree, however this call itself ends.
 
@@ -73,6 +78,7 @@ async def run(
         env: The whole environment; its :data:`MARKER` value is the sandbox's directory.
         stops: Events; each one ends the command, with a shorter grace than a timeout.
         jail: Returns bubblewrap's arguments for an environment; None runs the command without it.
+        probe: What to ask the server that the command starts; None if it starts none.
 
     Raises:
         StepFailed: The command or its environment is too large to start.
@@ -105,6 +111,10 @@ async def run(
         started = time.monotonic()
         usage = UsageMonitor(Path(env[MARKER]), limits, tree.members, 2 * tree.jailed)
         limit, grace_s = None, protocol.CANCEL_GRACE_S
+        listeners = ProcessTree(env[MARKER], jailed=bool(jail))  # another thread looks at these
+        server = ServerProbe(probe, partial(listeners.members, True), started) if probe else None
+        answered = asyncio.Event()
+        killed = False
         try:
             try:
                 process = await asyncio.create_subprocess_exec(
@@ -124,19 +134,28 @@ async def run(
                 )
             except (OSError, ValueError) as error:
                 raise _not_started(command, cwd, error) from error
-            tree.shell = process.pid
+            tree.shell = listeners.shell = process.pid
             out.close_writer()
             err.close_writer()
-            limit = await _watch(process, (out, err), started + timeout_s, stops, usage)
+            if server is not None:
+                asking = asyncio.ensure_future(server.settle())
+                asking.add_done_callback(lambda _: answered.set())
+                stack.callback(asking.cancel)
+            ends = (*stops, answered)
+            limit = await _watch(process, (out, err), started + timeout_s, ends, usage)
             stopped = limit is LimitName.TIME and any(stop.is_set() for stop in stops)
             if not stopped:
                 grace_s = protocol.KILL_GRACE_S if limit is LimitName.TIME else 0.0
             duration_s = time.monotonic() - started
+            # Its end at our request is no limit that it reached.
+            settled = limit is LimitName.TIME and answered.is_set() and not stopped
+            if settled:
+                limit = None
         finally:
-            await shielded(_end(tree, grace_s, process, first_process))
+            killed = await shielded(_end(tree, grace_s, process, first_process))
         code = await shielded(process.wait())
         code = code if code >= 0 else 128 - code
-        if limit is None and code:
+        if limit is None and code and not settled:
             limit = await asyncio.to_thread(_limit_of_signal, code, limits, usage)
         return ExecResult(
             exit_code=code,
@@ -146,18 +165,26 @@ async def run(
             timed_out=limit is LimitName.TIME and not stopped,
             cancelled=stopped,
             limit_exceeded=limit if limit is not LimitName.TIME else None,
+            serving=replace(server.serving, ended=not settled, ignored_sigterm=settled and killed)
+            if server
+            else None,
         )
 
 
 async def _end(
     tree: ProcessTree, grace_s: float, process: Process | None, first_process: FirstProcess | None
-) -> None:
-    """End every process of the command; in a jail, also those that were not found."""
-    await tree.end(grace_s)
+) -> bool:
+    """End every process of the command; in a jail, also those that were not found.
+
+    Returns:
+        Whether some did not end within ``grace_s`` seconds after SIGTERM.
+    """
+    killed = await tree.end(grace_s)
     if process is not None and first_process is not None:
         await process.wait()
         if not await first_process.end(KILL_BOUND_S):
             raise SandboxLost("exec: the processes of a jail outlived SIGKILL; restart this worker")
+    return killed
 
 
 def _check_variables(command: str, env: Mapping[str, str]) -> None:

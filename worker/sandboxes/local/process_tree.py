@@ -44,8 +44,11 @@ class ProcessTree:
                     members.add(psutil.Process(pid))
         return members
 
-    async def end(self, grace_s: float = 0.0) -> None:
+    async def end(self, grace_s: float = 0.0) -> bool:
         """End every process: send SIGTERM, and SIGKILL after ``grace_s`` seconds.
+
+        Returns:
+            Whether SIGKILL was needed.
 
         Raises:
             SandboxLost: Some still lived :data:`KILL_BOUND_S` seconds after the first SIGKILL.
@@ -55,13 +58,15 @@ class ProcessTree:
         terminated: set[psutil.Process] = set()
         kill_time = time.monotonic() + grace_s
         uncertain_rounds = 0
+        killed = False
         while True:
             if time.monotonic() >= kill_time:
+                killed = True
                 self._kill_group()
             survivors, uncertain = await asyncio.to_thread(self._survivors)
             uncertain_rounds += uncertain
             if not survivors and (not uncertain or uncertain_rounds > 5):
-                return
+                return killed
             now = time.monotonic()
             if now > kill_time + KILL_BOUND_S:
                 raise SandboxLost(

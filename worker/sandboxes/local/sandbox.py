@@ -27,6 +27,7 @@ from revalid.worker.sandboxes.protocol import Entry, ExecResult, OnOutput, StepF
 from revalid.worker.sandboxes.shielding import shielded
 from revalid.worker.sandboxes.staging import as_bytes
 from revalid.worker.services import NeededService, service_variables
+from revalid.worker.serving import Probe
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,6 +94,7 @@ class LocalSandbox:
         cacheable: bool = False,
         downloads: bool = False,
         services: Sequence[NeededService] = (),
+        probe: Probe | None = None,
         on_output: OnOutput | None = None,
         stop: asyncio.Event | None = None,
     ) -> ExecResult:
@@ -115,6 +117,7 @@ class LocalSandbox:
                 on_output=on_output,
                 stops=(self._stop, stop or asyncio.Event()),
                 jail=self._jail if self._jailed else None,
+                probe=probe,
             )
             self._check_open("exec")
             return result

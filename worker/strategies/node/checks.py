@@ -8,6 +8,7 @@ from revalid.jobs.job import StrategyName
 from revalid.worker.strategies.node.builds import Builds
 from revalid.worker.strategies.node.packages import Package
 from revalid.worker.strategies.node.project import CheckCommand, NodeProject
+from revalid.worker.strategies.node.start import node_start
 from revalid.worker.strategies.node.test_files import TestFiles
 from revalid.worker.strategies.node.workspaces import Group, uncovered
 from revalid.worker.strategies.parts import not_covered
@@ -46,6 +47,7 @@ def node_plan(
     if lint:
         steps += _lint(project, builds)
     steps += _tests(project, builds)
+    steps += node_start(tree, project, list(builds.steps.values()))
     notes = (*installs.notes, *not_covered(uncovered(tree, groups), "package.json"))
     return Plan(strategy, reason, tuple(steps), installs.tools, notes)
 

@@ -65,7 +65,7 @@ class NodeProject:
         self._tree = tree
         self._roots = {p.directory: group.root for group in groups for p in group.packages}
         self._bases = bases(tree, self.packages)
-        managers = {p.directory: self._manager(p) for p in self.packages}
+        managers = {p.directory: self.manager(p) for p in self.packages}
         self._test_files = find_test_files(tree, self.packages, managers)
 
     def covered_by(self, script: CheckCommand) -> set[str]:
@@ -92,7 +92,8 @@ class NodeProject:
         """Return the names of the install steps that a package depends on."""
         return self.installs.names[self._roots[package.directory].directory]
 
-    def _manager(self, package: Package) -> Manager:
+    def manager(self, package: Package) -> Manager:
+        """Return the package manager of a package."""
         return self.installs.choices[self._roots[package.directory].directory].manager
 
     def tests(self, package: Package) -> CheckCommand:
@@ -127,7 +128,7 @@ class NodeProject:
 
     def script(self, package: Package, *names: str) -> CheckCommand:
         """Return the command of the first of some scripts that can be a check."""
-        manager = self._manager(package)
+        manager = self.manager(package)
         present = [name for name in names if name in package.scripts]
         name = next((n for n in present if package.unusable(n) is None), (*present, *names)[0])
         return CheckCommand(

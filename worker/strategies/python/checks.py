@@ -14,6 +14,7 @@ from revalid.worker.strategies.plan import Plan, PlannedStep, check, skipped
 from revalid.worker.strategies.project_tree import ProjectTree
 from revalid.worker.strategies.python.install import MANIFESTS, is_project, plan_install
 from revalid.worker.strategies.python.requirements import table
+from revalid.worker.strategies.python.start import python_start
 
 __all__ = ["MANIFESTS", "is_project", "plan", "plan_parts"]
 
@@ -96,6 +97,7 @@ def _plan_root(tree: ProjectTree) -> Plan:
         check(CheckName.TESTS, "test", test_command, depends_on)
         if has_tests
         else skipped(CheckName.TESTS, "test", _PYTEST, "no test_*.py or *_test.py", absent=True),
+        *python_start(tree),
     )
     return Plan(StrategyName.PYTHON, install.reason, steps, ("python3",), install.notes)
 
