@@ -26,7 +26,8 @@ ipv4() {
 
 ask() { # Sets status to that of the answer; empty without one.
   status=
-  # Both ends of the pipe stay open: a server may take the end of the request for that of the connection.
+  # The pipe is closed when the answer begins: a server may take an earlier end for that of the connection,
+  # and nc ends only when both sides have ended.
   rm -f question body.new && mkfifo -m 600 question && exec 3<>question || return
   printf 'GET %s HTTP/1.1\r\nHost: localhost:%s\r\nUser-Agent: revalid\r\n' "$3" "$2" >&3
   printf 'Accept: text/html,application/json;q=0.9,*/*;q=0.8\r\nAccept-Encoding: identity\r\n' >&3
@@ -39,6 +40,7 @@ ask() { # Sets status to that of the answer; empty without one.
   asked=$! waits=0
   while [ $waits -lt 100 ] && kill -0 $asked; do
     sleep 0.05
+    [ ! -s body.new ] || exec 3>&-
     waits=$((waits + 1))
   done
   kill -9 $asked
