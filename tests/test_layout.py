@@ -70,6 +70,7 @@ ELSEWHERE = {
     "producer/cli/batch/dry_run.py": "tests/producer/cli/batch/test_actions_faults.py",
     "producer/cli/batch/follow.py": "tests/producer/cli/batch/test_actions.py",
     "producer/cli/batch/progress.py": "tests/producer/cli/batch/test_actions.py",
+    "producer/cli/batch/expectations.py": "tests/producer/cli/batch/test_actions.py",
     "producer/local/broker_supervisor.py": "tests/producer/local/test_broker.py",
     "producer/local/worker_command.py": "tests/producer/local/test_workers.py",
     "worker/sandboxes/local/overlay.py": "tests/contract/test_overlay.py",

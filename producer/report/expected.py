@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +16,6 @@ from revalid.producer.report.diagnosis import failed_step, telling
 from revalid.producer.report.model import Expectations, Judged, JudgedKind, Row
 
 _COLUMNS = ("project", "verdict", "tests_executed", "tests_failed")
-_OR = re.compile(r"\s+or\s+")
 _NAMED = 5
 
 
@@ -32,7 +30,9 @@ class Expected(Frozen):
     @classmethod
     def _verdicts(cls, words: str) -> tuple[Verdict, ...]:
         try:
-            return tuple(dict.fromkeys(Verdict(word) for word in _OR.split(words.strip())))
+            return tuple(
+                dict.fromkeys(Verdict(word) for word in " ".join(words.split()).split(" or "))
+            )
         except ValueError:
             known = ", ".join(Verdict)
             raise ValueError(f"{words!r}: write one or more of {known}, with `or`") from None

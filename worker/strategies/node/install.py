@@ -13,6 +13,7 @@ from revalid.worker.strategies.node.manager_choice import (
     uses_bun,
 )
 from revalid.worker.strategies.node.managers import (
+    BERRY,
     BUN,
     BUN_VERSION,
     PNPM,
@@ -68,7 +69,8 @@ def plan_installs(tree: ProjectTree, groups: tuple[Group, ...]) -> Installs:
         root, choice = group.root, choices[group.root.directory]
         name = root.step("install")
         command = root.within(choice.manager.frozen if choice.locked else choice.manager.unlocked)
-        if not any(p.dependencies or HOOKS & p.scripts.keys() for p in group.packages):
+        needed = any(p.dependencies or HOOKS & p.scripts.keys() for p in group.packages)
+        if not needed and choice.manager is not BERRY:  # berry runs no script before an install
             reason = f"no dependencies in {root.title}"
             steps.append(skipped(CheckName.INSTALL, name, command, reason, absent=True))
             step_names[root.directory] = depends_on

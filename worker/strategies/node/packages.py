@@ -26,7 +26,7 @@ HOOKS = frozenset(
 
 _NO_TEST = re.compile(r"echo\W+Error: no test specified\W+exit 1")
 _NOTHING = re.compile(
-    r"(?:echo|printf)\b.*|true|:|exit(?: 0)?|node (?:-e|--eval) ?(?:0|\"\"|''|[\"']?"
+    r"(?:echo|printf)\b.*|true|:|exit(?: 0)?|node (?:-e|--eval) ?(?:\d{1,9}|\"\"|''|[\"']?"
     r"(?:0|process\.exit\((?:0|)\)|console\.log\(.*\)|);?[\"']?)",
     re.DOTALL,
 )

@@ -148,3 +148,8 @@ def test_other_manifests_leave_the_sources_out(make: Make, manifest: dict[str, A
 )
 def test_files_that_make_an_install_see_everything(make: Make, files: dict[str, Any]) -> None:
     assert inputs(make, {"workspaces": ["client"]}, files) is None
+
+
+def test_berry_installs_also_where_nothing_is_to_install(plan_of: PlanOf) -> None:
+    manifest = {"packageManager": "yarn@4.9.1", "scripts": {"test": "node --test"}}
+    assert "install" in commands(plan_of({"package.json": manifest}))

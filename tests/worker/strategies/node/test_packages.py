@@ -83,6 +83,7 @@ def test_a_command_runs_in_its_package(directory: str, command: str) -> None:
         ("true", "only a placeholder"),
         ("exit 0", "only a placeholder"),
         ("node -e 0", "only a placeholder"),
+        ("node -e 1", "only a placeholder"),
         ('node -e "process.exit(0)"', "only a placeholder"),
         ("printf none; :", "only a placeholder"),
         ("echo testing && node --test", None),
