@@ -17,6 +17,7 @@
         WorkerUnavailable     the worker for the job did not start, or ended
         EngineUnavailable     no Dagger engine answers
         SandboxLost           a sandbox broke while a step ran
+        ToolMissing           the sandbox lacks a tool of the strategy
         LeaseLost             another attempt owns the job now
         ResultTimeout         the result did not come within the caller's timeout
       JobNotPassed            the job's verdict is not passed; for users of Celery's AsyncResult
