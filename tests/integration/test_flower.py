@@ -25,11 +25,13 @@ from tests.integration.flower import AUTH, Pages, flower
 WORDS = {
     "passed": "passed",
     "failed": "failed: exit 3",
+    "incomplete": "incomplete: echo no tests ran in 0: ran…",
     "timed_out": "timed_out: sleep 60",
     "rejected": "rejected: secret env://NOT_ALLOWED: not…",
     "errored": "errored: no engine",
     "cancelled": "cancelled",
 }
+NOT_PASSED = ("failed", "incomplete", "timed_out", "rejected", "errored")
 
 
 ROWS = "[...document.querySelectorAll('#tasks-table tbody tr[id]')]"
@@ -103,6 +105,7 @@ def submit_each(client: Client, project: Path) -> dict[str, str]:
     options: dict[str, dict[str, Any]] = {
         "passed": {"commands": ["true"], "fresh": True},
         "failed": {"commands": ["exit 3"]},
+        "incomplete": {"commands": ["true", "echo no tests ran in 0"]},
         "timed_out": {"commands": ["sleep 60"], "limits": {"job_timeout_s": 1}},
         "rejected": {"commands": ["true"], "secrets": {"TOKEN": "env://NOT_ALLOWED"}},
         "errored": {"commands": ["true"], "sandbox": "dagger"},
@@ -134,9 +137,9 @@ def test_a_state_says_what_the_verdict_means(shown: Flower, verdict: Verdict) ->
 def test_the_filters_find_what_an_operator_looks_for(shown: Flower) -> None:
     eventually(lambda: shown.task("cancelled")["state"] == "REVOKED")
     assert shown.found("state:SUCCESS") == {"passed"}
-    assert shown.found("state:FAILURE") == {"failed", "timed_out", "rejected", "errored"}
+    assert shown.found("state:FAILURE") == {*NOT_PASSED}
     assert shown.found("state:REVOKED") == {"cancelled"}
-    for verdict in ("failed", "timed_out", "rejected", "errored"):
+    for verdict in NOT_PASSED:
         assert shown.found(f"state:FAILURE result:{verdict}:") == {verdict}
 
 
@@ -210,7 +213,7 @@ def test_a_verdict_is_not_an_error_of_the_worker(shown: Flower) -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM: Flower is tested in no browser")
 def test_the_button_failed_shows_what_failed_at_1280_pixels(shown: Flower) -> None:
     eventually(lambda: shown.task("cancelled")["state"] == "REVOKED")
-    failed = sorted(WORDS[name] for name in ("failed", "timed_out", "rejected", "errored"))
+    failed = sorted(WORDS[name] for name in NOT_PASSED)
     login = base64.b64encode(":".join(AUTH).encode()).decode()
     with chromium() as browser:
         browser.call("Network.enable")

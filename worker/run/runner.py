@@ -238,7 +238,10 @@ class Run:
     def _failure_notes(self, project: Project) -> list[str]:
         if all(step.ok for step in self.steps):
             return []
-        names = sorted(ProjectTree(project.root).files)[:_NOTED_FILES]
+        try:
+            names = sorted(ProjectTree(project.root).files)[:_NOTED_FILES]
+        except InvalidProject:  # a step without a jail removed it
+            names = []
         crlf = list(scripts_with_crlf(project.root, names))
         pointers = list(pointer_notes(project.root, names))
         return [*failure_notes(self.steps, self.source.left_out, crlf), *pointers]
