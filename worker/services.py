@@ -38,6 +38,16 @@ class ServiceKindFacts:
     arguments: tuple[str, ...] = ()
 
 
+_DATABASE_PARTS = {
+    "DB_HOST": "{host}",
+    "DB_PORT": "{port}",
+    "DB_USER": "{user}",
+    "DB_USERNAME": "{user}",
+    "DB_PASSWORD": "{password}",
+    "DB_NAME": "{database}",
+    "DB_DATABASE": "{database}",
+}
+
 FACTS: Mapping[ServiceKind, ServiceKindFacts] = MappingProxyType(
     {
         ServiceKind.POSTGRES: ServiceKindFacts(
@@ -61,6 +71,7 @@ FACTS: Mapping[ServiceKind, ServiceKindFacts] = MappingProxyType(
                 "POSTGRES_USER": "{user}",
                 "POSTGRES_PASSWORD": "{password}",
                 "POSTGRES_DB": "{database}",
+                **_DATABASE_PARTS,
             },
         ),
         ServiceKind.MYSQL: ServiceKindFacts(
@@ -80,6 +91,7 @@ FACTS: Mapping[ServiceKind, ServiceKindFacts] = MappingProxyType(
                 "MYSQL_USER": "{user}",
                 "MYSQL_PASSWORD": "{password}",
                 "MYSQL_DATABASE": "{database}",
+                **_DATABASE_PARTS,
             },
         ),
         ServiceKind.REDIS: ServiceKindFacts(
@@ -116,15 +128,18 @@ class NeededService:
 
     Attributes:
         image: The container image.
-        names: Further variables of the project that hold the service's address.
+        names: Variables of the project that hold the service's address, each with the scheme of the
+            URL that it expects, such as ``postgresql+asyncpg``.
+        hosts: Host names under which the project may look for it.
         reason: Why it is needed.
         password: The password of this attempt.
     """
 
     kind: ServiceKind
     image: str
-    names: tuple[str, ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
     reason: str = ""
+    hosts: tuple[str, ...] = ()
     password: str = field(default_factory=new_password, repr=False)
 
     @property
@@ -154,19 +169,28 @@ class NeededService:
         }
         url = self.facts.url.format(**values)
         parts = {name: text.format(**values) for name, text in self.facts.parts.items()}
-        return dict.fromkeys((*self.facts.url_names, *self.names), url) | parts
+        return dict.fromkeys(self.facts.url_names, url) | parts
+
+    def named_variables(self, host: str, port: int) -> dict[str, str]:
+        """Return the service's address in the variables that the project names for it."""
+        address = self.variables(host, port)[self.facts.url_names[0]].partition("://")[2]
+        return {name: f"{scheme}://{address}" for name, scheme in self.names}
 
 
 def service_variables(
     services: Mapping[NeededService, tuple[str, int]], given: Mapping[str, object]
 ) -> dict[str, str]:
-    """Return the variables of all services; the first wins a name, and the job's own stay.
+    """Return the variables of all services; the job's own stay.
+
+    What the project names for a service wins over the usual variables, then the first service.
 
     Args:
         services: The address of each.
         given: Variables that the job sets itself.
     """
     variables: dict[str, str] = {}
-    for service, (host, port) in services.items():
-        variables = service.variables(host, port) | variables
+    for service, address in services.items():
+        variables = service.variables(*address) | variables
+    for service, address in services.items():
+        variables |= service.named_variables(*address)
     return {name: value for name, value in variables.items() if name not in given}

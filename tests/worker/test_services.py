@@ -3,7 +3,9 @@
 from revalid.jobs.services import ServiceKind
 from revalid.worker.services import FACTS, NeededService, service_variables
 
-POSTGRES = NeededService(ServiceKind.POSTGRES, "postgres:17", ("TEST_DATABASE_URL",), password="p")
+POSTGRES = NeededService(
+    ServiceKind.POSTGRES, "postgres:17", (("TEST_DATABASE_URL", "postgresql"),), password="p"
+)
 MYSQL = NeededService(ServiceKind.MYSQL, "mysql:8.4", password="q")
 
 
@@ -24,6 +26,20 @@ def test_the_first_service_wins_a_name_and_the_jobs_own_variables_stay() -> None
     assert variables["DATABASE_URL"].startswith("postgresql://")
     assert variables["MYSQL_URL"] == "mysql://app:q@my:3306/app"
     assert "PGHOST" not in variables
+
+
+def test_a_variable_that_the_project_names_keeps_its_scheme_and_wins() -> None:
+    names = (("DATABASE_URL", "mysql+pymysql"),)
+    named = NeededService(ServiceKind.MYSQL, "mysql:8.4", names, password="q")
+    variables = service_variables({POSTGRES: ("db", 5432), named: ("my", 3306)}, {})
+    assert variables["DATABASE_URL"] == "mysql+pymysql://app:q@my:3306/app"
+    assert variables["POSTGRES_URL"] == "postgresql://app:p@db:5432/app"
+
+
+def test_a_database_stands_in_the_parts_that_projects_read() -> None:
+    variables = service_variables({MYSQL: ("my", 3306)}, {})
+    read = ("DB_HOST", "DB_PORT", "DB_USER", "DB_PASSWORD", "DB_NAME")
+    assert [variables[name] for name in read] == ["my", "3306", "app", "q", "app"]
 
 
 def test_a_server_gets_the_password_and_shows_it_to_nobody() -> None:

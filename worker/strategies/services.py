@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import Job
@@ -35,22 +36,32 @@ _PRISMA = {
 }
 _PROVIDER = re.compile(r"^\s{0,20}provider\s{0,20}=\s{0,20}\"(\w{1,20})\"", re.MULTILINE)
 _COMPOSE = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
-_IMAGE = re.compile(r"^[ \t]{1,40}image:[ \t]{1,20}[\"']?([a-z0-9][\w./:@-]{0,200})", re.MULTILINE)
-_IMAGE_NAMES = {
+_COMPOSED_SERVICE = re.compile(r"([ \t]{1,20})[\"']?([A-Za-z0-9][\w.-]{0,60})[\"']?:[ \t]*(?:#|$)")
+_COMPOSED_IMAGE = re.compile(r"[ \t]{1,40}image:[ \t]{1,20}[\"']?([a-z0-9][\w./:@-]{0,200})")
+_HOST_NAME = re.compile(r"[a-z][a-z0-9_-]{0,60}\Z")
+_IMAGES = {
     "postgres": ServiceKind.POSTGRES,
-    "postgis": ServiceKind.POSTGRES,
-    "pgvector": ServiceKind.POSTGRES,
-    "timescaledb": ServiceKind.POSTGRES,
+    "postgis/postgis": ServiceKind.POSTGRES,
+    "pgvector/pgvector": ServiceKind.POSTGRES,
+    "timescale/timescaledb": ServiceKind.POSTGRES,
     "mysql": ServiceKind.MYSQL,
     "mariadb": ServiceKind.MYSQL,
     "redis": ServiceKind.REDIS,
-    "valkey": ServiceKind.REDIS,
+    "valkey/valkey": ServiceKind.REDIS,
     "mongo": ServiceKind.MONGODB,
 }
+"""The images that a project may choose. Another one would be a program of its own, as root."""
+_OTHER_IMAGES = {
+    **{name.rpartition("/")[2]: kind for name, kind in _IMAGES.items()},
+    "postgresql": ServiceKind.POSTGRES,
+    "mongodb": ServiceKind.MONGODB,
+    "mongodb-community-server": ServiceKind.MONGODB,
+}
+"""The last part of the name of other images, in whose place the kind's own runs."""
 _ENV_EXAMPLES = (".env.example", ".env.sample", ".env.template", "env.example")
 _ENV_URL = re.compile(
-    r"^[ \t]{0,8}(?:export )?([A-Z][A-Z0-9_]{0,60})[ \t]?=[ \t]?[\"']?"
-    r"(postgres(?:ql)?|mysql|mariadb|rediss?|mongodb)(?:\+\w{1,20})?://",
+    r"^[ \t]{0,20}(?:export |- )?[\"']?([A-Z][A-Z0-9_]{0,60})[ \t]?[=:][ \t]{0,8}[\"']?"
+    r"((postgres(?:ql)?|mysql|mariadb|rediss?|mongodb)(?:\+\w{1,20})?)://",
     re.MULTILINE,
 )
 _SCHEMES = {
@@ -65,51 +76,92 @@ _SCHEMES = {
 _HEAD_BYTES = 1 << 16
 
 
+@dataclass
+class _Found:
+    """What a project tells about the services of one kind."""
+
+    image: str = ""
+    reason: str = ""
+    names: dict[str, str] = field(default_factory=dict)
+    hosts: dict[str, None] = field(default_factory=dict)
+
+
 def needed_services(job: Job, tree: ProjectTree) -> tuple[NeededService, ...]:
     """Return the services that the tests of a project need.
 
     Raises:
         InvalidProject: A file cannot be read.
     """
-    images = _compose_images(tree)
-    if job.services is not None:
-        return tuple(
-            NeededService(s.kind, s.image or images.get(s.kind) or FACTS[s.kind].image, (), "given")
-            for s in job.services
-        )
-    reasons: dict[ServiceKind, str] = {}
+    found: dict[ServiceKind, _Found] = {}
     for name, path in _dependencies(tree):
-        reasons.setdefault(_DEPENDENCIES[name], f"{path} depends on {name}")
+        _note(found, _DEPENDENCIES[name], f"{path} depends on {name}")
     for path in sorted(tree.files):
         if path.endswith("schema.prisma"):
             for provider in _PROVIDER.findall(tree.head(path, _HEAD_BYTES)):
                 if provider in _PRISMA:
-                    reasons.setdefault(_PRISMA[provider], f"{path} names {provider}")
-    names_by_kind: dict[ServiceKind, list[str]] = {}
+                    _note(found, _PRISMA[provider], f"{path} names {provider}")
+    for path in _COMPOSE:
+        for host, image in _composed(tree.head(path, _HEAD_BYTES)):
+            _add_composed(found, path, host, image)
     for path in sorted(tree.files):
-        if path.rpartition("/")[2] in _ENV_EXAMPLES and path.count("/") <= 2:
-            for name, scheme in _ENV_URL.findall(tree.head(path, _HEAD_BYTES)):
-                names_by_kind.setdefault(_SCHEMES[scheme], []).append(name)
+        example = path.rpartition("/")[2] in _ENV_EXAMPLES and path.count("/") <= 2
+        if example or path in _COMPOSE:
+            for name, scheme, base in _ENV_URL.findall(tree.head(path, _HEAD_BYTES)):
+                kind = _SCHEMES[base]
+                _note(found, kind, f"{path} names {name}")
+                found[kind].names.setdefault(name, scheme.replace("rediss", "redis"))
+    if job.services is None:
+        return tuple(_needed(kind, told, told.image, told.reason) for kind, told in found.items())
     return tuple(
-        NeededService(
-            kind,
-            images.get(kind, FACTS[kind].image),
-            tuple(dict.fromkeys(names_by_kind.get(kind, ()))),
-            reason,
-        )
-        for kind, reason in reasons.items()
+        _needed(given.kind, told, given.image or told.image, "given")
+        for given in job.services
+        for told in [found.get(given.kind, _Found())]
     )
 
 
-def _compose_images(tree: ProjectTree) -> dict[ServiceKind, str]:
-    """Return the image of each kind that the project's compose file names."""
-    images: dict[ServiceKind, str] = {}
-    for name in _COMPOSE:
-        for image in _IMAGE.findall(tree.head(name, _HEAD_BYTES)):
-            base = image.partition("@")[0].rpartition("/")[2].partition(":")[0]
-            if base in _IMAGE_NAMES:
-                images.setdefault(_IMAGE_NAMES[base], image)
-    return images
+def _needed(kind: ServiceKind, told: _Found, image: str, reason: str) -> NeededService:
+    return NeededService(
+        kind=kind,
+        image=image or FACTS[kind].image,
+        names=tuple(told.names.items()),
+        reason=reason,
+        hosts=tuple(told.hosts),
+    )
+
+
+def _note(found: dict[ServiceKind, _Found], kind: ServiceKind, reason: str) -> None:
+    told = found.setdefault(kind, _Found())
+    told.reason = told.reason or reason
+
+
+def _add_composed(found: dict[ServiceKind, _Found], path: str, host: str, image: str) -> None:
+    """Add a service of a compose file; the image runs only if it is a well-known one."""
+    name = image.partition("@")[0].partition(":")[0]
+    name = name.removeprefix("docker.io/").removeprefix("library/")
+    kind = _IMAGES.get(name) or _OTHER_IMAGES.get(name.rpartition("/")[2])
+    if kind is None:
+        return
+    _note(found, kind, f"{path} runs {image}")
+    told = found[kind]
+    if not told.image and name in _IMAGES:
+        told.image = image
+    elif not told.image:
+        told.image = FACTS[kind].image
+        told.reason += f"; {told.image} stands in for {image}"
+    if _HOST_NAME.match(host) and host != "localhost":
+        told.hosts[host] = None
+
+
+def _composed(text: str) -> Iterator[tuple[str, str]]:
+    """Yield each service of a compose file that has an image, and the image."""
+    _, _, text = text.partition("services:")
+    indentation, host = "", ""
+    for line in text.splitlines():
+        match = _COMPOSED_SERVICE.match(line)
+        if match and (not indentation or match[1] == indentation):
+            indentation, host = match[1], match[2]
+        elif image := _COMPOSED_IMAGE.match(line):
+            yield host, image[1]
 
 
 def _dependencies(tree: ProjectTree) -> Iterator[tuple[str, str]]:

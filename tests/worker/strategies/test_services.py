@@ -50,11 +50,63 @@ def test_the_image_is_that_of_the_projects_compose_file(plan_of: PlanOf) -> None
     assert service.reason == "package.json depends on pg"
 
 
+def test_a_compose_file_alone_tells_of_services(plan_of: PlanOf) -> None:
+    compose = """\
+services:
+  app:
+    build: .
+    environment:
+      - DATABASE_URL=postgresql+asyncpg://u:p@main_db:5432/x
+  main_db:
+    environment:
+      POSTGRES_DB: x
+    image: "postgres:16-alpine"   # pinned
+  cache:
+    image: docker.io/library/redis:7
+  mail:
+    image: axllent/mailpit
+"""
+    services = steps_by_name(plan_of({**node(), "compose.yaml": compose}))["test"].services
+    assert [(s.kind, s.image, s.hosts, s.names) for s in services] == [
+        (
+            "postgres",
+            "postgres:16-alpine",
+            ("main_db",),
+            (("DATABASE_URL", "postgresql+asyncpg"),),
+        ),
+        ("redis", "docker.io/library/redis:7", ("cache",), ()),
+    ]
+    assert services[0].reason == "compose.yaml runs postgres:16-alpine"
+
+
+def test_an_example_of_variables_alone_tells_of_services(plan_of: PlanOf) -> None:
+    example = "REDIS_URL=rediss://localhost\n"
+    (service,) = steps_by_name(plan_of({**node(), ".env.example": example}))["test"].services
+    assert (service.kind, service.reason) == ("redis", ".env.example names REDIS_URL")
+    assert service.names == (("REDIS_URL", "redis"),)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "10.0.0.1/x/postgres:1",
+        "mallory/postgres",
+        "ghcr.io/x/postgresql:1",
+        "bitnami/mongodb",
+    ],
+)
+def test_a_project_chooses_among_well_known_images_alone(plan_of: PlanOf, image: str) -> None:
+    compose = f"services:\n  db:\n    image: {image}\n"
+    (service,) = steps_by_name(plan_of({**node(), "compose.yml": compose}))["test"].services
+    assert service.image in ("postgres:17-alpine", "mongo:8")
+    assert service.reason == f"compose.yml runs {image}; {service.image} stands in for {image}"
+
+
 def test_variables_with_an_address_are_given_it(plan_of: PlanOf) -> None:
     example = "# x\nexport PRIMARY_DB = 'postgres://u:p@localhost/x'\nOTHER=1\n"
     plan = plan_of({**node("pg"), ".env.example": example})
     (service,) = steps_by_name(plan)["test"].services
-    assert service.names == ("PRIMARY_DB",)
+    assert service.names == (("PRIMARY_DB", "postgres"),)
 
 
 def test_only_tests_have_services(plan_of: PlanOf) -> None:

@@ -155,8 +155,9 @@ class DaggerSandbox:
             given = frozenset(self._given)
             for name, value in service_variables(addresses, dict.fromkeys(given)).items():
                 self._pending.append(partial(_with_variable, name, value))
-            for _, alias, server in bound:
-                self._pending.append(partial(_with_service, alias, server))
+            for service, alias, server in bound:
+                for host in (alias, *service.hosts):
+                    self._pending.append(partial(_with_service, host, server))
             try:
                 result = await run()
             finally:

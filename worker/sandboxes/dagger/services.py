@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager, suppress
 
 import dagger
 
-from revalid.jobs.errors import RevalidError, SandboxLost
+from revalid.jobs.errors import InvalidJob, RevalidError, SandboxLost
 from revalid.worker.sandboxes.dagger.engine import Engine, one_line
 from revalid.worker.services import NeededService
 
 START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 10.0
+_LOG_LINES, _LOG_CHARACTERS = 5, 1_000
 _NONCE = "REVALID_SERVICE"
 
 
@@ -43,7 +44,13 @@ async def running(
 
 
 async def _start(engine: Engine, service: NeededService) -> dagger.Service:
-    image = await engine.pin(service.image)
+    try:
+        image = await engine.pin(service.image)
+    except InvalidJob:
+        raise InvalidJob(
+            f"service {service.kind}: no registry knows its image {service.image!r}: "
+            "correct --service, or the project's compose file"
+        ) from None
     client = await engine.client()
     # The engine merges equal services: the nonce makes each one its own.
     container = client.container().from_(image).with_env_variable(_NONCE, uuid.uuid4().hex)
@@ -55,11 +62,17 @@ async def _start(engine: Engine, service: NeededService) -> dagger.Service:
         async with asyncio.timeout(START_TIMEOUT_S):
             await engine.call(server.start())
     except dagger.QueryError as error:
+        log = f"; its log ends with: {_last(error)}" if isinstance(error, dagger.ExecError) else ""
         raise SandboxLost(
-            f"service {service.kind} ({service.image}) did not start: {one_line(error)}"
+            f"service {service.kind} ({service.image}) did not start: {one_line(error)}{log}"
         ) from None
     except TimeoutError:
         raise SandboxLost(
             f"service {service.kind} ({service.image}) was not ready within {START_TIMEOUT_S:g} s"
         ) from None
     return server
+
+
+def _last(error: dagger.ExecError) -> str:
+    lines = f"{error.stdout}\n{error.stderr}".strip().splitlines() or ["nothing"]
+    return " | ".join(lines[-_LOG_LINES:])[-_LOG_CHARACTERS:]

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, ParamSpec, TypeVar
 
@@ -104,8 +105,9 @@ class LocalSandbox:
             StepFailed: The workdir leads out of the sandbox, or the command is too long.
             SandboxLost: The command could not be started, or the sandbox was closed meanwhile.
         """
-        async with self._operation("exec"), running(services) as addresses:
-            variables = service_variables(addresses, self._variables)
+        stop = stop or asyncio.Event()
+        async with self._operation("exec"), running(services, limits) as beside:
+            variables = service_variables(beside.addresses, self._variables)
             cwd = self._files.make_directory("exec", self.workdir)
             result = await run(
                 command,
@@ -115,11 +117,13 @@ class LocalSandbox:
                 output_bytes=output_bytes,
                 limits=limits,
                 on_output=on_output,
-                stops=(self._stop, stop or asyncio.Event()),
+                stops=(self._stop, stop, beside.exceeded),
                 jail=self._jail if self._jailed else None,
                 probe=probe,
             )
             self._check_open("exec")
+            if beside.limit is not None and not stop.is_set():
+                return replace(result, cancelled=False, limit_exceeded=beside.limit)
             return result
 
     async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:

@@ -7,23 +7,33 @@ the loopback device and a password. The project's role in a database is no super
 import asyncio
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from revalid.jobs.errors import SandboxLost
+from revalid.jobs.job import LimitName
 from revalid.jobs.services import ServiceKind
 from revalid.worker.file_trees import remove_tree
+from revalid.worker.sandboxes.limits import DEFAULT_LIMITS, CommandLimits
 from revalid.worker.sandboxes.local import bubblewrap
+from revalid.worker.sandboxes.local.orphan_reaper import orphan_reaper
+from revalid.worker.sandboxes.local.process_tree import MARKER, ProcessTree
+from revalid.worker.sandboxes.local.usage_monitor import UsageMonitor
+from revalid.worker.sandboxes.shielding import shielded
 from revalid.worker.services import DATABASE, USER, NeededService, new_password
 
 READY_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 5.0
-_POLL_S = 0.02
+_WATCH_S = 0.5
+_LEAST_BYTES, _LEAST_PROCESSES = 2**30, 256
 _HOST = "127.0.0.1"
 _NOBODY = 65_534
 _INSIDE = 1_000
@@ -46,33 +56,73 @@ def missing(kind: ServiceKind) -> str | None:
     return None
 
 
+@dataclass
+class Running:
+    """Services that run.
+
+    Attributes:
+        limits: What each may use.
+        addresses: The address of each.
+        exceeded: Set when one was ended because it used more.
+        limit: What it used more of.
+    """
+
+    limits: CommandLimits
+    addresses: dict[NeededService, tuple[str, int]] = field(default_factory=dict)
+    exceeded: asyncio.Event = field(default_factory=asyncio.Event)
+    limit: LimitName | None = None
+
+    async def watch(self, process: asyncio.subprocess.Process, directory: Path) -> None:
+        """Kill a server once it uses more than it may."""
+        tree = ProcessTree(str(directory), jailed=True)  # a server's processes all descend from it
+        tree.shell = process.pid
+        usage = UsageMonitor(directory, self.limits, tree.members, 0)
+        try:
+            while process.returncode is None:
+                if limit := await asyncio.to_thread(usage.over):
+                    self.limit = limit
+                    process.kill()
+                    self.exceeded.set()
+                    return
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), _WATCH_S)
+        finally:
+            usage.stopped = True
+
+
 @asynccontextmanager
 async def running(
-    services: Sequence[NeededService],
-) -> AsyncIterator[dict[NeededService, tuple[str, int]]]:
+    services: Sequence[NeededService], limits: CommandLimits = DEFAULT_LIMITS
+) -> AsyncIterator[Running]:
     """Start services, and end them afterwards.
 
-    Yields:
-        The address of each.
+    Args:
+        limits: What each of them may use; more where a server would not start with it.
 
     Raises:
         SandboxLost: One did not start.
     """
-    addresses: dict[NeededService, tuple[str, int]] = {}
+    bounds = replace(
+        limits,
+        memory_bytes=max(limits.memory_bytes, _LEAST_BYTES),
+        disk_bytes=max(limits.disk_bytes, _LEAST_BYTES),
+        processes=max(limits.processes, _LEAST_PROCESSES),
+    )
+    beside = Running(bounds)
     async with AsyncExitStack() as stack:
         for service in services:
             start = _postgres if service.kind is ServiceKind.POSTGRES else _redis
-            port = await stack.enter_async_context(start(service))
-            addresses[service] = (_HOST, port)
-        yield addresses
+            port = await stack.enter_async_context(start(service, beside))
+            beside.addresses[service] = (_HOST, port)
+        yield beside
 
 
 @asynccontextmanager
-async def _postgres(service: NeededService) -> AsyncIterator[int]:
+async def _postgres(service: NeededService, beside: Running) -> AsyncIterator[int]:
     folder = _postgres_folder()
     if folder is None:
         raise SandboxLost(f"service postgres: {missing(service.kind)}")
-    with _directory() as directory:
+    async with _directory() as directory:
         data = directory / "data"
         initdb = [
             *(str(folder / "initdb"), "-D", str(data), "-U", "postgres", "-A", "scram-sha-256"),
@@ -93,35 +143,43 @@ async def _postgres(service: NeededService) -> AsyncIterator[int]:
             *("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"),
         ]
         ready = b"database system is ready to accept connections"
-        async with _server(server, directory, folder, ready):
+        async with _server(server, directory, folder, ready, beside):
             yield port
 
 
 @asynccontextmanager
-async def _redis(service: NeededService) -> AsyncIterator[int]:
+async def _redis(service: NeededService, beside: Running) -> AsyncIterator[int]:
     program = _valkey()
     if program is None:
         raise SandboxLost(f"service redis: {missing(service.kind)}")
-    with _directory() as directory:
+    async with _directory() as directory:
         port = _free_port()
         options = f"bind {_HOST}\nport {port}\nrequirepass {service.password}\nsave ''\n"
+        options += "set-proc-title no\n"  # a title would hide the marker in its environment
         config = _written(directory / "redis.conf", options + f"dir {directory}\n")
         server = [str(program), str(config)]
-        async with _server(server, directory, program.parent, b"eady to accept connections"):
+        ready = b"eady to accept connections"
+        async with _server(server, directory, program.parent, ready, beside):
             yield port
 
 
-class _directory:
-    """A directory that the server's user owns, removed at the end."""
-
-    def __enter__(self) -> Path:
-        self._path = Path(os.path.realpath(tempfile.mkdtemp(prefix="revalid-service-")))
-        _give(self._path)
-        return self._path
-
-    def __exit__(self, *_: object) -> None:
+@asynccontextmanager
+async def _directory() -> AsyncIterator[Path]:
+    """A directory that the server's user owns; it goes also when the worker is killed."""
+    path = _new_directory()
+    try:
+        yield path
+    finally:
         with suppress(OSError):
-            remove_tree(self._path)
+            await shielded(asyncio.to_thread(remove_tree, path))
+            orphan_reaper.unregister(path)
+
+
+def _new_directory() -> Path:
+    path = Path(os.path.realpath(tempfile.mkdtemp(prefix="revalid-service-")))
+    _give(path)
+    orphan_reaper.register(path)
+    return path
 
 
 def _written(path: Path, text: str) -> Path:
@@ -155,7 +213,7 @@ async def _run(command: Sequence[str], directory: Path, folder: Path, text: str)
     except TimeoutError:
         output = b"not done in time"
     finally:
-        await _end(process)
+        await shielded(_end(process, directory))
     if process.returncode != 0:
         name = Path(command[0]).name
         raise SandboxLost(f"service: {name} failed: {_last(output)}; see the worker's machine")
@@ -163,7 +221,7 @@ async def _run(command: Sequence[str], directory: Path, folder: Path, text: str)
 
 @asynccontextmanager
 async def _server(
-    command: Sequence[str], directory: Path, folder: Path, ready: bytes
+    command: Sequence[str], directory: Path, folder: Path, ready: bytes, beside: Running
 ) -> AsyncIterator[None]:
     """Run a server, from its being ready on.
 
@@ -173,7 +231,7 @@ async def _server(
     process = await _start(command, directory, folder)
     assert process.stdout is not None  # noqa: S101
     log = b""
-    drain: asyncio.Task[bytes] | None = None
+    tasks: list[asyncio.Future[Any]] = []
     try:
         deadline = monotonic() + READY_TIMEOUT_S
         while ready not in log:
@@ -185,13 +243,13 @@ async def _server(
             if not line:
                 name = Path(command[0]).name
                 raise SandboxLost(f"service: {name} did not get ready: {_last(log)}; try again")
-        drain = asyncio.ensure_future(_discard(process.stdout))
+        tasks.append(asyncio.ensure_future(_discard(process.stdout)))
+        tasks.append(asyncio.ensure_future(beside.watch(process, directory)))
         yield
     finally:
-        await _end(process)
-        if drain is not None:
-            await asyncio.wait({drain}, timeout=1.0)
-            drain.cancel()
+        for task in tasks:
+            task.cancel()
+        await shielded(_end(process, directory))
 
 
 async def _discard(stream: asyncio.StreamReader) -> bytes:
@@ -208,7 +266,13 @@ async def _start(
             *_jail(directory, folder),
             *command,
             cwd=directory,
-            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TZ": "UTC", "HOME": str(directory)},
+            env={
+                "PATH": "/usr/bin:/bin",
+                "LANG": "C.UTF-8",
+                "TZ": "UTC",
+                "HOME": str(directory),
+                MARKER: str(directory),
+            },
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -239,11 +303,16 @@ def _jail(directory: Path, folder: Path) -> list[str]:
     ]
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _end(process: asyncio.subprocess.Process, directory: Path) -> None:
+    """End a server with all its processes; outside a jail it removes its shared memory itself."""
+    with suppress(ProcessLookupError, TimeoutError):
+        if not bubblewrap.works():
+            process.send_signal(signal.SIGQUIT)
+            await asyncio.wait_for(process.wait(), _STOP_TIMEOUT_S)
     with suppress(ProcessLookupError):
         process.kill()
-    with suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), _STOP_TIMEOUT_S)
+    await process.wait()
+    await ProcessTree(str(directory)).end()
 
 
 def _last(output: bytes) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,12 +12,27 @@ import psutil
 import pytest
 
 from revalid.jobs.errors import SandboxLost
+from revalid.jobs.job import LimitName
 from revalid.jobs.services import ServiceKind
-from revalid.worker.sandboxes.local import services
+from revalid.worker.sandboxes.limits import CommandLimits
+from revalid.worker.sandboxes.local import bubblewrap, services
+from revalid.worker.sandboxes.local.sandbox import LocalSandbox
 from revalid.worker.sandboxes.local.services import missing, running
 from revalid.worker.services import NeededService
 
+REDIS = NeededService(ServiceKind.REDIS, "x")
 POSTGRES = NeededService(ServiceKind.POSTGRES, "postgres:17-alpine")
+BARE = """
+from revalid.worker.sandboxes.local import bubblewrap
+bubblewrap.works = lambda: False
+"""
+FILL = """
+import os, socket
+server = socket.create_connection((os.environ["REDIS_HOST"], int(os.environ["REDIS_PORT"])))
+password = os.environ["REDIS_PASSWORD"]
+server.sendall(f"AUTH {password}\\r\\nSETRANGE a 200000000 x\\r\\n".encode())
+server.recv(100)
+"""
 HOLD = """
 import asyncio, sys
 from revalid.jobs.services import ServiceKind
@@ -24,8 +40,8 @@ from revalid.worker.sandboxes.local.services import running
 from revalid.worker.services import NeededService
 
 async def main():
-    async with running([NeededService(ServiceKind.REDIS, "x")]) as addresses:
-        print(*addresses.values(), flush=True)
+    async with running([NeededService(ServiceKind.REDIS, "x")]) as beside:
+        print(*beside.addresses.values(), flush=True)
         await asyncio.sleep(60)
 
 asyncio.run(main())
@@ -40,6 +56,11 @@ def psql(address: tuple[str, int], statement: str) -> subprocess.CompletedProces
     )
 
 
+def shared_memory() -> list[str]:
+    """Return the ids of the machine's segments of shared memory."""
+    return [line.split()[1] for line in Path("/proc/sysvipc/shm").read_text().splitlines()]
+
+
 @pytest.fixture
 def needs_postgres() -> None:
     if reason := missing(ServiceKind.POSTGRES):
@@ -48,8 +69,8 @@ def needs_postgres() -> None:
 
 @pytest.mark.usefixtures("needs_postgres")
 async def test_a_database_belongs_to_the_project_which_is_no_superuser() -> None:
-    async with running([POSTGRES]) as addresses:
-        address = addresses[POSTGRES]
+    async with running([POSTGRES]) as beside:
+        address = beside.addresses[POSTGRES]
         made = psql(address, "create table a (b int); insert into a values (1); select * from a")
         assert made.stdout.split()[-1] == "1", made.stderr
         assert psql(address, "create database other").returncode == 0
@@ -62,22 +83,57 @@ async def test_a_database_belongs_to_the_project_which_is_no_superuser() -> None
 @pytest.mark.usefixtures("needs_postgres")
 async def test_a_database_refuses_a_guessed_password() -> None:
     other = NeededService(ServiceKind.POSTGRES, "postgres:17-alpine")
-    async with running([other]) as addresses:
-        assert "authentication failed" in psql(addresses[other], "select 1").stderr
+    async with running([other]) as beside:
+        assert "authentication failed" in psql(beside.addresses[other], "select 1").stderr
 
 
-async def test_a_server_ends_with_its_worker() -> None:
-    command = [sys.executable, "-c", HOLD]
+@pytest.mark.parametrize("jailed", [True, False])
+async def test_a_server_and_its_files_go_with_a_killed_worker(jailed: bool) -> None:
+    if jailed and not bubblewrap.works():
+        pytest.skip("NO BUBBLEWRAP: install bwrap, and allow it to make namespaces")
+    command = [sys.executable, "-c", HOLD if jailed else BARE + HOLD]
     worker = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert worker.stdout is not None
     line = await asyncio.wait_for(worker.stdout.readline(), 30)
     assert line.startswith(b"('127.0.0.1'")
-    servers = psutil.Process(worker.pid).children(recursive=True)
-    assert servers
+    started = psutil.Process(worker.pid).children(recursive=True)
+    (directory,) = {Path(p.cwd()) for p in started if "revalid-service-" in p.cwd()}
+    assert directory.is_dir()
     os.kill(worker.pid, signal.SIGKILL)
     await worker.wait()
-    _, alive = await asyncio.to_thread(psutil.wait_procs, servers, timeout=10)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, started, timeout=30)
     assert alive == []
+    assert not directory.exists()
+
+
+async def test_a_server_that_uses_too_much_ends_its_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(services, "_LEAST_BYTES", 64 * 2**20)
+    limits = CommandLimits(memory_bytes=64 * 2**20)
+    sandbox = LocalSandbox(passthrough={})
+    try:
+        fill = f"python3 -c {shlex.quote(FILL)}; sleep 60"
+        result = await sandbox.exec(fill, services=[REDIS], limits=limits)
+    finally:
+        await sandbox.close()
+    assert (result.limit_exceeded, result.cancelled) == (LimitName.MEMORY, False)
+
+
+@pytest.mark.usefixtures("needs_postgres")
+async def test_nothing_of_a_database_is_left_without_a_jail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bubblewrap, "works", lambda: False)
+    async with running([POSTGRES]) as beside:
+        assert psql(beside.addresses[POSTGRES], "select 1").stdout == "1\n"
+        (directory,) = {
+            Path(p.cwd()).parent for p in psutil.Process().children() if p.name() == "postgres"
+        }
+        segment = (directory / "data/postmaster.pid").read_text().split()[7]
+        assert segment in shared_memory()
+    assert segment not in shared_memory()
+    assert not directory.exists()
 
 
 async def test_a_server_that_does_not_get_ready_is_our_failure(
