@@ -61,6 +61,7 @@ _OTHER_IMAGES = {
 _ENV_EXAMPLES = (".env.example", ".env.sample", ".env.template", "env.example")
 _ENV_URL = re.compile(
     r"^[ \t]{0,20}(?:export |- )?[\"']?([A-Z][A-Z0-9_]{0,60})[ \t]?[=:][ \t]{0,8}[\"']?"
+    r"(?:\$\{\w{1,60}:?-)?"
     r"((postgres(?:ql)?|mysql|mariadb|rediss?|mongodb)(?:\+\w{1,20})?)://",
     re.MULTILINE,
 )

@@ -56,7 +56,7 @@ services:
   app:
     build: .
     environment:
-      - DATABASE_URL=postgresql+asyncpg://u:p@main_db:5432/x
+      - DATABASE_URL=${DATABASE_URL:-postgresql+asyncpg://u:p@main_db:5432/x}
   main_db:
     environment:
       POSTGRES_DB: x
