@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, WithJsonSchema, computed_field
 
 from revalid.jobs.checks import CheckName
+from revalid.jobs.counted import counted
 from revalid.jobs.job import LimitName
 from revalid.jobs.services import ServiceReport
 from revalid.jobs.source import LeftOut
@@ -241,9 +242,9 @@ class StepResult(Frozen):
                 if self.start is not None:
                     return self.start.problem or ""
                 if self.exit_code == 0 and self.tests is not None:
-                    return f"exit 0, although {_of(self.tests.failed, 'test')} failed"
+                    return f"exit 0, although {counted(self.tests.failed, 'test')} failed"
                 if self.tests is not None and self.tests.flaky:
-                    flaky = _of(self.tests.flaky, "flaky test")
+                    flaky = counted(self.tests.flaky, "flaky test")
                     return f"exit {self.exit_code}, {flaky} passed when run again"
                 seen = self.exit_code is not None
                 return f"exit {self.exit_code}" if seen else "its end was not seen"
@@ -256,10 +257,6 @@ class StepResult(Frozen):
         if self.limit_exceeded is None:
             return None
         return f"over its {self.limit_exceeded} limit of {self.limit_value}"
-
-
-def _of(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 class Proven(Frozen):
@@ -286,6 +283,11 @@ class Unproven(Frozen):
     step: str | None = None
     reason: str
     decides: bool
+
+    @property
+    def words(self) -> str:
+        """What was not proven and why, in one line."""
+        return f"{self.step or self.check}: {self.reason}"
 
 
 class SandboxReport(Frozen):
@@ -419,6 +421,5 @@ class JobResult(Frozen):
         """Why the job did not pass, in one line; empty if it did."""
         if self.verdict is Verdict.PASSED:
             return ""
-        missing = (item for item in self.unproven if item.decides)
-        first = next((f"{item.step or item.check}: {item.reason}" for item in missing), "")
+        first = next((item.words for item in self.unproven if item.decides), "")
         return self.error or self.failed_step or first

@@ -13,6 +13,7 @@ ELSEWHERE = {
     "jobs/projects/tar_reader.py": "tests/jobs/projects/test_tarball_hostile.py",
     "jobs/services.py": "tests/worker/strategies/test_services.py",
     "jobs/trace_context.py": "tests/integration/test_traces.py",
+    "jobs/valkey_binary.py": "tests/producer/local/test_broker.py",
     "worker/__main__.py": "tests/integration/test_worker_ends.py",
     "worker/app.py": "tests/integration/test_worker.py",
     "worker/claimed_job.py": "tests/integration/test_worker_ends.py",

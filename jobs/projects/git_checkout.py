@@ -37,7 +37,6 @@ _ASKS_GIT = re.compile(
 _MAY_ASK = re.compile(
     r"(?:\.(?:[cm]?[jt]sx?|py|sh|toml|cfg|json|mk|rb|go|rs|gradle|ya?ml)|(?:^|/)(?:Makefile|justfile))\Z"
 )
-_MAX_ASKING_FILES = 5_000
 
 
 @dataclass(frozen=True, slots=True)

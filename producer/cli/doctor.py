@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from revalid.jobs.connection import redact
+from revalid.jobs.counted import counted
 from revalid.jobs.errors import RevalidError, WorkerUnavailable
 from revalid.jobs.job import SandboxPolicy
 from revalid.jobs.ledger.stats import QueueStats
@@ -126,7 +127,7 @@ def _workers(there: list[Worker], queued: int, *, embedded: bool) -> Check:
 
 
 def _in_words(worker: Worker) -> str:
-    slots = f"{worker.slots} slot{'' if worker.slots == 1 else 's'}"
+    slots = counted(worker.slots, "slot")
     words = f"{worker.name} ({worker.version}, {slots}, {worker.sandbox}"
     if worker.runs and worker.reason:
         words += f", takes no jobs: {worker.reason}"

@@ -102,8 +102,7 @@ def print_verdict(console: Console, result: JobResult) -> None:
         print_fact(console, "proven", proven_words(result.proven))
     for missing in result.unproven:
         if missing.decides:
-            words = one_line(f"{missing.step or missing.check}: {missing.reason}")
-            print_fact(console, "unproven", "", words)
+            print_fact(console, "unproven", "", one_line(missing.words))
     if others := [missing for missing in result.unproven if not missing.decides]:
         # Their reasons stand beside the steps.
         names = dict.fromkeys(missing.step or str(missing.check) for missing in others)

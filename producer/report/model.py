@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import Field
 
@@ -193,6 +193,12 @@ class Expectations(Frozen):
     miscounted: int = 0
     table: dict[str, dict[str, int]] = Field(default_factory=dict)
     wrong: tuple[Judged, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return the number of rows that are right, and of each kind of wrong ones."""
+        wrong: tuple[JudgedKind, ...] = get_args(JudgedKind)
+        return {kind: getattr(self, kind) for kind in ("right", *wrong)}
 
 
 class Change(Frozen):

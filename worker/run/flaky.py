@@ -3,7 +3,7 @@
 import re
 import shlex
 
-from revalid.jobs.result import StepResult, TestCase, TestReport
+from revalid.jobs.result import StepResult, TestCase
 from revalid.worker.run.runner_summaries import plain_lines, read_summary
 
 MAX_AGAIN = 10
@@ -71,15 +71,8 @@ def judged_again(first: StepResult, names: list[str], output: str) -> StepResult
         TestCase(name=name, status="passed" if name in flaky else "failed", flaky=name in flaky)
         for name in names
     )
-    tests = TestReport(
-        runner=report.runner,
-        source=report.source,
-        passed=report.passed + len(flaky),
-        failed=max(0, report.failed - len(flaky)),
-        skipped=report.skipped,
-        flaky=len(flaky),
-        cases=cases,
-    )
+    counts = {"passed": report.passed + len(flaky), "failed": max(0, report.failed - len(flaky))}
+    tests = report.model_copy(update={**counts, "flaky": len(flaky), "cases": cases})
     note = f"[revalid: ran {len(names)} failed tests again, {len(flaky)} passed]\n"
     separator = "" if first.stdout.endswith("\n") or not first.stdout else "\n"
     stdout = f"{first.stdout}{separator}{note}"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from revalid.jobs.checks import CheckName
+from revalid.jobs.counted import counted
 from revalid.jobs.job import Job
 from revalid.jobs.result import Proven, StepResult, StepStatus, Unproven
 from revalid.jobs.steps import Exec
@@ -78,18 +79,16 @@ def missing_tests(job: Job, plan: Plan, finished: Mapping[int, StepResult]) -> S
     if ran >= job.expect_tests:
         return None
     # Of given commands, not each one has to run tests.
-    counted = (CheckName.TESTS,) if reports else (CheckName.TESTS, CheckName.COMMAND)
+    checks = (CheckName.TESTS,) if reports else (CheckName.TESTS, CheckName.COMMAND)
     is_certain = all(
         index in finished and finished[index].tests is not None
         for index, planned in enumerate(plan.steps)
-        if planned.check in counted and not planned.absent
+        if planned.check in checks and not planned.absent
     )
     unknown = "" if is_certain else "; not every step that runs tests could be counted"
-    return Shortfall(f"expected {_tests(job.expect_tests)}, {ran} ran{unknown}", is_certain)
-
-
-def _tests(number: int) -> str:
-    return f"{number} test{'' if number == 1 else 's'}"
+    return Shortfall(
+        f"expected {counted(job.expect_tests, 'test')}, {ran} ran{unknown}", is_certain
+    )
 
 
 def _words(check: CheckName, step: StepResult) -> str:
@@ -98,8 +97,9 @@ def _words(check: CheckName, step: StepResult) -> str:
         ignored = ", but ignores SIGTERM" if step.start.ignored_sigterm else ""
         return f"started in {step.start.ready_s:.1f} s{ignored}"
     if tests is not None:
+        flaky = f", {tests.flaky} of them flaky" if tests.flaky else ""
         skipped = f", {tests.skipped} skipped" if tests.skipped else ""
-        return f"{_tests(tests.passed)} passed{skipped}"
+        return f"{counted(tests.passed, 'test')} passed{flaky}{skipped}"
     if check is CheckName.TESTS:
         return "tests exited with 0, not counted"
     return _WORDS[check]

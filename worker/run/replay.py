@@ -3,9 +3,8 @@
 import asyncio
 import os
 import re
-import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -204,12 +203,12 @@ class Replay:
             except asyncio.CancelledError:
                 self._finish(index, cancelled_result(planned, monotonic() - started))
                 raise
+            result = self._without_services(planned, self._without_tool(planned, result), sandbox)
             record_step(span, result)
         if result.cancelled:
             self._finish(index, result)
             raise asyncio.CancelledError
-        result = self._without_tool(planned, result)
-        return self._without_services(planned, result, sandbox)
+        return result
 
     def _without_tool(self, planned: PlannedStep, result: StepResult) -> StepResult:
         """Return the result as skipped where the sandbox lacks a tool of the strategy."""
@@ -297,11 +296,8 @@ class Replay:
                 return result.model_copy(update={"timed_out": True})
             return self._file_result(name, planned, 0, text, "", started)
         run = partial(self._execute, index, planned, sandbox)
-        command, probe = step.command, planned.probe
-        if probe is not None and sandbox.kind == "local" and "PORT" not in self.job.env:
-            probe = replace(probe, port=_free_port())  # all local commands share the ports
-            command = f"export PORT={probe.port}\n{command}"
-        exec_result = await run(command, limit, probe)
+        probe = planned.probe
+        exec_result = await run(step.command, limit, probe)
         result = command_result(name, step, exec_result, self.scrubber, self.limits)
         tests = None
         if planned.check in (CheckName.TESTS, CheckName.COMMAND):
@@ -420,12 +416,6 @@ async def _stoppable(run: Callable[[asyncio.Event], Awaitable[ExecResult]]) -> E
         if running.cancelled() or running.exception() is not None:
             raise
         return running.result()
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def _can_start(planned: PlannedStep, later: list[tuple[int, PlannedStep]]) -> bool:

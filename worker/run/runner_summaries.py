@@ -41,6 +41,13 @@ class _Counts:
             return
         self.seen = True
 
+    def add_total(self, total: int, failed: int, skipped: int) -> None:
+        """Add tests of which all passed that did not fail and were not skipped."""
+        self.failed += failed
+        self.skipped += skipped
+        self.passed += max(0, total - failed - skipped)
+        self.seen = True
+
 
 @dataclass(slots=True)
 class _Totals:
@@ -70,14 +77,10 @@ def _none(counts: _Counts, match: re.Match[str]) -> None:
 
 def _of_total(counts: _Counts, match: re.Match[str]) -> None:
     """``5 examples, 1 failure``: what did not fail and was not skipped passed."""
-    total = int(match[1])
     others = _Counts()
     for amount, word in _AMOUNT.findall(match[2].lower()):
         others.add(word, int(amount))
-    counts.failed += others.failed
-    counts.skipped += others.skipped
-    counts.passed += max(0, total - others.failed - others.skipped)
-    counts.seen = True
+    counts.add_total(int(match[1]), others.failed, others.skipped)
 
 
 def _named(counts: _Counts, match: re.Match[str]) -> None:
@@ -86,10 +89,7 @@ def _named(counts: _Counts, match: re.Match[str]) -> None:
     failed = words.get("failures", 0) + words.get("errors", 0) + words.get("failed", 0)
     skipped = words.get("skipped", 0) + words.get("incomplete", 0)
     total = words.get("run") or words.get("tests") or words.get("total") or 0
-    counts.failed += failed
-    counts.skipped += skipped
-    counts.passed += max(0, total - failed - skipped)
-    counts.seen = True
+    counts.add_total(total, failed, skipped)
 
 
 _LIST = r"((?:\d{1,9} [a-z]{2,12}(?:, | \| |; )?){1,8})"
@@ -217,10 +217,8 @@ def _read_unittest(lines: Iterable[str], totals: _Totals) -> None:
             failed = words.get("failures", 0) + words.get("errors", 0)
             failed += words.get("unexpected successes", 0)
             skipped = words.get("skipped", 0)
-            counts.failed += failed
-            counts.skipped += skipped
-            counts.passed += max(0, ran - failed - skipped)
-            counts.seen, ran = True, None
+            counts.add_total(ran, failed, skipped)
+            ran = None
 
 
 def _read_tap(lines: Iterable[str]) -> _Counts | None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from revalid.jobs.checks import CheckName
+from revalid.jobs.counted import counted
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import Job, StrategyName
 from revalid.jobs.steps import Exec
@@ -82,11 +83,10 @@ def _plan(job: Job, tree: ProjectTree) -> Plan:
 
 def _plan_given_steps(job: Job) -> Plan:
     commands = "\n".join(step.command for step in job.steps if isinstance(step, Exec))
-    count = len(job.steps)
     check = CheckName.COMMAND if job.strategy is StrategyName.COMMAND else None
     return Plan(
         strategy=job.strategy,
-        reason=f"{count} step{'' if count == 1 else 's'} given with the job",
+        reason=f"{counted(len(job.steps), 'step')} given with the job",
         steps=tuple(
             PlannedStep(step, check=check if isinstance(step, Exec) else None) for step in job.steps
         ),
@@ -121,11 +121,15 @@ def _plan_detected(job: Job, tree: ProjectTree) -> Plan:
 
 def _joined(node: Plan, python: Plan) -> Plan:
     """Join the plans of both languages; the steps of Python get names of their own."""
-    steps = []
-    for planned in python.steps:
-        step = planned.step.model_copy(update={"name": f"python {describe(planned)}"})
-        depends_on = tuple(f"python {name}" for name in planned.depends_on)
-        steps.append(replace(planned, step=step, depends_on=depends_on))
+    steps = tuple(
+        replace(
+            planned,
+            step=planned.step.model_copy(update={"name": f"python {planned.step.name}"}),
+            depends_on=tuple(f"python {name}" for name in planned.depends_on),
+        )
+        for planned in python.steps
+        if isinstance(planned.step, Exec)
+    )
     return replace(
         node,
         reason=f"{node.reason}; Python: {python.reason}",
@@ -133,8 +137,3 @@ def _joined(node: Plan, python: Plan) -> Plan:
         tools=tuple(dict.fromkeys((*node.tools, *python.tools))),
         notes=(*node.notes, *python.notes),
     )
-
-
-def describe(planned: PlannedStep) -> str:
-    """Return the name of a planned command."""
-    return planned.step.name or "" if isinstance(planned.step, Exec) else ""

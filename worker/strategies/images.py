@@ -1,7 +1,6 @@
 """Chooses the image of a job that names none, by the versions that its project asks for."""
 
 import re
-from collections.abc import Iterable
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
@@ -25,6 +24,7 @@ PYTHON = {
 }
 """Images by version; the first one that fits the project is taken."""
 
+_PYTHON_MANIFESTS = ("pyproject.toml", "setup.py", "requirements.txt")
 _MINOR = 20  # of a candidate: any major release that is kept has had so many minor ones
 _COMPARATOR = re.compile(r"(\^|~|>=|<=|>|<|=)? ?v?(\d{1,4})(?:\.(\d{1,4}|x|\*))?[\w.*-]{0,40}\Z")
 _LTS = {"iron": "20", "jod": "22", "krypton": "24", "hydrogen": "18"}
@@ -41,39 +41,32 @@ def choose_image(job: Job, tree: ProjectTree, plan: Plan) -> tuple[str, str]:
     wanted_node, node_from = _node_version(tree)
     if job.image != DEFAULT_IMAGE or plan.strategy is StrategyName.TRAJECTORY:
         return job.image, _contradiction(job.image, wanted_node, node_from)
-    if "package.json" in tree.files or (plan.strategy in (StrategyName.NPM, StrategyName.TRPC)):
-        if not wanted_node:
-            return job.image, ""
-        image = _first(NODE, (v for v in NODE if _fits_node(v, wanted_node)))
-        if image is None:
-            return (
-                job.image,
-                f"no known image fits node {wanted_node} of {node_from}: took {job.image}",
-            )
+    if "package.json" in tree.files or plan.strategy in (StrategyName.NPM, StrategyName.TRPC):
+        return _fitting_node(wanted_node, node_from) if wanted_node else (job.image, "")
+    if plan.strategy is StrategyName.PYTHON or not tree.files.isdisjoint(_PYTHON_MANIFESTS):
+        return _fitting_python(*_python_version(tree))
+    return job.image, ""
+
+
+def _fitting_node(wanted: str, source: str) -> tuple[str, str]:
+    image = next((image for v, image in NODE.items() if _fits_node(v, wanted)), None)
+    if image is None:
         return (
-            image,
-            ""
-            if image == job.image
-            else f"image {image}, for {node_from} asks for node {wanted_node}",
+            DEFAULT_IMAGE,
+            f"no known image fits node {wanted} of {source}: took {DEFAULT_IMAGE}",
         )
-    if plan.strategy is not StrategyName.PYTHON and not tree.files & {
-        "pyproject.toml",
-        "setup.py",
-        "requirements.txt",
-    }:
-        return job.image, ""
-    wanted, source = _python_version(tree)
-    fitting = [v for v in PYTHON if _fits_python(v, wanted)]
-    image = PYTHON[(fitting or [*PYTHON])[0]]
-    if wanted and not fitting:
+    if image == DEFAULT_IMAGE:
+        return image, ""
+    return image, f"image {image}, for {source} asks for node {wanted}"
+
+
+def _fitting_python(wanted: str, source: str) -> tuple[str, str]:
+    image = next((image for v, image in PYTHON.items() if _fits_python(v, wanted)), None)
+    if image is None:
+        image = next(iter(PYTHON.values()))
         return image, f"no known image fits Python {wanted} of {source}: took {image}"
     reason = f"{source} asks for Python {wanted}" if wanted else "it is a Python project"
     return image, f"image {image}, for {reason}"
-
-
-def _first(images: dict[str, str], versions: Iterable[str]) -> str | None:
-    version = next(iter(versions), None)
-    return images[version] if version else None
 
 
 def _contradiction(image: str, wanted: str, source: str) -> str:

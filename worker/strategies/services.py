@@ -35,7 +35,7 @@ _PRISMA = {
     "mongodb": ServiceKind.MONGODB,
 }
 _PROVIDER = re.compile(r"^\s{0,20}provider\s{0,20}=\s{0,20}\"(\w{1,20})\"", re.MULTILINE)
-_COMPOSE = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 _COMPOSED_SERVICE = re.compile(r"([ \t]{1,20})[\"']?([A-Za-z0-9][\w.-]{0,60})[\"']?:[ \t]*(?:#|$)")
 _COMPOSED_IMAGE = re.compile(r"[ \t]{1,40}image:[ \t]{1,20}[\"']?([a-z0-9][\w./:@-]{0,200})")
 _HOST_NAME = re.compile(r"[a-z][a-z0-9_-]{0,60}\Z")
@@ -58,7 +58,7 @@ _OTHER_IMAGES = {
     "mongodb-community-server": ServiceKind.MONGODB,
 }
 """The last part of the name of other images, in whose place the kind's own runs."""
-_ENV_EXAMPLES = (".env.example", ".env.sample", ".env.template", "env.example")
+ENV_EXAMPLES = (".env.example", ".env.sample", ".env.template", "env.example")
 _ENV_URL = re.compile(
     r"^[ \t]{0,20}(?:export |- )?[\"']?([A-Z][A-Z0-9_]{0,60})[ \t]?[=:][ \t]{0,8}[\"']?"
     r"(?:\$\{\w{1,60}:?-)?"
@@ -101,12 +101,12 @@ def needed_services(job: Job, tree: ProjectTree) -> tuple[NeededService, ...]:
             for provider in _PROVIDER.findall(tree.head(path, _HEAD_BYTES)):
                 if provider in _PRISMA:
                     _note(found, _PRISMA[provider], f"{path} names {provider}")
-    for path in _COMPOSE:
+    for path in COMPOSE_FILES:
         for host, image in _composed(tree.head(path, _HEAD_BYTES)):
             _add_composed(found, path, host, image)
     for path in sorted(tree.files):
-        example = path.rpartition("/")[2] in _ENV_EXAMPLES and path.count("/") <= 2
-        if example or path in _COMPOSE:
+        example = path.rpartition("/")[2] in ENV_EXAMPLES and path.count("/") <= 2
+        if example or path in COMPOSE_FILES:
             for name, scheme, base in _ENV_URL.findall(tree.head(path, _HEAD_BYTES)):
                 kind = _SCHEMES[base]
                 _note(found, kind, f"{path} names {name}")

@@ -11,6 +11,7 @@ from revalid.worker import serving
 from revalid.worker.serving import Probe
 from revalid.worker.strategies.plan import PlannedStep, check
 from revalid.worker.strategies.project_tree import ProjectTree
+from revalid.worker.strategies.services import COMPOSE_FILES, ENV_EXAMPLES
 
 PORT = 3000
 _HEAD_BYTES = 1 << 16
@@ -26,8 +27,6 @@ _HEALTH = re.compile(
 _CHECKED_URL = re.compile(
     r"https?://(?:localhost|127\.0\.0\.1|0\.0\.0\.0)(?::[^/\s\"']{1,20})?(/[\w./-]{0,80})"
 )
-_COMPOSE = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
-_EXAMPLES = (".env.example", ".env.sample", ".env.template", "env.example")
 _EXAMPLE = re.compile(r"^(?:export )?([A-Z][A-Z0-9_]{0,60})=([^\n#]{1,500})", re.MULTILINE)
 _COMPOSED = re.compile(
     r"^[ \t]{2,40}(?:- )?[\"']?([A-Z][A-Z0-9_]{0,60})(?:=|:[ \t]{1,8})([^\n#]{1,500})", re.MULTILINE
@@ -110,7 +109,7 @@ def docker_command(tree: ProjectTree, *, python: bool) -> str | None:
 def health_paths(tree: ProjectTree) -> tuple[str, ...]:
     """Return the paths that tell whether a server is well: those the project names, then ``/``."""
     found: dict[str, None] = {}
-    for name in (*_COMPOSE, "Dockerfile"):
+    for name in (*COMPOSE_FILES, "Dockerfile"):
         text = tree.head(name, _HEAD_BYTES)
         lines = (n for n in text.splitlines() if "test:" in n or "HEALTHCHECK" in n or "curl" in n)
         found |= dict.fromkeys(path for line in lines for path in _CHECKED_URL.findall(line))
@@ -124,10 +123,10 @@ def health_paths(tree: ProjectTree) -> tuple[str, ...]:
 def _variables(tree: ProjectTree) -> dict[str, str]:
     """Return the variables that the compose file and the example of a ``.env`` name."""
     found: dict[str, str] = {}
-    for name in _EXAMPLES:
+    for name in ENV_EXAMPLES:
         for path in (name, f"server/{name}", f"backend/{name}"):
             found = dict(_EXAMPLE.findall(tree.head(path, _HEAD_BYTES))) | found
-    for name in _COMPOSE:
+    for name in COMPOSE_FILES:
         found = dict(_COMPOSED.findall(tree.head(name, _HEAD_BYTES))) | found
     values = {name: _plain(value) for name, value in found.items()}
     port = values.get("PORT", "")

@@ -48,6 +48,5 @@ def print_expectations(out: Console, expectations: Expectations) -> None:
         )
     if (more := len(expectations.wrong) - _WRONG) > 0:
         out.print(Text(f"  {more} more are in the JSON report", "dim"))
-    kinds = ("right", "false_green", "false_red", "unproven", "miscounted")
-    totals = (f"{kind.replace('_', ' ')} {getattr(expectations, kind)}" for kind in kinds)
+    totals = (f"{kind.replace('_', ' ')} {n}" for kind, n in expectations.counts.items())
     out.print(Text("  ".join(totals), "red" if expectations.wrong else "green"))

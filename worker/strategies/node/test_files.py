@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from revalid.jobs.counted import counted
 from revalid.worker.strategies.node.managers import Manager
 from revalid.worker.strategies.node.packages import Package
 from revalid.worker.strategies.project_tree import ProjectTree
@@ -134,7 +135,7 @@ def _plan(package: Package, manager: Manager, runner: str, names: list[str]) -> 
     if len(listed) > MAX_COMMAND:
         listed = ""
     typescript = any(_TYPESCRIPT.search(name) for name in names)
-    count = f"{len(files)} test file{'' if len(files) == 1 else 's'}"
+    count = counted(len(files), "test file")
     installed = package.dependencies
     reason = ""
     match runner:

@@ -37,22 +37,16 @@ def find_groups(tree: ProjectTree) -> tuple[Group, ...]:
     Raises:
         InvalidProject: A manifest does not parse, or there are too many workspaces.
     """
-    groups: list[Group] = []
-    for directory in (".", *split_parts(_separate(tree), root_has_checks=_has_checks(tree))[0]):
+    root = read_package(tree, ".")
+    groups = [_group(tree, root)] if root else []
+    left_out = _patterns(root, (g[1:] for g in _globs(tree, root) if g[0] == "!")) if root else []
+    for directory in split_parts(_separate(tree), root_has_checks=_has_checks(root))[0]:
         grouped = {package.directory for group in groups for package in group.packages}
-        excluded = any(pattern.match(directory) for pattern in _excluded(tree, groups))
-        known = directory in grouped or excluded
+        known = directory in grouped or any(pattern.match(directory) for pattern in left_out)
         package = None if known else read_package(tree, directory)
         if package is not None:
             groups.append(_group(tree, package))
     return tuple(groups)
-
-
-def _excluded(tree: ProjectTree, groups: list[Group]) -> list[re.Pattern[str]]:
-    """Return the patterns by which the root leaves directories out of its workspaces."""
-    if not groups or groups[0].root.directory != ".":
-        return []
-    return _patterns(groups[0].root, (g[1:] for g in _globs(tree, groups[0].root) if g[0] == "!"))
 
 
 def uncovered(tree: ProjectTree, groups: Iterable[Group]) -> list[str]:
@@ -77,8 +71,7 @@ def _separate(tree: ProjectTree) -> list[str]:
     return found
 
 
-def _has_checks(tree: ProjectTree) -> bool:
-    root = read_package(tree, ".")
+def _has_checks(root: Package | None) -> bool:
     return root is not None and any(root.unusable(name) is None for name in ("build", "test"))
 
 

@@ -104,11 +104,10 @@ def _plan_root(tree: ProjectTree) -> Plan:
 
 def _compile_command(tree: ProjectTree) -> str:
     """Return the command that compiles what can be imported; of a bare tree, everything."""
-    packages = {match[1] or "": match for p in tree.files if (match := _PACKAGE.match(p))}
     names = {f"{m[1] or ''}{m[2]}" for p in tree.files if (m := _PACKAGE.match(p))}
     names |= {path for path in tree.files if "/" not in path and path.endswith(".py")}
     listed = " ".join(shlex.quote(f"./{name}") for name in sorted(names))
-    return f"{_COMPILE} {listed if packages or names else '.'}"
+    return f"{_COMPILE} {listed if names else '.'}"
 
 
 def _holds_tests(tree: ProjectTree, path: str) -> bool:
