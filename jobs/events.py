@@ -70,6 +70,29 @@ class OutputData(TypedDict):
     text: str
 
 
+class TestCountsData(TypedDict):
+    """How many tests a step ran; the fields are those of :class:`.TestReport` without the cases."""
+
+    runner: str | None
+    source: Literal["report", "summary", "files"]
+    passed: int
+    failed: int
+    skipped: int
+    flaky: int
+    executed: int
+
+
+class StartData(TypedDict):
+    """What a started server did; the fields are those of :class:`.StartReport` without the body."""
+
+    ready_s: float | None
+    port: int | None
+    path: str | None
+    status: int | None
+    ignored_sigterm: bool
+    problem: str | None
+
+
 class StepFinishedData(TypedDict):
     """The step that ended; the fields are those of :class:`.StepResult` without the output."""
 
@@ -85,7 +108,12 @@ class StepFinishedData(TypedDict):
     cancelled: bool
     cached: bool
     saved_s: float | None
+    allow_failure: NotRequired[bool]
     skipped_reason: str | None
+    tampered: NotRequired[str | None]
+    tests: NotRequired[TestCountsData | None]
+    flaky_passes: NotRequired[bool]
+    start: NotRequired[StartData | None]
 
 
 class RequeuedData(TypedDict):

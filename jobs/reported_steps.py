@@ -27,9 +27,7 @@ def steps_from_events(events: Iterable[Event]) -> tuple[StepResult, ...]:
 
 def _of_step(event: Event) -> dict[str, Any]:
     data: Mapping[str, Any] = event.data
-    fields = {name: data[name] for name in StepResult.model_fields if name in data}
-    allowed = bool(data.get("ok")) and data.get("exit_code") not in (0, None)
-    return fields | ({"allow_failure": True} if allowed else {})
+    return {name: data[name] for name in StepResult.model_fields if name in data}
 
 
 def _step(fields: dict[str, Any]) -> StepResult:

@@ -29,7 +29,6 @@ ELSEWHERE = {
     "worker/task_outcome.py": "tests/integration/test_flower.py",
     "worker/tracing.py": "tests/integration/test_traces.py",
     "worker/run/file_steps.py": "tests/worker/run/test_replay.py",
-    "worker/run/step_events.py": "tests/worker/run/test_runner.py",
     "worker/run/tool_versions.py": "tests/worker/run/test_replay.py",
     "worker/sandboxes/factory.py": "tests/worker/run/test_runner.py",
     "worker/sandboxes/limits.py": "tests/contract/test_limits.py",

@@ -151,8 +151,7 @@ class Progress:
         self._ended.add(index)
         self._phase = _Running("finishing" if len(self._ended) == self._planned else "working")
         shown = {name: value for name, value in data.items() if name in StepResult.model_fields}
-        allowed = bool(data.get("ok")) and data.get("exit_code") not in (0, None)
-        self._print(step_line(StepResult(**shown, allow_failure=allowed), self._width))
+        self._print(step_line(StepResult(**shown), self._width))
 
     def _write(self, step: _Running, text: str) -> None:
         lines = [line for line in clean(text).split("\n") if line.strip()]

@@ -39,7 +39,7 @@ def test_step_whose_start_is_no_longer_kept_is_told_by_its_end() -> None:
     (step,) = steps_from_events(
         [
             event("output", index=3, stream="stdout", text="lost"),
-            event("step_finished", index=3, name="lint", ok=True, exit_code=1, duration_s=1),
+            event("step_finished", index=3, name="lint", allow_failure=True, exit_code=1),
         ]
     )
     assert (step.name, step.exit_code, step.allow_failure, step.stdout) == ("lint", 1, True, "")

@@ -8,18 +8,11 @@ from revalid.worker.run.file_steps import describe_step
 from revalid.worker.strategies.dispatch import Plan, PlannedStep
 
 _EVENT_FIELDS = {
-    *(
-        "name",
-        "status",
-        "exit_code",
-        "duration_s",
-        "timed_out",
-        "limit_exceeded",
-        "limit_value",
-        "cancelled",
-    ),
-    *("cached", "saved_s", "skipped_reason"),
+    *("name", "status", "exit_code", "duration_s", "timed_out", "limit_exceeded", "limit_value"),
+    *("cancelled", "cached", "saved_s", "allow_failure", "skipped_reason", "tampered"),
+    *("tests", "flaky_passes", "start"),
 }
+_TOO_LARGE = {"tests": {"cases", "cases_omitted"}, "start": {"body"}}
 
 _MAX_COMMAND = 1_000
 """Characters of a command in an event; the result has the whole command."""
@@ -44,7 +37,8 @@ def started_event(index: int, step: Step) -> dict[str, Any]:
 
 def finished_event(index: int, result: StepResult) -> dict[str, Any]:
     """Return the data of a ``step_finished`` event."""
-    return {"index": index, "ok": result.ok, **result.model_dump(include=_EVENT_FIELDS)}
+    fields = result.model_dump(mode="json", include=_EVENT_FIELDS, exclude=_TOO_LARGE)
+    return {"index": index, "ok": result.ok, **fields}
 
 
 def skipped_result(planned: PlannedStep, reason: str) -> StepResult:
