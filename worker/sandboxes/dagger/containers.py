@@ -89,6 +89,7 @@ APPLETS = (
         "find",
         "grep",
         "head",
+        "ls",
         "mkdir",
         "mkfifo",
     ),

@@ -92,8 +92,8 @@ trap : TERM USR1
 read -r runner <&8
 prober=
 if [ "$ready_limit" != 0 ]; then
-  sockets=$(cat /proc/net/tcp /proc/net/tcp6 | while read -r _ local _; do echo "$local"; done)
-  sh /.revalid-tools/probe.sh "$(echo $sockets)" "$port" "$@" 3<&- 4<&- 5>&- 6>&- 8<&- 9>&- &
+  sockets=$(cat /proc/net/tcp /proc/net/tcp6 | while read -r _ _ _ _ _ _ _ _ _ n _; do echo "$n"; done)
+  sh /.revalid-tools/probe.sh "$(echo $sockets)" "$user" "$port" "$@" 3<&- 4<&- 5>&- 6>&- 8<&- 9>&- &
   prober=$!
 fi
 now

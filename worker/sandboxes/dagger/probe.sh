@@ -1,15 +1,25 @@
 # Asks the server that runs in this container until it answers. exec.sh starts it as root beside the command.
-# Arguments: the sockets that listened before, as words of /proc/net/tcp; the port to ask first; the paths.
+# Arguments: the inodes of the sockets that were there before, as words; the command's user; the port to ask
+# first; the paths.
 # Files in /.revalid: "answer" has port, number of the path and status (- for none) of the last answer, and
 # "body" the response. At the first answer below 500, "up" appears and process 1 gets SIGUSR1.
-dir=/.revalid before=" $1 " first=$2
-shift 2
+dir=/.revalid before=" $1 " user=$2 first=$3
+shift 3
 cd $dir || exit 1
 
-sockets() { # Prints port and host of each socket that listens now and did not before.
-  cat /proc/net/tcp /proc/net/tcp6 | while read -r _ local _ state _; do
+sockets() { # Prints port and host of each socket on which a process of the command listens.
+  listening=$(cat /proc/net/tcp /proc/net/tcp6 | while read -r _ local _ state _ _ _ _ _ inode _; do
     [ "$state" = 0A ] || continue
-    case $before in *" $local "*) continue ;; esac
+    case $before in *" $inode "*) ;; *) echo "$inode $local" ;; esac
+  done)
+  [ "$listening" ] || return 0
+  # The engine listens in this network too, and may begin late. Only the command's user may read the
+  # descriptors of its processes.
+  set -- ls -ln /proc/[0-9]*/fd
+  [ "$user" = 0 ] || set -- chpst -u "$user" "$@"
+  owned=$("$@" | grep -o 'socket:\[[0-9]*\]')
+  echo "$listening" | while read -r inode local; do
+    case $owned in *"socket:[$inode]"*) ;; *) continue ;; esac
     port=$((0x${local#*:})) host=${local%:*}
     case $host in
       00000000) echo $port 127.0.0.1 ;;

@@ -1,12 +1,15 @@
 """The wrapper as process 1 of its own namespace, without an engine."""
 
 import base64
+import os
 import secrets
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -16,6 +19,7 @@ from revalid.worker.sandboxes.dagger.exec_wrapper import TOOLS, parse_report, wr
 from revalid.worker.sandboxes.limits import CommandLimits
 from revalid.worker.sandboxes.local import bubblewrap
 from revalid.worker.sandboxes.protocol import ExecResult
+from revalid.worker.serving import Probe, Serving
 from tests.contract.checks import whole
 
 Wrapper = Callable[..., ExecResult]
@@ -41,7 +45,8 @@ def wrapper(tmp_path: Path, live_output: dict[str, bytes]) -> Wrapper:
     shutil.copy(busybox, tools / "busybox")
     for name in APPLETS:
         (tools / name).symlink_to("busybox")
-    shutil.copy(str(files("revalid.worker.sandboxes.dagger").joinpath("exec.sh")), tools)
+    for name in ("exec.sh", "probe.sh"):
+        shutil.copy(str(files("revalid.worker.sandboxes.dagger").joinpath(name)), tools)
     system = [("--ro-bind", f"/{name}", f"/{name}") for name in ("usr", "bin", "lib", "sbin")]
     if Path("/lib64").exists():
         system.append(("--ro-bind", "/lib64", "/lib64"))
@@ -57,10 +62,12 @@ def wrapper(tmp_path: Path, live_output: dict[str, bytes]) -> Wrapper:
         limits: CommandLimits = SMALL,
         output_bytes: int = 1_000,
         live: int = 0,
+        probe: Probe | None = None,
     ) -> ExecResult:
         nonce = secrets.token_hex(8)
+        arguments = wrapped(command, "0", timeout_s, output_bytes, limits, nonce, live, probe)
         process = subprocess.run(
-            [*jail, "--", *wrapped(command, "0", timeout_s, output_bytes, limits, nonce, live)],
+            [*jail, "--", *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=60,
@@ -68,7 +75,7 @@ def wrapper(tmp_path: Path, live_output: dict[str, bytes]) -> Wrapper:
         )
         assert (process.returncode, process.stderr) == (0, b"")
         assert [path.name for path in (root / ".revalid").iterdir()] == ["report"]
-        result = parse_report((root / ".revalid" / "report").read_text(), nonce)
+        result = parse_report((root / ".revalid" / "report").read_text(), nonce, probe)
         for line in process.stdout.decode().splitlines(keepends=True):
             line_nonce, stream, start, *pieces = line.split()
             assert (line_nonce, int(start), line[-1]) == (nonce, len(live_output[stream]), "\n")
@@ -157,3 +164,23 @@ def test_variables_reach_only_the_command(
     assert printed == [f"/usr/bin:/bin:{name}" for name in names]
     assert own.split("\0")[:1] == [f"PATH={TOOLS}"]
     assert [word.partition("=")[0] for word in own.split("\0")[1:]] == ["NONCE", ""]
+
+
+def test_a_socket_of_no_process_of_the_command_is_not_asked(
+    wrapper: Wrapper, tmp_path: Path
+) -> None:
+    begun, late = tmp_path / "root" / "begun", socket.socket()
+    os.mkfifo(begun)
+
+    def listen() -> None:
+        """Listen in the same network, as the engine does, once the command runs."""
+        begun.read_text()
+        late.bind(("127.0.0.1", 0))
+        late.listen()
+
+    other = Thread(target=listen)
+    other.start()
+    with late:
+        result = wrapper("echo >/begun; sleep 10", probe=Probe(ready_s=3))
+    other.join()
+    assert result.serving == Serving()
