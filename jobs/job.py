@@ -129,6 +129,8 @@ class Job(Frozen):
         tenant: The owner of the job; jobs of two tenants are never joined.
         source: The project; optional for a trajectory.
         strategy: The plug-in that makes the steps; ``command`` and ``trajectory`` take ``steps``.
+        image: The container image. The default one follows the versions that the project asks for.
+        fixed_image: Whether the default image was named, so that it does not follow the project.
         env: Environment variables of every command. The ledger stores them: not for secrets.
         secrets: References to secrets, by variable name. The worker looks up the values.
         protected: Globs of paths that file steps must not write or delete.
@@ -153,6 +155,7 @@ class Job(Frozen):
     strategy: StrategyName = StrategyName.AUTO
     steps: tuple[Step, ...] = Field(default=(), max_length=10_000)
     image: str = Field(default=DEFAULT_IMAGE, max_length=512)
+    fixed_image: bool = Field(default=False, exclude_if=lambda fixed: not fixed)
     env: dict[str, Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]] = Field(
         default_factory=dict
     )
@@ -242,6 +245,11 @@ class Job(Frozen):
         content = self.model_dump(mode="json", exclude=excluded)
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+    @property
+    def follows_project(self) -> bool:
+        """Return whether the image is chosen by the versions that the project asks for."""
+        return self.image == DEFAULT_IMAGE and not self.fixed_image
 
     @property
     def engine_wait_s(self) -> float:

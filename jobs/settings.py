@@ -68,7 +68,16 @@ class Settings(BaseSettings):
         description="Bytes of projects in Redis that one tenant may have for jobs that are not "
         "done; a larger upload is refused.",
     )
-    image: str = Field(default=DEFAULT_IMAGE, description="Container image of jobs that name none.")
+    image: str = Field(
+        default=DEFAULT_IMAGE,
+        description="Container image of jobs that name none. "
+        "The default one follows the versions that a project asks for.",
+    )
+    images: Path | None = Field(
+        default=None,
+        description="TOML file with a worker's table of images by language and version, from which "
+        "jobs that name no image get theirs. Unset: the built-in table.",
+    )
     tools_image: str = Field(
         default=TOOLS_IMAGE,
         description="Image with the static busybox that runs and measures commands in every "

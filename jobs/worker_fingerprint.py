@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 
 from redis import Redis
 
@@ -22,6 +23,7 @@ _WORKER_FIELDS = (
     "blob_url",
     "blob_redis_bytes",
     "sandbox",
+    "images",
     "tools_image",
     "bubblewrap",
     "source_roots",
@@ -53,7 +55,10 @@ def fingerprint(settings: Settings, environ: Mapping[str, str]) -> str:
     secrets = (settings.signing_key, settings.webhook_key)
     keys = [key and key.get_secret_value() for key in secrets]
     fields = settings.model_dump(mode="json", include=set(_WORKER_FIELDS))
-    content = json.dumps([VERSION, fields, variables, keys], sort_keys=True)
+    images = ""
+    with suppress(OSError):  # the worker itself reports it
+        images = settings.images.read_bytes().hex() if settings.images else ""
+    content = json.dumps([VERSION, fields, variables, keys, images], sort_keys=True)
     key = home_key(settings.home, "fingerprints of workers")
     return hmac.new(key, content.encode(), hashlib.sha256).hexdigest()[:16]
 

@@ -24,7 +24,8 @@ class SubmitOptions(TypedDict, total=False):
             given, ``trajectory`` if ``steps`` are given, and otherwise ``auto``.
         commands: Shell lines to run in order.
         steps: The steps of a trajectory, as models or as mappings.
-        image: Container image; the setting ``REVALID_IMAGE`` by default.
+        image: Container image; the setting ``REVALID_IMAGE`` by default. ``auto`` follows the
+            versions that the project asks for.
         env: Environment variables of every command. The ledger stores them: not for secrets.
         secrets: References by variable name, such as ``env://NAME`` or ``file:///path``.
         protected: Globs of paths that file steps must not write or delete.

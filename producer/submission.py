@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
 from revalid.jobs.errors import InvalidProject
-from revalid.jobs.job import Job, Lane, Limits, parse_job
+from revalid.jobs.job import DEFAULT_IMAGE, Job, Lane, Limits, parse_job
 from revalid.jobs.ledger.webhook import check_url
 from revalid.jobs.projects import tarball
 from revalid.jobs.projects.overlay import pack_overlay
@@ -65,7 +65,7 @@ def prepare(
             *({"op": "exec", "command": command} for command in commands),
             *(step if isinstance(step, Mapping) else step.model_dump() for step in steps),
         ],
-        "image": options.get("image") or settings.image,
+        **_image(options.get("image"), settings),
         "env": dict(options.get("env") or {}),
         "secrets": dict(options.get("secrets") or {}),
         "protected": list(options.get("protected") or ()),
@@ -108,6 +108,16 @@ def prepare(
             fields["source"] = {**_stored(packed), "left_out": listed}
         job = parse_job(fields)
         yield Submission(job, packed, webhook, _shown(job, project), overlay)
+
+
+def _image(named: str | None, settings: Settings) -> dict[str, Any]:
+    """Return the fields of the image; without a name, or with ``auto``, it follows the project."""
+    unnamed = named in (None, "", "auto")
+    image = settings.image if unnamed else named
+    if image in (DEFAULT_IMAGE, "auto"):
+        fixed = "image" in settings.model_fields_set if unnamed else True
+        return {"image": DEFAULT_IMAGE, "fixed_image": fixed and image != "auto"}
+    return {"image": image}
 
 
 def _spool(stack: ExitStack) -> BinaryIO:

@@ -49,6 +49,7 @@ ELSEWHERE = {
     "worker/strategies/node/checks.py": "tests/worker/strategies/node/test_npm.py",
     "worker/strategies/node/install_inputs.py": "tests/worker/strategies/node/test_install.py",
     "worker/strategies/node/project.py": "tests/worker/strategies/node/test_npm.py",
+    "worker/strategies/wanted_versions.py": "tests/worker/strategies/test_images.py",
     "worker/strategies/python/install.py": "tests/worker/strategies/python/test_checks.py",
     "producer/async_client.py": "tests/producer/test_client.py",
     "producer/metrics.py": "tests/integration/test_metrics.py",

@@ -10,6 +10,7 @@ from celery import Task
 from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
 from revalid.jobs.errors import InvalidSettings, JobNotPassed
+from revalid.jobs.images import load_images
 from revalid.jobs.queue import TASK, make_app
 from revalid.jobs.settings import Settings, load_settings
 from revalid.worker import results, transport
@@ -26,6 +27,7 @@ def _settings() -> Settings:
 settings = _settings()
 if settings.broker_url is None:
     raise InvalidSettings("REVALID_BROKER_URL is not set: name the Redis that jobs wait in")
+load_images(settings.images)  # a wrong table ends the worker at once
 url = settings.broker_url
 transport.install()
 app = make_app(settings, url)

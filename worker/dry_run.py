@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from revalid.jobs.errors import RevalidError
+from revalid.jobs.images import ImageTable, load_images
 from revalid.jobs.job import parse_job
 from revalid.jobs.projects import tarball
 from revalid.jobs.projects.ignore import Selection
@@ -19,7 +20,9 @@ from revalid.worker.run.step_events import plan_event
 from revalid.worker.strategies.dispatch import make_plan
 
 
-def detect(path: Path, fields: dict[str, Any], bounds: tarball.Bounds) -> dict[str, Any]:
+def detect(
+    path: Path, fields: dict[str, Any], bounds: tarball.Bounds, images: ImageTable
+) -> dict[str, Any]:
     """Return the plan for the project at ``path``, a directory or a tarball.
 
     Raises:
@@ -31,22 +34,23 @@ def detect(path: Path, fields: dict[str, Any], bounds: tarball.Bounds) -> dict[s
         selection = Selection(path)
         selected = {name for name, _, _ in selection.entries()}
         left_out = [item.model_dump() for item in selection.left_out]
-        return {**plan_event(make_plan(job, path, selected)), "left_out": left_out}
+        return {**plan_event(make_plan(job, path, selected, images)), "left_out": left_out}
     with tempfile.TemporaryDirectory(prefix="revalid-detect-") as directory:
         root = Path(directory)
         with path.open("rb") as file:
             summary = tarball.unpack(file, root, bounds)
-        return plan_event(make_plan(job, root / summary.top))
+        return plan_event(make_plan(job, root / summary.top, None, images))
 
 
 def main() -> None:
     """Answer each line of standard input."""
     settings = load_settings(env_file=None)
+    images = load_images(settings.images)
     bounds = tarball.Bounds(settings.project_files, settings.project_bytes)
     for line in sys.stdin:
         asked = json.loads(line)
         try:
-            found = detect(Path(asked["path"]), asked["job"], bounds)
+            found = detect(Path(asked["path"]), asked["job"], bounds, images)
         except (RevalidError, OSError) as error:
             found = {"error": str(error)}
         sys.stdout.write(json.dumps(found) + "\n")

@@ -20,7 +20,8 @@ from rich.text import Text
 
 from revalid.jobs.connection import redact
 from revalid.jobs.counted import counted
-from revalid.jobs.errors import RevalidError, WorkerUnavailable
+from revalid.jobs.errors import InvalidSettings, RevalidError, WorkerUnavailable
+from revalid.jobs.images import load_images
 from revalid.jobs.job import SandboxPolicy
 from revalid.jobs.ledger.stats import QueueStats
 from revalid.jobs.ledger.workers import Worker, workers
@@ -56,6 +57,7 @@ def doctor(*, json: bool) -> int:
         checks = [
             *_broker(settings),
             *_engine(settings),
+            _images(settings),
             _disk(settings),
             _tools(versions),
         ]
@@ -177,6 +179,16 @@ def _engine(settings: Settings) -> list[Check]:
         fix = "correct REVALID_IMAGE, or check that the engine can reach the registry"
         return [engine, Check("image", "fail", f"{settings.image}: {probe.get('error')}", fix)]
     return [engine, Check("image", "ok", f"{settings.image}, {probe['image']}")]
+
+
+def _images(settings: Settings) -> Check:
+    try:
+        table = load_images(settings.images)
+    except InvalidSettings as error:
+        return Check("images", "fail", str(error), "correct the file: no worker starts with it")
+    source = settings.images or "the built-in table"
+    tags = ", ".join(f"{language} {' '.join(images)}" for language, images in table.items())
+    return Check("images", "ok", f"{source}: {tags}")
 
 
 def _without_fix(error: str) -> str:

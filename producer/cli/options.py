@@ -79,7 +79,13 @@ User = Annotated[
     ),
 ]
 Image = Annotated[
-    str | None, Option("--image", metavar="REF", help="Container image. Default: REVALID_IMAGE.")
+    str | None,
+    Option(
+        "--image",
+        metavar="REF",
+        help="Container image; auto follows the versions that the project asks for. "
+        "Default: REVALID_IMAGE, else auto.",
+    ),
 ]
 Timeout = Annotated[
     float,

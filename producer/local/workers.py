@@ -80,8 +80,9 @@ def absolute(settings: Settings) -> Settings:
         return Path(path).expanduser().resolve()
 
     update: dict[str, Any] = {"home": resolved(settings.home)}
-    if settings.scratch is not None:
-        update["scratch"] = resolved(settings.scratch)
+    for name in ("scratch", "images"):
+        if (path := getattr(settings, name)) is not None:
+            update[name] = resolved(path)
     for field in ("source_roots", "secret_files"):
         if paths := getattr(settings, field):
             update[field] = tuple(str(resolved(path)) for path in paths)

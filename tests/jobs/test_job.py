@@ -40,6 +40,7 @@ OTHER: dict[str, Any] = {
     "strategy": "trajectory",
     "steps": [*STEPS, {"op": "exec", "command": "make test"}],
     "image": "node:22-alpine",
+    "fixed_image": True,
     "env": {"B": "1", "A": "3"},
     "secrets": {},
     "protected": ["secrets/*"],

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from revalid.jobs.errors import InvalidJob, InvalidProject, PermanentError
-from revalid.jobs.job import Job, Lane, Limits, SandboxPolicy, StrategyName
+from revalid.jobs.job import DEFAULT_IMAGE, Job, Lane, Limits, SandboxPolicy, StrategyName
 from revalid.jobs.projects.tarball import digest
 from revalid.jobs.settings import Settings, load_settings
 from revalid.jobs.source import PathSource, TarballSource
@@ -93,6 +93,15 @@ def test_settings_give_what_the_caller_does_not(project: Path) -> None:
     assert (job.image, job.tenant, job.sandbox) == ("alpine:3.22", "t", None)
     assert made(project, settings, image="busybox", sandbox="local").image == "busybox"
     assert made(project, settings, sandbox="local").sandbox is SandboxPolicy.LOCAL
+
+
+def test_the_default_image_is_fixed_only_where_somebody_names_it(project: Path) -> None:
+    assert made(project).follows_project
+    assert made(project, image="auto").id == made(project).id
+    assert not made(project, image=DEFAULT_IMAGE).follows_project
+    operator = load_settings({"REVALID_IMAGE": DEFAULT_IMAGE}, env_file=None)
+    assert not made(project, operator).follows_project
+    assert made(project, load_settings({"REVALID_IMAGE": "auto"}, env_file=None)).follows_project
 
 
 def test_a_path_that_only_the_worker_sees_is_never_the_same_job() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 from revalid.jobs.errors import BrokerUnavailable, InvalidProject, SandboxLost, ToolMissing
+from revalid.jobs.images import load_images
 from revalid.jobs.job import Job, LimitName
 from revalid.jobs.projects.blobs import BlobStore
 from revalid.jobs.result import (
@@ -142,7 +143,8 @@ class Run:
             # Commands end at the limit by themselves and keep their output.
             async with asyncio.timeout(limit_s + LIMIT_MARGIN_S) as bound:
                 project = await self._fetch()
-                plan = await asyncio.to_thread(make_plan, self.job, project.root)
+                images = load_images(self.settings.images)
+                plan = await asyncio.to_thread(make_plan, self.job, project.root, None, images)
                 self.strategy = StrategyReport(name=plan.strategy, reason=plan.reason)
                 self.job = self.job.model_copy(update={"image": plan.image or self.job.image})
                 return await self._replay_with_retries(plan, project)

@@ -8,6 +8,7 @@ from pathlib import Path
 from revalid.jobs.checks import CheckName
 from revalid.jobs.counted import counted
 from revalid.jobs.errors import InvalidProject
+from revalid.jobs.images import BUILT_IN, ImageTable
 from revalid.jobs.job import Job, StrategyName
 from revalid.jobs.steps import Exec
 from revalid.worker.services import NeededService
@@ -27,12 +28,18 @@ __all__ = ["Plan", "PlannedStep", "make_plan"]
 _TOOL = re.compile(r"(?:^|[\s;&|(])(node|npm|bun|pnpm|yarn|python3|uv|poetry)(?=\s)")
 
 
-def make_plan(job: Job, project: Path, selected: Collection[str] | None = None) -> Plan:
+def make_plan(
+    job: Job,
+    project: Path,
+    selected: Collection[str] | None = None,
+    images: ImageTable = BUILT_IN,
+) -> Plan:
     """Plan the steps of ``job``.
 
     Args:
         project: The unpacked project. Its content is hostile: no link leads out of it.
         selected: The files and links there that belong to the project; None for every one.
+        images: The worker's table of images.
 
     Raises:
         InvalidProject: The strategy does not fit the project, or a manifest does not parse.
@@ -40,7 +47,7 @@ def make_plan(job: Job, project: Path, selected: Collection[str] | None = None) 
     tree = ProjectTree(project, selected)
     plan = _plan(job, tree)
     services = needed_services(job, tree) if job.source is not None else ()
-    image, note = choose_image(job, tree, plan)
+    image, note = choose_image(job, tree, plan, images)
     return replace(
         plan,
         steps=tuple(

@@ -1,152 +1,87 @@
 """Chooses the image of a job that names none, by the versions that its project asks for."""
 
 import re
+from collections.abc import Mapping
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
+from revalid.jobs.images import ImageTable
 from revalid.jobs.job import DEFAULT_IMAGE, Job, StrategyName
 from revalid.worker.strategies.plan import Plan
 from revalid.worker.strategies.project_tree import ProjectTree
-from revalid.worker.strategies.python.requirements import table
+from revalid.worker.strategies.wanted_versions import (
+    fits_node,
+    fits_python,
+    is_exact_node,
+    node_version,
+    python_version,
+)
 
-NODE = {
-    "20": DEFAULT_IMAGE,
-    "22": "node:22-alpine3.22",
-    "24": "node:24-alpine3.22",
-    "18": "node:18-alpine3.21",
-}
-PYTHON = {
-    "3.12": "python:3.12-slim",
-    "3.13": "python:3.13-slim",
-    "3.11": "python:3.11-slim",
-    "3.14": "python:3.14-slim",
-    "3.10": "python:3.10-slim",
-}
-"""Images by version; the first one that fits the project is taken."""
-
+_TAG_VERSION = re.compile(r"\d{1,4}(?:\.\d{1,4})?(?=[.-]|\Z)")
 _PYTHON_MANIFESTS = ("pyproject.toml", "setup.py", "requirements.txt")
-_MINOR = 20  # of a candidate: any major release that is kept has had so many minor ones
-_COMPARATOR = re.compile(r"(\^|~|>=|<=|>|<|=)? ?v?(\d{1,4})(?:\.(\d{1,4}|x|\*))?[\w.*-]{0,40}\Z")
-_LTS = {"iron": "20", "jod": "22", "krypton": "24", "hydrogen": "18"}
-_VERSION = re.compile(r"(?:python-?)?(\d)\.(\d{1,2})")
 
 
-def choose_image(job: Job, tree: ProjectTree, plan: Plan) -> tuple[str, str]:
+def choose_image(job: Job, tree: ProjectTree, plan: Plan, images: ImageTable) -> tuple[str, str]:
     """Return the image of a job, and a note that says why; empty if there is nothing to say.
 
     An image that the job or the operator names is taken as it is.
     """
     if job.source is None:
         return job.image, ""
-    wanted_node, node_from = _node_version(tree)
-    if job.image != DEFAULT_IMAGE or plan.strategy is StrategyName.TRAJECTORY:
-        return job.image, _contradiction(job.image, wanted_node, node_from)
+    if not job.follows_project or plan.strategy is StrategyName.TRAJECTORY:
+        return job.image, _contradiction(job.image, tree)
     if "package.json" in tree.files or plan.strategy in (StrategyName.NPM, StrategyName.TRPC):
-        return _fitting_node(wanted_node, node_from) if wanted_node else (job.image, "")
+        return _fitting_node(images["node"], *node_version(tree))
     if plan.strategy is StrategyName.PYTHON or not tree.files.isdisjoint(_PYTHON_MANIFESTS):
-        return _fitting_python(*_python_version(tree))
-    return job.image, ""
+        return _fitting_python(images["python"], *python_version(tree))
+    return next(iter(images["node"].values())), ""
 
 
-def _fitting_node(wanted: str, source: str) -> tuple[str, str]:
-    image = next((image for v, image in NODE.items() if _fits_node(v, wanted)), None)
+def _fitting_node(images: Mapping[str, str], wanted: str, source: str) -> tuple[str, str]:
+    first = next(iter(images.values()))
+    if not wanted:
+        return first, "" if first == DEFAULT_IMAGE else f"image {first}, for it is a Node project"
+    asks = f"{source} asks for node {wanted}"
+    answers = {image: fits_node(int(version), wanted) for version, image in images.items()}
+    image = next((image for image, fits in answers.items() if fits), None)
     if image is None:
-        return (
-            DEFAULT_IMAGE,
-            f"no known image fits node {wanted} of {source}: took {DEFAULT_IMAGE}",
-        )
-    if image == DEFAULT_IMAGE:
-        return image, ""
-    return image, f"image {image}, for {source} asks for node {wanted}"
+        return first, _unfit(f"node {wanted} of {source}", first, answers)
+    if is_exact_node(wanted):
+        return image, f"image {image}, for {asks}; its newest release of that major version runs"
+    return image, "" if image == DEFAULT_IMAGE else f"image {image}, for {asks}"
 
 
-def _fitting_python(wanted: str, source: str) -> tuple[str, str]:
-    image = next((image for v, image in PYTHON.items() if _fits_python(v, wanted)), None)
-    if image is None:
-        image = next(iter(PYTHON.values()))
-        return image, f"no known image fits Python {wanted} of {source}: took {image}"
+def _fitting_python(images: Mapping[str, str], wanted: str, source: str) -> tuple[str, str]:
+    answers = {image: fits_python(version, wanted) for version, image in images.items()}
+    image = next((image for image, fits in answers.items() if fits), None)
     reason = f"{source} asks for Python {wanted}" if wanted else "it is a Python project"
-    return image, f"image {image}, for {reason}"
+    if image is not None:
+        return image, f"image {image}, for {reason}"
+    for version, narrow in images.items():
+        if fits_python(version, wanted, newest=False):
+            return narrow, f"image {narrow}, for {reason}; its newest release of {version} runs"
+    first = next(iter(images.values()))
+    return first, _unfit(f"Python {wanted} of {source}", first, answers)
 
 
-def _contradiction(image: str, wanted: str, source: str) -> str:
-    """Return a note where the tag of a Node image does not fit what the project asks for."""
+def _unfit(wanted: str, taken: str, answers: Mapping[str, bool | None]) -> str:
+    if None in answers.values():
+        return f"{wanted} is no version that revalid can read: took {taken}"
+    return f"no known image fits {wanted}: took {taken}"
+
+
+def _contradiction(image: str, tree: ProjectTree) -> str:
+    """Return a note where the tag of an image does not fit what the project asks for."""
     name, _, tag = image.partition("@")[0].rpartition(":")
-    major = re.match(r"\d{1,3}", tag)
-    if name.rpartition("/")[2] != "node" or not wanted or major is None:
+    language, version = name.rpartition("/")[2], _TAG_VERSION.match(tag)
+    if version is None:
         return ""
-    if _fits_node(major[0], wanted):
+    if language == "node":
+        wanted, source = node_version(tree)
+        fits, asked = fits_node(int(version[0].partition(".")[0]), wanted), f"node {wanted}"
+    elif language == "python" and "." in version[0]:
+        wanted, source = python_version(tree)
+        fits, asked = fits_python(version[0], wanted, newest=False), f"Python {wanted}"
+    else:
         return ""
-    return f"{source} asks for node {wanted}, and the image is {image}: name another with --image"
-
-
-def _node_version(tree: ProjectTree) -> tuple[str, str]:
-    """Return the version of Node that a project asks for, and the file that says so."""
-    for name in (".nvmrc", ".node-version"):
-        if (text := tree.head(name, 100).strip()) and len(text.split()) == 1:
-            return text, name
-    package = tree.json("package.json") or {}
-    for field in ("volta", "engines"):
-        wanted = table(package, field).get("node")
-        if isinstance(wanted, str) and wanted.strip():
-            return wanted.strip()[:100], f"{field} in package.json"
-    return "", ""
-
-
-def _fits_node(major: str, wanted: str) -> bool:
-    text = wanted.lower()
-    if text.startswith("lts/"):
-        return _LTS.get(text[4:], major) == major
-    return any(_fits_all(int(major), part) for part in text.split("||"))
-
-
-def _fits_all(major: int, comparators: str) -> bool:
-    joined = re.sub(r"(\^|~|>=|<=|>|<|=) {1,5}", r"\1", comparators.strip())
-    if " - " in joined:
-        low, _, high = joined.partition(" - ")
-        joined = f">={low} <={high}"
-    words = joined.split()
-    return all(_fits_one(major, word) for word in words) if words else True
-
-
-def _fits_one(major: int, word: str) -> bool:
-    if word in ("*", "x", "latest", "node", "stable"):
-        return True
-    match = _COMPARATOR.match(word)
-    if match is None:
-        return True
-    operator, at = match[1] or "=", int(match[2])
-    minor = int(match[3]) if match[3] and match[3].isdigit() else 0
-    candidate, bound = (major, _MINOR), (at, minor)
-    match operator:
-        case ">=" | ">":
-            return candidate >= bound
-        case "<":
-            return candidate < bound
-        case "<=":
-            return major <= at
-        case "^":
-            return major == at and minor <= _MINOR
-        case _:
-            return major == at
-
-
-def _python_version(tree: ProjectTree) -> tuple[str, str]:
-    """Return the versions of Python that a project asks for, and the file that says so."""
-    for name in (".python-version", "runtime.txt"):
-        if match := _VERSION.match(tree.head(name, 100).strip()):
-            return f"=={match[1]}.{match[2]}.*", name
-    project = tree.toml("pyproject.toml") or {}
-    if isinstance(wanted := table(project, "project").get("requires-python"), str):
-        return wanted[:100], "requires-python"
-    wanted = table(project, "tool", "poetry", "dependencies").get("python")
-    if isinstance(wanted, str) and (match := re.match(r"[\^~>=]{0,2} ?(\d)\.(\d{1,2})", wanted)):
-        return f">={match[1]}.{match[2]}", "tool.poetry.dependencies"
-    return "", ""
-
-
-def _fits_python(version: str, wanted: str) -> bool:
-    try:
-        return SpecifierSet(wanted).contains(f"{version}.99")
-    except InvalidSpecifier:
-        return True
+    if not wanted or fits is not False:
+        return ""
+    return f"{source} asks for {asked}, and the image is {image}: name another with --image"

@@ -9,12 +9,15 @@ from typing import Any
 from rich.text import Text
 
 from revalid.jobs.errors import PermanentError, WorkerUnavailable
+from revalid.jobs.images import load_images
+from revalid.jobs.settings import load_settings
 from revalid.producer.batch.git import checkout
 from revalid.producer.batch.item import BatchItem
 from revalid.producer.batch.sources import GIT
 from revalid.producer.cli.options import JobOptions
 from revalid.producer.cli.output import console, print_json
 from revalid.producer.local.worker_command import worker_command
+from revalid.producer.local.workers import absolute, worker_environ
 from revalid.producer.sanitize import one_line
 
 
@@ -43,10 +46,13 @@ def dry_run(entries: Sequence[BatchItem], job_options: JobOptions, *, json: bool
 def _plans(entries: Sequence[BatchItem], job_options: JobOptions) -> Iterator[dict[str, Any]]:
     """Get the plans from a child process: the producer does not import the worker's code."""
     common = job_options.arguments()
+    settings = absolute(load_settings())
+    load_images(settings.images)
     with subprocess.Popen(
         worker_command("revalid.worker.dry_run"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        env=worker_environ(settings),
         text=True,
     ) as process:
         for entry in entries:

@@ -175,12 +175,31 @@ def test_doctor_names_each_part_and_its_fix(revalid: Revalid) -> None:
     assert re.search(r"(?m)^[✓!] versions +python 3\..*, dagger-io 0\.", ran.out)
 
 
+def test_a_worker_does_not_start_with_a_wrong_table_of_images(revalid: Revalid) -> None:
+    ran = revalid("worker", REVALID_IMAGES="/nowhere/images.toml")
+    assert ran.status == 2
+    assert "error: REVALID_IMAGES /nowhere/images.toml: No such file" in ran.err
+
+
+def test_doctor_names_the_table_of_images(revalid: Revalid, tmp_path: Path) -> None:
+    ran = revalid("doctor", REVALID_SANDBOX="local")
+    assert re.search(r"(?m)^✓ images +the built-in table: node 20 22 24 18, python 3", ran.out)
+    table = tmp_path / "images.toml"
+    table.write_text('[node]\n"22" = "registry.internal/node:22"\n')
+    ran = revalid("doctor", REVALID_SANDBOX="local", REVALID_IMAGES=str(table))
+    assert re.search(rf"(?m)^✓ images +{table}: node 22, python 3", ran.out)
+    table.write_text('[node]\n"22" = "a b"\n')
+    ran = revalid("doctor", REVALID_SANDBOX="local", REVALID_IMAGES=str(table))
+    assert ran.status == 3
+    assert re.search(rf"(?m)^✗ images +REVALID_IMAGES {table}: node 22: 'a b' is not", ran.out)
+
+
 def test_doctor_for_programs(revalid: Revalid) -> None:
     ran = revalid("doctor", "--json", REVALID_SANDBOX="local", PATH="/nowhere")
     found = ran.json
     assert (ran.status, found["ok"]) == (0, True)
     checks = {check["name"]: check for check in found["checks"]}
-    assert {*checks} == {"broker", "workers", "queue", "engine", "disk", "versions"}
+    assert {*checks} == {"broker", "workers", "queue", "engine", "images", "disk", "versions"}
     assert (checks["versions"]["state"], found["versions"]["node"]) == ("warn", None)
     assert "install Node.js" in checks["versions"]["fix"]
 

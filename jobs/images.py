@@ -1,0 +1,82 @@
+"""The table of images by language and version: built in, or an operator's."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+from revalid.jobs.errors import InvalidSettings
+from revalid.jobs.job import DEFAULT_IMAGE, IMAGE
+
+ImageTable = Mapping[str, Mapping[str, str]]
+"""Images by language and version; the first one of a language that fits the project is taken."""
+
+BUILT_IN: ImageTable = MappingProxyType(
+    {
+        "node": {
+            "20": DEFAULT_IMAGE,
+            "22": "node:22-alpine3.22",
+            "24": "node:24-alpine3.22",
+            "18": "node:18-alpine3.21",
+        },
+        "python": {
+            "3.12": "python:3.12-slim",
+            "3.13": "python:3.13-slim",
+            "3.11": "python:3.11-slim",
+            "3.14": "python:3.14-slim",
+            "3.10": "python:3.10-slim",
+        },
+    }
+)
+_MAX_BYTES = 65_536
+_VERSION = re.compile(r"\d{1,4}(?:\.\d{1,4})?\Z")
+
+
+@cache
+def load_images(path: Path | None) -> ImageTable:
+    """Return the table of images: the built-in one, with the languages that a file replaces.
+
+    Args:
+        path: The operator's file, ``REVALID_IMAGES``.
+
+    Raises:
+        InvalidSettings: The file cannot be read, or something in it is wrong.
+    """
+    if path is None:
+        return BUILT_IN
+    where = f"REVALID_IMAGES {path}"
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        given = tomllib.loads(data.decode())
+    except OSError as error:
+        raise InvalidSettings(f"{where}: {error.strerror}: name a readable file") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidSettings(f"{where} is not TOML: {error}") from None
+    if len(data) > _MAX_BYTES:
+        raise InvalidSettings(f"{where} has more than {_MAX_BYTES} bytes: make it smaller")
+    return MappingProxyType({**BUILT_IN, **{k: _images(where, k, v) for k, v in given.items()}})
+
+
+def _images(where: str, language: str, given: object) -> dict[str, str]:
+    """Return the images of one language, checked."""
+    if language not in BUILT_IN:
+        near = get_close_matches(language, BUILT_IN, n=1) or sorted(BUILT_IN)
+        raise InvalidSettings(f"{where}: no language {language!r}: use {' or '.join(near)}")
+    if not isinstance(given, dict) or not given:
+        raise InvalidSettings(f'{where}: {language} is not a table of images: "20" = "node:20"')
+    example = next(iter(BUILT_IN[language]))
+    for version, image in given.items():
+        if not _VERSION.match(version) or version.count(".") != example.count("."):
+            raise InvalidSettings(
+                f"{where}: {language} {version!r} is not a version such as {example!r}"
+            )
+        if not isinstance(image, str) or not IMAGE.match(image):
+            raise InvalidSettings(
+                f"{where}: {language} {version}: {image!r:.80} is not an image reference such as "
+                f"{BUILT_IN[language][example]!r}"
+            )
+    return {str(version): str(image) for version, image in given.items()}
