@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 
-from revalid.producer.report.diagnosis import Diagnosis, telling
+from revalid.producer.report.diagnosis import Diagnosis, diagnose
 from revalid.producer.report.model import Cause, Row
 
 _COMPARED = 50
@@ -74,7 +74,7 @@ def find_causes(rows: Iterable[Row]) -> tuple[Cause, ...]:
     for row in rows:
         if not row.red:
             continue
-        diagnosis = telling(row)
+        diagnosis = diagnose(row)
         key = (diagnosis.check, diagnosis.code, shape(diagnosis.message))
         if (group := by_shape.get(key)) is None:
             words = key[2].lower().replace(_OWN, " ").split()

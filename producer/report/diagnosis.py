@@ -93,7 +93,7 @@ _NOISE = re.compile(
 )
 
 
-def telling(row: Row) -> Diagnosis:
+def diagnose(row: Row) -> Diagnosis:
     """Diagnose a failed row."""
     step = failed_step(row)
     if step is None or row.verdict not in (Verdict.FAILED, Verdict.TIMED_OUT):

@@ -12,7 +12,7 @@ from revalid.jobs.errors import InvalidJob
 from revalid.jobs.job import describe
 from revalid.jobs.result import Verdict
 from revalid.jobs.steps import Frozen
-from revalid.producer.report.diagnosis import failed_step, telling
+from revalid.producer.report.diagnosis import diagnose, failed_step
 from revalid.producer.report.model import Expectations, Judged, JudgedKind, Row
 
 _COLUMNS = ("project", "verdict", "tests_executed", "tests_failed")
@@ -179,7 +179,7 @@ def _reason(row: Row) -> str:
     if row.verdict is Verdict.PASSED:
         return ", ".join(proof.words for proof in row.proven) or "nothing failed"
     if failed_step(row) is not None:
-        diagnosis = telling(row)
+        diagnosis = diagnose(row)
         return f"{diagnosis.check}: {diagnosis.message}"
     missing = [item.words for item in row.unproven if item.decides]
     return "; ".join(missing) or row.error or row.failed_step or row.state.replace("_", " ")

@@ -162,12 +162,12 @@ def _steps(row: Row, failed_limit: int, other_limit: int) -> Iterator[_Step]:
             start=round(start, 2),
             width=round(width, 2),
             logs=tuple(_logs(step, limit)) if limit else (),
-            tests=tuple(_telling_tests(step))[:_TESTS],
+            tests=tuple(_notable_tests(step))[:_TESTS],
         )
         start += width
 
 
-def _telling_tests(step: StepResult) -> Iterator[TestCase]:
+def _notable_tests(step: StepResult) -> Iterator[TestCase]:
     cases = step.tests.cases if step.tests is not None else ()
     return (case for case in cases if case.status == "failed" or case.flaky)
 

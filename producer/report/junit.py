@@ -4,7 +4,7 @@ import re
 from xml.etree import ElementTree as ET
 
 from revalid.jobs.result import StepResult, StepStatus, Verdict
-from revalid.producer.report.diagnosis import telling
+from revalid.producer.report.diagnosis import diagnose
 from revalid.producer.report.excerpt import excerpt
 from revalid.producer.report.model import BatchReport, Row
 from revalid.producer.sanitize import clean
@@ -62,7 +62,7 @@ def _step_case(suite: ET.Element, row: Row, step: StepResult) -> None:
         ET.SubElement(case, "skipped", message=_valid(step.skipped_reason or ""))
     elif not step.ok:
         first = next(s for s in row.steps if not s.ok)
-        message = telling(row).message if step is first else step.outcome
+        message = diagnose(row).message if step is first else step.outcome
         failure = ET.SubElement(case, "failure", type=step.status, message=_valid(message))
         failure.text = _valid(_output(step))
     elif step.status is not StepStatus.PASSED:
@@ -92,7 +92,7 @@ def _job_case(suite: ET.Element, row: Row) -> None:
             ET.SubElement(case, "skipped", message="not done")
         return
     judged = row.verdict in (Verdict.FAILED, Verdict.TIMED_OUT)
-    message = _valid(telling(row).message)
+    message = _valid(diagnose(row).message)
     fault = ET.SubElement(case, "failure" if judged else "error", type=row.state, message=message)
     fault.text = _valid(row.error or message)
 

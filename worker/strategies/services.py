@@ -78,7 +78,7 @@ _HEAD_BYTES = 1 << 16
 
 
 @dataclass
-class _Found:
+class _Evidence:
     """What a project tells about the services of one kind."""
 
     image: str = ""
@@ -93,64 +93,67 @@ def needed_services(job: Job, tree: ProjectTree) -> tuple[NeededService, ...]:
     Raises:
         InvalidProject: A file cannot be read.
     """
-    found: dict[ServiceKind, _Found] = {}
+    by_kind: dict[ServiceKind, _Evidence] = {}
     for name, path in _dependencies(tree):
-        _note(found, _DEPENDENCIES[name], f"{path} depends on {name}")
+        _note(by_kind, _DEPENDENCIES[name], f"{path} depends on {name}")
     for path in sorted(tree.files):
         if path.endswith("schema.prisma"):
             for provider in _PROVIDER.findall(tree.head(path, _HEAD_BYTES)):
                 if provider in _PRISMA:
-                    _note(found, _PRISMA[provider], f"{path} names {provider}")
+                    _note(by_kind, _PRISMA[provider], f"{path} names {provider}")
     for path in COMPOSE_FILES:
         for host, image in _composed(tree.head(path, _HEAD_BYTES)):
-            _add_composed(found, path, host, image)
+            _add_composed(by_kind, path, host, image)
     for path in sorted(tree.files):
         example = path.rpartition("/")[2] in ENV_EXAMPLES and path.count("/") <= 2
         if example or path in COMPOSE_FILES:
             for name, scheme, base in _ENV_URL.findall(tree.head(path, _HEAD_BYTES)):
                 kind = _SCHEMES[base]
-                _note(found, kind, f"{path} names {name}")
-                found[kind].names.setdefault(name, scheme.replace("rediss", "redis"))
+                _note(by_kind, kind, f"{path} names {name}")
+                by_kind[kind].names.setdefault(name, scheme.replace("rediss", "redis"))
     if job.services is None:
-        return tuple(_needed(kind, told, told.image, told.reason) for kind, told in found.items())
+        return tuple(
+            _needed(kind, evidence, evidence.image, evidence.reason)
+            for kind, evidence in by_kind.items()
+        )
     return tuple(
-        _needed(given.kind, told, given.image or told.image, "given")
+        _needed(given.kind, evidence, given.image or evidence.image, "given")
         for given in job.services
-        for told in [found.get(given.kind, _Found())]
+        for evidence in [by_kind.get(given.kind, _Evidence())]
     )
 
 
-def _needed(kind: ServiceKind, told: _Found, image: str, reason: str) -> NeededService:
+def _needed(kind: ServiceKind, evidence: _Evidence, image: str, reason: str) -> NeededService:
     return NeededService(
         kind=kind,
         image=image or FACTS[kind].image,
-        names=tuple(told.names.items()),
+        names=tuple(evidence.names.items()),
         reason=reason,
-        hosts=tuple(told.hosts),
+        hosts=tuple(evidence.hosts),
     )
 
 
-def _note(found: dict[ServiceKind, _Found], kind: ServiceKind, reason: str) -> None:
-    told = found.setdefault(kind, _Found())
-    told.reason = told.reason or reason
+def _note(by_kind: dict[ServiceKind, _Evidence], kind: ServiceKind, reason: str) -> None:
+    evidence = by_kind.setdefault(kind, _Evidence())
+    evidence.reason = evidence.reason or reason
 
 
-def _add_composed(found: dict[ServiceKind, _Found], path: str, host: str, image: str) -> None:
+def _add_composed(by_kind: dict[ServiceKind, _Evidence], path: str, host: str, image: str) -> None:
     """Add a service of a compose file; the image runs only if it is a well-known one."""
     name = image.partition("@")[0].partition(":")[0]
     name = name.removeprefix("docker.io/").removeprefix("library/")
     kind = _IMAGES.get(name) or _OTHER_IMAGES.get(name.rpartition("/")[2])
     if kind is None:
         return
-    _note(found, kind, f"{path} runs {image}")
-    told = found[kind]
-    if not told.image and name in _IMAGES:
-        told.image = image
-    elif not told.image:
-        told.image = FACTS[kind].image
-        told.reason += f"; {told.image} stands in for {image}"
+    _note(by_kind, kind, f"{path} runs {image}")
+    evidence = by_kind[kind]
+    if not evidence.image and name in _IMAGES:
+        evidence.image = image
+    elif not evidence.image:
+        evidence.image = FACTS[kind].image
+        evidence.reason += f"; {evidence.image} stands in for {image}"
     if _HOST_NAME.match(host) and host != "localhost":
-        told.hosts[host] = None
+        evidence.hosts[host] = None
 
 
 def _composed(text: str) -> Iterator[tuple[str, str]]:

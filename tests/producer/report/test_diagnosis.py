@@ -6,7 +6,7 @@ import pytest
 
 from revalid.jobs.result import Verdict
 from revalid.producer.report import Row
-from revalid.producer.report.diagnosis import Diagnosis, check_kind, telling
+from revalid.producer.report.diagnosis import Diagnosis, check_kind, diagnose
 from tests.producer.report import outputs
 from tests.producer.report.samples import failing, row, step
 
@@ -100,14 +100,14 @@ def printed(name: str) -> str:
 )
 def test_the_line_with_the_error(name: str, code: str, message: str) -> None:
     for stream in ("stdout", "stderr"):
-        told = telling(failing("a", "test", **{stream: printed(name)}))
-        assert told == Diagnosis("test", code, message)
+        diagnosis = diagnose(failing("a", "test", **{stream: printed(name)}))
+        assert diagnosis == Diagnosis("test", code, message)
 
 
 def test_the_line_with_the_error_is_found_at_either_end_of_much_output() -> None:
     noise = "compiled a module\n" * 20_000
     for output in (printed("TSC") + noise, noise + printed("TSC")):
-        assert telling(failing("a", "typecheck", output)).message == TYPES
+        assert diagnose(failing("a", "typecheck", output)).message == TYPES
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_step_that_printed_nothing_of_use(
     fields: dict[str, Any], code: str, message: str
 ) -> None:
     made = row("a", step("build", **{"exit_code": 1, **fields}))
-    assert telling(made) == Diagnosis("build", code, message)
+    assert diagnose(made) == Diagnosis("build", code, message)
 
 
 @pytest.mark.parametrize(
@@ -148,14 +148,14 @@ def test_a_step_that_printed_nothing_of_use(
 def test_a_row_without_a_failed_step(
     fields: dict[str, Any], check: str, message: str | None
 ) -> None:
-    told = telling(Row(project="a", id="0", **fields))
-    assert told == Diagnosis(check, "", message or "nothing was checked")
+    diagnosis = diagnose(Row(project="a", id="0", **fields))
+    assert diagnosis == Diagnosis(check, "", message or "nothing was checked")
 
 
 def test_the_jobs_own_limit_is_named() -> None:
     steps = (step("build"), step("test", None, skipped_reason="the job's limit of 9 s was reached"))
-    told = telling(row("a", *steps, verdict=Verdict.TIMED_OUT))
-    assert told.message == "the job's limit of 9 s was reached"
+    diagnosis = diagnose(row("a", *steps, verdict=Verdict.TIMED_OUT))
+    assert diagnosis.message == "the job's limit of 9 s was reached"
 
 
 @pytest.mark.parametrize(

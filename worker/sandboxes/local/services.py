@@ -109,17 +109,17 @@ async def running(
         disk_bytes=max(limits.disk_bytes, _LEAST_BYTES),
         processes=max(limits.processes, _LEAST_PROCESSES),
     )
-    beside = Running(bounds)
+    servers = Running(bounds)
     async with AsyncExitStack() as stack:
         for service in services:
             start = _postgres if service.kind is ServiceKind.POSTGRES else _redis
-            port = await stack.enter_async_context(start(service, beside))
-            beside.addresses[service] = (_HOST, port)
-        yield beside
+            port = await stack.enter_async_context(start(service, servers))
+            servers.addresses[service] = (_HOST, port)
+        yield servers
 
 
 @asynccontextmanager
-async def _postgres(service: NeededService, beside: Running) -> AsyncIterator[int]:
+async def _postgres(service: NeededService, servers: Running) -> AsyncIterator[int]:
     folder = _postgres_folder()
     if folder is None:
         raise SandboxLost(f"service postgres: {missing(service.kind)}")
@@ -144,12 +144,12 @@ async def _postgres(service: NeededService, beside: Running) -> AsyncIterator[in
             *("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"),
         ]
         ready = b"database system is ready to accept connections"
-        async with _server(server, directory, folder, ready, beside):
+        async with _server(server, directory, folder, ready, servers):
             yield port
 
 
 @asynccontextmanager
-async def _redis(service: NeededService, beside: Running) -> AsyncIterator[int]:
+async def _redis(service: NeededService, servers: Running) -> AsyncIterator[int]:
     program = _valkey()
     if program is None:
         raise SandboxLost(f"service redis: {missing(service.kind)}")
@@ -160,7 +160,7 @@ async def _redis(service: NeededService, beside: Running) -> AsyncIterator[int]:
         config = _written(directory / "redis.conf", options + f"dir {directory}\n")
         server = [str(program), str(config)]
         ready = b"eady to accept connections"
-        async with _server(server, directory, program.parent, ready, beside):
+        async with _server(server, directory, program.parent, ready, servers):
             yield port
 
 
@@ -223,7 +223,7 @@ async def _run(command: Sequence[str], directory: Path, folder: Path, text: str)
 
 @asynccontextmanager
 async def _server(
-    command: Sequence[str], directory: Path, folder: Path, ready: bytes, beside: Running
+    command: Sequence[str], directory: Path, folder: Path, ready: bytes, servers: Running
 ) -> AsyncIterator[None]:
     """Run a server, from its being ready on.
 
@@ -246,7 +246,7 @@ async def _server(
                 name = Path(command[0]).name
                 raise SandboxLost(f"service: {name} did not get ready: {_last(log)}; try again")
         tasks.append(asyncio.ensure_future(_discard(process.stdout)))
-        tasks.append(asyncio.ensure_future(beside.watch(process, directory)))
+        tasks.append(asyncio.ensure_future(servers.watch(process, directory)))
         yield
     finally:
         for task in tasks:
