@@ -241,15 +241,24 @@ class StepResult(Frozen):
             case StepStatus.FAILED:
                 if self.start is not None:
                     return self.start.problem or ""
-                if self.exit_code == 0 and self.tests is not None:
-                    return f"exit 0, although {counted(self.tests.failed, 'test')} failed"
-                if self.tests is not None and self.tests.flaky:
-                    flaky = counted(self.tests.flaky, "flaky test")
-                    return f"exit {self.exit_code}, {flaky} passed when run again"
-                seen = self.exit_code is not None
-                return f"exit {self.exit_code}" if seen else "its end was not seen"
+                if self.exit_code is None:
+                    return "its end was not seen"
+                return f"exit {self.exit_code}{self._failed_tests}"
             case status:
                 return status.replace("_", " ")
+
+    @property
+    def _failed_tests(self) -> str:
+        tests = self.tests
+        if tests is None:
+            return ""
+        failed = flaky = ""
+        if tests.failed:
+            although = " although" if self.exit_code == 0 else ""
+            failed = f",{although} {tests.failed} of {counted(tests.executed, 'test')} failed"
+        if tests.flaky:
+            flaky = f", {counted(tests.flaky, 'flaky test')} passed when run again"
+        return failed + flaky
 
     @property
     def over_limit(self) -> str | None:

@@ -141,7 +141,14 @@ def test_computed_fields_are_written_and_never_believed() -> None:
                 name="a", exit_code=0, tests=TestReport(source="summary", passed=3, failed=1)
             ),
             "failed",
-            "exit 0, although 1 test failed",
+            "exit 0, although 1 of 4 tests failed",
+        ),
+        (
+            StepResult(
+                name="a", exit_code=1, tests=TestReport(source="report", passed=5, failed=1, flaky=2)
+            ),
+            "failed",
+            "exit 1, 1 of 6 tests failed, 2 flaky tests passed when run again",
         ),
         (
             StepResult(name="a", exit_code=0, cancelled=True, timed_out=True),
