@@ -145,7 +145,9 @@ def test_computed_fields_are_written_and_never_believed() -> None:
         ),
         (
             StepResult(
-                name="a", exit_code=1, tests=TestReport(source="report", passed=5, failed=1, flaky=2)
+                name="a",
+                exit_code=1,
+                tests=TestReport(source="report", passed=5, failed=1, flaky=2),
             ),
             "failed",
             "exit 1, 1 of 6 tests failed, 2 flaky tests passed when run again",
