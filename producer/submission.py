@@ -3,6 +3,7 @@
 Bad input is refused here, before anything is stored.
 """
 
+import io
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -149,23 +150,18 @@ def _shown(job: Job, project: Path | bytes | None) -> str:
 
 def _pack(project: Path | bytes, into: BinaryIO, bounds: tarball.Bounds) -> tuple[LeftOut, ...]:
     if isinstance(project, bytes):
-        into.write(project)
-    elif _is_file(project):
-        try:
-            with project.open("rb") as file:
-                while chunk := file.read(1 << 20):
-                    into.write(chunk)
-        except OSError as error:
-            raise InvalidProject(f"project {project}: {error.strerror}") from None
-    else:
+        return tarball.repack(io.BytesIO(project), into, bounds).left_out
+    if not _is_file(project):
         return tarball.pack(project, into, bounds).left_out
     try:
-        tarball.check(into, bounds)
-        return ()
-    except InvalidProject as error:
-        if isinstance(project, bytes):
-            raise
-        raise InvalidProject(f"project {project}: {error}") from None
+        file = project.open("rb")
+    except OSError as error:
+        raise InvalidProject(f"project {project}: {error.strerror}") from None
+    with file:
+        try:
+            return tarball.repack(file, into, bounds).left_out
+        except InvalidProject as error:
+            raise InvalidProject(f"project {project}: {error}") from None
 
 
 def _is_file(path: Path) -> bool:

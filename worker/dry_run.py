@@ -6,13 +6,12 @@ It prints one JSON line for each: ``strategy``, ``reason`` and ``steps``, or ``e
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from revalid.jobs.errors import RevalidError
 from revalid.jobs.images import ImageTable, load_images
-from revalid.jobs.job import parse_job
+from revalid.jobs.job import Job, parse_job
 from revalid.jobs.projects import tarball
 from revalid.jobs.projects.ignore import Selection
 from revalid.jobs.settings import load_settings
@@ -31,15 +30,16 @@ def detect(
     source = {"kind": "path", "path": str(path)}
     job = parse_job({**fields, "source": source})
     if path.is_dir():
-        selection = Selection(path)
-        selected = {name for name, _, _ in selection.entries()}
-        left_out = [item.model_dump() for item in selection.left_out]
-        return {**plan_event(make_plan(job, path, selected, images)), "left_out": left_out}
-    with tempfile.TemporaryDirectory(prefix="revalid-detect-") as directory:
-        root = Path(directory)
-        with path.open("rb") as file:
-            summary = tarball.unpack(file, root, bounds)
-        return plan_event(make_plan(job, root / summary.top, None, images))
+        return _plan(job, path, images)
+    with path.open("rb") as file, tarball.opened(file, bounds) as root:
+        return _plan(job, root, images)
+
+
+def _plan(job: Job, root: Path, images: ImageTable) -> dict[str, Any]:
+    selection = Selection(root)
+    selected = {name for name, _, _ in selection.entries()}
+    left_out = [item.model_dump() for item in selection.left_out]
+    return {**plan_event(make_plan(job, root, selected, images)), "left_out": left_out}
 
 
 def main() -> None:

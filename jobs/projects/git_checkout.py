@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GIT_TIMEOUT_S = 60.0
+MAX_SUBMODULES = 64
+"""Submodules whose tracked files are read."""
 _MAX_DEPTH = 1_000
 _READ_BYTES = 1 << 16
 _SAFE = (
@@ -29,13 +31,22 @@ _ELSEWHERE = frozenset({"commondir", "objects/info/alternates", "objects/info/ht
 _SUBMODULE = b"160000"
 
 _ASKS_GIT = re.compile(
-    r"setuptools[_-]scm|hatch-vcs|versioneer|dunamai|poetry-dynamic-versioning|\bpbr\b"
-    r"|\bhusky\b|simple-git-hooks|\blefthook\b"
-    r"|\bgit (?:rev-parse|describe|log|config|show|status|diff|ls-files|tag|branch)\b"
-    r"|[\"']git[\"'], ?\["
+    r"setuptools[_-]scm|hatch-vcs|vcs-versioning|versioneer|versioningit|dunamai|\bpbr\b"
+    r"|dynamic-versioning|\bhusky\b|git-hooks|\blefthook\b|pre-?commit"
+    r"|(?i:\bgit-?(?:python|cliff|commit-id|describe|hash|info|last-commit|rev|semver|version))"
+    r"|\b(?:simple-git|isomorphic-git|nodegit|dulwich|pygit2|next-build-id|git2|gix|vergen)\b"
+    r"|^[ \t]{0,20}(?:import|from) git\b|(?<!\w)\.git(?:[/\"']|\Z)"
+    r"|\bgit(?: -{1,2}[\w.=/-]{1,80}| -[Cc] \S{1,80}){0,4}"
+    r" (?:rev-|describe|log|config|show|status|diff|ls-|tag|branch|blame|shortlog"
+    r"|symbolic-ref|name-rev|for-each-ref|cat-file|remote|grep"
+    r"|hash-object|archive|worktree|notes|add|commit|stash|checkout|submodule)"
+    r"|[\"']git[\"'], ?[\w\[.(*]",
+    re.MULTILINE,
 )
-_MAY_ASK = re.compile(
-    r"(?:\.(?:[cm]?[jt]sx?|py|sh|toml|cfg|json|mk|rb|go|rs|gradle|ya?ml)|(?:^|/)(?:Makefile|justfile))\Z"
+_NEVER_ASKS = re.compile(
+    r"\.(?:md|rst|lock|svg|png|jpe?g|gif|webp|ico|woff2?|ttf|eot|pdf|zip|gz|map|css|scss|html?|csv"
+    r"|snap|mp[34]|wasm)\Z|(?:^|/)(?:package-lock\.json|pnpm-lock\.yaml|\.gitignore|LICENSE)\Z",
+    re.IGNORECASE,
 )
 
 
@@ -52,21 +63,31 @@ class Tracked:
     submodules: frozenset[str]
 
 
-def tracked(root: Path) -> Tracked | None:
-    """Return what Git tracks below a directory; None where it tracks nothing there."""
-    listed = _git(root, "ls-files", "-z", "--stage")
+def tracked(root: Path) -> Tracked:
+    """Return what Git tracks below a directory, and in the submodules there."""
     files: set[str] = set()
     submodules: set[str] = set()
-    for entry in (listed or b"").split(b"\0"):
-        head, tab, path = entry.partition(b"\t")
-        if tab:
-            (submodules if head.startswith(_SUBMODULE) else files).add(os.fsdecode(path))
-    return Tracked(frozenset(files), frozenset(submodules)) if files or submodules else None
+    pending = [""]
+    while pending:
+        below = pending.pop()
+        listed = _git(root / below, "ls-files", "-z", "--stage")
+        for entry in (listed or b"").split(b"\0"):
+            head, tab, name = entry.partition(b"\t")
+            path = below + os.fsdecode(name)
+            if not tab:
+                continue
+            if not head.startswith(_SUBMODULE):
+                files.add(path)
+            elif path not in submodules:
+                submodules.add(path)
+                if len(submodules) <= MAX_SUBMODULES and (root / path / ".git").exists():
+                    pending.append(f"{path}/")
+    return Tracked(frozenset(files), frozenset(submodules))
 
 
 def asks_for_git(name: str, path: Path) -> bool:
     """Return whether a file seems to read the repository, such as for a version or for hooks."""
-    if not _MAY_ASK.search(name):
+    if _NEVER_ASKS.search(name):
         return False
     try:
         with path.open("rb") as file:

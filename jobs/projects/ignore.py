@@ -12,7 +12,7 @@ from pathlib import Path
 
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.globs import MAX_WORK, Rules, TooMuchWork, Work
-from revalid.jobs.projects.git_checkout import Tracked, tracked
+from revalid.jobs.projects.git_checkout import tracked
 from revalid.jobs.source import LeftOut
 
 MAX_RULES = 1_000
@@ -44,7 +44,7 @@ class Selection:
         self.left_out: list[LeftOut] = []
         self._root = root
         self._work = Work(_MAX_WORK)
-        self._tracked = tracked(root) or Tracked(frozenset(), frozenset())
+        self._tracked = tracked(root)
         self._known = self._tracked.files | self._tracked.submodules
         self._known_directories = _parents(self._known)
         self._unsized = _MAX_SIZED
@@ -66,11 +66,11 @@ class Selection:
 
     def _entries(self) -> Iterator[tuple[str, Path, os.stat_result]]:
         ignored = _rules(self._root, _lines(self._root / ".gitignore"), self._work)
-        pending: list[tuple[str, tuple[tuple[str, Rules], ...], bool]] = [
-            ("", (("", ignored),), False)
+        pending: list[tuple[str, tuple[tuple[str, Rules], ...], str | None]] = [
+            ("", (("", ignored),), None)
         ]
         while pending:
-            below, rules, tracked_alone = pending.pop()
+            below, rules, hidden_by = pending.pop()
             try:
                 found = sorted(os.scandir(self._root / below), key=lambda entry: entry.name)
             except OSError as error:
@@ -87,24 +87,20 @@ class Selection:
                 directory = stat.S_ISDIR(status.st_mode)
                 rule = None
                 if relative not in self._known:
-                    rule = (
-                        "not tracked" if tracked_alone else self._rule(entry, below, names, rules)
-                    )
-                if rule is not None:
-                    if not tracked_alone:
-                        self._leave_out(relative + "/" * directory, rule, status)
-                    if not (directory and relative in self._known_directories):
-                        continue
+                    rule = hidden_by or self._rule(entry, below, names, rules)
+                if rule and not (directory and relative in self._known_directories):
+                    self._leave_out(relative + "/" * directory, rule, status)
+                    continue
                 if stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode) or directory:
                     yield relative, Path(entry.path), status
                 if directory:
-                    directories.append((entry, rule is not None))
-            for entry, hidden in reversed(directories):
+                    directories.append((entry, rule))
+            for entry, rule in reversed(directories):
                 inner, relative = rules, f"{below}{entry.name}/"
-                own = [] if hidden else _lines(Path(entry.path) / ".gitignore")
+                own = [] if rule else _lines(Path(entry.path) / ".gitignore")
                 if own:
                     inner = (*rules, (relative, _rules(Path(entry.path), own, self._work, rules)))
-                pending.append((relative, inner, hidden))
+                pending.append((relative, inner, rule))
 
     def _rule(
         self,
@@ -123,7 +119,7 @@ class Selection:
                 return f"{rule.line} in {base}.gitignore" if rule.ignores else None
         if entry.is_dir(follow_symlinks=False):
             return _made_directory(Path(entry.path), entry.name, names)
-        return _made_file(entry)
+        return _made_file(entry, names)
 
     def _leave_out(self, relative: str, rule: str, status: os.stat_result | None) -> None:
         if rule == "version control" or len(self.left_out) >= MAX_LEFT_OUT:
@@ -155,12 +151,12 @@ def _made_directory(path: Path, name: str, names: set[str]) -> str | None:
     """Return why a directory is known to be made by a tool; None if it is not."""
     manifest = "package.json" in names
     if name == "node_modules" and (
-        manifest or any((path / mark).exists() for mark in _PACKAGE_MARKS)
+        manifest or any(os.path.lexists(path / mark) for mark in _PACKAGE_MARKS)
     ):
         return "installed packages"
     if name in _NODE_OUTPUT and manifest:
         return "output of a Node tool"
-    if name == "__MACOSX":
+    if is_file_attributes(path):
         return "file attributes of macOS"
     try:
         with os.scandir(path) as entries:
@@ -178,12 +174,22 @@ def _made_directory(path: Path, name: str, names: set[str]) -> str | None:
     return None
 
 
-def _made_file(entry: os.DirEntry[str]) -> str | None:
-    if entry.name == ".DS_Store":
+def _made_file(entry: os.DirEntry[str], names: set[str]) -> str | None:
+    if is_file_attributes(Path(entry.path)):
         return "file attributes of macOS"
-    if entry.name.startswith("._") and _starts_with(Path(entry.path), _APPLE_DOUBLE):
-        return "file attributes of macOS"
+    if entry.is_symlink() and str(Path(entry.path).readlink()).startswith(("/", "..")):
+        if entry.name == "node_modules" and "package.json" in names:
+            return "installed packages"
+        if entry.name in (".venv", "venv"):
+            return "virtual environment"
     return "build state of tsc" if entry.name.endswith(".tsbuildinfo") else None
+
+
+def is_file_attributes(path: Path) -> bool:
+    """Return whether macOS made a file or directory to keep the attributes of others."""
+    if path.name.startswith("._"):
+        return _starts_with(path, _APPLE_DOUBLE)
+    return path.name in (".DS_Store", "__MACOSX")
 
 
 def _starts_with(path: Path, magic: bytes) -> bool:

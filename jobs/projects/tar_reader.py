@@ -8,10 +8,16 @@ import bz2
 import gzip
 import io
 import lzma
+import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -26,6 +32,8 @@ _CHUNK = 1 << 16
 _XZ = b"\xfd7zXZ\0"
 _XZ_MEMORY = 128 * 2**20
 """Bytes of memory to read an xz file; what `xz -9` writes takes 65 MiB."""
+_ZSTD_WINDOW_LOG = 27
+"""Window of a zstd file, as a power of two; `zstd --ultra -22` writes 27."""
 
 
 class _XzReader(io.RawIOBase):
@@ -63,12 +71,18 @@ def _open_xz(file: BinaryIO) -> IO[bytes]:
     return io.BufferedReader(_XzReader(file), _CHUNK)
 
 
+def _open_zstd(file: BinaryIO) -> IO[bytes]:
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
+    return io.BufferedReader(zstd.ZstdFile(file, options=options), _CHUNK)
+
+
 _MAGIC: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZ": bz2.open,
     _XZ[:2]: _open_xz,
+    b"\x28\xb5": _open_zstd,
 }
-_BROKEN = (EOFError, zlib.error, lzma.LZMAError, OSError, ValueError)
+_BROKEN = (EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, ValueError)
 
 
 class TooMuch(Exception):

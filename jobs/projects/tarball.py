@@ -1,4 +1,4 @@
-"""Packs projects reproducibly, and checks and unpacks untrusted tarballs."""
+"""Packs projects reproducibly, and checks and unpacks untrusted archives."""
 
 import errno
 import gzip
@@ -17,8 +17,9 @@ from typing import Any, BinaryIO
 
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.projects.git_checkout import asks_for_git, copy_repository
-from revalid.jobs.projects.ignore import Selection
+from revalid.jobs.projects.ignore import Selection, is_file_attributes
 from revalid.jobs.projects.tar_reader import Reader, TooMuch
+from revalid.jobs.projects.zip_reader import MAGIC, ZipReader
 from revalid.jobs.source import LeftOut
 
 MAX_DEPTH = 100
@@ -46,13 +47,11 @@ class Summary:
     Attributes:
         files: Number of files, links and directories.
         size_bytes: Unpacked bytes.
-        top: Name of the only top-level entry if that is a directory, else the empty string.
         left_out: What was not packed.
     """
 
     files: int
     size_bytes: int
-    top: str = ""
     left_out: tuple[LeftOut, ...] = ()
 
 
@@ -68,10 +67,11 @@ class _Paths:
         self.count = 0
 
     def add(self, info: tarfile.TarInfo) -> None:
-        """Add a path.
+        """Add a path; a file or link that occurs twice is the last one, as tar unpacks it.
 
         Raises:
-            InvalidProject: The path leads out of the project, occurs twice, or lies below a file.
+            InvalidProject: The path leads out of the project, lies below a file, or is a directory
+                and something else.
         """
         *parents, last = _parts(info.name)
         directory = self._root
@@ -82,13 +82,18 @@ class _Paths:
             directory = directory[name]
             if not isinstance(directory, dict):
                 raise InvalidProject(
-                    f"tarball entry {_shown(info.name)} lies below a file or link: refused"
+                    f"archive entry {_shown(info.name)} lies below a file or link: refused"
                 )
         if last not in directory:
-            directory[last] = {} if info.isdir() else info.isreg()
             self.count += 1
-        elif not (info.isdir() and isinstance(directory[last], dict)):
-            raise InvalidProject(f"tarball entry {_shown(info.name)} occurs twice: refused")
+        elif info.isdir() != isinstance(directory[last], dict):
+            raise InvalidProject(
+                f"archive entry {_shown(info.name)} is a directory and something else: refused"
+            )
+        if not info.isdir():
+            directory[last] = info.isreg()
+        else:
+            directory.setdefault(last, {})
 
     def has_file(self, path: str) -> bool:
         """Return whether a regular file has this path."""
@@ -125,7 +130,8 @@ def pack(root: Path, out: BinaryIO, bounds: Bounds) -> Summary:
         repository = (root / ".git").exists()
         for relative, path, status in selection.entries():
             packing.add(relative, path, status)
-            wants_git = wants_git or (repository and asks_for_git(relative, path))
+            if repository and not wants_git and stat.S_ISREG(status.st_mode):
+                wants_git = asks_for_git(relative, path)
         if not packing.files:
             raise InvalidProject(f"project {root}: it has no files besides ignored ones")
         if wants_git and (copied := copy_repository(root, Path(temporary))) is not None:
@@ -166,12 +172,13 @@ class _Packing:
         if stat.S_ISLNK(status.st_mode):
             info.type, info.mode = tarfile.SYMTYPE, 0o777
             info.linkname = str(path.readlink())
+            _check_target(info)
             _check_link(info)
         self._tar.addfile(info)
 
 
 def check(file: BinaryIO, bounds: Bounds) -> Summary:
-    """Read a whole tarball, and refuse it if unpacking could do harm.
+    """Read a whole archive, and refuse it if unpacking could do harm.
 
     Raises:
         InvalidProject: It is unreadable, truncated or too large, or an entry is unsafe.
@@ -180,12 +187,46 @@ def check(file: BinaryIO, bounds: Bounds) -> Summary:
 
 
 def unpack(file: BinaryIO, into: Path, bounds: Bounds) -> Summary:
-    """Unpack a tarball into an empty directory; it refuses whatever :func:`check` refuses.
+    """Unpack an archive into an empty directory; it refuses whatever :func:`check` refuses.
 
     Raises:
         InvalidProject: As :func:`check`; ``into`` may then hold some of the files.
     """
     return _read(file, bounds, into)
+
+
+def repack(file: BinaryIO, out: BinaryIO, bounds: Bounds) -> Summary:
+    """Pack what an archive holds as :func:`pack` packs the directory that it was made of.
+
+    Raises:
+        InvalidProject: As :func:`check` and :func:`pack`.
+    """
+    with opened(file, bounds) as root:
+        return pack(root, out, bounds)
+
+
+@contextmanager
+def opened(file: BinaryIO, bounds: Bounds) -> Iterator[Path]:
+    """Unpack an archive that somebody made; yield the project's directory, and delete it.
+
+    Links may lead out of it, as those of a virtual environment do: :func:`pack` judges them. An
+    archive of one directory is an archive of its content.
+
+    Raises:
+        InvalidProject: As :func:`check`.
+    """
+    with tempfile.TemporaryDirectory(prefix="revalid-archive-") as temporary:
+        root = Path(temporary) / "project"
+        root.mkdir()
+        _read(file, bounds, root, links_out=True)
+        tops = [top for top in root.iterdir() if not is_file_attributes(top)]
+        if len(tops) == 1 and tops[0].is_dir() and not tops[0].is_symlink():
+            root = tops[0]
+        try:
+            yield root
+        except InvalidProject as error:
+            shown = str(error).replace(f"project {root}", "the archive").replace(f"{root}/", "")
+            raise InvalidProject(shown) from None
 
 
 def digest(file: BinaryIO) -> str:
@@ -198,47 +239,53 @@ def digest(file: BinaryIO) -> str:
     return sha.hexdigest()
 
 
-def _read(file: BinaryIO, bounds: Bounds, into: Path | None) -> Summary:
+def _read(file: BinaryIO, bounds: Bounds, into: Path | None, *, links_out: bool = False) -> Summary:
     paths = _Paths()
-    tops: dict[str, bool] = {}
     packed = file.seek(0, os.SEEK_END)
     count = size = 0
-    reader = Reader(file, max(_RATIO_FROM_BYTES, packed * _MAX_RATIO), bounds.files)
     try:
+        reader = _reader(file, max(_RATIO_FROM_BYTES, packed * _MAX_RATIO), bounds.files)
         for info in reader:
             info.name = posixpath.normpath(info.name) if info.name else ""
             if info.name == "." and info.isdir():
                 continue
-            _check_member(info, paths)
+            _check_member(info, paths, links_out=links_out)
             count, size = count + 1, size + info.size
             _check_bounds(paths.count, size, bounds)
             reader.check_room()
-            top, slash, _ = info.name.partition("/")
-            tops[top] = tops.get(top, False) or bool(slash) or info.isdir()
             if into is not None:
                 _extract(info, reader, into / info.name, into)
     except TooMuch:
         raise InvalidProject(
-            f"the tarball unpacks to more than {_MAX_RATIO} times its size: refused"
+            f"the archive unpacks to more than {_MAX_RATIO} times its size: refused"
         ) from None
     except tarfile.TarError as error:
         why = " ".join(str(error).split())
         raise InvalidProject(
-            f"the tarball cannot be read ({why}): give a .tar, .tar.gz, .tar.bz2 or .tar.xz"
+            f"the archive cannot be read ({why}): give a .tar, .tar.gz, .tar.bz2, .tar.xz, "
+            ".tar.zst or .zip"
         ) from None
     if not count:
-        raise InvalidProject("the tarball is empty: pack the project's files into it")
-    only = next(iter(tops)) if len(tops) == 1 else ""
-    return Summary(count, size, only if only and tops[only] else "")
+        raise InvalidProject("the archive is empty: pack the project's files into it")
+    return Summary(count, size)
 
 
-def _extract(info: tarfile.TarInfo, reader: Reader, path: Path, into: Path) -> None:
-    """Write a checked member: its parents are directories, and its path is free."""
+def _reader(file: BinaryIO, most: int, members: int) -> Reader | ZipReader:
+    file.seek(0)
+    kind = ZipReader if file.read(4) in MAGIC else Reader
+    return kind(file, most, members)
+
+
+def _extract(info: tarfile.TarInfo, reader: Reader | ZipReader, path: Path, into: Path) -> None:
+    """Write a checked member: its parents are directories, and at its path is no directory."""
     try:
         if info.isdir():
             path.mkdir(parents=True, exist_ok=True)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
+        if info.islnk() and path == into / posixpath.normpath(info.linkname):
+            return
+        path.unlink(missing_ok=True)
         if info.issym():
             path.symlink_to(info.linkname)
         elif info.islnk():
@@ -253,7 +300,7 @@ def _extract(info: tarfile.TarInfo, reader: Reader, path: Path, into: Path) -> N
         if error.errno not in _REFUSED:
             raise
         raise InvalidProject(
-            f"tarball entry {_shown(info.name)}: {error.strerror}; rename it"
+            f"archive entry {_shown(info.name)}: {error.strerror}; rename it"
         ) from None
 
 
@@ -265,11 +312,11 @@ def _parts(name: str) -> list[str]:
     """
     parts = name.split("/")
     if name.startswith("/") or parts[0] == ".." or "\0" in name or name in ("", "."):
-        raise InvalidProject(f"tarball entry {_shown(name)} lies outside the project: refused")
+        raise InvalidProject(f"archive entry {_shown(name)} lies outside the project: refused")
     if len(name) > 1024 or any(len(os.fsencode(part)) > 255 for part in parts):
-        raise InvalidProject(f"tarball entry {_shown(name)}: the name is too long")
+        raise InvalidProject(f"archive entry {_shown(name)}: the name is too long")
     if len(parts) > MAX_DEPTH:
-        raise InvalidProject(f"tarball entry {_shown(name)} lies over {MAX_DEPTH} levels deep")
+        raise InvalidProject(f"archive entry {_shown(name)} lies over {MAX_DEPTH} levels deep")
     return parts
 
 
@@ -277,22 +324,27 @@ def _shown(name: str) -> str:
     return repr(name if len(name) <= 80 else f"{name[:77]}...")
 
 
-def _check_member(info: tarfile.TarInfo, paths: _Paths) -> None:
+def _check_member(info: tarfile.TarInfo, paths: _Paths, *, links_out: bool) -> None:
     if info.issym():
         _parts(info.name)
-        _check_link(info)
+        _check_target(info)
+        if not links_out:
+            _check_link(info)
     elif info.islnk():
         if not paths.has_file(posixpath.normpath(info.linkname)):
-            raise InvalidProject(f"tarball entry {_shown(info.name)}: hard link to no earlier file")
+            raise InvalidProject(f"archive entry {_shown(info.name)}: hard link to no earlier file")
     elif not (info.isreg() or info.isdir()):
-        raise InvalidProject(f"tarball entry {_shown(info.name)} is a device or pipe: refused")
+        raise InvalidProject(f"archive entry {_shown(info.name)} is a device or pipe: refused")
     paths.add(info)
 
 
-def _check_link(info: tarfile.TarInfo) -> None:
-    """Check a link's target; ``..`` after a name is refused: that name may be another link."""
+def _check_target(info: tarfile.TarInfo) -> None:
     if not 0 < len(os.fsencode(info.linkname)) < _TARGET_BYTES or "\0" in info.linkname:
         raise InvalidProject(f"{_shown(info.name)} has an invalid link target: remove it")
+
+
+def _check_link(info: tarfile.TarInfo) -> None:
+    """Check where a link leads; ``..`` after a name is refused: that name may be another link."""
     target = posixpath.normpath(posixpath.join(posixpath.dirname(info.name), info.linkname))
     inner = dropwhile(lambda part: part in ("", ".", ".."), info.linkname.split("/"))
     if info.linkname.startswith("/") or target.split("/")[0] == ".." or ".." in inner:

@@ -16,8 +16,7 @@ TARBALLS: dict[str, tuple[bytes, str]] = {
     "traversal": (entry("../escaped"), "lies outside the project"),
     "traversal within": (entry("a/../../escaped"), "lies outside the project"),
     "absolute name": (entry("/escaped"), "lies outside the project"),
-    "duplicate name": (FILE + FILE, "occurs twice"),
-    "file over directory": (directory("a") + FILE, "occurs twice"),
+    "file over directory": (directory("a") + FILE, "is a directory and something else"),
     "huge name": (entry("/".join(["abc"] * 257)), "the name is too long"),
     "huge part of a name": (entry("a" * 256), "the name is too long"),
     "link out": (link("a", "../../escaped"), "links out of the project"),
@@ -51,7 +50,6 @@ def test_name_that_is_not_utf_8_is_only_shown_otherwise(site: Site) -> None:
     name = os.fsdecode(b"\xff")
     result = site.send(directory(name) + entry(f"{name}/file") + END)
     assert (result.verdict, result.attempts) == (Verdict.PASSED, 1)
-    assert result.notes == ("the project is ?/ in the tarball",)
 
 
 @pytest.mark.parametrize("packed", [gzip.compress, bz2.compress, lzma.compress])

@@ -1,5 +1,6 @@
 """Makes tarballs member by member, including some that no tool makes."""
 
+import sys
 import tarfile
 from collections.abc import Callable
 from io import BytesIO
@@ -10,6 +11,11 @@ import pytest
 
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.projects.tarball import Bounds, Summary, check, unpack
+
+if sys.version_info >= (3, 14):
+    from compression import zstd as zstd
+else:
+    from backports import zstd as zstd
 
 BOUNDS = Bounds(files=100, bytes=2**30)
 END = bytes(1024)

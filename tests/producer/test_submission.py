@@ -148,9 +148,9 @@ def test_projects_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         made(tmp_path)
     broken = tmp_path / "broken.tar.gz"
     broken.write_bytes(tarball("a", "b")[:-20])
-    with pytest.raises(InvalidProject, match=r"broken\.tar\.gz: the tarball cannot be read"):
+    with pytest.raises(InvalidProject, match=r"broken\.tar\.gz: the archive cannot be read"):
         made(broken)
-    with pytest.raises(InvalidProject, match="the tarball cannot be read"):
+    with pytest.raises(InvalidProject, match="the archive cannot be read"):
         made(b"not a tarball")
     with pytest.raises(InvalidProject, match=r"'\.\./evil' lies outside the project"):
         made(tarball("ok", "../evil"))

@@ -20,12 +20,10 @@ class Project:
     Attributes:
         root: The directory of the project's files.
         report: Digest and size, for the result.
-        note: A sentence for the reader of the result; None if there is none.
     """
 
     root: Path
     report: SourceReport
-    note: str | None = None
 
 
 def fetch_project(
@@ -62,11 +60,6 @@ def fetch_project(
         size_bytes=summary.size_bytes,
         left_out=left_out,
     )
-    # `tar czf app.tgz app/` and `npm pack` put the project one directory down.
-    if summary.top and isinstance(source, TarballSource):
-        # The engine takes no path that is not UTF-8.
-        inner = (root / summary.top).rename(scratch / "inner")
-        return Project(inner, report, f"the project is {summary.top}/ in the tarball")
     return Project(root, report)
 
 

@@ -194,8 +194,6 @@ class Run:
                     raise
                 await asyncio.sleep(2)
         self.source = project.report
-        if project.note:
-            self.notes.append(project.note)
         return project
 
     async def _replay(self, plan: Plan, project: Project) -> Verdict:

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from revalid.jobs.projects.git_checkout import asks_for_git, copy_repository, tracked
+from revalid.jobs.projects.git_checkout import (
+    Tracked,
+    asks_for_git,
+    copy_repository,
+    tracked,
+)
 from revalid.jobs.projects.tarball import Bounds, pack
 
 BOUNDS = Bounds(files=1_000, bytes=1_000_000)
@@ -38,9 +43,9 @@ def checkout(root: Path, *tags: str, asks: str = "git rev-parse HEAD") -> Path:
 
 
 def test_a_directory_without_tracked_files_is_no_checkout(tmp_path: Path) -> None:
-    assert tracked(tmp_path) is None
+    assert tracked(tmp_path) == Tracked(frozenset(), frozenset())
     git(tmp_path, "init")
-    assert tracked(tmp_path) is None
+    assert tracked(tmp_path) == Tracked(frozenset(), frozenset())
 
 
 def test_tracked_files_are_relative_to_the_directory(tmp_path: Path) -> None:
@@ -48,9 +53,15 @@ def test_tracked_files_are_relative_to_the_directory(tmp_path: Path) -> None:
     (root / "sub").mkdir()
     (root / "sub" / "ü b.txt").write_text("")
     git(root, "add", "-A")
-    listed = tracked(root / "sub")
-    assert listed is not None
-    assert listed.files == {"ü b.txt"}
+    assert tracked(root / "sub").files == {"ü b.txt"}
+
+
+def test_what_a_submodule_tracks_is_tracked(tmp_path: Path) -> None:
+    other, root = checkout(tmp_path / "other"), checkout(tmp_path / "a")
+    git(root, "-c", "protocol.file.allow=always", "submodule", "add", str(other), "sub")
+    found = tracked(root)
+    assert found.submodules == {"sub"}
+    assert {f"sub/{name}" for name in tracked(other).files} <= found.files
 
 
 @pytest.mark.parametrize(
@@ -61,11 +72,20 @@ def test_tracked_files_are_relative_to_the_directory(tmp_path: Path) -> None:
         ("pyproject.toml", 'requires = ["setuptools-scm>=8"]', True),
         ("package.json", '{"scripts": {"prepare": "husky"}}', True),
         ("Makefile", "VERSION := $(shell git describe)", True),
+        ("index.js", "execSync('git -C . --no-pager rev-list --count HEAD')", True),
+        ("index.js", "spawnSync('git', arguments)", True),
+        ("index.js", "readFileSync('.git/HEAD')", True),
+        ("bin/version", "git log -1", True),
+        ("app.gemspec", "`git ls-files -z`", True),
+        ("version.py", "import git\n", True),
+        ("package.json", '{"devDependencies": {"git-rev-sync": "3"}}', True),
+        ("package.json", '{"repository": "https://example.org/a.git"}', False),
         ("index.js", "digit legit git", False),
         ("README.md", "git log", False),
     ],
 )
 def test_files_that_ask_for_git(tmp_path: Path, name: str, text: str, asks: bool) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(text)
     assert asks_for_git(name, tmp_path / name) is asks
 

@@ -118,6 +118,28 @@ def test_what_is_left_out_is_told_with_its_rule(tmp_path: Path) -> None:
     ]
 
 
+def test_only_what_is_not_sent_is_told(tmp_path: Path) -> None:
+    make(tmp_path, "dist/app.js", "dist/map.js", "dist/more/x.js", gitignore="dist/\n")
+    git(tmp_path, "init")
+    git(tmp_path, "add", "-f", "dist/app.js", ".gitignore")
+    selection = Selection(tmp_path)
+    assert "dist/app.js" in [name for name, _, _ in selection.entries()]
+    assert [(item.path, item.rule, item.size_bytes) for item in selection.left_out] == [
+        ("dist/map.js", "dist/ in .gitignore", len("dist/map.js")),
+        ("dist/more/", "dist/ in .gitignore", len("dist/more/x.js")),
+    ]
+
+
+@pytest.mark.parametrize("name", ["node_modules", ".venv"])
+def test_a_link_out_that_a_tool_made_is_left_out(tmp_path: Path, name: str) -> None:
+    make(tmp_path, "package.json")
+    (tmp_path / name).symlink_to("/opt/shared")
+    assert packed(tmp_path) == ["package.json"]
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("package.json")
+    assert packed(tmp_path) == sorted([name, "package.json"])
+
+
 def test_a_submodule_that_is_not_checked_out_is_told(tmp_path: Path) -> None:
     make(tmp_path / "other", "a")
     git(tmp_path / "other", "init")

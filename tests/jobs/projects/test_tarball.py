@@ -25,6 +25,7 @@ from tests.jobs.tarballs import (
     header,
     link,
     refusal,
+    zstd,
 )
 
 
@@ -66,32 +67,40 @@ def test_a_bomb_in_a_header_takes_no_memory(kind: bytes, into: Path) -> None:
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstd.compress])
 def test_a_tarball_that_was_cut_off_is_refused(pack: Callable[[bytes], bytes], into: Path) -> None:
     whole = pack(b"".join(entry(str(number), os.urandom(2_000)) for number in range(20)) + END)
     for part in (whole[: len(whole) // 2], whole[:-600], whole[:20]):
-        assert "the tarball cannot be read (" in refusal(part, into)
+        assert "the archive cannot be read (" in refusal(part, into)
         for path in into.iterdir():
             path.unlink()
 
 
 def test_a_plain_tarball_that_was_cut_off_is_refused(into: Path) -> None:
-    assert "the tarball cannot be read (" in refusal(entry("a", bytes(2_000))[:1_000], into)
+    assert "the archive cannot be read (" in refusal(entry("a", bytes(2_000))[:1_000], into)
 
 
 @pytest.mark.parametrize(
-    "data", [b"PK\3\4" + bytes(100), b"<html>" * 200, b"\x1f\x8b" + bytes(600), bytes(100), b"\n"]
+    "data",
+    [
+        b"PK\3\4" + bytes(100),
+        b"\x28\xb5\x2f\xfd" + bytes(100),
+        b"<html>" * 200,
+        b"\x1f\x8b" + bytes(600),
+        bytes(100),
+        b"\n",
+    ],
 )
 def test_a_file_that_is_not_a_tarball_is_refused(data: bytes, into: Path) -> None:
-    assert refusal(data, into).endswith(": give a .tar, .tar.gz, .tar.bz2 or .tar.xz")
+    assert refusal(data, into).endswith(".tar.xz, .tar.zst or .zip")
 
 
 @pytest.mark.parametrize("data", [END, bytes(10_240), directory(".") + END])
 def test_an_empty_tarball_is_refused(data: bytes, into: Path) -> None:
-    assert "the tarball is empty" in refusal(data, into)
+    assert "the archive is empty" in refusal(data, into)
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress, zstd.compress])
 def test_a_tarball_is_unpacked_whatever_compressed_it(
     pack: Callable[[bytes], bytes], into: Path
 ) -> None:
@@ -112,23 +121,6 @@ def test_a_name_may_be_long(into: Path) -> None:
     assert len(name) == 1024
     unpack(BytesIO(entry(name) + END), into, BOUNDS)
     assert (into / name).is_file()
-
-
-@pytest.mark.parametrize(
-    ("members", "top"),
-    [
-        ([entry("app/a"), entry("app/b/c")], "app"),
-        ([directory("app"), entry("app/a")], "app"),
-        ([directory("."), entry("./app/a")], "app"),
-        ([directory("app")], "app"),
-        ([entry("app/a"), entry("b")], ""),
-        ([entry("app/a"), directory("other")], ""),
-        ([entry("a")], ""),
-        ([link("a", "b")], ""),
-    ],
-)
-def test_the_one_top_directory_is_named(members: list[bytes], top: str) -> None:
-    assert check(BytesIO(b"".join(members) + END), BOUNDS).top == top
 
 
 def test_links_that_stay_inside_are_kept(into: Path) -> None:

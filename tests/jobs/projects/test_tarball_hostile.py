@@ -32,6 +32,7 @@ from tests.jobs.tarballs import (
     link,
     refusal,
     sparse,
+    zstd,
 )
 
 REFUSED: dict[str, tuple[bytes, str]] = {
@@ -43,12 +44,20 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "no name": (entry(""), "lies outside the project"),
     "the root as a file": (entry("."), "'.' lies outside the project"),
     "NUL": (entry("a", pax_headers={"path": "a\0b"}), "lies outside the project"),
-    "duplicate": (FILE + FILE, "'a' occurs twice"),
-    "duplicate by another spelling": (FILE + entry("./b/../a"), "'a' occurs twice"),
-    "link over file": (FILE + link("a", "b"), "'a' occurs twice"),
-    "file over directory": (directory("a") + FILE, "'a' occurs twice"),
-    "directory over file": (FILE + directory("a"), "'a' occurs twice"),
-    "link over a directory that is implied": (entry("a/b") + link("a", "c"), "'a' occurs twice"),
+    "file over directory": (directory("a") + FILE, "'a' is a directory and something else"),
+    "directory over file": (FILE + directory("a"), "'a' is a directory and something else"),
+    "link over a directory that is implied": (
+        entry("a/b") + link("a", "c"),
+        "'a' is a directory and something else",
+    ),
+    "file below a link that replaced a file": (
+        FILE + link("a", "..") + entry("a/escaped"),
+        "'a' links out of the project",
+    ),
+    "hard link to what a link replaced": (
+        FILE + link("a", "b") + hard_link("c", "a"),
+        "'c': hard link to no earlier file",
+    ),
     "character device": (entry("tty", type=tarfile.CHRTYPE), "'tty' is a device or pipe"),
     "block device": (entry("sda", type=tarfile.BLKTYPE), "'sda' is a device or pipe"),
     "fifo": (entry("pipe", type=tarfile.FIFOTYPE), "'pipe' is a device or pipe"),
@@ -201,7 +210,7 @@ def test_headers_count_as_what_the_tarball_unpacks_to(monkeypatch: pytest.Monkey
 
 def test_a_time_that_no_file_can_have_is_refused(into: Path) -> None:
     data = entry("a", pax_headers={"mtime": "1e300"}) + END
-    with pytest.raises(InvalidProject, match="the tarball cannot be read"):
+    with pytest.raises(InvalidProject, match="the archive cannot be read"):
         unpack(BytesIO(data), into, BOUNDS)
 
 
@@ -264,6 +273,19 @@ def test_an_xz_file_that_asks_for_much_memory_is_refused(into: Path) -> None:
     sixty_four_mib, four_gib = 28, 40
     assert check(BytesIO(with_dictionary(FILE + END, sixty_four_mib)), BOUNDS).files == 1
     assert "Memory usage limit exceeded" in refusal(with_dictionary(FILE + END, four_gib), into)
+
+
+def test_a_zstd_file_that_asks_for_much_memory_is_refused(into: Path) -> None:
+    def packed(window_log: int) -> bytes:
+        options: dict[int, int] = {
+            zstd.CompressionParameter.window_log: window_log,
+            zstd.CompressionParameter.enable_long_distance_matching: 1,
+        }
+        compressor = zstd.ZstdCompressor(options=options)
+        return compressor.compress(FILE + END, compressor.FLUSH_BLOCK) + compressor.flush()
+
+    assert check(BytesIO(packed(27)), BOUNDS).files == 1
+    assert "requires too much memory" in refusal(packed(30), into)
 
 
 def test_an_xz_file_may_have_many_streams(into: Path) -> None:

@@ -1,6 +1,7 @@
 """Projects from Git URLs: Git's errors, and clones that are stopped."""
 
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -48,6 +49,64 @@ def test_a_branch_is_checked_out(tmp_path: Path) -> None:
     with checkout(f"file://{origin}#side") as path:
         assert (path / "file").read_text() == "x"
     assert not path.exists()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """The URL of the directory ``repositories`` on a Git server."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    root = tmp_path / "repositories"
+    root.mkdir()
+    options = [f"--port={port}", "--listen=127.0.0.1", f"--base-path={root}", "--export-all"]
+    command = ["git", "daemon", *options, "--reuseaddr", str(root)]
+    with subprocess.Popen(command, start_new_session=True) as daemon:
+        try:
+            while True:
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+            yield f"git://127.0.0.1:{port}"
+        finally:
+            os.killpg(daemon.pid, signal.SIGTERM)
+
+
+def commit(root: Path, **submodules: str) -> None:
+    """Make a repository with a file and submodules, whose URLs are as given."""
+    subprocess.run(["git", "init", "-q", "-b", "main", str(root)], check=True)
+    who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "protocol.file.allow=always")
+    git = ["git", *who, "-C", str(root)]
+    (root / "file").write_text(root.name)
+    for name, url in submodules.items():
+        origin = root.parent / name
+        subprocess.run([*git, "submodule", "--quiet", "add", str(origin), name], check=True)
+        subprocess.run([*git, "config", "-f", ".gitmodules", f"submodule.{name}.url", url])
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "one"], check=True)
+
+
+def test_submodules_of_the_same_server_are_fetched(served: str, tmp_path: Path) -> None:
+    repositories = tmp_path / "repositories"
+    commit(repositories / "inner")
+    commit(repositories / "lib", inner=f"{served}/inner")
+    commit(repositories / "elsewhere")
+    commit(repositories / "app", lib="../lib", elsewhere=f"file://{repositories}/elsewhere")
+    with checkout(f"{served}/app") as path:
+        assert (path / "lib" / "file").read_text() == "lib"
+        assert (path / "lib" / "inner" / "file").read_text() == "inner"
+        assert list((path / "elsewhere").iterdir()) == []
+
+
+def test_a_submodule_is_fetched_without_credentials(
+    served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repositories = tmp_path / "repositories"
+    commit(repositories / "private")
+    host = served.removeprefix("git://")
+    commit(repositories / "app", private=f"git://{host}/hidden")
+    (tmp_path / ".gitconfig").write_text(f'[url "{served}/private"]\ninsteadOf={served}/hidden\n')
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with checkout(f"{served}/app") as path:
+        assert not (path / "private" / "file").exists()
 
 
 def test_no_program_that_a_url_names_is_started(
