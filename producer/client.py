@@ -257,7 +257,7 @@ class Client:
         idempotency_key: str | None = None,
         **options: Unpack[SubmitOptions],
     ) -> JobHandle:
-        """Submit a project: a directory, a tarball file or a tarball's bytes.
+        """Submit a project: a directory, an archive file or an archive's bytes.
 
         The options are those of :class:`.SubmitOptions`. If an identical job is queued or
         running, the handle refers to that job. If an identical job passed or failed, the handle

@@ -46,7 +46,7 @@ def prepare(
     """Pack and check a project, and make its job.
 
     Args:
-        project: A directory, a tarball file or a tarball's bytes; a trajectory may have None.
+        project: A directory, an archive file or an archive's bytes; a trajectory may have None.
         options: The fields of :class:`.SubmitOptions`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Finds a batch's projects in directories, globs, tarballs, manifests and Git URLs."""
+"""Finds a batch's projects in directories, globs, archives, manifests and Git URLs."""
 
 import csv
 import glob
@@ -19,7 +19,7 @@ from revalid.producer.batch.item import BatchItem
 
 GIT = re.compile(r"\A(?:(?:https?|ssh|git|file)://\S+|[\w.-]+@[\w.-]+:\S+)\Z")
 """A Git URL; ``#branch`` at its end names what to check out."""
-_TARBALL = re.compile(r"\.(?:tar|tgz|tbz2|txz|tar\.(?:gz|bz2|xz))\Z")
+_ARCHIVE = re.compile(r"\.(?:zip|tar|tgz|tbz2|txz|tzst|tar\.(?:gz|bz2|xz|zst))\Z")
 _MANIFESTS = ("package.json", "pyproject.toml", "setup.py", "requirements.txt")
 _PARTS = ("client", "server")
 _SHOWN = 200
@@ -129,7 +129,7 @@ def _expand(source: str) -> Iterator[BatchItem]:
         yield from _json_lines(path)
     elif path.suffix == ".csv":
         yield from _csv_lines(path)
-    elif path.is_file() and _TARBALL.search(path.name):
+    elif path.is_file() and _ARCHIVE.search(path.name):
         yield _local(path)
     elif path.is_dir():
         if _has_manifest(path):
@@ -138,19 +138,19 @@ def _expand(source: str) -> Iterator[BatchItem]:
         inner = [child for child in sorted(path.iterdir()) if _is_project(child)]
         if not inner:
             raise InvalidProject(
-                f"{source}: it contains no projects, neither directories nor tarballs"
+                f"{source}: it contains no projects, neither directories nor archives"
             )
         yield from map(_local, inner)
     else:
         raise InvalidProject(
-            f"{source}: not a directory, tarball, .jsonl or .csv manifest, glob or Git URL"
+            f"{source}: not a directory, archive, .jsonl or .csv manifest, glob or Git URL"
         )
 
 
 def _is_project(path: Path) -> bool:
     if path.name.startswith("."):
         return False
-    return path.is_dir() or (path.is_file() and _TARBALL.search(path.name) is not None)
+    return path.is_dir() or (path.is_file() and _ARCHIVE.search(path.name) is not None)
 
 
 def _has_manifest(path: Path) -> bool:
@@ -163,7 +163,7 @@ def _local(path: Path) -> BatchItem:
 
 def _name(origin: str) -> str:
     last = re.split(r"[/:]", origin.partition("#")[0].rstrip("/"))[-1]
-    return _TARBALL.sub("", last).removesuffix(".git") or origin
+    return _ARCHIVE.sub("", last).removesuffix(".git") or origin
 
 
 def _named(entries: Iterable[BatchItem]) -> Iterator[BatchItem]:

@@ -13,7 +13,7 @@ Sources = Annotated[
     list[str],
     Argument(
         metavar="SOURCE...",
-        help="A directory of projects, a glob, tarballs, a .jsonl or .csv manifest, or Git URLs "
+        help="A directory of projects, a glob, archives, a .jsonl or .csv manifest, or Git URLs "
         "(#branch at the end).",
     ),
 ]
