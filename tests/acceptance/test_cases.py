@@ -1,4 +1,4 @@
-"""Small projects after public reports, each with its right verdict, as a directory and a tarball.
+"""Small projects after public reports, each with its right verdict, as a directory and an archive.
 
 They run one by one, for minutes: ``make slow``.
 """
@@ -126,10 +126,10 @@ def test_every_case_has_a_row() -> None:
 def test_a_case_gets_its_verdict(case: Case, packed: str, tmp_path: Path) -> None:
     project = prepared(case.name, tmp_path)
     if packed == "tarball":
-        tarball = tmp_path / "project.tar.gz"
-        with tarfile.open(tarball, "w:gz") as tar:
+        archive = tmp_path / "project.tar.gz"
+        with tarfile.open(archive, "w:gz") as tar:
             tar.add(project, arcname=".")
-        project = tarball
+        project = archive
     options = ["--sandbox", "local", "--json", *OPTIONS.get(case.name, [])]
     ran = subprocess.run(
         [sys.executable, "-m", "revalid", "run", str(project), *options],

@@ -132,7 +132,7 @@ def test_an_error_in_a_manifest_names_its_line(
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("nowhere", "not a directory, tarball, .jsonl or .csv manifest, glob or Git URL"),
+        ("nowhere", "not a directory, archive, .jsonl or .csv manifest, glob or Git URL"),
         ("nowhere/*", "no file matches"),
         ("missing.csv", "manifest missing.csv"),
         ("", "not a directory"),
