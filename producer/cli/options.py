@@ -33,7 +33,11 @@ CHECKS = get_args(ChosenCheck)
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?:([KMGT])(?:i?B)?)?", re.IGNORECASE)
 
 Project = Annotated[
-    Path, Argument(metavar="PATH", help="Project: a directory, or an archive of one (.tar, .tar.gz, .zip, ...).")
+    Path,
+    Argument(
+        metavar="PATH",
+        help="Project: a directory, or an archive of one (.tar, .tar.gz, .zip, ...).",
+    ),
 ]
 JobId = Annotated[str, Argument(metavar="ID", help="Job id, as `revalid submit` prints it.")]
 JobIds = Annotated[
