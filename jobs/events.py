@@ -86,6 +86,7 @@ class StartData(TypedDict):
     """What a started server did; the fields are those of :class:`.StartReport` without the body."""
 
     ready_s: float | None
+    setup_s: float | None
     port: int | None
     path: str | None
     status: int | None

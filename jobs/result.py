@@ -111,10 +111,11 @@ class StartReport(Frozen):
     """What a server did that a step started.
 
     Attributes:
-        ready_s: Seconds from the step's start, migrations included, to the first answer below 500;
-            None if there was none.
+        ready_s: Seconds from the server's start to its first good answer; None if there was none,
+            or it did not stay up for a second.
+        setup_s: Seconds that its migrations took before; None without any.
         port: The port of the last answer, else one where it listened; None if it did not listen.
-        path: The path that was asked; None without an answer.
+        path: The path that was asked, or a script of the page; None without an answer.
         status: The status of the answer; None without one.
         body: The first lines of the answer's body.
         ignored_sigterm: Whether it had to be killed: it did not end within seconds of SIGTERM.
@@ -122,6 +123,7 @@ class StartReport(Frozen):
     """
 
     ready_s: float | None = None
+    setup_s: float | None = None
     port: int | None = None
     path: str | None = None
     status: int | None = None

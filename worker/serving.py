@@ -1,5 +1,6 @@
 """Servers under test: what a sandbox asks of one, and what it saw."""
 
+import re
 from dataclasses import dataclass
 
 READY_S = 60.0
@@ -10,6 +11,12 @@ RESPONSE_BYTES = 65_536
 """Bytes of a response that are read."""
 MAX_SOCKETS = 8
 """Listening sockets that are asked."""
+HOLD_S = 1.0
+"""Seconds that a server must stay up after its first good answer."""
+TLS_HELLO = b"\x16\x03\x01\0\x2d\1\0\0\x29\3\3" + 32 * b"." + b"\0\0\2\xc0\x2f\1\0\0\0"
+"""What makes a server that speaks TLS answer."""
+_MAX_SCRIPTS = 4
+_SCRIPT = re.compile(rb'<script[^>]{0,500} src="(/[\w.@][\w./@?=&%-]{0,500})"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +27,21 @@ class Probe:
         paths: The paths to ask, in this order. The first that is there decides; the last decides
             whether it is there or not.
         port: The port that the server was told to use; it is asked first.
-        ready_s: Seconds, from the start of the command, within which it must answer below 500.
+        ready_s: Seconds, from the start of the command, within which it must answer well.
+        pages: Whether it serves pages alone, so that the last path must be there.
+        setup: A command that runs before, with the same services; empty for none.
     """
 
     paths: tuple[str, ...] = ("/",)
     port: int = 0
     ready_s: float = READY_S
+    pages: bool = False
+    setup: str = ""
+
+    @property
+    def most_status(self) -> int:
+        """The highest status of a good answer."""
+        return 399 if self.pages else 499
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +49,15 @@ class Serving:
     """What a server did.
 
     Attributes:
-        ready_s: Seconds until it answered below 500; None if it did not.
+        ready_s: Seconds until it answered well and held for a second; None if it did not.
         port: The port that answered last; of a server that did not answer, one that it listened on;
             None if it did not listen.
-        path: The path that was asked.
+        path: The path that was asked, or that of a script of the page that failed.
         status: The status of the answer; None if there was none.
-        response: The start of the raw response.
+        response: The start of the raw response, also where it is no HTTP.
         ended: Whether the command ended before SIGTERM was sent.
         ignored_sigterm: Whether it had to be killed.
+        setup_failed: Whether the probe's setup failed, so that the server did not start.
     """
 
     ready_s: float | None = None
@@ -50,6 +67,7 @@ class Serving:
     response: bytes = b""
     ended: bool = False
     ignored_sigterm: bool = False
+    setup_failed: bool = False
 
 
 def request(path: str, port: int) -> bytes:
@@ -72,6 +90,21 @@ def status_of(response: bytes) -> int | None:
         return None
     number = words[1]
     return int(number) if len(number) == 3 and number.isdigit() and number >= b"100" else None
+
+
+def scripts_of(response: bytes) -> list[str]:
+    """Return the paths of the first scripts that a page loads from its own server."""
+    return [path.decode() for path in _SCRIPT.findall(response)[:_MAX_SCRIPTS]]
+
+
+def other_protocol(serving: Serving) -> str | None:
+    """Return the protocol that a server without an HTTP answer speaks; None if it said nothing."""
+    response = serving.response
+    if serving.status is not None or not response:
+        return None
+    if response[:2] in (b"\x15\x03", b"\x16\x03"):
+        return "TLS"
+    return "HTTP/2" if response[3:9] == b"\4\0\0\0\0\0" else "no HTTP"
 
 
 def body_of(response: bytes) -> bytes:

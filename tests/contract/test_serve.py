@@ -1,11 +1,12 @@
 """A server that a command starts: found on its socket, asked, stopped, on both sandboxes."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from revalid.worker.sandboxes.protocol import ExecResult, Sandbox
-from revalid.worker.serving import Probe, Serving, body_of
+from revalid.worker.serving import Probe, Serving, body_of, other_protocol
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -17,6 +18,12 @@ http.createServer((question, answer) => {
   if (flags.includes("slow")) { answer.write("first "); return }
   if (flags.includes("huge")) { answer.end("x".repeat(3000000)); return }
   if (flags.includes("broken")) { answer.writeHead(500); answer.end("no database"); return }
+  if (flags.includes("brief")) setTimeout(() => process.exit(0), 200)
+  if (flags.includes("dev")) {
+    if (question.url === "/src/main.tsx") answer.statusCode = 500
+    answer.end('<script type="module" src="/src/main.tsx"></script>')
+    return
+  }
   const others = { "/": 500, "/health": 200 }
   if (flags.includes("healthy")) answer.statusCode = others[question.url] || 404
   answer.setHeader("content-type", "text/html")
@@ -25,11 +32,25 @@ http.createServer((question, answer) => {
 """
 
 
+_OTHERS = """
+const net = require("net"), tls = require("tls")
+const banner = Buffer.from([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 5, 0, 0, 64, 0])
+const servers = {
+  tls: () => tls.createServer({}, () => {}),
+  grpc: () => net.createServer(socket => socket.on("error", () => {}).write(banner)),
+  chat: () => net.createServer(socket => socket.on("error", () => {}).write("220 hello\\r\\n")),
+  mute: () => net.createServer(() => {}),
+}
+const server = servers[process.argv[2]]()
+server.on("error", () => {}).on("tlsClientError", () => {}).listen(0, "127.0.0.1")
+"""
+
+
 async def _serve(
-    sandbox: Sandbox, command: str, *, paths: tuple[str, ...] = ("/",), ready_s: float = 15.0
+    sandbox: Sandbox, command: str, *, ready_s: float = 15.0, **asked: Any
 ) -> tuple[ExecResult, Serving]:
     await sandbox.write_file("server.js", _SERVER)
-    result = await sandbox.exec(command, probe=Probe(paths=paths, ready_s=ready_s))
+    result = await sandbox.exec(command, probe=Probe(ready_s=ready_s, **asked))
     assert result.serving is not None
     return result, result.serving
 
@@ -55,6 +76,62 @@ async def test_a_server_that_answers_500_is_not_ready(sandbox: Sandbox) -> None:
     _, serving = await _serve(sandbox, "exec node server.js 127.0.0.1 broken", ready_s=6.0)
     assert (serving.ready_s, serving.status) == (None, 500)
     assert body_of(serving.response) == b"no database"
+
+
+async def test_a_page_must_be_there_where_one_is_expected(sandbox: Sandbox) -> None:
+    command = "exec node server.js 127.0.0.1 healthy"
+    _, serving = await _serve(sandbox, command, paths=("/no",), pages=True, ready_s=3.0)
+    assert (serving.ready_s, serving.status, serving.path) == (None, 404, "/no")
+
+
+async def test_a_page_whose_script_does_not_compile_is_not_ready(sandbox: Sandbox) -> None:
+    _, serving = await _serve(sandbox, "exec node server.js 127.0.0.1 dev", ready_s=3.0)
+    assert (serving.ready_s, serving.status, serving.path) == (None, 500, "/src/main.tsx")
+
+
+async def test_a_server_that_ends_after_its_answer_did_not_start(sandbox: Sandbox) -> None:
+    result, serving = await _serve(sandbox, "exec node server.js 127.0.0.1 brief")
+    assert (serving.ready_s, serving.ended, serving.status) == (None, True, 200)
+    assert result.exit_code == 0
+
+
+@pytest.mark.slow
+async def test_a_server_that_starts_again_and_again_is_not_ready(sandbox: Sandbox) -> None:
+    loop = "export PORT=${PORT:-3000}; while :; do node server.js 127.0.0.1 brief; done"
+    _, serving = await _serve(sandbox, loop, ready_s=6.0)
+    assert (serving.ready_s, serving.ended, serving.status) == (None, False, 200)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind_of_server", "protocol"),
+    [("tls", "TLS"), ("grpc", "HTTP/2"), ("chat", "no HTTP"), ("mute", None)],
+)
+async def test_another_protocol_is_told(
+    sandbox: Sandbox, kind_of_server: str, protocol: str | None
+) -> None:
+    await sandbox.write_file("other.js", _OTHERS)
+    # nc waits for its own side too before the next question.
+    ready_s = 10.0 if (sandbox.kind, kind_of_server) == ("dagger", "tls") else 3.0
+    _, serving = await _serve(sandbox, f"exec node other.js {kind_of_server}", ready_s=ready_s)
+    assert serving.port is not None
+    assert (serving.ready_s, other_protocol(serving)) == (None, protocol)
+
+
+async def test_the_setup_runs_before_by_itself(sandbox: Sandbox) -> None:
+    command = "cat made; exec node server.js 127.0.0.1"
+    result, serving = await _serve(sandbox, command, setup="sleep 1; echo schema >made; echo did")
+    assert serving.ready_s is not None
+    assert result.setup is not None
+    assert result.setup.duration_s >= 1
+    assert (result.setup.stdout.head, result.stdout.head) == (b"did\n", b"schema\n")
+
+
+async def test_a_setup_that_fails_is_all_that_runs(sandbox: Sandbox) -> None:
+    result, serving = await _serve(sandbox, "echo no", setup="echo no table >&2; exit 4")
+    assert serving == Serving(setup_failed=True)
+    assert (result.exit_code, result.stdout.head) == (4, b"")
+    assert result.stderr.head == b"no table\n"
 
 
 async def test_a_command_that_never_listens_is_ended(sandbox: Sandbox) -> None:

@@ -95,7 +95,8 @@ def _words(check: CheckName, step: StepResult) -> str:
     tests = step.tests
     if step.start is not None and step.start.ready_s is not None:
         ignored = ", but ignores SIGTERM" if step.start.ignored_sigterm else ""
-        return f"started in {step.start.ready_s:.1f} s{ignored}"
+        answer = f"{step.start.status} on {step.start.path}"
+        return f"started in {step.start.ready_s:.1f} s, {answer}{ignored}"
     if tests is not None:
         flaky = f", {tests.flaky} of them flaky" if tests.flaky else ""
         skipped = f", {tests.skipped} skipped" if tests.skipped else ""

@@ -26,7 +26,7 @@ from revalid.worker.run.step_events import (
     skipped_result,
     started_event,
 )
-from revalid.worker.run.step_results import command_result, file_result, start_report
+from revalid.worker.run.step_results import command_result, file_result, start_report, start_unknown
 from revalid.worker.run.tool_versions import tool_versions
 from revalid.worker.sandboxes.limits import LIVE_BYTES, CommandLimits
 from revalid.worker.sandboxes.protocol import (
@@ -239,8 +239,11 @@ class Replay:
             return f"left out by --skip {planned.check}"
         by_name = {step.name: step for step in self.finished.values()}
         for dependency in planned.depends_on:
-            if dependency in by_name and by_name[dependency].status is not StepStatus.PASSED:
-                return f"{dependency} did not succeed"
+            needed = by_name.get(dependency)
+            if needed is not None and needed.status is not StepStatus.PASSED:
+                left_out = needed.check in self.job.skip
+                how = f"was left out by --skip {needed.check}" if left_out else "did not succeed"
+                return f"{dependency} {how}"
         if self.plan.stop_on_failure and (
             failed := next((s for s in by_name.values() if not s.ok), None)
         ):
@@ -303,7 +306,8 @@ class Replay:
         if planned.check in (CheckName.TESTS, CheckName.COMMAND):
             tests = read_summary(f"{result.stdout}\n{result.stderr}")
         start = start_report(exec_result, probe, self.scrubber) if probe is not None else None
-        found = {"check": planned.check, "tests": tests, "start": start}
+        unknown = start_unknown(exec_result)
+        found = {"check": planned.check, "tests": tests, "start": start, "skipped_reason": unknown}
         result = result.model_copy(update=found)
         return self._bounded(await self._run_failed_again(planned, result, run))
 
@@ -419,7 +423,6 @@ async def _stoppable(run: Callable[[asyncio.Event], Awaitable[ExecResult]]) -> E
 
 
 def _can_start(planned: PlannedStep, later: list[tuple[int, PlannedStep]]) -> bool:
-    """Return whether a step depends on no later step, and no later step is an install."""
-    return not any(
-        other.install or describe_step(other.step) in planned.depends_on for _, other in later
-    )
+    """Return whether a step uses the files of no later step, and no later step is an install."""
+    earlier = (*planned.depends_on, *planned.after)
+    return not any(other.install or describe_step(other.step) in earlier for _, other in later)

@@ -8,8 +8,8 @@ sandbox that breaks raises :class:`~revalid.jobs.errors.SandboxLost`.
 import asyncio
 import functools
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -65,6 +65,7 @@ class ExecResult:
         cached: Whether the engine replayed it from its cache; ``duration_s`` is then that of the
             original run.
         serving: What the server did that the command started; None for a command without a probe.
+        setup: The outcome of the probe's setup; None without one.
     """
 
     exit_code: int
@@ -76,11 +77,32 @@ class ExecResult:
     cancelled: bool = False
     cached: bool = False
     serving: Serving | None = None
+    setup: "ExecResult | None" = None
 
     @property
     def good(self) -> bool:
         """Whether the command succeeded and ended by itself."""
         return self.exit_code == 0 and not (self.timed_out or self.cancelled)
+
+
+async def after_setup(
+    run: Callable[[str, float, Probe | None], Awaitable[ExecResult]],
+    command: str,
+    timeout_s: float,
+    probe: Probe | None,
+) -> ExecResult:
+    """Run the setup of a probe, then ``command``; a setup that fails is all that runs.
+
+    Args:
+        run: Runs a command within some seconds.
+    """
+    if probe is None or not probe.setup:
+        return await run(command, timeout_s, probe)
+    setup = await run(probe.setup, timeout_s, None)
+    if not setup.good or setup.limit_exceeded:
+        return replace(setup, serving=Serving(setup_failed=True))
+    result = await run(command, max(0.1, timeout_s - setup.duration_s), probe)
+    return replace(result, setup=setup)
 
 
 @dataclass(frozen=True, slots=True)

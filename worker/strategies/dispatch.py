@@ -68,8 +68,9 @@ def _required(planned: PlannedStep, job: Job) -> PlannedStep:
 def _with_services(
     planned: PlannedStep, job: Job, services: tuple[NeededService, ...]
 ) -> PlannedStep:
-    """Return the step with what runs beside it: found services serve tests and starts."""
-    uses = planned.check in (CheckName.TESTS, CheckName.START) and planned.skipped_reason is None
+    """Return the step with what runs beside it: found services serve tests and servers."""
+    serves = planned.probe is not None and not planned.probe.pages
+    uses = (planned.check is CheckName.TESTS or serves) and planned.skipped_reason is None
     given = planned.check is CheckName.COMMAND and job.services is not None
     return replace(planned, services=services) if services and (uses or given) else planned
 

@@ -15,6 +15,7 @@ class PlannedStep:
 
     Attributes:
         depends_on: Names of earlier steps that must succeed first and whose files this step uses.
+        after: Names of earlier steps whose files this step uses if they are there.
         check: What the step is to prove; None for a step that proves nothing by itself.
         skipped_reason: Why planning decided not to run the step; None if it runs.
         absent: Whether the project does not have the check of a skipped step, so that nothing is
@@ -29,6 +30,7 @@ class PlannedStep:
 
     step: Step
     depends_on: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     check: CheckName | None = None
     skipped_reason: str | None = None
     absent: bool = False

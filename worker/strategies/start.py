@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from revalid.jobs.checks import CheckName
+from revalid.jobs.steps import Exec
 from revalid.worker import serving
 from revalid.worker.serving import Probe
 from revalid.worker.strategies.plan import PlannedStep, check
@@ -56,7 +57,9 @@ def start_check(
     depends_on: Sequence[str],
     *,
     name: str = "start",
+    after: Iterable[str] = (),
     migrations: Iterable[str] = (),
+    pages: bool = False,
 ) -> PlannedStep:
     """Return the step that starts a server, after its migrations.
 
@@ -65,12 +68,20 @@ def start_check(
     Args:
         tree: The whole project.
         command: The command that becomes the server.
+        after: Steps whose files it uses if they are there.
+        pages: Whether it serves pages alone.
     """
     values = _variables(tree)
     lines = [f"export PORT=${{PORT:-{values.pop('PORT', str(PORT))}}}"]
     lines += [f"export {port}=$PORT" for port in _PORTS if port in command or _is_python(command)]
     lines += [f"export {n}=${{{n}:-{shlex.quote(v)}}}" for n, v in values.items()]
-    lines += [f"( {migration} ) || exit" for migration in migrations]
+    commands = [f"( {migration} ) || exit" for migration in migrations]
+    probe = Probe(
+        paths=("/",) if pages else health_paths(tree),
+        ready_s=serving.READY_S,
+        pages=pages,
+        setup="\n".join([*lines, *commands]) if commands else "",
+    )
     step = check(
         CheckName.START,
         name,
@@ -78,7 +89,13 @@ def start_check(
         tuple(dict.fromkeys(depends_on)),
         allow_failure=True,
     )
-    return replace(step, probe=Probe(paths=health_paths(tree), ready_s=serving.READY_S))
+    return replace(step, probe=probe, after=tuple(after))
+
+
+def not_started(name: str, reason: str) -> PlannedStep:
+    """Return the step of a server that nobody knows how to start."""
+    step = Exec(name=name, command="start", allow_failure=True)
+    return PlannedStep(step, check=CheckName.START, skipped_reason=reason)
 
 
 def declared_command(tree: ProjectTree, *, python: bool) -> str | None:

@@ -375,7 +375,7 @@ async def test_a_required_start_decides_and_says_how_long_it_took(make_run: Make
     start = run.steps[-1].start
     assert start is not None
     assert (start.status, start.path, start.body, start.problem) == (200, "/", "hello\nagain", None)
-    assert run.proven[-1].words == f"started in {start.ready_s:.1f} s"
+    assert run.proven[-1].words == f"started in {start.ready_s:.1f} s, 200 on /"
 
 
 @pytest.mark.parametrize(
@@ -385,6 +385,14 @@ async def test_a_required_start_decides_and_says_how_long_it_took(make_run: Make
         ("sleep 60", "it listened on no port within 4 s"),
         ("cat no-config; exit 3", "it ended before it listened (exit 3)"),
         ("(sleep 30; node server.js) &", "it ended before it listened (exit 0)"),
+        (
+            "STATUS=200 timeout 1 node server.js; echo no database; exit 1",
+            "it ended 1 s or less after it answered (exit 1)",
+        ),
+        (
+            "echo '[vite] Internal server error: no such file'; STATUS=200 node server.js",
+            "it answered, but it did not compile: [vite] Internal server error",
+        ),
     ],
 )
 async def test_a_required_start_that_fails_says_how(
@@ -399,6 +407,51 @@ async def test_a_required_start_that_fails_says_how(
         words,
         True,
     )
+
+
+async def test_a_start_says_that_its_migrations_failed(make_run: MakeRun) -> None:
+    scripts = {"start": "node server.js", "db:push": "echo no table; exit 7"}
+    project = {"package.json": json.dumps({"scripts": scripts}), "server.js": SERVER}
+    run = make_run(project=project, require=("start",))
+    assert await run.execute() is Verdict.FAILED
+    assert run.steps[-1].outcome == "its migrations failed (exit 7)"
+    assert "no table" in run.steps[-1].stdout
+
+
+async def test_migrations_run_before_and_their_time_is_told(make_run: MakeRun) -> None:
+    scripts = {"start": "STATUS=200 node server.js", "db:push": "echo made the schema"}
+    project = {"package.json": json.dumps({"scripts": scripts}), "server.js": SERVER}
+    run = make_run(project=project, require=("start",))
+    assert await run.execute() is Verdict.PASSED
+    step = run.steps[-1]
+    assert step.start is not None
+    assert step.start.setup_s is not None
+    assert "made the schema" in step.stdout
+
+
+async def test_a_server_of_another_protocol_is_unproven_and_no_failure(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "READY_S", 4.0)
+    server = 'require("net").createServer(s => s.write("220 hello")).listen(process.env.PORT)'
+    project = server_project("node server.js") | {"server.js": server}
+    run = make_run(project=project, require=("start",))
+    assert await run.execute() is Verdict.INCOMPLETE
+    assert run.unproven[-1].reason.endswith("and speaks no HTTP; only HTTP is asked")
+
+
+@pytest.mark.parametrize(
+    ("start", "reason"),
+    [("node server.js", None), ("node dist/server.js", "build was left out by --skip build")],
+)
+async def test_a_skipped_build_skips_only_a_start_that_needs_it(
+    make_run: MakeRun, start: str, reason: str | None
+) -> None:
+    scripts = {"build": "mkdir dist && cp server.js dist", "start": start, "test": "true || node t"}
+    project = {"package.json": json.dumps({"scripts": scripts}), "server.js": SERVER}
+    run = make_run(project=project, skip=("build",), env={"STATUS": "200"})
+    await run.execute()
+    assert run.steps[-1].skipped_reason == reason
 
 
 async def test_a_start_that_nobody_requires_does_not_decide(make_run: MakeRun) -> None:

@@ -7,10 +7,11 @@
 # processes, 512-byte blocks written, CPU seconds of a process or 0), how many bytes of both streams to
 # print while the command runs, and one more limit (threads). A printed line has the nonce, the stream, the
 # position of its first byte in the stream, and the bytes in base64.
-# For a server, three more: the time in centiseconds within which it must answer, the port to ask first, and
-# the paths to ask, one argument each. Once it answers it gets SIGTERM. The report then has two more lines:
-#   centiseconds until it answered (- if it did not), port, number of the path and status of the last answer
-#   (- for none), whether the command ended before SIGTERM, whether it had to be killed
+# For a server, four more: the time in centiseconds within which it must answer, the port to ask first, the
+# highest status of a good answer, and the paths to ask, one argument each. Once it answered well it gets SIGTERM.
+# The report then has two more lines:
+#   centiseconds until it answered well (- if it did not), port, number of the path, status and failed script of
+#   the last answer (- for none), whether the command ended before SIGTERM, whether it had to be killed
 # and the response in base64.
 # The wrapper runs as root and uses no file outside /.revalid-tools, a static busybox.
 [ $$ = 1 ] || exit 1 # outside a container of its own, kill -1 would end unrelated processes
@@ -53,9 +54,9 @@ fi
 shift
 cd / || exit 1
 user=$2 limit=$3 grace=$4 output_bytes=$5 nonce=$6
-memory=$7 processes=$8 blocks=$9 cpu=${10} live=${11} threads=${12} ready_limit=${13:-0} port=${14}
+memory=$7 processes=$8 blocks=$9 cpu=${10} live=${11} threads=${12} ready_limit=${13:-0} port=${14} most=${15}
 [ "$nonce" != reusable ] || nonce=$NONCE
-[ "$ready_limit" = 0 ] || shift 14 # the paths remain
+[ "$ready_limit" = 0 ] || shift 15 # the paths remain
 dir=/.revalid
 
 now() { IFS=' .' read -r s c _ </proc/uptime; c=${c#0}; t=$((s * 100 + c)); }
@@ -93,7 +94,7 @@ read -r runner <&8
 prober=
 if [ "$ready_limit" != 0 ]; then
   sockets=$(cat /proc/net/tcp /proc/net/tcp6 | while read -r _ _ _ _ _ _ _ _ _ n _; do echo "$n"; done)
-  sh /.revalid-tools/probe.sh "$(echo $sockets)" "$user" "$port" "$@" 3<&- 4<&- 5>&- 6>&- 8<&- 9>&- &
+  sh /.revalid-tools/probe.sh "$(echo $sockets)" "$user" "$port" "$most" "$@" 3<&- 4<&- 5>&- 6>&- 8<&- 9>&- &
   prober=$!
 fi
 now
@@ -217,7 +218,7 @@ while [ "$stopping" ] || runs; do
   fi
   now
   if [ "$prober" ] && { [ -e $dir/up ] || [ $((t - start)) -ge "$ready_limit" ]; }; then
-    [ ! -e $dir/up ] || ready=$((t - start))
+    [ ! -e $dir/up ] || { read -r ready <$dir/up && ready=$((ready - start)); }
     kill -9 $prober
     wait $prober
     prober= stopping=1 ended=0 end=$((t + grace))
@@ -313,7 +314,7 @@ rm -rf $dir/report
   ends out "$out"
   ends err "$err"
   if [ "$ready_limit" != 0 ]; then
-    echo "$ready ${answer:-- - -} $ended $ignored"
+    echo "$ready ${answer:-- - - -} $ended $ignored"
     [ ! -e $dir/body ] || encode <$dir/body
   fi
 } >$dir/report

@@ -56,7 +56,9 @@ def wrapped(
         live_bytes,
         limits.threads,
     ]
-    asked = (round(probe.ready_s * 100), probe.port, *probe.paths) if probe else ()
+    asked = (
+        (round(probe.ready_s * 100), probe.port, probe.most_status, *probe.paths) if probe else ()
+    )
     rest = map(str, (*numbers, key, *bounds, *asked))
     return [f"{TOOLS}/sh", f"{TOOLS}/exec.sh", "start", command, owner, *rest]
 
@@ -89,14 +91,15 @@ def parse_report(report: str, nonce: str, probe: Probe | None = None) -> ExecRes
 
 
 def _serving(lines: list[str], probe: Probe) -> Serving:
-    ready, port, path, status, ended, ignored = lines[0].split()
+    ready, port, path, status, script, ended, ignored = lines[0].split()
     asked = path not in ("-", "0")
+    asked_path = probe.paths[int(path) - 1] if asked else None
     return Serving(
         ready_s=None if ready == "-" else int(ready) / 100,
         port=None if port == "-" else int(port),
-        path=probe.paths[int(path) - 1] if asked else None,
+        path=asked_path if script == "-" else script,
         status=int(status) if asked else None,
-        response=base64.b64decode(lines[1]) if asked else b"",
+        response=base64.b64decode(lines[1]),
         ended=ended == "1",
         ignored_sigterm=ignored == "1",
     )

@@ -52,6 +52,7 @@ from revalid.worker.sandboxes.protocol import (
     ExecResult,
     OnOutput,
     StepFailed,
+    after_setup,
     resolve,
 )
 from revalid.worker.sandboxes.staging import as_bytes, file_names, included, stage
@@ -145,8 +146,8 @@ class DaggerSandbox:
         on_output: OnOutput | None = None,
         stop: asyncio.Event | None = None,
     ) -> ExecResult:
-        bounds = (timeout_s, output_bytes, limits)
-        run = partial(self._exec, command, *bounds, cacheable, downloads, probe, on_output, stop)
+        rest = (output_bytes, limits, cacheable, downloads, on_output, stop)
+        run = partial(after_setup, partial(self._exec, *rest), command, timeout_s, probe)
         if not services:
             return await run()
         async with running(self._engine, services) as bound:
@@ -171,15 +172,15 @@ class DaggerSandbox:
 
     async def _exec(
         self,
-        command: str,
-        timeout_s: float,
         output_bytes: int,
         limits: CommandLimits,
         cacheable: bool,
         downloads: bool,
-        probe: Probe | None,
         on_output: OnOutput | None,
         stop: asyncio.Event | None,
+        command: str,
+        timeout_s: float,
+        probe: Probe | None,
     ) -> ExecResult:
         overdue = timeout_s + protocol.KILL_GRACE_S + _OVERDUE_S
         relay = OutputRelay(on_output, output_bytes)

@@ -10,11 +10,14 @@ import psutil
 
 from revalid.worker.serving import (
     ASK_S,
+    HOLD_S,
     MAX_SOCKETS,
     RESPONSE_BYTES,
+    TLS_HELLO,
     Probe,
     Serving,
     request,
+    scripts_of,
     status_of,
 )
 
@@ -40,7 +43,7 @@ class ServerProbe:
         self.serving = Serving()
 
     async def settle(self) -> None:
-        """Return when the server answered below 500, or did not within its time."""
+        """Return when the server answered well and held, or did not within its time."""
         remaining = self._started + self._probe.ready_s - monotonic()
         with suppress(TimeoutError):
             async with asyncio.timeout(remaining):
@@ -48,49 +51,72 @@ class ServerProbe:
                     await asyncio.sleep(_POLL_S)
 
     async def _ask_all(self) -> bool:
-        sockets = await asyncio.to_thread(self._sockets)
-        for port, host in sockets:
+        for socket in await asyncio.to_thread(self._sockets):
             if self.serving.port is None:
-                self.serving = Serving(port=port)
-            for path in self._probe.paths:
-                response = await _ask(host, port, path)
-                status = status_of(response)
-                if status is None:
-                    break
-                if status == 404 and path != self._probe.paths[-1]:
-                    continue
-                self.serving = Serving(port=port, path=path, status=status, response=response)
-                if status < 500:
-                    self.serving = replace(self.serving, ready_s=monotonic() - self._started)
+                self.serving = Serving(port=socket[0])
+            if await self._answers_well(*socket[:2]):
+                ready_s = monotonic() - self._started
+                await asyncio.sleep(HOLD_S)
+                held = socket in await asyncio.to_thread(self._sockets)
+                if held and await self._answers_well(*socket[:2]):
+                    self.serving = replace(self.serving, ready_s=ready_s)
                     return True
-                break
         return False
 
-    def _sockets(self) -> list[tuple[int, str]]:
-        """Return port and host of each socket that listens; the port to ask first is the first."""
-        found = set()
+    async def _answers_well(self, port: int, host: str) -> bool:
+        for path in self._probe.paths:
+            response = await _ask(host, port, request(path, port))
+            status = status_of(response)
+            if status is None:
+                response = response or await _ask(host, port, TLS_HELLO)
+                if self.serving.status is None and response:
+                    self.serving = Serving(port=port, response=response)
+                return False
+            if status == 404 and path != self._probe.paths[-1]:
+                continue
+            self.serving = Serving(port=port, path=path, status=status, response=response)
+            return status <= self._probe.most_status and await self._loads(port, host, response)
+        return False
+
+    async def _loads(self, port: int, host: str, response: bytes) -> bool:
+        """Return whether no script of a page fails: a development server may not compile one."""
+        for script in scripts_of(response):
+            answer = await _ask(host, port, request(script, port))
+            status = status_of(answer)
+            if status is not None and status >= 500:
+                self.serving = Serving(port=port, path=script, status=status, response=answer)
+                return False
+        return True
+
+    def _sockets(self) -> list[tuple[int, str, int]]:
+        """Return port, host and first process of each socket that listens, in the order to ask."""
+        found: dict[tuple[int, str], int] = {}
         for process in self._members():
             with suppress(psutil.Error, OSError):
                 for connection in process.net_connections("tcp"):
                     if connection.status == psutil.CONN_LISTEN:
                         host, port = connection.laddr
-                        found |= {(port, name) for name in _HOSTS.get(host, (host,))}
+                        for name in _HOSTS.get(host, (host,)):
+                            first = found.get((port, name), process.pid)
+                            found[port, name] = min(first, process.pid)
         ordered = sorted(found, key=lambda socket: (socket[0] != self._probe.port, socket))
-        return ordered[:MAX_SOCKETS]
+        return [(*socket, found[socket]) for socket in ordered[:MAX_SOCKETS]]
 
 
-async def _ask(host: str, port: int, path: str) -> bytes:
+async def _ask(host: str, port: int, question: bytes) -> bytes:
     """Return the start of a raw response; empty without one."""
     response = bytearray()
-    writer = None
     with suppress(OSError, TimeoutError):
         async with asyncio.timeout(ASK_S):
             reader, writer = await asyncio.open_connection(host, port)
-            writer.write(request(path, port))
-            while len(response) < RESPONSE_BYTES and (
-                piece := await reader.read(RESPONSE_BYTES - len(response))
-            ):
-                response += piece
-    if writer is not None:
-        writer.transport.abort()
+            try:
+                writer.write(question)
+                while len(response) < RESPONSE_BYTES and (
+                    piece := await reader.read(RESPONSE_BYTES - len(response))
+                ):
+                    response += piece
+                    if not response.startswith(b"HTTP/"[: len(response)]):
+                        break
+            finally:
+                writer.transport.abort()
     return bytes(response)

@@ -59,26 +59,26 @@ os.execve(sys.argv[2], sys.argv[2:], dict(zip(words[:-1:2], words[1::2])))
 
 async def run(
     command: str,
+    timeout_s: float,
+    probe: Probe | None = None,
     *,
     cwd: Path,
     env: Mapping[str, str],
-    timeout_s: float,
     output_bytes: int,
     limits: CommandLimits,
     on_output: OnOutput | None,
     stops: tuple[asyncio.Event, ...],
     jail: Jail | None = None,
-    probe: Probe | None = None,
 ) -> ExecResult:
     """Run ``command`` and end its whole process tree, however this call itself ends.
 
     Only the command gets ``env``; the processes that start it do not.
 
     Args:
+        probe: What to ask the server that the command starts; None if it starts none.
         env: The whole environment; its :data:`MARKER` value is the sandbox's directory.
         stops: Events; each one ends the command, with a shorter grace than a timeout.
         jail: Returns bubblewrap's arguments for an environment; None runs the command without it.
-        probe: What to ask the server that the command starts; None if it starts none.
 
     Raises:
         StepFailed: The command or its environment is too large to start.

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, ParamSpec, TypeVar
 
@@ -24,7 +25,14 @@ from revalid.worker.sandboxes.local.overlay import Stamp, changed, lay
 from revalid.worker.sandboxes.local.process import run
 from revalid.worker.sandboxes.local.process_tree import MARKER, ProcessTree
 from revalid.worker.sandboxes.local.services import free_port, missing, running
-from revalid.worker.sandboxes.protocol import Entry, ExecResult, OnOutput, StepFailed, resolve
+from revalid.worker.sandboxes.protocol import (
+    Entry,
+    ExecResult,
+    OnOutput,
+    StepFailed,
+    after_setup,
+    resolve,
+)
 from revalid.worker.sandboxes.shielding import shielded
 from revalid.worker.sandboxes.staging import as_bytes
 from revalid.worker.services import NeededService, service_variables
@@ -112,18 +120,17 @@ class LocalSandbox:
                 probe = replace(probe, port=free_port())  # all local commands share the ports
                 variables["PORT"] = str(probe.port)
             cwd = self._files.make_directory("exec", self.workdir)
-            result = await run(
-                command,
+            run_here = partial(
+                run,
                 cwd=cwd,
                 env=self._environment() | variables,
-                timeout_s=timeout_s,
                 output_bytes=output_bytes,
                 limits=limits,
                 on_output=on_output,
                 stops=(self._stop, stop, beside.exceeded),
                 jail=self._jail if self._jailed else None,
-                probe=probe,
             )
+            result = await after_setup(run_here, command, timeout_s, probe)
             self._check_open("exec")
             if beside.limit is not None and not stop.is_set():
                 return replace(result, cancelled=False, limit_exceeded=beside.limit)

@@ -47,7 +47,7 @@ def node_plan(
     if lint:
         steps += _lint(project, builds)
     steps += _tests(project, builds)
-    steps += node_start(tree, project, list(builds.steps.values()))
+    steps += node_start(tree, project, builds)
     notes = (*installs.notes, *not_covered(uncovered(tree, groups), "package.json"))
     return Plan(strategy, reason, tuple(steps), installs.tools, notes)
 

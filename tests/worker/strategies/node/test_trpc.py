@@ -63,7 +63,8 @@ def test_a_generated_app(plan_of: PlanOf) -> None:
         ("typecheck server", "cd server && bunx --no-install tsc --noEmit"),
     ]
     assert skips(plan) == {
-        "test": "no test script in package.json, client/package.json, server/package.json"
+        "test": "no test script in package.json, client/package.json, server/package.json",
+        "start server": "no start script and no known entry in server",
     }
 
 
@@ -89,6 +90,7 @@ def test_a_placeholder_at_the_root_leaves_the_workspaces_tests(plan_of: PlanOf) 
     assert skips(plan) | {"build server": ""} == {
         "test": "only a placeholder for a test script in package.json",
         "test client": "no test script in client/package.json",
+        "start server": "no start script and no known entry in server",
         "build server": "",
     }
 
