@@ -1,7 +1,7 @@
 -- Shared code of the ledger's scripts. Each script has three more arguments at its end: the limit of one
 -- tenant's running jobs (0: none), the slots that batch jobs leave free, and the milliseconds for which a
 -- done job is kept. The keys are built here, as in keys.py: a Redis cluster is not supported.
-local RULES = '2' -- version of the rules of verdicts: those of other rules are not reused
+local RULES = '3' -- version of the rules of verdicts: those of other rules are not reused
 local RINGING = 16 -- most doorbells of a queue that ring at a time; other jobs wait for their turn
 local LOOKS = 64 -- most tenants that one dispatch examines
 local HOOKS = 32 -- most webhooks for which one script creates deliveries

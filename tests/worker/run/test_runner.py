@@ -429,6 +429,7 @@ async def test_migrations_run_before_and_their_time_is_told(make_run: MakeRun) -
     assert "made the schema" in step.stdout
 
 
+@pytest.mark.slow
 async def test_a_server_of_another_protocol_is_unproven_and_no_failure(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,21 +87,23 @@ ask_paths() { # Asks one socket; succeeds if it answers well.
       return 1
     fi
     [ "$status" != 404 ] || [ $path = $# ] || continue
-    mv -f body.new body
-    echo "$number $path $status -" >answer
-    [ "$status" -le "$most" ] || return
+    page_status=$status
+    mv -f body.new page
     # A development server answers with the page even if it cannot compile the scripts.
-    for script in $(grep -o '<script[^>]* src="/[A-Za-z0-9_.@][A-Za-z0-9_./@?=&%-]*"' body | head -n 4 |
-      grep -o 'src="[^"]*'); do
+    for script in $([ "$status" -gt "$most" ] ||
+      grep -o '<script[^>]* src="/[A-Za-z0-9_.@][A-Za-z0-9_./@?=&%-]*"' page | head -n 4 | grep -o 'src="[^"]*'); do
       ask "$host" "$number" "${script#src=\"}"
-      if [ "${status:-0}" -ge 500 ]; then
-        mv -f body.new body
-        echo "$number $path $status ${script#src=\"}" >answer
-        return 1
-      fi
+      [ "${status:-0}" -lt 500 ] || answered "$status" "${script#src=\"}" body.new || return 1
     done
-    return 0
+    answered "$page_status" - page
+    [ "$page_status" -le "$most" ]
+    return
   done
+}
+answered() { # Keeps a port's answer: its status, the script that failed, the response. Fails if one did.
+  mv -f "$3" body
+  echo "$number $path $1 $2" >answer
+  [ "$2" = - ]
 }
 
 holds() { # Succeeds if the socket is still there a second later, and answers well again.

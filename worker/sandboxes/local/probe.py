@@ -74,19 +74,21 @@ class ServerProbe:
                 return False
             if status == 404 and path != self._probe.paths[-1]:
                 continue
-            self.serving = Serving(port=port, path=path, status=status, response=response)
-            return status <= self._probe.most_status and await self._loads(port, host, response)
+            answer = Serving(port=port, path=path, status=status, response=response)
+            well = status <= self._probe.most_status
+            failed = await self._failed_script(port, host, response) if well else None
+            self.serving = failed or answer
+            return well and failed is None
         return False
 
-    async def _loads(self, port: int, host: str, response: bytes) -> bool:
-        """Return whether no script of a page fails: a development server may not compile one."""
+    async def _failed_script(self, port: int, host: str, response: bytes) -> Serving | None:
+        """Return the failure of a script of a page: a development server may not compile one."""
         for script in scripts_of(response):
             answer = await _ask(host, port, request(script, port))
             status = status_of(answer)
             if status is not None and status >= 500:
-                self.serving = Serving(port=port, path=script, status=status, response=answer)
-                return False
-        return True
+                return Serving(port=port, path=script, status=status, response=answer)
+        return None
 
     def _sockets(self) -> list[tuple[int, str, int]]:
         """Return port, host and first process of each socket that listens, in the order to ask."""

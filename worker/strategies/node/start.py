@@ -79,6 +79,7 @@ def node_start(tree: ProjectTree, project: NodeProject, builds: Builds) -> list[
         name = "start" if len(chosen) == 1 else package.step("start")
         start = found[package.directory]
         if start is None:
+            name = package.step("start")
             steps.append(
                 not_started(name, f"no start script and no known entry in {package.title}")
             )
