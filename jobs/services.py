@@ -18,10 +18,10 @@ class ServiceKind(StrEnum):
 
 
 class Service(Frozen):
-    """A service that runs beside a check, fresh for each.
+    """A service that runs beside a check and is started anew for each one.
 
     Attributes:
-        kind: What it is; it decides the variables by which a command finds it.
+        kind: The kind of server; it decides the variables by which a command finds it.
         image: The container image; the kind's own by default. The local sandbox takes the server
             that is installed on the worker.
     """

@@ -25,7 +25,7 @@ class ServiceKindFacts:
         environment: The variables of the server's container; ``{password}`` is filled in.
         arguments: The arguments of the server's container.
         url: The address that a client takes.
-        url_names: Variables that usually hold the address, the most special first.
+        url_names: Variables that usually hold the address, the most specific first.
         parts: Variables that hold a part of it.
     """
 

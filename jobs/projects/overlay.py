@@ -42,10 +42,10 @@ def check_overlay(root: Path) -> tuple[str, ...]:
             relative = path.relative_to(root).as_posix()
             if path.is_symlink() or not (path.is_dir() or path.is_file()):
                 raise InvalidProject(
-                    f"overlay {relative!r}: is a link or a special file: put a copy of it there"
+                    f"overlay {relative!r}: a link or a special file: replace it with a copy"
                 )
             if "\n" in relative:
-                raise InvalidProject(f"overlay {relative!r}: rename it to one line")
+                raise InvalidProject(f"overlay {relative!r}: its name has a line break: rename it")
             if name in file_names:
                 files.append(relative)
     if not files:

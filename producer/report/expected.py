@@ -20,7 +20,7 @@ _NAMED = 5
 
 
 class Expected(Frozen):
-    """What a file expects of a project; None for a number that may be any."""
+    """What a file expects of a project; a number that is None may be any."""
 
     verdicts: tuple[Verdict, ...] = Field(min_length=1)
     tests_executed: int | None = Field(default=None, ge=0)
@@ -77,7 +77,7 @@ def _add(expected: dict[str, Expected], place: str, row: Mapping[str | None, str
     if not project:
         raise InvalidJob(f"{place}: it names no project")
     if project in expected:
-        raise InvalidJob(f"{place}: {project} has a line before")
+        raise InvalidJob(f"{place}: {project} has two lines: remove one")
     data = {"verdicts": cells.pop("verdict"), **{k: v for k, v in cells.items() if v}}
     try:
         expected[project] = Expected.model_validate(data)
@@ -116,7 +116,7 @@ class Judge:
         self._right = 0
 
     def add(self, row: Row) -> None:
-        """Judge a row; one of a project that the file does not name is left out."""
+        """Judge a row; a row of a project that the file does not name is left out."""
         if (expected := self._expected.get(row.project)) is None:
             return
         words = " or ".join(expected.verdicts)

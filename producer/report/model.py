@@ -126,10 +126,10 @@ class BrokenTest(Frozen):
     """A test that failed or flaked in one or more projects.
 
     Attributes:
-        runner: The program that ran it; None where its words do not say.
+        runner: The program that ran it; None if the output does not tell.
         file: The file that holds it, as the runner names it.
         message: Its message in one of the projects.
-        number: Number of projects in which it failed, and failed in every repeat.
+        number: Number of projects in which it failed in every repeat.
         projects: Names of these projects, at most 1,000.
         flaky: Names of projects in which it failed once and passed once, at most 1,000.
     """

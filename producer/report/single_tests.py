@@ -11,7 +11,7 @@ _KEPT = 1_000
 _TRACKED = 100_000
 """Most tests that are told apart; a batch that has more of them lists the first ones."""
 _PROJECTS = 1_000
-"""Most names of projects that are kept of a test; all are counted."""
+"""Most project names that are kept for a test; all projects are counted."""
 _MESSAGE = 400
 
 _Key = tuple[str, str, str]

@@ -1,4 +1,4 @@
-"""Notes that explain a failed step by what is known of the project and the sandbox."""
+"""Writes notes that explain failed steps by facts of the project and the sandbox."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -41,7 +41,7 @@ _CRLF = re.compile(r"\^M: |\\r: |\r: (?:command )?not found|sh\\r|bash\\r|node\\
 
 
 def pointer_notes(root: Path, names: Iterable[str]) -> Iterator[str]:
-    """Note the files that are pointers of Git LFS instead of their content."""
+    """Yield notes on files that hold a Git LFS pointer instead of their content."""
     found = 0
     for name in names:
         path = root / name

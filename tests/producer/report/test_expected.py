@@ -79,7 +79,7 @@ def test_a_row_counts_the_tests_of_all_its_steps() -> None:
         ("project,verdict\na,green\n", r"expected.csv:2: .*'green': write one or more of passed"),
         ("project,verdict\na,passed or\n", "write one or more of passed"),
         ("project,verdict\n,passed\n", "expected.csv:2: it names no project"),
-        ("project,verdict\na,passed\na,failed\n", "expected.csv:3: a has a line before"),
+        ("project,verdict\na,passed\na,failed\n", "expected.csv:3: a has two lines: remove one"),
         ("project,verdict\na\n", "expected.csv:2: the number of columns differs"),
         ("project,verdict,tests_failed\na,failed,-1\n", "expected.csv:2: .*tests_failed"),
         ("project,verdict,tests_failed\na,failed,many\n", "expected.csv:2: .*tests_failed"),

@@ -1,4 +1,4 @@
-"""Starts services beside a command of the local sandbox: the servers that the worker has.
+"""Starts services for one command of the local sandbox, with server programs of the worker.
 
 Each runs in a jail of its own where bubblewrap works, with a directory of its own, a random port of
 the loopback device and a password. The project's role in a database is no superuser.
@@ -98,7 +98,7 @@ async def running(
     """Start services, and end them afterwards.
 
     Args:
-        limits: What each of them may use; more where a server would not start with it.
+        limits: What each of them may use; raised to what a server needs to start.
 
     Raises:
         SandboxLost: One did not start.
@@ -166,7 +166,7 @@ async def _redis(service: NeededService, servers: Running) -> AsyncIterator[int]
 
 @asynccontextmanager
 async def _directory() -> AsyncIterator[Path]:
-    """A directory that the server's user owns; it goes also when the worker is killed."""
+    """Make a directory of the server's user, removed even if the worker is killed."""
     path = _new_directory()
     try:
         yield path
@@ -196,7 +196,7 @@ def _give(path: Path) -> None:
 
 
 def _drops_root() -> bool:
-    """Whether the server runs as nobody: a database refuses root, and there is no jail."""
+    """Return whether the server runs as nobody: Postgres refuses root, which no jail hides."""
     return os.geteuid() == 0 and not bubblewrap.works()
 
 
@@ -225,7 +225,7 @@ async def _run(command: Sequence[str], directory: Path, folder: Path, text: str)
 async def _server(
     command: Sequence[str], directory: Path, folder: Path, ready: bytes, servers: Running
 ) -> AsyncIterator[None]:
-    """Run a server, from its being ready on.
+    """Run a server during the block, which starts when the server is ready.
 
     Args:
         ready: Words of its log.
@@ -306,7 +306,7 @@ def _jail(directory: Path, folder: Path) -> list[str]:
 
 
 async def _end(process: asyncio.subprocess.Process, directory: Path) -> None:
-    """End a server with all its processes; outside a jail it removes its shared memory itself."""
+    """End a server with all its processes; without a jail it may remove its shared memory first."""
     with suppress(ProcessLookupError, TimeoutError):
         if not bubblewrap.works():
             process.send_signal(signal.SIGQUIT)

@@ -30,7 +30,7 @@ _VENV = "python3 -m venv --clear .venv"
 _PIP = ".venv/bin/pip install"
 _BUILD = "${TMPDIR:-/tmp}/revalid-build"
 _COPY = f'rm -rf "{_BUILD}" && cp -R . "{_BUILD}"'
-"""A build writes into its directory, which later checks are to judge: it gets a copy."""
+"""A build writes into its directory: it gets a copy, so that checks see the project unchanged."""
 _SETUP = f"echo 'import setuptools; setuptools.setup()' >\"{_BUILD}/setup.py\""
 
 

@@ -1,4 +1,4 @@
-"""Reads what a Python project says it needs, from every place where projects say it."""
+"""Reads the requirements of a Python project from all files that may declare them."""
 
 import re
 import shlex
@@ -39,7 +39,7 @@ def requirement_files(tree: ProjectTree) -> list[str]:
 
 
 def test_requirements(tree: ProjectTree, project: dict[str, Any]) -> list[str]:
-    """Return the requirements of tests that no file of pip's holds: of tox, nox, hatch and pdm."""
+    """Return the requirements of tests that tox, nox, hatch and pdm declare."""
     found = [*_tox(tree), *_nox(tree)]
     for name, environment in table(project, "tool", "hatch", "envs").items():
         if name in ("default", *TEST_SETS, "hatch-test") and isinstance(environment, dict):
@@ -51,7 +51,7 @@ def test_requirements(tree: ProjectTree, project: dict[str, Any]) -> list[str]:
 
 
 def pipfile_requirements(tree: ProjectTree) -> list[str]:
-    """Return what a ``Pipfile`` names, with its development packages.
+    """Return the packages and development packages of a ``Pipfile``.
 
     Raises:
         InvalidProject: It does not parse.
