@@ -18,6 +18,7 @@
         EngineUnavailable     no Dagger engine answers
         SandboxLost           a sandbox broke while a step ran
         ToolMissing           the sandbox lacks a tool of the strategy
+        InstallErrored        a registry, the network or the machine failed an install
         LeaseLost             another attempt owns the job now
         ResultTimeout         the result did not come within the caller's timeout
       JobNotPassed            the job's verdict is not passed; for users of Celery's AsyncResult
@@ -103,6 +104,10 @@ class SandboxLost(TransientError):
 
 class ToolMissing(TransientError):
     """The sandbox lacks a tool of the strategy; nothing is known about the project."""
+
+
+class InstallErrored(TransientError):
+    """A registry, the network or the machine failed an install; nothing is known on the project."""
 
 
 class LeaseLost(TransientError):

@@ -45,6 +45,8 @@ class StepStatus(StrEnum):
     NO_TESTS = "no_tests"
     """It was to run tests and found none."""
     LIMIT_EXCEEDED = "limit_exceeded"
+    ERRORED = "errored"
+    """A registry, the network or the machine failed it, and not the project."""
 
 
 VerdictName = Annotated[str, WithJsonSchema({"enum": [*Verdict], "type": "string"})]
@@ -160,6 +162,8 @@ class StepResult(Frozen):
         allow_failure: Whether the verdict ignores a failure of the step.
         skipped_reason: Why the step did not run; None if it ran.
         tampered: Which file of the overlay was changed while the step ran, in words; None if none.
+        fault: How our side failed the step, such as the line in which its package manager says that
+            a registry answered 503; None if it did not.
         tests: The tests that it ran; None where they could not be counted.
         flaky_passes: Whether flaky tests leave the step passed.
         start: What the server did that it started; None if it started none.
@@ -185,6 +189,7 @@ class StepResult(Frozen):
     allow_failure: bool = False
     skipped_reason: str | None = None
     tampered: str | None = None
+    fault: str | None = Field(default=None, exclude_if=lambda fault: fault is None)
     tests: TestReport | None = None
     flaky_passes: bool = False
     start: StartReport | None = None
@@ -203,6 +208,8 @@ class StepResult(Frozen):
             return StepStatus.TIMED_OUT
         if self.limit_exceeded is not None:
             return StepStatus.LIMIT_EXCEEDED
+        if self.fault is not None:
+            return StepStatus.ERRORED
         tests = self.tests
         found_none = tests is not None and not tests.executed
         if found_none and (self.exit_code == 0 or self._pytest_found_none):
@@ -238,6 +245,8 @@ class StepResult(Frozen):
                 return "ran no test"
             case StepStatus.LIMIT_EXCEEDED:
                 return f"{self.over_limit}"
+            case StepStatus.ERRORED:
+                return f"errored: {self.fault}"
             case StepStatus.FAILED if self.tampered is not None:
                 return self.tampered
             case StepStatus.FAILED:

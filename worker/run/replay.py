@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -17,6 +17,8 @@ from revalid.jobs.settings import Settings
 from revalid.jobs.steps import Exec
 from revalid.worker.run.file_steps import apply_step, describe_step
 from revalid.worker.run.flaky import MAX_AGAIN, again_command, failed_tests, judged_again
+from revalid.worker.run.install_faults import is_install
+from revalid.worker.run.install_tries import InstallTries
 from revalid.worker.run.output import Emit, LiveOutput, to_text
 from revalid.worker.run.project import Project
 from revalid.worker.run.runner_summaries import read_summary
@@ -302,6 +304,16 @@ class Replay:
         probe = planned.probe
         exec_result = await run(step.command, limit, probe)
         result = command_result(name, step, exec_result, self.scrubber, self.limits)
+        if planned.install or is_install(step.command):
+            uncached = partial(self._execute, index, replace(planned, cacheable=False), sandbox)
+
+            async def run_again(command: str, within_s: float) -> StepResult:
+                ended = await uncached(command, max(0.1, min(within_s, self.time_left())))
+                return command_result(name, step, ended, self.scrubber, self.limits)
+
+            tries = InstallTries(step.command, limit, run_again, self.time_left)
+            result = await tries.judged(result)
+            self.notes.extend(tries.notes)
         tests = None
         if planned.check in (CheckName.TESTS, CheckName.COMMAND):
             tests = read_summary(f"{result.stdout}\n{result.stderr}")

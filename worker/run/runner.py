@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-from revalid.jobs.errors import BrokerUnavailable, InvalidProject, SandboxLost, ToolMissing
+from revalid.jobs.errors import (
+    BrokerUnavailable,
+    InstallErrored,
+    InvalidProject,
+    SandboxLost,
+    ToolMissing,
+)
 from revalid.jobs.images import load_images
 from revalid.jobs.job import Job, LimitName
 from revalid.jobs.projects.blobs import BlobStore
@@ -264,8 +270,14 @@ class Run:
 
     def _verdict(self, replay: Replay) -> Verdict:
         failed = [step for step in self.steps if not step.ok]
-        if any(not step.timed_out for step in failed):
+        errored = [step for step in failed if step.status is StepStatus.ERRORED]
+        if any(not step.timed_out and step not in errored for step in failed):
             return Verdict.FAILED
+        if errored:
+            raise InstallErrored(
+                f"{errored[0].name}: {errored[0].fault}; the project is not to blame: submit it "
+                "again when registry, network and machine work"
+            )
         if failed or replay.time_left() <= 0:
             return Verdict.TIMED_OUT
         shortfall = missing_tests(self.job, replay.plan, replay.finished)

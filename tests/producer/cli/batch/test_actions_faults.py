@@ -1,6 +1,7 @@
 """``batch`` with invalid options, lost records, and two processes on one batch."""
 
 import json
+import shutil
 import signal
 import sys
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from revalid.producer.local.workers import attached
 from revalid.producer.report.builder import build
 from revalid.producer.report.model import Row
 from tests.producer.cli.conftest import LOCAL, Revalid, Until
+from tests.registry import NAME, Registry, registry
 
 
 @pytest.fixture
@@ -216,3 +218,55 @@ def test_a_batch_without_workers_is_reported_once_and_not_listed_as_done(
         revalid("batch", "cancel", batch["id"], REVALID_BROKER_URL=url)
     finally:
         revalid("broker", "stop")
+
+
+def npm_project(path: Path, busy: Registry) -> None:
+    path.mkdir(parents=True)
+    dependency = {"version": "1.0.0", "integrity": busy.integrity}
+    dependency["resolved"] = f"{busy.url}/{NAME}/-/{NAME}-1.0.0.tgz"
+    root = {"name": "app", "version": "1.0.0", "dependencies": {NAME: "1.0.0"}}
+    packages = {"": root, f"node_modules/{NAME}": dependency}
+    scripts = {"test": f"node -e \"process.exit(require('{NAME}') - 1)\""}
+    lockfile = {"lockfileVersion": 3, "requires": True, "packages": packages}
+    (path / "package.json").write_text(json.dumps({**root, "scripts": scripts}))
+    (path / "package-lock.json").write_text(json.dumps({**root, **lockfile}))
+
+
+def python_project(path: Path) -> None:
+    path.mkdir(parents=True)
+    (path / "requirements.txt").write_text(f"{NAME}==1.0.0\n")
+    (path / "check.py").write_text("import tiny_thing\n")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm projects need Node and npm")
+def test_a_registry_that_is_down_errs_and_a_retry_finds_it(
+    revalid: Revalid, tmp_path: Path
+) -> None:
+    """Real npm and pip, and a registry of the test's own."""
+    apps = tmp_path / "apps"
+    with registry() as busy:
+        npm_project(apps / "one", busy)
+        python_project(apps / "two")
+        options = [
+            *LOCAL,
+            *("--env", f"npm_config_registry={busy.url}", "--env", "npm_config_fetch_retries=0"),
+            *("--env", f"PIP_INDEX_URL={busy.url}/simple/", "--env", "PIP_RETRIES=0"),
+            "--json",
+        ]
+        busy.trouble = 503
+        single = revalid("run", apps / "one", *options)
+        assert (single.status, single.json["verdict"]) == (3, "errored"), single.out
+        assert single.json["steps"][0]["status"] == "errored"
+        assert "npm error code E503 (tried 3 times); the project is not" in single.json["error"]
+        batch = revalid("batch", "run", apps, *options)
+        assert batch.json["counts"]["errored"] == 2, batch.out
+        assert [row["failed_step"] for row in batch.json["jobs"]] == ["install", "install"]
+
+        busy.trouble = None
+        again = revalid("run", apps / "one", *options)
+        assert (again.status, again.json["verdict"]) == (0, "passed"), again.out
+        assert not again.json["reused"]
+        retried = revalid("batch", "retry", batch.json["id"], "--json")
+        assert retried.json["counts"]["passed"] == 2, retried.out
