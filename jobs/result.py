@@ -318,11 +318,14 @@ class SandboxReport(Frozen):
         fallback_reason: Why ``auto`` ran the job locally; None if it did not.
         image_digest: Digest (``sha256:``) of the image that the job's tag named; None if the
             sandbox is not a container.
+        toolchain: Digest (``sha256:``) of the worker's programs that the local sandbox used; None
+            for a container.
     """
 
     kind: Literal["dagger", "local"] | None = None
     fallback_reason: str | None = None
     image_digest: str | None = None
+    toolchain: str | None = Field(default=None, exclude_if=lambda toolchain: toolchain is None)
 
 
 class SourceReport(Frozen):

@@ -150,6 +150,7 @@ class ClaimedJob:
             self._record.prior,
             self._job,
             self._resources.settings,
+            os.environ,
             self._resources.ledger,
             self._resources.engine,
         )

@@ -82,7 +82,7 @@ class Outbox:
             result.verdict,
             result.verdict.judges_project and result.sandbox.fallback_reason is None,
             result.model_dump_json(),
-            result.sandbox.image_digest or "",
+            result.sandbox.image_digest or result.sandbox.toolchain or "",
             result.failed_step or "",
             result.duration_s,
             result.queued_s,

@@ -205,7 +205,7 @@ class Ledger:
 
         Args:
             reusable: Whether an identical later submit may reuse the result.
-            image_digest: Digest of the job's image; empty if the job did not run in a container.
+            image_digest: Digest of the job's image; without a container, of the worker's programs.
             failed_step: Name of the first step that kept the job from passing.
             duration_s: Seconds that the attempt took.
             queued_s: Seconds that the job waited.

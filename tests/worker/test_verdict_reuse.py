@@ -1,6 +1,7 @@
 """Reuse of earlier verdicts, with an engine that knows one image or none."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -10,6 +11,7 @@ from revalid.jobs.ledger.ledger import Ledger
 from revalid.jobs.result import JobResult, SandboxReport, Verdict
 from revalid.jobs.settings import Settings, load_settings
 from revalid.worker.sandboxes.dagger.engine import Engine
+from revalid.worker.sandboxes.factory import local_toolchain
 from revalid.worker.verdict_reuse import reusable_result
 from tests.jobs.samples import make_job
 
@@ -54,14 +56,14 @@ def settings_of(**fields: str) -> Settings:
 
 
 async def test_the_same_image(ledger: Ledger) -> None:
-    found = await reusable_result(PRIOR, make_job(), settings_of(), ledger, Registry(DIGEST))
+    found = await reusable_result(PRIOR, make_job(), settings_of(), {}, ledger, Registry(DIGEST))
     assert found == RESULT.model_copy(update={"reused": True})
 
 
 @pytest.mark.parametrize("digest", ["sha256:" + "2" * 64, None], ids=["moved", "no engine"])
 async def test_another_image_or_no_answer(ledger: Ledger, digest: str | None) -> None:
     registry = Registry(digest)
-    assert await reusable_result(PRIOR, make_job(), settings_of(), ledger, registry) is None
+    assert await reusable_result(PRIOR, make_job(), settings_of(), {}, ledger, registry) is None
     assert registry.asked == 1
 
 
@@ -71,14 +73,17 @@ async def test_a_digest_that_the_ledger_knows_is_not_resolved_again(
 ) -> None:
     registry = Registry(DIGEST)
     ledger.resolved("node:20", known)
-    found = await reusable_result(PRIOR, make_job(), settings_of(), ledger, registry)
+    found = await reusable_result(PRIOR, make_job(), settings_of(), {}, ledger, registry)
     assert (found is not None) is stands
     assert registry.asked == 0
 
 
 @pytest.mark.parametrize("prior", [None, "{}", '{"schema_version": 2}'])
 async def test_no_result_that_can_be_read(ledger: Ledger, prior: str | None) -> None:
-    assert await reusable_result(prior, make_job(), settings_of(), ledger, Registry(DIGEST)) is None
+    assert (
+        await reusable_result(prior, make_job(), settings_of(), {}, ledger, Registry(DIGEST))
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,5 +94,41 @@ async def test_a_job_without_an_image_needs_no_engine_to_decide(
 ) -> None:
     registry = Registry(DIGEST)
     settings = settings_of(sandbox=allowed)
-    assert await reusable_result(PRIOR, make_job(sandbox=asked), settings, ledger, registry) is None
+    assert (
+        await reusable_result(PRIOR, make_job(sandbox=asked), settings, {}, ledger, registry)
+        is None
+    )
     assert registry.asked == 0
+
+
+def program(directory: Path, name: str, content: str) -> None:
+    directory.mkdir(exist_ok=True)
+    (directory / name).write_text(content)
+    (directory / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.PASSED, Verdict.FAILED])
+async def test_a_local_verdict_rests_on_the_workers_programs(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verdict: Verdict
+) -> None:
+    """A worker without Node failed a project; with Node it must look again."""
+    settings: Settings = settings_of(sandbox="local")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    program(tmp_path / "bin", "git", "1")
+    local = SandboxReport(kind="local", toolchain=local_toolchain(settings, {}))
+    result = RESULT.model_copy(update={"sandbox": local, "verdict": verdict})
+
+    async def reused() -> JobResult | None:
+        prior = result.model_dump_json()
+        return await reusable_result(prior, make_job(), settings, {}, ledger, Registry(DIGEST))
+
+    assert await reused() == result.model_copy(update={"reused": True})
+    program(tmp_path / "bin", "node", "1")
+    assert await reused() is None
+
+
+async def test_a_worker_for_containers_reuses_no_local_verdict(ledger: Ledger) -> None:
+    settings = settings_of(sandbox="dagger")
+    local = SandboxReport(kind="local", toolchain=local_toolchain(settings, {}))
+    prior = RESULT.model_copy(update={"sandbox": local}).model_dump_json()
+    assert await reusable_result(prior, make_job(), settings, {}, ledger, Registry(DIGEST)) is None

@@ -6,7 +6,7 @@ script or a manifest outweighs every other.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from revalid.jobs.result import StepResult, StepStatus
@@ -233,6 +233,7 @@ _INSTALL = re.compile(
     r"|go mod download|cargo fetch|(?:composer|bundle|deno) install|dotnet restore"
     r"|mvnw? [^;&|<>$`]{0,200}dependency:[\w-]{1,40})(?: [^;&|<>$`]{0,500})?\Z"
 )
+_NPM_ADDRESS = re.compile(rf"{_NPM}(?:\d{{3}} |.{{0,40}}request to ).{{0,200}}://")
 _PIP_CALL = re.compile(r"(cd \S{1,300} && )?(?:.{0,1000}[\s&])?((?:\S{0,200}/)?pip\d?) install\b")
 _PIP_NONE = re.compile(r"ERROR: No matching distribution found for ([A-Za-z0-9][\w.-]{0,100})")
 
@@ -286,8 +287,13 @@ def _lines(text: str) -> list[str]:
     return [_ESCAPE.sub("", line[:_LINE]) for line in text.splitlines()[-_LINES:]]
 
 
-def _first(pattern: re.Pattern[str] | None, lines: Iterable[str]) -> str:
-    """Return the first line that a pattern matches at its start, cut; empty if there is none."""
-    if pattern is None:
-        return ""
-    return next((line.strip()[:_WORDS] for line in lines if pattern.match(line)), "")
+def _first(pattern: re.Pattern[str] | None, lines: Sequence[str]) -> str:
+    """Return the first line that a pattern matches at its start, cut; empty if there is none.
+
+    npm names the code first, and the address some lines later.
+    """
+    for at, line in enumerate(lines):
+        if pattern is not None and pattern.match(line):
+            more = (text for text in lines[at + 1 : at + 5] if _NPM_ADDRESS.match(text))
+            return "; ".join([line.strip(), *more])[:_WORDS]
+    return ""

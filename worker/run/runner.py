@@ -210,7 +210,8 @@ class Run:
         try:
             limits = self.job.limits
             self.enforcement = enforcement(limits, sandbox.kind, sandbox.enforced)
-            self.emit("sandbox", {**self.sandbox.model_dump(), "image": self.job.image})
+            report = self.sandbox.model_dump(exclude={"toolchain"})
+            self.emit("sandbox", {**report, "image": self.job.image})
             self.emit("plan", plan_event(plan))
             passwords = {s.password for planned in plan.steps for s in planned.services}
             self.scrubber = Scrubber(

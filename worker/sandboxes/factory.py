@@ -12,7 +12,9 @@ from revalid.jobs.settings import Settings
 from revalid.worker.sandboxes.dagger.containers import ORDINARY, ROOT
 from revalid.worker.sandboxes.dagger.engine import Engine
 from revalid.worker.sandboxes.dagger.sandbox import DaggerSandbox
+from revalid.worker.sandboxes.local.bubblewrap import search_path
 from revalid.worker.sandboxes.local.sandbox import LocalSandbox
+from revalid.worker.sandboxes.local.toolchain import toolchain
 from revalid.worker.sandboxes.protocol import Sandbox
 from revalid.worker.secrets import private_paths
 
@@ -76,9 +78,19 @@ async def open_sandbox(
         protected=job.protected,
         hidden=private_paths(settings, environ),
         jailed=None if settings.bubblewrap else False,
-        passthrough={name: environ[name] for name in settings.local_env if name in environ},
+        passthrough=_passthrough(settings, environ),
     )
-    return local, SandboxReport(kind="local", fallback_reason=reason)
+    programs = await asyncio.to_thread(local_toolchain, settings, environ)
+    return local, SandboxReport(kind="local", fallback_reason=reason, toolchain=programs)
+
+
+def local_toolchain(settings: Settings, environ: Mapping[str, str]) -> str:
+    """Return the digest of the programs that a local sandbox of this worker would use."""
+    return toolchain(search_path(_passthrough(settings, environ)))
+
+
+def _passthrough(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: environ[name] for name in settings.local_env if name in environ}
 
 
 async def _open_container(

@@ -7,9 +7,10 @@ local tenant, digests = ARGV[8]:match('^(%S+) (.+)$')
 local state, reusable, cancel, old_queue, digest =
   unpack(call('HMGET', job_key(id), 'state', 'reusable', 'cancel', 'queue', 'image_digest'))
 
--- Return whether the tag still names the image of the verdict; the local sandbox has no image.
+-- Return whether the tag still names the image of the verdict. The digest of a local verdict is that of
+-- its worker's programs, and a worker compares it.
 local function same_image()
-  return not digest or digest == '' or image:find('@sha256:', 1, true)
+  return not digest or digest == '' or image:find('@' .. digest, 1, true)
     or (call('GET', image_key(image)) == digest
       and call('PTTL', image_key(image)) <= tonumber(ARGV[5])) -- longer: the clock stepped back
 end

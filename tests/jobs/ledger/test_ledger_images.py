@@ -73,6 +73,13 @@ def test_a_digest_in_the_reference_needs_no_registry(ledger: Ledger) -> None:
     assert ledger.submit(job, "q") is SubmitOutcome.REUSED
 
 
+def test_a_worker_checks_a_local_result_even_for_a_pinned_image(ledger: Ledger) -> None:
+    job = make_job(image=f"node@{ONE}")
+    judged(ledger, job, digest=OTHER)
+    assert ledger.submit(job, "q") is SubmitOutcome.NEW
+    assert ledger.record(job.id).prior == RESULT
+
+
 def test_a_result_without_an_image_is_reused_unchecked(ledger: Ledger) -> None:
     judged(ledger, digest="")
     ledger.resolved(DEFAULT_IMAGE, OTHER)

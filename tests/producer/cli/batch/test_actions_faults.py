@@ -259,7 +259,8 @@ def test_a_registry_that_is_down_errs_and_a_retry_finds_it(
         single = revalid("run", apps / "one", *options)
         assert (single.status, single.json["verdict"]) == (3, "errored"), single.out
         assert single.json["steps"][0]["status"] == "errored"
-        assert "npm error code E503 (tried 3 times); the project is not" in single.json["error"]
+        assert "install: npm error code E503; npm error 503" in single.json["error"]
+        assert "(tried 3 times)" in single.json["error"]
         batch = revalid("batch", "run", apps, *options)
         assert batch.json["counts"]["errored"] == 2, batch.out
         assert [row["failed_step"] for row in batch.json["jobs"]] == ["install", "install"]
