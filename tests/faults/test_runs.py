@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from revalid.jobs.ledger.record import SubmitOutcome
 from revalid.producer.client import Client
 from tests.faults.cli import MAIN
 from tests.faults.conftest import Proved
@@ -44,6 +43,6 @@ def test_a_run_that_joined_dies(
     gate.touch()
     result = handle.result(60)
     assert (result.verdict, result.attempts) == ("passed", 1)
-    assert client.submit(project, commands=[line], sandbox="local").outcome is SubmitOutcome.REUSED
+    assert client.submit(project, commands=[line], sandbox="local").result(60).reused
     assert number is signal.SIGKILL or "the job goes on" in printed
     proved(f"{number.name}: the run ended with {joined.returncode}, the job passed in attempt 1")
