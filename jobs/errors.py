@@ -6,6 +6,7 @@
       PermanentError          never retried: the job or the request is wrong
         InvalidJob            does not parse, or names something that does not exist
         InvalidProject        unsafe, unreadable, too large or missing
+          NoStrategyFits      holds nothing that a strategy knows
         PolicyRefused         needs something that this worker does not allow
         InvalidSettings       a setting is unknown or has a bad value
         UnknownJob            no job has this id
@@ -56,6 +57,10 @@ class InvalidJob(PermanentError):
 
 class InvalidProject(PermanentError):
     """The project is unsafe, unreadable, too large or missing."""
+
+
+class NoStrategyFits(InvalidProject):
+    """The project holds nothing that a strategy knows."""
 
 
 class PolicyRefused(PermanentError):

@@ -80,3 +80,10 @@ def _images(where: str, language: str, given: object) -> dict[str, str]:
                 f"{BUILT_IN[language][example]!r}"
             )
     return {str(version): str(image) for version, image in given.items()}
+
+
+def repository(image: str) -> str:
+    """Return an image's name without its tag and its digest."""
+    name = image.partition("@")[0]
+    head, slash, last = name.rpartition("/")
+    return f"{head}{slash}{last.partition(':')[0]}"

@@ -122,6 +122,10 @@ SecretRef = Annotated[
 """A reference to a secret on the worker: ``env://NAME`` or ``file:///path``."""
 
 
+Axis = Literal["node", "python", "image"]
+"""What the entries of a project's matrix differ in."""
+
+
 class Job(Frozen):
     """A validation job. Its :attr:`id` is the digest of everything that decides its outcome.
 
@@ -143,7 +147,10 @@ class Job(Frozen):
         services: Services that run beside each test; None finds them in the project.
         expect_tests: Tests that must run at least; with fewer, the job fails.
         overlay: Trusted files that are laid over the project before each check.
-        flaky: Whether a test that fails and then passes by itself fails its step.
+        flaky: Whether a test that fails and then passes by itself fails its step; None means that
+            it does, unless the project's configuration says otherwise.
+        project_config: Whether the project's configuration counts.
+        matrix: The entry of the project's matrix that the job runs: a version or an image.
         labels: The producer's labels for reports. Not part of the id.
         lane: The queue that the job waits in. Not part of the id.
         nonce: A value that makes the id unique; ``fresh`` sets a random one.
@@ -174,7 +181,13 @@ class Job(Frozen):
         default=None, ge=1, le=1_000_000, exclude_if=lambda number: number is None
     )
     overlay: TarballSource | None = Field(default=None, exclude_if=lambda overlay: overlay is None)
-    flaky: Literal["pass", "fail"] = Field(default="fail", exclude_if=lambda flaky: flaky == "fail")
+    flaky: Literal["pass", "fail"] | None = Field(
+        default=None, exclude_if=lambda flaky: flaky is None
+    )
+    project_config: bool = Field(default=True, exclude_if=lambda read: read)
+    matrix: dict[Axis, Annotated[str, StringConstraints(max_length=512)]] = Field(
+        default_factory=dict, max_length=1, exclude_if=lambda matrix: not matrix
+    )
     labels: dict[Text, Text] = Field(default_factory=dict, max_length=64)
     keep_going: bool = Field(default=False, exclude_if=lambda keep_going: not keep_going)
     lane: Lane = Lane.INTERACTIVE

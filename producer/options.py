@@ -7,7 +7,7 @@ from typing import Any, Literal, TypedDict
 
 from revalid.jobs.checks import ChosenCheck
 from revalid.jobs.errors import InvalidJob
-from revalid.jobs.job import Lane, Limits, SandboxPolicy, StrategyName
+from revalid.jobs.job import Axis, Lane, Limits, SandboxPolicy, StrategyName
 from revalid.jobs.services import Service
 from revalid.jobs.steps import Step
 
@@ -41,6 +41,8 @@ class SubmitOptions(TypedDict, total=False):
             each check and compared after it.
         flaky: ``pass`` lets a step pass whose failed tests pass when run again; the default is
             ``fail``.
+        project_config: Whether the project's configuration counts; True by default.
+        matrix: The entry of the project's matrix to run, such as ``{"node": "22"}``.
         labels: Labels for reports; not part of the job's id.
         tenant: Tenant of the job; the setting ``REVALID_TENANT`` by default.
         lane: ``interactive`` (the default), or ``batch`` for work that nobody waits for.
@@ -67,7 +69,9 @@ class SubmitOptions(TypedDict, total=False):
     services: Sequence[Service | Mapping[str, Any]] | None
     expect_tests: int | None
     overlay: Path | str | None
-    flaky: Literal["pass", "fail"]
+    flaky: Literal["pass", "fail"] | None
+    project_config: bool
+    matrix: Mapping[Axis, str] | None
     labels: Mapping[str, str] | None
     tenant: str | None
     lane: Lane | Literal["interactive", "batch"]
@@ -79,7 +83,7 @@ class SubmitOptions(TypedDict, total=False):
 
 
 _LISTS = ("commands", "steps", "protected", "artifacts", "skip", "require")
-_MAPPINGS = ("env", "secrets", "labels", "limits")
+_MAPPINGS = ("env", "secrets", "labels", "limits", "matrix")
 
 
 def check_options(options: Mapping[str, Any]) -> None:

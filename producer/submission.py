@@ -7,19 +7,19 @@ import io
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
+from revalid.jobs.configuration import Configured, read_configuration
 from revalid.jobs.errors import InvalidProject
-from revalid.jobs.job import DEFAULT_IMAGE, Job, Lane, Limits, parse_job
+from revalid.jobs.job import DEFAULT_IMAGE, Axis, Job, Lane, Limits, StrategyName, parse_job
 from revalid.jobs.ledger.webhook import check_url
 from revalid.jobs.projects import tarball
 from revalid.jobs.projects.overlay import pack_overlay
 from revalid.jobs.services import Service
 from revalid.jobs.settings import Settings
-from revalid.jobs.source import LeftOut
 from revalid.jobs.task_arguments import task_arguments
 from revalid.producer.options import SubmitOptions, check_options
 
@@ -28,13 +28,30 @@ _IN_MEMORY_BYTES = 8 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A valid job with the tarballs of its project and its overlay; None if there is none."""
+    """A valid job with the tarballs of its project and its overlay; None if there is none.
+
+    Attributes:
+        configured: The project's configuration, as far as the producer can see it.
+    """
 
     job: Job
     tarball: BinaryIO | None
     webhook: str | None = None
     shown: str = ""
     overlay: BinaryIO | None = None
+    configured: Configured | None = None
+
+    def for_each(self) -> list["Submission"]:
+        """Return a submission for each entry of the project's matrix; itself without one."""
+        entries = matrix_entries(self.configured, self.job)
+        jobs = (parse_job({**self.job.model_dump(), "matrix": entry}) for entry in entries)
+        return [replace(self, job=job) for job in jobs] or [self]
+
+
+def matrix_entries(configured: Configured | None, job: Job) -> list[dict[Axis, str]]:
+    """Return the entries of a project's matrix; none if the job runs one, or names an image."""
+    matrix = configured.configuration.matrix if configured else None
+    return matrix.entries if matrix and job.follows_project and not job.matrix else []
 
 
 @contextmanager
@@ -54,12 +71,44 @@ def prepare(
         InvalidProject: The project is missing, unreadable, unsafe or too large.
     """
     check_options(options)
+    fields = job_fields(settings, options)
+    webhook, on_worker = options.get("webhook"), options.get("on_worker", False)
+    placeholder = {"kind": "tarball", "digest": "0" * 64, "size_bytes": 0}
+    fields["source"] = placeholder if project is not None else None
+    trusted = options.get("overlay")
+    fields["overlay"] = placeholder if trusted is not None else None
+    parse_job(fields)  # before the work of packing
+    if webhook is not None:
+        check_url(webhook, settings.webhook_allow)
+    bounds = tarball.Bounds(settings.project_files, settings.project_bytes)
+    with ExitStack() as stack:
+        packed: BinaryIO | None = None
+        overlay: BinaryIO | None = None
+        kept: Mapping[str, bytes] = {}
+        if trusted is not None:
+            overlay = _spool(stack)
+            pack_overlay(Path(trusted), overlay, bounds)
+            fields["overlay"] = _stored(overlay)
+        if project is None or on_worker:
+            fields["source"] = {"kind": "path", "path": str(project)} if project else None
+        else:
+            packed = _spool(stack)
+            summary = _pack(project, packed, bounds)
+            listed = [item.model_dump() for item in summary.left_out]
+            fields["source"] = {**_stored(packed), "left_out": listed}
+            kept = summary.kept
+        job = parse_job(fields)
+        configured = _configured(job, kept, Path(trusted) if trusted is not None else None)
+        yield Submission(job, packed, webhook, _shown(job, project), overlay, configured)
+
+
+def job_fields(settings: Settings, options: SubmitOptions) -> dict[str, Any]:
+    """Return the fields of the job that options describe, without its files."""
     commands, steps = options.get("commands") or (), options.get("steps") or ()
     limits = options.get("limits")
     on_worker, nonce = options.get("on_worker", False), options.get("nonce")
-    webhook = options.get("webhook")
     strategy = "command" if commands else "trajectory" if steps else "auto"
-    fields: dict[str, Any] = {
+    return {
         "tenant": options.get("tenant") or settings.tenant,
         "strategy": options.get("strategy") or strategy,
         "steps": [
@@ -77,7 +126,9 @@ def prepare(
         "require": list(options.get("require") or ()),
         "services": _services(options.get("services")),
         "expect_tests": options.get("expect_tests"),
-        "flaky": options.get("flaky") or "fail",
+        "flaky": options.get("flaky"),
+        "project_config": options.get("project_config", True),
+        "matrix": dict(options.get("matrix") or {}),
         "labels": dict(options.get("labels") or {}),
         "keep_going": options.get("keep_going", False),
         "user": options.get("user"),
@@ -85,30 +136,6 @@ def prepare(
         # The content of a worker's path is unknown here: such a job is never joined.
         "nonce": nonce or (uuid.uuid4().hex if options.get("fresh") or on_worker else None),
     }
-    placeholder = {"kind": "tarball", "digest": "0" * 64, "size_bytes": 0}
-    fields["source"] = placeholder if project is not None else None
-    trusted = options.get("overlay")
-    fields["overlay"] = placeholder if trusted is not None else None
-    parse_job(fields)  # before the work of packing
-    if webhook is not None:
-        check_url(webhook, settings.webhook_allow)
-    bounds = tarball.Bounds(settings.project_files, settings.project_bytes)
-    with ExitStack() as stack:
-        packed: BinaryIO | None = None
-        overlay: BinaryIO | None = None
-        if trusted is not None:
-            overlay = _spool(stack)
-            pack_overlay(Path(trusted), overlay, bounds)
-            fields["overlay"] = _stored(overlay)
-        if project is None or on_worker:
-            fields["source"] = {"kind": "path", "path": str(project)} if project else None
-        else:
-            packed = _spool(stack)
-            left_out = _pack(project, packed, bounds)
-            listed = [item.model_dump() for item in left_out]
-            fields["source"] = {**_stored(packed), "left_out": listed}
-        job = parse_job(fields)
-        yield Submission(job, packed, webhook, _shown(job, project), overlay)
 
 
 def _image(named: str | None, settings: Settings) -> dict[str, Any]:
@@ -119,6 +146,23 @@ def _image(named: str | None, settings: Settings) -> dict[str, Any]:
         fixed = "image" in settings.model_fields_set if unnamed else True
         return {"image": DEFAULT_IMAGE, "fixed_image": fixed and image != "auto"}
     return {"image": image}
+
+
+def _configured(job: Job, kept: Mapping[str, bytes], overlay: Path | None) -> Configured | None:
+    """Return the project's configuration; one in the overlay replaces it.
+
+    Raises:
+        InvalidProject: It is wrong.
+    """
+    if not job.project_config or job.strategy is StrategyName.TRAJECTORY:
+        return None
+    trusted: dict[str, bytes] = {}
+    if overlay is not None:
+        for name in tarball.KEPT:
+            with suppress(OSError):
+                trusted[name] = (overlay / name).read_bytes()
+    own = read_configuration(lambda name, _: trusted.get(name))
+    return own or read_configuration(lambda name, _: {**kept, **trusted}.get(name))
 
 
 def _spool(stack: ExitStack) -> BinaryIO:
@@ -148,18 +192,18 @@ def _shown(job: Job, project: Path | bytes | None) -> str:
     return task_arguments(job, origin.name, str(origin))
 
 
-def _pack(project: Path | bytes, into: BinaryIO, bounds: tarball.Bounds) -> tuple[LeftOut, ...]:
+def _pack(project: Path | bytes, into: BinaryIO, bounds: tarball.Bounds) -> tarball.Summary:
     if isinstance(project, bytes):
-        return tarball.repack(io.BytesIO(project), into, bounds).left_out
+        return tarball.repack(io.BytesIO(project), into, bounds)
     if not _is_file(project):
-        return tarball.pack(project, into, bounds).left_out
+        return tarball.pack(project, into, bounds)
     try:
         file = project.open("rb")
     except OSError as error:
         raise InvalidProject(f"project {project}: {error.strerror}") from None
     with file:
         try:
-            return tarball.repack(file, into, bounds).left_out
+            return tarball.repack(file, into, bounds)
         except InvalidProject as error:
             raise InvalidProject(f"project {project}: {error}") from None
 

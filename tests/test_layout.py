@@ -10,6 +10,7 @@ ELSEWHERE = {
     "jobs/constants.py": "tests/jobs/test_settings.py",
     "jobs/ledger/record.py": "tests/jobs/ledger/test_ledger.py",
     "jobs/ledger/scripts.py": "tests/jobs/ledger/test_ledger_model.py",
+    "jobs/projects/toml.py": "tests/worker/strategies/test_project_tree.py",
     "jobs/projects/tar_reader.py": "tests/jobs/projects/test_tarball_hostile.py",
     "jobs/services.py": "tests/worker/strategies/test_services.py",
     "jobs/trace_context.py": "tests/integration/test_traces.py",

@@ -8,9 +8,9 @@ import posixpath
 import stat
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import dropwhile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +22,8 @@ from revalid.jobs.projects.tar_reader import Reader, TooMuch
 from revalid.jobs.projects.zip_reader import MAGIC, ZipReader
 from revalid.jobs.source import LeftOut
 
+KEPT = {"revalid.toml": 1 << 16, "pyproject.toml": 1 << 17, "package.json": 1 << 20}
+"""The files that may hold a project's configuration, and how many bytes of each are read."""
 MAX_DEPTH = 100
 """Most names in one path."""
 _MTIME = 499_162_500  # 1985-10-26, as npm packs: zip tools refuse 1970
@@ -48,11 +50,13 @@ class Summary:
         files: Number of files, links and directories.
         size_bytes: Unpacked bytes.
         left_out: What was not packed.
+        kept: The starts of the files that may hold the project's configuration, by name.
     """
 
     files: int
     size_bytes: int
     left_out: tuple[LeftOut, ...] = ()
+    kept: Mapping[str, bytes] = field(default_factory=dict, compare=False)
 
 
 class _Paths:
@@ -137,7 +141,8 @@ def pack(root: Path, out: BinaryIO, bounds: Bounds) -> Summary:
         if wants_git and (copied := copy_repository(root, Path(temporary))) is not None:
             for path in (copied, *sorted(copied.rglob("*"))):
                 packing.add(str(path.relative_to(temporary)), path, path.lstat())
-    return Summary(packing.files, packing.size, left_out=tuple(selection.left_out))
+    left_out = tuple(selection.left_out)
+    return Summary(packing.files, packing.size, left_out=left_out, kept=packing.kept)
 
 
 class _Packing:
@@ -148,6 +153,7 @@ class _Packing:
         self._tar = tar
         self._bounds = bounds
         self._paths = _Paths()
+        self.kept: dict[str, bytes] = {}
 
     def add(self, relative: str, path: Path, status: os.stat_result) -> None:
         """Add a file, a link or a directory without its content.
@@ -167,6 +173,9 @@ class _Packing:
             self.size += info.size
             _check_bounds(self._paths.count, self.size, self._bounds)
             _add_file(self._tar, info, path)
+            if relative in KEPT:
+                with path.open("rb") as file:
+                    self.kept[relative] = file.read(KEPT[relative] + 1)
             return
         _check_bounds(self._paths.count, self.size, self._bounds)
         if stat.S_ISLNK(status.st_mode):

@@ -73,7 +73,7 @@ def run(
     '{"op": "write_file", "path": "hello.py", "content": "print(1)"}\n\n'
     '{"op": "exec", "command": "python3 hello.py"}'
 )
-@with_job_options("strategy", "commands", "keep_going", "webhook")
+@with_job_options("strategy", "commands", "keep_going", "no_project_config", "webhook")
 def replay(
     trajectory: Annotated[
         Path, Argument(metavar="TRAJECTORY", help="JSON Lines file with one step per line.")

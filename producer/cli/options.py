@@ -147,6 +147,14 @@ Flaky = Annotated[
         "check. Default: fail. Flaky tests are shown either way.",
     ),
 ]
+NoProjectConfig = Annotated[
+    bool,
+    Option(
+        "--no-project-config",
+        metavar="",
+        help="Ignore revalid.toml and its like in the project; your own options win in any case.",
+    ),
+]
 NoServices = Annotated[
     bool, Option("--no-services", metavar="", help="Run no service beside the tests.")
 ]
@@ -230,6 +238,7 @@ class JobOptions:
     services: Services = None
     no_services: NoServices = False
     flaky: Flaky = None
+    no_project_config: NoProjectConfig = False
     expect_tests: ExpectTests = None
     overlay: Overlay = None
     env: Env = None
@@ -271,7 +280,8 @@ class JobOptions:
             },
             "skip": cast("list[ChosenCheck]", _names("--skip", self.skip, CHECKS)),
             "require": cast("list[ChosenCheck]", [n for n in required if n in CHECKS]),
-            "flaky": self.flaky or "fail",
+            "flaky": self.flaky,
+            "project_config": not self.no_project_config,
             "services": [] if self.no_services else _services(self.services),
             "expect_tests": self.expect_tests,
             "overlay": str(self.overlay.absolute()) if self.overlay else None,

@@ -48,6 +48,8 @@ OTHER: dict[str, Any] = {
     "limits": {"job_timeout_s": 61, "command_timeout_s": 10},
     "services": [{"kind": "postgres", "image": "postgres:17"}],
     "flaky": "pass",
+    "project_config": False,
+    "matrix": {"node": "22"},
     "sandbox": "local",
     "keep_going": True,
     "expect_tests": 3,

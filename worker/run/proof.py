@@ -50,7 +50,27 @@ def unproven(job: Job, plan: Plan, finished: Mapping[int, StepResult]) -> tuple[
     )
     shortfall = missing_tests(job, plan, finished)
     too_few = () if shortfall is None else (shortfall.unproven,)
-    return (*(item for item in missing if item is not None), *never_planned, *too_few)
+    flaky = (
+        Unproven(
+            check=CheckName.TESTS,
+            step=step.name,
+            reason=f"{counted(step.tests.flaky, 'flaky test')} passed only by {plan.weakens_flaky}",
+            decides=True,
+        )
+        for step in finished.values()
+        if plan.weakens_flaky
+        and step.flaky_passes
+        and step.tests
+        and step.tests.flaky
+        and step.status is StepStatus.PASSED
+    )
+    return (
+        *(item for item in missing if item is not None),
+        *never_planned,
+        *too_few,
+        *plan.left_out,
+        *flaky,
+    )
 
 
 @dataclass(frozen=True, slots=True)

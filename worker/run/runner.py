@@ -150,9 +150,18 @@ class Run:
             async with asyncio.timeout(limit_s + LIMIT_MARGIN_S) as bound:
                 project = await self._fetch()
                 images = load_images(self.settings.images)
-                plan = await asyncio.to_thread(make_plan, self.job, project.root, None, images)
+                plan = await asyncio.to_thread(
+                    make_plan,
+                    self.job,
+                    project.root,
+                    None,
+                    images,
+                    overlay=self.overlay.root if self.overlay else None,
+                    forwarded=tuple(self._secrets),
+                )
                 self.strategy = StrategyReport(name=plan.strategy, reason=plan.reason)
-                self.job = self.job.model_copy(update={"image": plan.image or self.job.image})
+                job = plan.job or self.job
+                self.job = job.model_copy(update={"image": plan.image or job.image})
                 return await self._replay_with_retries(plan, project)
         except TimeoutError:
             if not bound.expired():

@@ -7,11 +7,18 @@ from pathlib import Path
 
 from revalid.jobs.checks import CheckName
 from revalid.jobs.counted import counted
-from revalid.jobs.errors import InvalidProject
+from revalid.jobs.errors import NoStrategyFits
 from revalid.jobs.images import BUILT_IN, ImageTable
 from revalid.jobs.job import Job, StrategyName
 from revalid.jobs.steps import Exec
 from revalid.worker.services import NeededService
+from revalid.worker.strategies.configured import (
+    ProjectConfig,
+    commands_plan,
+    configured_plan,
+    project_config,
+    services_left_out,
+)
 from revalid.worker.strategies.images import choose_image
 from revalid.worker.strategies.node import npm, trpc
 from revalid.worker.strategies.node.workspaces import find_groups
@@ -33,6 +40,9 @@ def make_plan(
     project: Path,
     selected: Collection[str] | None = None,
     images: ImageTable = BUILT_IN,
+    *,
+    overlay: Path | None = None,
+    forwarded: Collection[str] = (),
 ) -> Plan:
     """Plan the steps of ``job``.
 
@@ -40,12 +50,19 @@ def make_plan(
         project: The unpacked project. Its content is hostile: no link leads out of it.
         selected: The files and links there that belong to the project; None for every one.
         images: The worker's table of images.
+        overlay: The directory of the trusted files, which are laid over the project already.
+        forwarded: Variables that the worker sets itself.
 
     Raises:
-        InvalidProject: The strategy does not fit the project, or a manifest does not parse.
+        InvalidProject: The strategy does not fit the project, or a manifest or the project's
+            configuration is wrong.
     """
     tree = ProjectTree(project, selected)
-    plan = _plan(job, tree)
+    trusted = ProjectTree(overlay) if overlay is not None else None
+    config = project_config(job, tree, images, trusted, forwarded)
+    left_out = services_left_out(config, job, tree) if config else []
+    job = config.job if config else job
+    plan = _configured(job, tree, config) if config else _plan(job, tree)
     services = needed_services(job, tree) if job.source is not None else ()
     image, note = choose_image(job, tree, plan, images)
     return replace(
@@ -55,7 +72,21 @@ def make_plan(
         ),
         notes=(*([note] if note else []), *plan.notes),
         image=image,
+        job=job,
+        left_out=tuple(left_out),
+        weakens_flaky=config.file if config and config.weakens_flaky else "",
     )
+
+
+def _configured(job: Job, tree: ProjectTree, config: ProjectConfig) -> Plan:
+    """Plan a project that has a configuration."""
+    try:
+        plan = _plan(job, tree)
+    except NoStrategyFits:
+        if not config.configuration.commands:
+            raise
+        plan = commands_plan(config, unchecked_languages(tree))
+    return configured_plan(plan, config, tree)
 
 
 def _required(planned: PlannedStep, job: Job) -> PlannedStep:
@@ -71,7 +102,8 @@ def _with_services(
     """Return the step with what runs beside it: found services serve tests and servers."""
     serves = planned.probe is not None and not planned.probe.pages
     uses = (planned.check is CheckName.TESTS or serves) and planned.skipped_reason is None
-    given = planned.check is CheckName.COMMAND and job.services is not None
+    own = job.strategy is not StrategyName.COMMAND  # of the project's configuration
+    given = planned.check is CheckName.COMMAND and (own or job.services is not None)
     return replace(planned, services=services) if services and (uses or given) else planned
 
 
@@ -118,7 +150,7 @@ def _plan_detected(job: Job, tree: ProjectTree) -> Plan:
         held = ", ".join(
             f"{s.step.name} ({s.step.command})" for s in others_steps if isinstance(s.step, Exec)
         )
-        raise InvalidProject(
+        raise NoStrategyFits(
             f"no strategy fits this project: found none of {manifests}, at the root or in a part "
             f"of it{f'; it holds {held}' if held else ''}; give the commands with --command"
         )

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Mapping
 
-from revalid.jobs.images import ImageTable
-from revalid.jobs.job import DEFAULT_IMAGE, Job, StrategyName
+from revalid.jobs.errors import InvalidProject
+from revalid.jobs.images import ImageTable, repository
+from revalid.jobs.job import DEFAULT_IMAGE, Axis, Job, StrategyName
 from revalid.worker.strategies.plan import Plan
 from revalid.worker.strategies.project_tree import ProjectTree
 from revalid.worker.strategies.wanted_versions import (
@@ -23,9 +24,14 @@ def choose_image(job: Job, tree: ProjectTree, plan: Plan, images: ImageTable) ->
     """Return the image of a job, and a note that says why; empty if there is nothing to say.
 
     An image that the job or the operator names is taken as it is.
+
+    Raises:
+        InvalidProject: The table has no image for an entry of the project's matrix.
     """
     if job.source is None:
         return job.image, ""
+    if job.matrix:
+        return _of_matrix(job.matrix, images)
     if not job.follows_project or plan.strategy is StrategyName.TRAJECTORY:
         return job.image, _contradiction(job.image, tree)
     if "package.json" in tree.files or plan.strategy in (StrategyName.NPM, StrategyName.TRPC):
@@ -33,6 +39,37 @@ def choose_image(job: Job, tree: ProjectTree, plan: Plan, images: ImageTable) ->
     if plan.strategy is StrategyName.PYTHON or not tree.files.isdisjoint(_PYTHON_MANIFESTS):
         return _fitting_python(images["python"], *python_version(tree))
     return next(iter(images["node"].values())), ""
+
+
+def _of_matrix(matrix: Mapping[Axis, str], images: ImageTable) -> tuple[str, str]:
+    """Return the image of an entry of the project's matrix.
+
+    Raises:
+        InvalidProject: The table has no such image.
+    """
+    ((axis, value),) = matrix.items()
+    if axis == "image":
+        check_image(value, images, "matrix: image")
+        return value, f"image {value} of the matrix"
+    if value not in images[axis]:
+        raise InvalidProject(
+            f"matrix: no image for {axis} {value}: this worker has {', '.join(images[axis])}"
+        )
+    return images[axis][value], f"image {images[axis][value]}, for {axis} {value} of the matrix"
+
+
+def check_image(image: str, images: ImageTable, what: str) -> None:
+    """Check that a project may name an image: a program in any other could forge its verdict.
+
+    Raises:
+        InvalidProject: No image of this repository is in the table.
+    """
+    known = {repository(known) for table in images.values() for known in table.values()}
+    if repository(image) not in known:
+        raise InvalidProject(
+            f"{what} {image!r}: a project may name images of {', '.join(sorted(known))} only; "
+            "the caller can name others with --image"
+        )
 
 
 def _fitting_node(images: Mapping[str, str], wanted: str, source: str) -> tuple[str, str]:

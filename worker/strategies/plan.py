@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from revalid.jobs.checks import CheckName
-from revalid.jobs.job import StrategyName
+from revalid.jobs.job import Job, StrategyName
+from revalid.jobs.result import Unproven
 from revalid.jobs.steps import Exec, Step
 from revalid.worker.services import NeededService
 from revalid.worker.serving import Probe
@@ -53,6 +54,9 @@ class Plan:
         notes: Sentences for the reader of the result.
         stop_on_failure: Whether no step runs after a failed one.
         image: The container image in which the steps run; empty for the job's own.
+        job: The job with what the project's configuration asks for; None before that is known.
+        left_out: What the configuration takes out besides steps.
+        weakens_flaky: The file of a configuration that lets flaky tests pass; empty if none does.
     """
 
     strategy: StrategyName
@@ -62,6 +66,9 @@ class Plan:
     notes: tuple[str, ...] = ()
     stop_on_failure: bool = False
     image: str = ""
+    job: Job | None = None
+    left_out: tuple[Unproven, ...] = ()
+    weakens_flaky: str = ""
 
 
 def check(

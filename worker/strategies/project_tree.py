@@ -7,20 +7,18 @@ import errno
 import json
 import os
 import stat
-import tomllib
 from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from revalid.jobs.errors import InvalidProject
+from revalid.jobs.projects.toml import parse_toml
 
 MAX_BYTES = 1 << 20
 TOTAL_BYTES = 4 << 20
 """Limit of all files that are read whole: parsed, they take about thirty times the memory."""
 HEAD_BYTES = 4096
-TOML_BYTES = 1 << 17
-TOML_LINE_DOTS = 500
 SKIPPED = frozenset({".git", "node_modules"})
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -108,7 +106,7 @@ class ProjectTree:
         Raises:
             InvalidProject: The file cannot be read.
         """
-        data = self._read(path, limit) or b""
+        data = self.read(path, limit) or b""
         if data.startswith((b"\xff\xfe", b"\xfe\xff")):
             return data.decode("utf-16", errors="replace")
         return data.decode("utf-8-sig", errors="replace")
@@ -124,7 +122,7 @@ class ProjectTree:
         return self._texts[path]
 
     def _text(self, path: str) -> str | None:
-        data = self._read(path, MAX_BYTES + 1)
+        data = self.read(path, MAX_BYTES + 1)
         if data is None:
             return None
         if len(data) > MAX_BYTES:
@@ -156,14 +154,7 @@ class ProjectTree:
         Raises:
             InvalidProject: As :meth:`text`, or it is not TOML, or too slow to parse.
         """
-        # tomllib takes quadratic time in the length of a dotted key: minutes for 100 KB.
-        text = self.head(path, TOML_BYTES + 1)
-        if len(text) > TOML_BYTES or any(n.count(".") > TOML_LINE_DOTS for n in text.splitlines()):
-            raise InvalidProject(
-                f"{path} is larger than {TOML_BYTES} bytes or has over {TOML_LINE_DOTS} dots in a "
-                "line: make it smaller"
-            )
-        return self._parse(path, tomllib.loads, "TOML")
+        return self._parse(path, parse_toml, "TOML")
 
     def _parse(self, path: str, parse: Callable[[str], Any], kind: str) -> dict[str, Any] | None:
         text = self.text(path)
@@ -177,7 +168,12 @@ class ProjectTree:
             raise InvalidProject(f"{path} is not {kind}; correct the file")
         return value
 
-    def _read(self, path: str, limit: int) -> bytes | None:
+    def read(self, path: str, limit: int) -> bytes | None:
+        """Return the start of a file; None if there is no file.
+
+        Raises:
+            InvalidProject: The file cannot be read.
+        """
         if path not in self.files:
             return None
         descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
@@ -212,6 +208,9 @@ class _Below(ProjectTree):
         prefix = self._prefix
         own = (path for path in self._whole.files if path.startswith(prefix))
         return frozenset(path.removeprefix(prefix) for path in own)
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        return self._whole.read(self._prefix + path, limit)
 
     def head(self, path: str, limit: int = HEAD_BYTES) -> str:
         return self._whole.head(self._prefix + path, limit)

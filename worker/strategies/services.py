@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from revalid.jobs.errors import InvalidProject
+from revalid.jobs.images import repository
 from revalid.jobs.job import Job
 from revalid.jobs.services import ServiceKind
 from revalid.worker.services import FACTS, NeededService
@@ -136,6 +137,12 @@ def _needed(kind: ServiceKind, evidence: _Evidence, image: str, reason: str) -> 
 def _note(by_kind: dict[ServiceKind, _Evidence], kind: ServiceKind, reason: str) -> None:
     evidence = by_kind.setdefault(kind, _Evidence())
     evidence.reason = evidence.reason or reason
+
+
+def is_well_known(kind: ServiceKind, image: str) -> bool:
+    """Return whether a project may choose this image for a service."""
+    name = repository(image).removeprefix("docker.io/").removeprefix("library/")
+    return _IMAGES.get(name) is kind
 
 
 def _add_composed(by_kind: dict[ServiceKind, _Evidence], path: str, host: str, image: str) -> None:

@@ -18,7 +18,9 @@ from revalid.producer.cli.options import JobOptions
 from revalid.producer.cli.output import console, print_json
 from revalid.producer.local.worker_command import worker_command
 from revalid.producer.local.workers import absolute, worker_environ
+from revalid.producer.options import SubmitOptions
 from revalid.producer.sanitize import one_line
+from revalid.producer.submission import job_fields
 
 
 def dry_run(entries: Sequence[BatchItem], job_options: JobOptions, *, json: bool) -> int:
@@ -56,7 +58,8 @@ def _plans(entries: Sequence[BatchItem], job_options: JobOptions) -> Iterator[di
         text=True,
     ) as process:
         for entry in entries:
-            job = _fields({**common, **entry.options})
+            options: SubmitOptions = {**common, **entry.options}  # type: ignore[typeddict-item]
+            job = job_fields(settings, options)
             try:
                 if GIT.match(entry.origin):
                     with checkout(entry.origin) as path:
@@ -83,14 +86,3 @@ def _ask(process: "subprocess.Popen[str]", path: str, job: dict[str, Any]) -> di
         )
     answer: dict[str, Any] = jsonlib.loads(line)
     return answer
-
-
-def _fields(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the job fields that decide the steps."""
-    commands = options["commands"]
-    strategy = options["strategy"] or ("command" if commands else "auto")
-    fields: dict[str, Any] = {
-        "strategy": strategy,
-        "steps": [{"op": "exec", "command": command} for command in commands],
-    }
-    return fields | ({"image": options["image"]} if options["image"] else {})

@@ -465,3 +465,91 @@ async def test_a_start_that_nobody_requires_does_not_decide(make_run: MakeRun) -
     assert [(item.check, item.decides) for item in run.unproven if item.step == "start"] == [
         (CheckName.START, False)
     ]
+
+
+TESTED = {
+    "package.json": json.dumps({"scripts": {"build": "node build.js", "test": "node --test"}}),
+    "build.js": "",
+    "a.test.js": "require('node:test')('a', () => {})",
+}
+
+
+async def test_a_project_that_turns_its_tests_off_is_incomplete(make_run: MakeRun) -> None:
+    run = make_run(project={**TESTED, "revalid.toml": 'skip = ["tests"]'})
+    assert await run.execute() is Verdict.INCOMPLETE
+    (missing,) = [item for item in run.unproven if item.decides]
+    assert missing.words == "test: left out by revalid.toml"
+
+
+async def test_the_caller_may_leave_them_out(make_run: MakeRun) -> None:
+    project = {**TESTED, "revalid.toml": 'skip = ["tests"]'}
+    run = make_run(project=project, skip=("tests",))
+    assert await run.execute() is Verdict.PASSED
+
+
+async def test_the_caller_may_trust_a_configuration_of_its_own(make_run: MakeRun) -> None:
+    project = {**TESTED, "revalid.toml": 'skip = ["build"]'}
+    run = make_run(project=project, overlay={"revalid.toml": 'skip = ["tests"]'})
+    assert await run.execute() is Verdict.PASSED
+    assert "test: left out by revalid.toml of the overlay" in [i.words for i in run.unproven]
+
+
+async def test_a_command_does_not_stand_for_the_tests_that_were_found(make_run: MakeRun) -> None:
+    text = "skip = ['tests']\n[[commands]]\nname = 'tests'\nrun = 'node -e 1,1'"
+    run = make_run(project={**TESTED, "revalid.toml": text})
+    assert await run.execute() is Verdict.INCOMPLETE
+    assert run.proven[-1].words == "exited with 0"
+
+
+async def test_a_command_that_does_nothing_passes_no_project(make_run: MakeRun) -> None:
+    text = "[[commands]]\nname = 'tests'\nrun = 'true'"
+    run = make_run(project={"Makefile": "", "revalid.toml": text})
+    with pytest.raises(InvalidProject, match="nothing was checked"):
+        await run.execute()
+
+
+async def test_own_commands_decide(make_run: MakeRun) -> None:
+    text = "[env]\nWORD = 'yes'\n[[commands]]\nname = 'own'\nrun = 'test $WORD = yes'"
+    run = make_run(project={**TESTED, "revalid.toml": text})
+    assert await run.execute() is Verdict.PASSED
+    assert [proof.step for proof in run.proven][-1] == "own"
+    assert run.notes[0] == "revalid.toml configures this job: commands, env"
+
+
+async def test_an_own_command_that_fails_fails_the_job(make_run: MakeRun) -> None:
+    text = "[[commands]]\nname = 'own'\nrun = 'exit 3'"
+    run = make_run(project={**TESTED, "revalid.toml": text})
+    assert await run.execute() is Verdict.FAILED
+
+
+async def test_tests_that_a_project_expects_and_does_not_run_fail_it(make_run: MakeRun) -> None:
+    run = make_run(project={**TESTED, "revalid.toml": "expect_tests = 2"})
+    assert await run.execute() is Verdict.FAILED
+    assert run.unproven[-1].reason == "expected 2 tests, 1 ran"
+
+
+FLAKY = {
+    "package.json": json.dumps({"scripts": {"test": "sh bun.sh"}}),
+    "bun.sh": """
+if [ -e ran ]; then echo "(pass) a [1ms]"; echo " 1 pass"; echo " 0 fail"; exit; fi
+touch ran; echo "(fail) a [1ms]"; echo " 3 pass"; echo " 1 fail"; exit 1
+""",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "verdict"),
+    [
+        ("", {}, Verdict.FAILED),
+        ("flaky = 'pass'", {}, Verdict.INCOMPLETE),
+        ("flaky = 'pass'", {"flaky": "fail"}, Verdict.FAILED),
+        ("flaky = 'fail'", {"flaky": "pass"}, Verdict.PASSED),
+    ],
+)
+async def test_a_flaky_test_that_the_project_lets_pass_is_not_passed(
+    make_run: MakeRun, text: str, fields: dict[str, Any], verdict: Verdict
+) -> None:
+    run = make_run(project={**FLAKY, "revalid.toml": text}, **fields)
+    assert await run.execute() is verdict
+    if verdict is Verdict.INCOMPLETE:
+        assert run.unproven[-1].words == "test: 1 flaky test passed only by revalid.toml"

@@ -133,10 +133,17 @@ def test_malformed_toml_is_an_invalid_project(make: Make) -> None:
         tree.toml("pyproject.toml")
 
 
-@pytest.mark.parametrize("text", [".".join("a" * 50_000) + " = 1", "# " + "x" * (1 << 17)])
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".".join("a" * 50_000) + " = 1",
+        ".".join(['"\u2028"'] * 20_000) + " = 1",  # such a character ends no line of TOML
+        "# " + "x" * (1 << 17),
+    ],
+)
 def test_a_toml_file_that_would_take_minutes_is_refused(make: Make, text: str) -> None:
     tree = make({"pyproject.toml": text})
-    with pytest.raises(InvalidProject, match=r"over 500 dots in a line: make it smaller"):
+    with pytest.raises(InvalidProject, match=r"over 500 dots in a line"):
         tree.toml("pyproject.toml")
 
 

@@ -114,11 +114,7 @@ class Package:
 
     def is_placeholder(self, script: str) -> bool:
         """Return whether a script only stands where a check could be."""
-        command = self.scripts[script]
-        parts = (part.strip() for part in _CHAIN.split(command))
-        return bool(_NO_TEST.search(command)) or all(
-            not part or _NOTHING.fullmatch(part) for part in parts
-        )
+        return does_nothing(self.scripts[script])
 
     def unusable(self, script: str) -> str | None:
         """Return why a script cannot be a check, as words before a path; None if it can."""
@@ -130,6 +126,14 @@ class Package:
         if _WATCHES.search(command):
             return f"the {script} script watches and never ends, in"
         return None
+
+
+def does_nothing(command: str) -> bool:
+    """Return whether a command only prints something, or does nothing."""
+    parts = (part.strip() for part in _CHAIN.split(command))
+    return bool(_NO_TEST.search(command)) or all(
+        not part or _NOTHING.fullmatch(part) for part in parts
+    )
 
 
 def read_package(tree: ProjectTree, directory: str) -> Package | None:
