@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from revalid.jobs.configuration import Configuration
 from revalid.jobs.events import Event
 from revalid.jobs.job import Job
 from revalid.jobs.ledger.deliveries import WebhookPayload
@@ -21,6 +22,7 @@ MODELS: dict[str, tuple[Any, Mode]] = {
     "event": (Annotated[Event, Field(discriminator="type")], "serialization"),
     "batch": (BatchReport, "serialization"),
     "webhook": (WebhookPayload, "serialization"),
+    "configuration": (Configuration, "validation"),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker
 
-SCHEMAS = ("job", "result", "event", "batch", "webhook")
+SCHEMAS = ("job", "result", "event", "batch", "webhook", "configuration")
 
 
 def schema(name: str) -> dict[str, Any]:

@@ -1,13 +1,16 @@
 """The configuration of a project is read as hostile input, and its faults are named."""
 
 import json
+import tomllib
 from typing import Any
 
 import pytest
+from jsonschema import ValidationError as JsonSchemaError
 
 from revalid.jobs.configuration import Configuration, Configured, Matrix, read_configuration
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.services import Service, ServiceKind
+from tests.documents import validate
 
 FULL = """
 skip = ["lint"]
@@ -228,3 +231,9 @@ def test_hostile_json_gets_one_short_line(text: str) -> None:
 
 def test_a_matrix_names_each_entry_once() -> None:
     assert Matrix(node=("20", "20", "22")).entries == [{"node": "20"}, {"node": "22"}]
+
+
+def test_the_schema_takes_what_the_reader_takes() -> None:
+    validate("configuration", tomllib.loads(FULL))
+    with pytest.raises(JsonSchemaError):
+        validate("configuration", {"skp": []})
