@@ -59,7 +59,6 @@ ELSEWHERE = {
     "producer/batch/job_fields.py": "tests/producer/batch/test_reader.py",
     "producer/batch/report_rows.py": "tests/producer/cli/batch/test_actions.py",
     "worker/sandboxes/dagger/probe.sh": "tests/contract/test_serve.py",
-    "worker/sandboxes/local/probe.py": "tests/contract/test_serve.py",
     "worker/strategies/node/start.py": "tests/worker/strategies/test_start.py",
     "worker/strategies/python/start.py": "tests/worker/strategies/test_start.py",
     "producer/cli/command.py": "tests/producer/cli/test_app.py",

@@ -50,9 +50,10 @@ class Use:
     pattern: re.Pattern[str]
     method: str
 
-    def on(self, text: str) -> object:
+    def on(self, made: str) -> object:
+        text: Any = made.encode() if isinstance(self.pattern.pattern, bytes) else made
         if self.method in ("sub", "subn"):
-            return self.pattern.sub("", text)
+            return self.pattern.sub(text[:0], text)
         if self.method == "finditer":
             return list(self.pattern.finditer(text))
         return getattr(self.pattern, self.method)(text)

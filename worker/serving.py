@@ -58,6 +58,8 @@ class Serving:
         ended: Whether the command ended before SIGTERM was sent.
         ignored_sigterm: Whether it had to be killed.
         setup_failed: Whether the probe's setup failed, so that the server did not start.
+        taken_port: The port that it wanted and that a process outside the sandbox holds; None if
+            there is none.
     """
 
     ready_s: float | None = None
@@ -68,6 +70,7 @@ class Serving:
     ended: bool = False
     ignored_sigterm: bool = False
     setup_failed: bool = False
+    taken_port: int | None = None
 
 
 def request(path: str, port: int) -> bytes:

@@ -75,7 +75,11 @@ def start_report(exec_result: ExecResult, probe: Probe, scrubber: Scrubber) -> S
 def start_unknown(exec_result: ExecResult) -> str | None:
     """Return why it is not known whether a server works; None if it is known."""
     serving = exec_result.serving
-    if serving is None or serving.ready_s is not None or serving.ended:
+    if serving is None or serving.ready_s is not None:
+        return None
+    if serving.taken_port is not None:
+        return f"another process of the worker's machine holds its port {serving.taken_port}"
+    if serving.ended:
         return None
     protocol = other_protocol(serving)
     if protocol is None:

@@ -1,13 +1,17 @@
 """Asks the server that a local command started, on the sockets where its processes listen."""
 
 import asyncio
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+import errno
+import re
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import closing, suppress
 from dataclasses import replace
 from time import monotonic
 
 import psutil
 
+from revalid.worker.sandboxes.protocol import ExecResult
 from revalid.worker.serving import (
     ASK_S,
     HOLD_S,
@@ -22,6 +26,13 @@ from revalid.worker.serving import (
 )
 
 _POLL_S = 0.1
+_FREED_S = 20.0
+"""Seconds that a server waits for a port that another process holds."""
+_TRIES = 3
+_IN_USE = re.compile(
+    rb"EADDRINUSE|ddress already in use|[Pp]ort \d{1,5} (?:is )?(?:already )?in use"
+)
+_PORT = re.compile(rb"(?:[:,] ?|[Pp]ort )(\d{2,5})\b")
 _HOSTS = {"0.0.0.0": ("127.0.0.1",), "::": ("127.0.0.1", "::1")}  # noqa: S104
 
 
@@ -51,14 +62,14 @@ class ServerProbe:
                     await asyncio.sleep(_POLL_S)
 
     async def _ask_all(self) -> bool:
-        for socket in await asyncio.to_thread(self._sockets):
+        for listener in await asyncio.to_thread(self._sockets):
             if self.serving.port is None:
-                self.serving = Serving(port=socket[0])
-            if await self._answers_well(*socket[:2]):
+                self.serving = Serving(port=listener[0])
+            if await self._answers_well(*listener[:2]):
                 ready_s = monotonic() - self._started
                 await asyncio.sleep(HOLD_S)
-                held = socket in await asyncio.to_thread(self._sockets)
-                if held and await self._answers_well(*socket[:2]):
+                held = listener in await asyncio.to_thread(self._sockets)
+                if held and await self._answers_well(*listener[:2]):
                     self.serving = replace(self.serving, ready_s=ready_s)
                     return True
         return False
@@ -101,8 +112,59 @@ class ServerProbe:
                         for name in _HOSTS.get(host, (host,)):
                             first = found.get((port, name), process.pid)
                             found[port, name] = min(first, process.pid)
-        ordered = sorted(found, key=lambda socket: (socket[0] != self._probe.port, socket))
-        return [(*socket, found[socket]) for socket in ordered[:MAX_SOCKETS]]
+        ordered = sorted(found, key=lambda place: (place[0] != self._probe.port, place))
+        return [(*place, found[place]) for place in ordered[:MAX_SOCKETS]]
+
+
+async def with_its_port(run: Callable[[], Awaitable[ExecResult]]) -> ExecResult:
+    """Run a server, and run it again if the port that it wants was taken: all commands share them.
+
+    Returns:
+        The last result. It has ``taken_port`` if another process still holds the port.
+    """
+    for remaining in reversed(range(_TRIES)):
+        result = await run()
+        port = _wanted_port(result)
+        if port is None or result.serving is None or result.cancelled:
+            break
+        again = remaining and result.serving.ended
+        if not again or not await _freed(port):
+            if await asyncio.to_thread(_is_taken, port):
+                return replace(result, serving=replace(result.serving, taken_port=port))
+            break
+    return result
+
+
+def _wanted_port(result: ExecResult) -> int | None:
+    """Return the port of which a server that did not start said that it was in use."""
+    if result.serving is None or result.serving.ready_s is not None:
+        return None
+    for stream in (result.stderr, result.stdout):
+        for line in (stream.head + b"\n" + stream.tail).splitlines():
+            ports = _PORT.findall(line) if _IN_USE.search(line) else []
+            if ports and int(ports[-1]) < 65_536:
+                return int(ports[-1])
+    return None
+
+
+async def _freed(port: int) -> bool:
+    """Wait until nothing listens on a port; return whether that came in time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_FREED_S):
+            while await asyncio.to_thread(_is_taken, port):  # noqa: ASYNC110 - a port gives none
+                await asyncio.sleep(_POLL_S)
+            return True
+    return False
+
+
+def _is_taken(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 async def _ask(host: str, port: int, question: bytes) -> bytes:

@@ -22,6 +22,7 @@ from revalid.worker.sandboxes.local.bubblewrap import OWN_DIRECTORIES
 from revalid.worker.sandboxes.local.files import Files, clone
 from revalid.worker.sandboxes.local.orphan_reaper import orphan_reaper
 from revalid.worker.sandboxes.local.overlay import Stamp, changed, lay
+from revalid.worker.sandboxes.local.probe import with_its_port
 from revalid.worker.sandboxes.local.process import run
 from revalid.worker.sandboxes.local.process_tree import MARKER, ProcessTree
 from revalid.worker.sandboxes.local.services import free_port, missing, running
@@ -130,7 +131,12 @@ class LocalSandbox:
                 stops=(self._stop, stop, beside.exceeded),
                 jail=self._jail if self._jailed else None,
             )
-            result = await after_setup(run_here, command, timeout_s, probe)
+
+            async def serve(command: str, timeout_s: float, probe: Probe | None) -> ExecResult:
+                once = partial(run_here, command, timeout_s, probe)
+                return await (with_its_port(once) if probe else once())
+
+            result = await after_setup(serve, command, timeout_s, probe)
             self._check_open("exec")
             if beside.limit is not None and not stop.is_set():
                 return replace(result, cancelled=False, limit_exceeded=beside.limit)
