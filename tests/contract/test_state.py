@@ -68,6 +68,21 @@ async def test_environment(sandbox: Sandbox) -> None:
     )
 
 
+async def test_commands_have_one_environment_and_nothing_of_the_engine(sandbox: Sandbox) -> None:
+    assert (
+        await output(sandbox, "echo $CI $LANG ${TZ-unset}; date +%Z") == "true C.UTF-8 UTC\nUTC\n"
+    )
+    assert await output(sandbox, "env | grep -E '^(OTEL|TRACE|BAGGAGE|REVALID)'; :") == ""
+
+
+async def test_telemetry_variables_are_the_jobs_own(sandbox: Sandbox) -> None:
+    awkward = 'it\'s "x" $HOME `id`'
+    sandbox.with_env("OTEL_EXPORTER_OTLP_ENDPOINT", awkward)
+    sandbox.with_secret("BAGGAGE", "user=1")
+    printed = await output(sandbox, "env | grep -E '^(OTEL|TRACE|BAGGAGE|REVALID)' | sort")
+    assert printed == f"BAGGAGE=user=1\nOTEL_EXPORTER_OTLP_ENDPOINT={awkward}\n"
+
+
 async def test_later_variables_override(sandbox: Sandbox) -> None:
     sandbox.with_env("NAME", "first")
     sandbox.with_envs({"NAME": "second", "PATH_LIKE": "/a:/b"})

@@ -27,6 +27,9 @@ READ_BYTES = 16 * 2**20
 KILL_GRACE_S = 5.0
 CANCEL_GRACE_S = 2.0
 
+ENVIRONMENT = {"CI": "true", "LANG": "C.UTF-8", "TZ": "UTC"}
+"""The variables of each command, besides its home and search path."""
+
 OnOutput = Callable[[Literal["stdout", "stderr"], bytes], None]
 """A function that gets the output of a command while it runs; the event loop calls it."""
 

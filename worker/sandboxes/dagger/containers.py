@@ -10,7 +10,7 @@ from importlib.resources import files
 import dagger
 
 from revalid.worker.sandboxes.dagger.exec_wrapper import TOOLS
-from revalid.worker.sandboxes.protocol import WORKDIR
+from revalid.worker.sandboxes.protocol import ENVIRONMENT, WORKDIR
 
 _INCOMING = "/.revalid-incoming"
 _DOWNLOADS = "/.revalid-downloads"
@@ -164,7 +164,7 @@ def prepare_container(
     container = container.with_mounted_directory(TOOLS, tools, read_only=True)
     prepare = [f"{TOOLS}/sh", "-c", _PREPARE, "revalid", account.owner, account.home]
     container = container.with_exec([*prepare, *DOWNLOADS.values()], no_init=True)
-    for name, value in {"CI": "true", "HOME": account.home, **DOWNLOADS}.items():
+    for name, value in {**ENVIRONMENT, "HOME": account.home, **DOWNLOADS}.items():
         container = container.with_env_variable(name, value)
     if account is ORDINARY:
         prefix = f"{account.home}/.npm-global"

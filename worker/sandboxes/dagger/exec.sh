@@ -41,6 +41,15 @@ if [ "$1" = start ]; then
       ulimit -c 0
       ulimit -f "$9"
       [ "${10}" = 0 ] || { ulimit -S -t "${10}" && ulimit -H -t $((${10} + 5)); }
+      for _revalid_ in BAGGAGE TRACEPARENT TRACESTATE OTEL_TRACES_EXPORTER OTEL_EXPORTER_OTLP_ENDPOINT \
+        OTEL_EXPORTER_OTLP_PROTOCOL OTEL_EXPORTER_OTLP_LOGS_ENDPOINT OTEL_EXPORTER_OTLP_LOGS_PROTOCOL \
+        OTEL_EXPORTER_OTLP_METRICS_ENDPOINT OTEL_EXPORTER_OTLP_METRICS_PROTOCOL \
+        OTEL_EXPORTER_OTLP_TRACES_ENDPOINT OTEL_EXPORTER_OTLP_TRACES_PROTOCOL OTEL_EXPORTER_OTLP_TRACES_LIVE; do
+        unset "$_revalid_" # the engine's
+        eval "[ -z \"\${REVALID_OWN_$_revalid_+set}\" ] || export $_revalid_=\"\$REVALID_OWN_$_revalid_\""
+        unset "REVALID_OWN_$_revalid_"
+      done
+      unset _revalid_
       exec >/.revalid/stdout 2>/.revalid/stderr 7>&-
       [ "$2" != 0 ] || exec /bin/sh -c "$1"
       exec /.revalid-tools/setpriv --nnp /.revalid-tools/chpst -u "$2" /bin/sh -c "$1"

@@ -22,6 +22,15 @@ STOP = "/.revalid-stop"
 """Where the wrapper looks for a file named by its nonce, which asks it to end the command."""
 REUSABLE = "reusable"
 """The key of a run that may be replayed; its nonce is in the variable :data:`NONCE`."""
+ENGINE_VARIABLES = (
+    *("BAGGAGE", "TRACEPARENT", "TRACESTATE", "OTEL_TRACES_EXPORTER"),
+    *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_PROTOCOL"),
+    *("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL"),
+    *("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"),
+    *("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"),
+    "OTEL_EXPORTER_OTLP_TRACES_LIVE",
+)
+"""The variables that the engine sets in each container; exec.sh removes them."""
 _STOP_SCRIPT = f"""
 PATH={TOOLS}
 find "$1" -type f -mmin +60 -exec rm -f {{}} +
@@ -61,6 +70,15 @@ def wrapped(
     )
     rest = map(str, (*numbers, key, *bounds, *asked))
     return [f"{TOOLS}/sh", f"{TOOLS}/exec.sh", "start", command, owner, *rest]
+
+
+def engine_variable(name: str) -> str:
+    """Return the name under which a variable of the job reaches the wrapper.
+
+    The engine overwrites some variables in each container. The wrapper removes these and restores
+    the job's own.
+    """
+    return f"REVALID_OWN_{name}" if name in ENGINE_VARIABLES else name
 
 
 def stop_command(nonce: str) -> list[str]:

@@ -38,6 +38,7 @@ from revalid.worker.sandboxes.dagger.exec_wrapper import (
     REPORT,
     REUSABLE,
     STOP,
+    engine_variable,
     parse_report,
     stop_command,
     wrapped,
@@ -364,7 +365,7 @@ class DaggerSandbox:
 
     def with_env(self, name: str, value: str) -> None:
         self._given.add(name)
-        self._pending.append(lambda c: c.with_env_variable(name, value))
+        self._pending.append(partial(_with_variable, name, value))
 
     def with_envs(self, variables: Mapping[str, str]) -> None:
         for name, value in variables.items():
@@ -373,7 +374,8 @@ class DaggerSandbox:
     def with_secret(self, name: str, value: str) -> None:
         self._given.add(name)
         secret = self._client.set_secret(engine_name(name, value, self._engine.name_key), value)
-        self._pending.append(lambda c: c.with_secret_variable(name, secret))
+        inner = engine_variable(name)
+        self._pending.append(lambda c: c.with_secret_variable(inner, secret))
 
     async def close(self) -> None:
         with suppress(OSError):
@@ -433,7 +435,7 @@ class _ContainerStopped(Exception):
 
 
 def _with_variable(name: str, value: str, container: dagger.Container) -> dagger.Container:
-    return container.with_env_variable(name, value)
+    return container.with_env_variable(engine_variable(name), value)
 
 
 def _with_service(

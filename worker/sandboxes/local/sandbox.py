@@ -313,9 +313,8 @@ class LocalSandbox:
         home = self._directory / "home"
         path = bubblewrap.search_path(self._passthrough)
         return {
-            "CI": "true",
+            **protocol.ENVIRONMENT,
             "HOME": str(home),
-            "LANG": "C.UTF-8",
             "TMPDIR": str(self._directory / "tmp"),
             "npm_config_prefix": str(home / ".npm-global"),
             **self._passthrough,

@@ -15,16 +15,27 @@ import pytest
 
 from revalid.jobs.job import LimitName
 from revalid.worker.sandboxes.dagger.containers import APPLETS
-from revalid.worker.sandboxes.dagger.exec_wrapper import TOOLS, parse_report, wrapped
+from revalid.worker.sandboxes.dagger.exec_wrapper import (
+    ENGINE_VARIABLES,
+    TOOLS,
+    parse_report,
+    wrapped,
+)
 from revalid.worker.sandboxes.limits import CommandLimits
 from revalid.worker.sandboxes.local import bubblewrap
 from revalid.worker.sandboxes.protocol import ExecResult
 from revalid.worker.serving import Probe, Serving
 from tests.contract.checks import whole
 
+SCRIPT = files("revalid.worker.sandboxes.dagger").joinpath("exec.sh")
 Wrapper = Callable[..., ExecResult]
 
 SMALL = CommandLimits(memory_bytes=64 * 2**20, processes=40, disk_bytes=2**25, cpu_s=1)
+
+
+def test_wrapper_removes_each_variable_of_the_engine() -> None:
+    loop = SCRIPT.read_text().split("for _revalid_ in ")[1].split("; do")[0]
+    assert tuple(loop.replace("\\\n", " ").split()) == ENGINE_VARIABLES
 
 
 @pytest.fixture
