@@ -55,8 +55,8 @@ def make_large(root: Path) -> None:
     [
         (lambda root: root.rmdir(), "no such directory"),
         (lambda root: None, "no file"),
-        (make_link, "'link': is a link"),
-        (make_directory_link, "'link': is a link"),
+        (make_link, "'link': a link"),
+        (make_directory_link, "'link': a link"),
         (make_ignored, "left out by"),
         (make_large, "1000"),
         (lambda root: (root / "a\nb").write_text(""), "rename it"),
