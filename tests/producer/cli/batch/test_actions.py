@@ -240,7 +240,7 @@ def test_a_dry_run_prints_the_steps(revalid: Revalid, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (("run", "nowhere"), "not a directory, tarball"),
+        (("run", "nowhere"), "not a directory, archive"),
         (("run", ".", "--report", "pdf=x"), "--report pdf=x: write FORMAT=PATH"),
         (("status", "nobody"), "no batch has this id"),
         (("retry", "nobody", "--verdict", "bad"), "--verdict bad: no such verdict"),
