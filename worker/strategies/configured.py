@@ -15,7 +15,7 @@ from revalid.jobs.result import Unproven
 from revalid.jobs.services import Service
 from revalid.jobs.steps import Exec
 from revalid.worker.strategies.images import check_image
-from revalid.worker.strategies.node.packages import does_nothing
+from revalid.worker.strategies.node.scripts import does_nothing
 from revalid.worker.strategies.plan import Plan, PlannedStep, check, skipped
 from revalid.worker.strategies.project_tree import ProjectTree
 from revalid.worker.strategies.services import is_well_known, needed_services

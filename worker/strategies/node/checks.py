@@ -7,19 +7,18 @@ from revalid.jobs.checks import CheckName
 from revalid.jobs.job import StrategyName
 from revalid.worker.strategies.node.builds import Builds
 from revalid.worker.strategies.node.packages import Package
-from revalid.worker.strategies.node.project import CheckCommand, NodeProject
+from revalid.worker.strategies.node.project import (
+    TEST_SCRIPTS,
+    TYPE_SCRIPTS,
+    CheckCommand,
+    NodeProject,
+)
 from revalid.worker.strategies.node.start import node_start
 from revalid.worker.strategies.node.test_files import TestFiles
 from revalid.worker.strategies.node.workspaces import Group, uncovered
 from revalid.worker.strategies.parts import not_covered
 from revalid.worker.strategies.plan import Plan, PlannedStep, check, skipped
 from revalid.worker.strategies.project_tree import ProjectTree
-
-TYPE_SCRIPTS = (
-    *("typecheck", "type-check", "check-types", "check:types", "types:check", "typecheck:all"),
-    *("tsc", "ts:check", "lint:types", "typescript"),
-)
-"""Scripts that check types; the project's own goes before a command of ours."""
 
 Dependencies = Callable[[Package], tuple[str, ...]]
 
@@ -57,7 +56,7 @@ def _builds(project: NodeProject, builds: Builds) -> list[PlannedStep]:
     steps, packages = [], builds.in_order()
     if root := project.root:
         script = project.script(root, "build")
-        if covered := project.covered_by(script):
+        if covered := project.covered_by(script, "build"):
             builds.steps = dict.fromkeys(sorted(covered), "build")
             steps = [check(CheckName.BUILD, "build", script.command, all_installs, parallel=False)]
             packages = [package for package in packages if package.directory not in covered]
@@ -81,14 +80,14 @@ def _types(project: NodeProject, builds: Builds) -> list[PlannedStep]:
     all_installs = project.installs.every
     steps, packages = [], list(project.packages)
     if root := project.root:
-        script = project.script(root, *TYPE_SCRIPTS)
-        if covered := project.covered_by(script):
+        script = project.type_script(root)
+        if covered := project.covered_by(script, *TYPE_SCRIPTS):
             depends_on = all_installs + builds.needed_by(project.packages)
             steps = [check(CheckName.TYPECHECK, "typecheck", script.command, depends_on)]
             packages = [package for package in packages if package.directory not in covered]
 
     def command_of(package: Package) -> CheckCommand:
-        script = project.script(package, *TYPE_SCRIPTS)
+        script = project.type_script(package)
         return script if script.runs else project.types(package)
 
     return steps + _step_per_package(
@@ -104,7 +103,7 @@ def _lint(project: NodeProject, builds: Builds) -> list[PlannedStep]:
     steps, packages = [], list(project.packages)
     if root := project.root:
         script = project.script(root, "lint")
-        if covered := project.covered_by(script):
+        if covered := project.covered_by(script, "lint"):
             depends_on = project.installs.every + builds.needed_by(project.packages)
             step = check(CheckName.LINT, "lint", script.command, depends_on, allow_failure=True)
             steps = [step]
@@ -128,8 +127,8 @@ def _tests(project: NodeProject, builds: Builds) -> list[PlannedStep]:
     steps, packages = [], list(project.packages)
     runs = {package.directory: [project.tests(package)] for package in packages}
     if root := project.root:
-        script = project.script(root, "test")
-        if covered := project.covered_by(script):
+        script = project.script(root, *TEST_SCRIPTS)
+        if covered := project.covered_by(script, *TEST_SCRIPTS):
             every = project.installs.every + builds.needed_by(project.packages)
             steps = [check(CheckName.TESTS, "test", script.command, every)]
             packages = [package for package in packages if package.directory not in covered]

@@ -1,13 +1,13 @@
 """Reads a directory's ``package.json`` as hostile input."""
 
 import posixpath
-import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from revalid.jobs.errors import InvalidProject
+from revalid.worker.strategies.node.scripts import does_nothing, needs_browser, watches, with_called
 from revalid.worker.strategies.project_tree import ProjectTree
 
 HOOKS = frozenset(
@@ -23,19 +23,6 @@ HOOKS = frozenset(
     }
 )
 """Scripts that an install runs."""
-
-_NO_TEST = re.compile(r"echo\W+Error: no test specified\W+exit 1")
-_NOTHING = re.compile(
-    r"(?:echo|printf)\b.*|true|:|exit(?: 0)?|node (?:-e|--eval) ?(?:\d{1,9}|\"\"|''|[\"']?"
-    r"(?:0|process\.exit\((?:0|)\)|console\.log\(.*\)|);?[\"']?)",
-    re.DOTALL,
-)
-_CHAIN = re.compile(r"&&|\|\||;")
-_WATCHES = re.compile(
-    r"(?:^|\s)--watch(?:-?all)?(?![\w-]|[=\s]false)|\bvitest (?:watch|dev)\b|\btsx watch\b"
-    r"|\bnodemon\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,26 +101,24 @@ class Package:
 
     def is_placeholder(self, script: str) -> bool:
         """Return whether a script only stands where a check could be."""
-        return does_nothing(self.scripts[script])
+        names = (f"pre{script}", script, f"post{script}")
+        return all(does_nothing(self.scripts.get(name, ""), self.scripts) for name in names)
+
+    def runs(self, script: str) -> str:
+        """Return the commands of a script and of those that it calls; empty without it."""
+        return with_called(self.scripts.get(script, ""), self.scripts)
 
     def unusable(self, script: str) -> str | None:
         """Return why a script cannot be a check, as words before a path; None if it can."""
-        command = self.scripts.get(script)
-        if command is None:
+        if script not in self.scripts:
             return f"no {script} script in"
         if self.is_placeholder(script):
             return f"only a placeholder for a {script} script in"
-        if _WATCHES.search(command):
+        if watches(self.runs(script)):
             return f"the {script} script watches and never ends, in"
+        if needs_browser(self.runs(script)):
+            return f"the {script} script needs a browser, in"
         return None
-
-
-def does_nothing(command: str) -> bool:
-    """Return whether a command only prints something, or does nothing."""
-    parts = (part.strip() for part in _CHAIN.split(command))
-    return bool(_NO_TEST.search(command)) or all(
-        not part or _NOTHING.fullmatch(part) for part in parts
-    )
 
 
 def read_package(tree: ProjectTree, directory: str) -> Package | None:

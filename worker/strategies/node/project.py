@@ -3,20 +3,43 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from revalid.worker.strategies.node.install import plan_installs
 from revalid.worker.strategies.node.managers import Manager
 from revalid.worker.strategies.node.packages import Package
+from revalid.worker.strategies.node.scripts import checks_types, split_commands
 from revalid.worker.strategies.node.test_files import TestFiles, find_test_files, runners_called
 from revalid.worker.strategies.node.typescript import bases, type_check
 from revalid.worker.strategies.node.workspaces import Group
 from revalid.worker.strategies.project_tree import ProjectTree
 
-_CALLED = re.compile(r"\brun(?:-s|-p)? ([\w:.-]{1,80})")
-_MAX_CALLED = 20
+TYPE_SCRIPTS = (
+    *("typecheck", "type-check", "check-types", "check:types", "types:check", "typecheck:all"),
+    *("tsc", "ts:check", "lint:types", "typescript"),
+)
+"""Scripts that check types; the project's own goes before a command of ours."""
+TEST_SCRIPTS = (
+    *("test", "test:ci", "test:run", "test:once", "test:all", "test:unit", "unit", "test-unit"),
+    *("tests", "test:node", "test:js", "test:ts", "test:jest", "test:vitest", "jest", "vitest"),
+)
+"""Scripts that run tests; the first one that can be a check is taken."""
 _FANS_OUT = re.compile(
-    r"\b(?:turbo|nx|lerna|wsrun|ultra|moon|make|just|wireit|lage|rush)\b"
-    r"|(?:\A|\s)(?:-r|-ws|--recursive|--workspaces|--filter|workspaces foreach)(?=\s|\Z|=)"
+    r"\b(?:turbo|lerna|wsrun|ultra|moon|make|just|wireit|lage|rush)\b|\bnx (?:run-many|affected)\b"
+    r"|(?:^|\s)(?:-r|-ws|--recursive|--workspaces)(?=\s|$|=)|\bworkspaces (?:run|foreach)\b"
+    r"|\btsc (?:-b|--build)\b",
+    re.MULTILINE,
+)
+_CHOOSES = re.compile(
+    r"(?:^|\s)--?(?:filter|scope|projects?|include|F)[ =][\"']?(?!\S{0,80}\*)", re.M
+)
+_MOVES_FILES = frozenset({"echo", "printf", "cp", "mv", "rm", "rimraf", "mkdir", "rsync"})
+_BEFORE_A_NAME = frozenset({"-w", "-F", "--workspace", "--filter", "--scope", "workspace"})
+_WHOLE_TREE = frozenset({"jest", "vitest", "node:test", "bun:test", "ava"})
+"""Runners that find the test files below their directory by themselves."""
+_TAKES_VALUE = re.compile(
+    r"(?:-c|-r|--config|--require|--import|--loader|--test-reporter|--reporters?|--root|--dir"
+    r"|--env-file|--environment|--tsconfig|--project)\Z"
 )
 
 
@@ -29,7 +52,7 @@ class CheckCommand:
         place: The file or directory that the reason is about.
         absent: Whether the package does not have this check at all.
         placeholder: Whether what it has only stands where the check could be.
-        script: The text of the script that it runs; empty for a command of ours.
+        script: The text of the scripts that it runs; empty for a command of ours.
         tests: The test files that it runs, for a command of ours.
     """
 
@@ -63,30 +86,56 @@ class NodeProject:
         self.installs = plan_installs(tree, groups)
         self.files = tree.files
         self._tree = tree
+        self._directories: dict[str, bool] = {}
         self._roots = {p.directory: group.root for group in groups for p in group.packages}
         self._bases = bases(tree, self.packages)
         managers = {p.directory: self.manager(p) for p in self.packages}
         self._test_files = find_test_files(tree, self.packages, managers)
 
-    def covered_by(self, script: CheckCommand) -> set[str]:
+    def covered_by(self, script: CheckCommand, *names: str) -> set[str]:
         """Return the directories of the packages for which a script of the root stands.
 
-        These are its workspaces, the packages whose directory it names, and all of them where it
-        calls a tool that runs the scripts of others.
+        These are the packages that it names, all of them where it calls a tool that runs the
+        scripts of others, and its workspaces without a script of their own.
+
+        Args:
+            names: The scripts of a package that would do the same.
         """
         if self.root is None or not script.runs:
             return set()
-        text = script.script
-        called = _CALLED.findall(text)[:_MAX_CALLED]
-        text = "\n".join([text, *(self.root.scripts.get(name, "") for name in called)])
-        fans_out = _FANS_OUT.search(text) is not None
-        return {
-            package.directory
-            for package in self.packages
-            if fans_out
-            or self._roots[package.directory].directory == "."
-            or package.directory in text
-        }
+        commands = split_commands(script.script) or []
+        fans_out = any(_fans_out(words) for words in commands)
+        whole = frozenset(name for words in commands for name in self._whole_tree_runners(words))
+
+        def stands_for(package: Package) -> bool:
+            if (
+                package.directory == "."
+                or fans_out
+                or any(_is_named(package, words) for words in commands)
+            ):
+                return True
+            own = self.script(package, *names)
+            is_member = self._roots[package.directory].directory == "."
+            return is_member and (
+                not own.runs or (bool(whole) and runners_called(own.script) == whole)
+            )
+
+        return {package.directory for package in self.packages if stands_for(package)}
+
+    def _whole_tree_runners(self, words: list[str]) -> frozenset[str]:
+        """Return the runners that a command starts without naming files or directories."""
+        runners = runners_called(" ".join(words)) & _WHOLE_TREE
+        for before, word in pairwise(words if runners else []):
+            is_path = "/" in word or "*" in word or self._is_directory(word)
+            if is_path and not word.startswith("-") and not _TAKES_VALUE.match(before):
+                return frozenset()
+        return runners
+
+    def _is_directory(self, word: str) -> bool:
+        if word not in self._directories:
+            prefix = f"{word.rstrip('/')}/"
+            self._directories[word] = any(path.startswith(prefix) for path in self.files)
+        return self._directories[word]
 
     def install_of(self, package: Package) -> tuple[str, ...]:
         """Return the names of the install steps that a package depends on."""
@@ -98,7 +147,7 @@ class NodeProject:
 
     def tests(self, package: Package) -> CheckCommand:
         """Return the ``test`` script, else the command of the test files without a script."""
-        script = self.script(package, "test")
+        script = self.script(package, *TEST_SCRIPTS)
         own = next((tests for tests in self._files_of(package) if not tests.reason), None)
         if script.runs or own is None:
             return script
@@ -137,8 +186,13 @@ class NodeProject:
             package.manifest,
             absent=not present,
             placeholder=all(package.is_placeholder(name) for name in present),
-            script=package.scripts.get(name, ""),
+            script=package.runs(name),
         )
+
+    def type_script(self, package: Package) -> CheckCommand:
+        """Return the command of the package's own script that checks types."""
+        others = (name for name, text in package.scripts.items() if checks_types(name, text))
+        return self.script(package, *TYPE_SCRIPTS, *others)
 
     def types(self, package: Package) -> CheckCommand:
         """Return the command of a type check with the compiler."""
@@ -150,3 +204,25 @@ class NodeProject:
             reason = "the tsconfig.json is only a base that others extend, in"
         absent = path not in self._tree.files
         return CheckCommand(command, reason, package.title, absent, placeholder=bool(reason))
+
+
+def _fans_out(words: list[str]) -> bool:
+    text = " ".join(words)
+    return _FANS_OUT.search(text) is not None and _CHOOSES.search(text) is None
+
+
+def _is_named(package: Package, words: list[str]) -> bool:
+    """Return whether a command names a package: its directory, one above or below it, its name."""
+    directory, name = package.directory, package.name
+    if words[0] in _MOVES_FILES:
+        return False
+    for before, word in pairwise(["", *words]):
+        value = word.partition("=")[2] or word
+        path = value.removeprefix("./").partition("*")[0].rstrip("/")
+        if path and (f"{path}/".startswith(f"{directory}/") or directory.startswith(f"{path}/")):
+            return True
+        if name == value and (value != word or before in _BEFORE_A_NAME):
+            return True
+        if words[0] == "nx" and value.partition(":")[0] in (name, directory.rpartition("/")[2]):
+            return True
+    return False

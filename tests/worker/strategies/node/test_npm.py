@@ -1,5 +1,7 @@
 """Plans of other Node projects."""
 
+from typing import Any
+
 import pytest
 
 from revalid.jobs.errors import InvalidProject
@@ -102,3 +104,34 @@ def test_a_script_of_the_root_stands_for_the_parts_that_it_runs(
         }
     )
     assert ("test backend" in commands(plan)) is own
+
+
+@pytest.mark.parametrize(
+    ("script", "own"),
+    [
+        ("npm test -w packages/a", ["test packages/b"]),
+        ("yarn workspace @x/a test", ["test packages/b"]),
+        ("turbo test --filter=@x/a", ["test packages/b"]),
+        ("nx test a", ["test packages/b"]),
+        ("turbo test", []),
+        ("pnpm -r test", []),
+        ("npm test --workspaces", []),
+        ("mocha 'packages/*/t.js'", []),
+        ("jest", []),
+        ("jest --config jest.config.js", []),
+        ("jest test", ["test packages/a", "test packages/b"]),
+        ("mocha", ["test packages/a", "test packages/b"]),
+        ("node run.js", ["test packages/a", "test packages/b"]),
+        ("echo packages && node run.js", ["test packages/a", "test packages/b"]),
+    ],
+)
+def test_a_script_of_the_root_stands_for_the_workspaces_that_it_runs(
+    plan_of: PlanOf, script: str, own: list[str]
+) -> None:
+    files: dict[str, Any] = {
+        f"packages/{name}/package.json": {"name": f"@x/{name}", "scripts": {"test": "jest"}}
+        for name in "ab"
+    }
+    files["package.json"] = {"workspaces": ["packages/*"], "scripts": {"test": script}}
+    plan = plan_of({**files, "test/a.js": "", "jest.config.js": ""})
+    assert [name for name in commands(plan) if name.startswith("test ")] == own

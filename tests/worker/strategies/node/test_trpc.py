@@ -70,7 +70,7 @@ def test_a_generated_app(plan_of: PlanOf) -> None:
 
 def test_root_scripts_stand_for_the_workspaces(plan_of: PlanOf) -> None:
     files = generated()
-    files["package.json"] |= {"scripts": {"build": "x", "test": "x"}}
+    files["package.json"] |= {"scripts": {"build": "npm run build -ws", "test": "turbo test"}}
     assert [n for n in commands(plan_of(files)) if n.startswith(("build", "test"))] == [
         "build",
         "test",
@@ -152,7 +152,7 @@ def test_checks_wait_for_the_builds_of_their_imports(
 
 def test_the_root_build_is_waited_for_where_it_builds_them(plan_of: PlanOf) -> None:
     files = generated(name="@app/server", types="dist/index.d.ts")
-    files["package.json"]["scripts"] = {"build": "x"}
+    files["package.json"]["scripts"] = {"build": "npm run build --workspaces"}
     files["client/package.json"]["dependencies"] = {"@app/server": "*"}
     assert steps_by_name(plan_of(files))["typecheck client"].depends_on == ("install", "build")
 
