@@ -40,11 +40,11 @@ def find_groups(tree: ProjectTree) -> tuple[Group, ...]:
     root = read_package(tree, ".")
     groups = [_group(tree, root)] if root else []
     left_out = _patterns(root, (g[1:] for g in _globs(tree, root) if g[0] == "!")) if root else []
-    for directory in split_parts(_separate(tree), root_has_checks=_has_checks(root))[0]:
+    for directory in split_parts(_separate(tree), root_has_checks=False)[0]:
         grouped = {package.directory for group in groups for package in group.packages}
         known = directory in grouped or any(pattern.match(directory) for pattern in left_out)
         package = None if known else read_package(tree, directory)
-        if package is not None:
+        if package and (is_named_part(directory) or _has_checks(package) or not _has_checks(root)):
             groups.append(_group(tree, package))
     return tuple(groups)
 
@@ -71,8 +71,8 @@ def _separate(tree: ProjectTree) -> list[str]:
     return found
 
 
-def _has_checks(root: Package | None) -> bool:
-    return root is not None and any(root.unusable(name) is None for name in ("build", "test"))
+def _has_checks(package: Package | None) -> bool:
+    return package is not None and any(package.unusable(n) is None for n in ("build", "test"))
 
 
 def _group(tree: ProjectTree, root: Package) -> Group:

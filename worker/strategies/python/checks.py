@@ -13,20 +13,17 @@ from revalid.jobs.steps import Exec
 from revalid.worker.strategies.plan import Plan, PlannedStep, check, skipped
 from revalid.worker.strategies.project_tree import ProjectTree
 from revalid.worker.strategies.python.install import MANIFESTS, is_project, plan_install
+from revalid.worker.strategies.python.pytest_config import pytest_config
 from revalid.worker.strategies.python.requirements import table
 from revalid.worker.strategies.python.start import python_start
 
 __all__ = ["MANIFESTS", "is_project", "plan", "plan_parts"]
 
-_TEST = re.compile(r"(?:^|/)(?:test_[^/]*|[^/]*_test|tests?)\.py\Z")
-_TEST_CODE = re.compile(r"^[ \t]*(?:async )?(?:def test|class \w*Test)|\bTestCase\b|>>> ", re.M)
-_TEST_BYTES = 1 << 16
-_COMPILE = "python3 -m compileall -q -x '(^|/)([.][^./]|node_modules/)'"
+_COMPILE = "python3 -I -m compileall -q -x '(^|/)([.][^./]|node_modules/)'"
 _PACKAGE = re.compile(r"(src/)?([^/.]{1,100})/__init__\.py\Z")
 _MYPY = ".venv/bin/python -m mypy"
 _PYRIGHT = ".venv/bin/python -m pyright"
 _PYTEST = ".venv/bin/python -m pytest"
-_DJANGO = ".venv/bin/python manage.py test"
 _PYTEST_DJANGO = re.compile(r"pytest[-_]django|DJANGO_SETTINGS_MODULE")
 _PYTEST_FILES = ("pyproject.toml", "pytest.ini", "setup.cfg", "tox.ini", "conftest.py")
 
@@ -55,7 +52,7 @@ def plan_parts(tree: ProjectTree, directories: Iterable[str]) -> Plan:
     reasons: list[str] = []
     notes: dict[str, None] = {}
     for directory in directories:
-        part = _plan_root(tree.below(directory))
+        part = _plan_root(tree.below(directory), directory)
         steps += [_within(step, directory) for step in part.steps]
         reasons.append(part.reason if directory == "." else f"{directory}: {part.reason}")
         notes |= dict.fromkeys(part.notes)
@@ -73,13 +70,14 @@ def _within(planned: PlannedStep, directory: str) -> PlannedStep:
     return replace(planned, step=named, depends_on=depends_on)
 
 
-def _plan_root(tree: ProjectTree) -> Plan:
+def _plan_root(tree: ProjectTree, directory: str) -> Plan:
     project = tree.toml("pyproject.toml") or {}
     types_command, types_tool = _types(tree, project)
-    has_tests = any(_holds_tests(tree, path) for path in sorted(tree.files))
+    config = pytest_config(tree, project)
+    has_tests = any(config.holds_tests(tree, path) for path in sorted(tree.files))
     test_command = _test_command(tree)
     tools = [*types_tool, *(["pytest"] if has_tests and test_command == _PYTEST else [])]
-    install = plan_install(tree, project, tools)
+    install = plan_install(tree, project, tools, directory)
     depends_on = ("install",)
     steps = (
         check(CheckName.BUILD, "compile", _compile_command(tree), parallel=False),
@@ -110,16 +108,11 @@ def _compile_command(tree: ProjectTree) -> str:
     return f"{_COMPILE} {listed if names else '.'}"
 
 
-def _holds_tests(tree: ProjectTree, path: str) -> bool:
-    """Return whether a file's name and content say that it holds tests."""
-    if not _TEST.search(path) or "/site-packages/" in path:
-        return False
-    return _TEST_CODE.search(tree.head(path, _TEST_BYTES)) is not None
-
-
 def _test_command(tree: ProjectTree) -> str:
     """Return Django's own test command for a Django project without a set-up of pytest."""
-    if "manage.py" not in tree.files or "django" not in tree.head("manage.py"):
+    manages = [path for path in tree.files if path.rpartition("/")[2] == "manage.py"]
+    manage = min(manages, key=lambda path: (path.count("/"), path), default="")
+    if "django" not in tree.head(manage):
         return _PYTEST
     configured = any(_PYTEST_DJANGO.search(tree.head(name, 1 << 16)) for name in _PYTEST_FILES)
     declared = any(
@@ -127,7 +120,12 @@ def _test_command(tree: ProjectTree) -> str:
         for name in tree.files
         if name.startswith("requirements") and name.endswith(".txt")
     )
-    return _PYTEST if configured or declared else _DJANGO
+    if configured or declared:
+        return _PYTEST
+    below, slash, _ = manage.rpartition("/")
+    up = "../" * manage.count("/")
+    inside = f"cd {shlex.quote(below)} && " if slash else ""
+    return f"{inside}{up}.venv/bin/python manage.py test"
 
 
 def _types(tree: ProjectTree, project: dict[str, Any]) -> tuple[str, list[str]]:

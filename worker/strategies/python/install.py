@@ -1,12 +1,15 @@
 """Plans the install of a Python project's dependencies."""
 
+import posixpath
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from revalid.worker.strategies.parts import split_parts
 from revalid.worker.strategies.project_tree import MAX_BYTES, ProjectTree
+from revalid.worker.strategies.python.pytest_config import pytest_config
 from revalid.worker.strategies.python.requirements import (
     TEST_SETS,
     pipfile_requirements,
@@ -15,6 +18,8 @@ from revalid.worker.strategies.python.requirements import (
     requirement_files,
     setup_cfg,
     table,
+    test_extras,
+    test_files_named,
     test_requirements,
 )
 
@@ -26,12 +31,20 @@ _MANIFEST = re.compile(
     r"|requirements/\w{1,40}\.txt)\Z"
 )
 _MAX_PROJECTS = 100
-_VENV = "python3 -m venv --clear .venv"
+_NEW_VENV = "python3 -I -m venv --clear"
+"""Isolated, since a project may have a package ``venv``."""
+_VENV = f"{_NEW_VENV} .venv"
 _PIP = ".venv/bin/pip install"
 _BUILD = "${TMPDIR:-/tmp}/revalid-build"
-_COPY = f'rm -rf "{_BUILD}" && cp -R . "{_BUILD}"'
-"""A build writes into its directory: it gets a copy, so that checks see the project unchanged."""
-_SETUP = f"echo 'import setuptools; setuptools.setup()' >\"{_BUILD}/setup.py\""
+_SETUP = "echo 'import setuptools; setuptools.setup()'"
+
+
+_SPECIFIER = re.compile(r"[\d\s.,*<>=!~]{1,100}\Z")
+_VERSION_CHECK = (
+    "import platform, sys; from pip._vendor.packaging.specifiers import SpecifierSet as S; "
+    "v = platform.python_version(); S(sys.argv[1]).contains(v, prereleases=True) or "
+    "sys.exit(f'requires-python is {sys.argv[1]}, and this is Python {v}')"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +72,30 @@ def is_project(tree: ProjectTree) -> bool:
 def python_parts(tree: ProjectTree) -> tuple[list[str], list[str]]:
     """Return the directories of Python projects, and those that are not covered.
 
-    A project in the root covers what is below it.
+    A project in the root covers what is below it, but not where its tests are looked for elsewhere.
     """
-    if is_project(tree):
+    whole = is_project(tree)
+    project = tree.toml("pyproject.toml") or {} if whole else {}
+    config = pytest_config(tree, project)
+    if whole and (config.looks_into_all or table(project, "tool", "uv", "workspace")):
         return ["."], []
     found = {path.rpartition("/")[0] for path in tree.files if _MANIFEST.search(path)}
     directories = [directory.removesuffix("/requirements") for directory in found if directory]
     projects = [name for name in sorted(set(directories)) if is_project(tree.below(name))]
+    if whole:
+        apart = [name for name in projects if not config.looks_into(name)]
+        return [".", *split_parts(apart[:_MAX_PROJECTS], root_has_checks=False)[0]], []
     return split_parts(projects[:_MAX_PROJECTS], root_has_checks=False)
 
 
-def plan_install(tree: ProjectTree, project: dict[str, Any], tools: list[str]) -> Install:
+def plan_install(
+    tree: ProjectTree, project: dict[str, Any], tools: list[str], directory: str = "."
+) -> Install:
     """Plan the install into ``.venv`` that the first lockfile or manifest asks for.
 
     Args:
         project: The parsed ``pyproject.toml``.
+        directory: Where the tree is in the job's project.
         tools: Tools that the checks run.
 
     Raises:
@@ -88,13 +110,28 @@ def plan_install(tree: ProjectTree, project: dict[str, Any], tools: list[str]) -
     elif "poetry.lock" in tree.files or table(project, "tool", "poetry"):
         locked = "poetry.lock" in tree.files
         commands, reason = _poetry(tree, project), "poetry.lock" if locked else "[tool.poetry]"
+    elif "pdm.lock" in tree.files:
+        commands, reason, locked = _pdm(project), "pdm.lock", True
+    elif "Pipfile.lock" in tree.files:
+        commands, reason, locked = (
+            _with_tool("pipenv", "install --dev --deploy"),
+            "Pipfile.lock",
+            True,
+        )
     else:
-        commands, reason, locked = _pip(tree, project), _manifests_found(tree), False
+        commands, reason, locked = _pip(tree, project, directory), _manifests_found(tree), False
     if not locked:
         notes.append("no lockfile: versions may differ between runs")
-    before = [_COPY] if any(_BUILD in command for command in commands) else []
-    if before and not tree.files & {"setup.py", "pyproject.toml"}:
-        before.append(_SETUP)  # pip takes no setup.cfg alone
+    before = []
+    if any(_BUILD in command for command in commands):
+        # A build writes into its directory, which later checks are to judge: it gets a copy. Of
+        # the whole project, since a part may read its version or a file above it.
+        whole = posixpath.relpath(".", directory)
+        before = [f'rm -rf "{_BUILD}" && cp -R {whole} "{_BUILD}"']
+        if not tree.files & {"setup.py", "pyproject.toml"}:
+            before.append(
+                f"{_SETUP} >{_build_of(directory, '/setup.py')}"
+            )  # pip takes no setup.cfg
     tail = [tools_command] if tools else []
     command = " && ".join([*before, _VENV, *commands, *tail])
     return Install(command, locked and not undeclared, reason, tuple(notes))
@@ -116,11 +153,20 @@ def _poetry(tree: ProjectTree, project: dict[str, Any]) -> list[str]:
     declared_groups = [*_groups(project), *table(poetry, "group")]
     groups = [name for name in TEST_SETS if name in declared_groups]
     options += [f"--with {','.join(groups)}"] if groups else []
+    return _with_tool("poetry", " ".join(["install --no-interaction", *options]))
+
+
+def _pdm(project: dict[str, Any]) -> list[str]:
+    return _with_tool("pdm", " ".join(["install --check", *(f"-G {n}" for n in _extras(project))]))
+
+
+def _with_tool(tool: str, arguments: str) -> list[str]:
+    """Return the commands that run a tool of its own environment on ``.venv``."""
     return [
-        "python3 -m venv --clear .poetry",
-        ".poetry/bin/pip install poetry",
+        f"{_NEW_VENV} .{tool}",
+        f".{tool}/bin/pip install {tool}",
         ". .venv/bin/activate",
-        " ".join([".poetry/bin/poetry install --no-interaction", *options]),
+        f".{tool}/bin/{tool} {arguments}",
     ]
 
 
@@ -139,21 +185,39 @@ def _has_package(tree: ProjectTree, project: dict[str, Any]) -> bool:
     )
 
 
-def _pip(tree: ProjectTree, project: dict[str, Any]) -> list[str]:
-    files = [f"-r {name}" for name in requirement_files(tree)]
+def _pip(tree: ProjectTree, project: dict[str, Any], directory: str) -> list[str]:
+    names = dict.fromkeys((*requirement_files(tree), *test_files_named(tree, project)))
+    files = [f"-r {shlex.quote(name)}" for name in names]
+    before: list[str] = []
     wanted = test_requirements(tree, project)
     if "Pipfile" in tree.files:
         wanted += pipfile_requirements(tree)
     if _is_packaged(tree, project):
-        extras = ",".join([*_extras(project), *_setup_cfg_extras(tree)])
-        files.append(f'"{_BUILD}{f"[{extras}]" if extras else ""}"')
+        names = dict.fromkeys((*_extras(project), *test_extras(tree, project)))
+        extras = f"[{','.join(names)}]" if names else ""
+        files.append(_build_of(directory, extras))
     elif not (requirement_files(tree) and "requirements.txt" in tree.files):
         # Without a build system it is an application: its dependencies alone are installed.
         wanted += project_requirements(project)
+        before = _checked_version(project)
     groups = [f"--group {name}" for name in _groups(project)]
     upgrade = [f"{_PIP} --upgrade 'pip>=25.1'"] if groups else []
     targets = [*files, *([quoted(wanted)] if wanted else []), *groups]
-    return [*upgrade, " ".join([_PIP, *targets])] if targets else []
+    return [*before, *upgrade, *([" ".join([_PIP, *targets])] if targets else [])]
+
+
+def _build_of(directory: str, end: str) -> str:
+    """Return the copy of the project's directory, as a word of a shell command."""
+    path = end if directory == "." else f"/{directory}{end}"
+    return f'"{_BUILD}"{shlex.quote(path) if path else ""}'
+
+
+def _checked_version(project: dict[str, Any]) -> list[str]:
+    """Return the check of ``requires-python``, which pip makes only for packages."""
+    wanted = table(project, "project").get("requires-python")
+    if not isinstance(wanted, str) or not _SPECIFIER.match(wanted):
+        return []
+    return [f".venv/bin/python -c {shlex.quote(_VERSION_CHECK)} {shlex.quote(wanted)}"]
 
 
 def _is_packaged(tree: ProjectTree, project: dict[str, Any]) -> bool:
@@ -169,11 +233,6 @@ def _manifests_found(tree: ProjectTree) -> str:
 
 def _extras(project: dict[str, Any]) -> list[str]:
     declared = table(project, "project", "optional-dependencies")
-    return [name for name in TEST_SETS if name in declared]
-
-
-def _setup_cfg_extras(tree: ProjectTree) -> list[str]:
-    declared = setup_cfg(tree).get("options.extras_require", {})
     return [name for name in TEST_SETS if name in declared]
 
 

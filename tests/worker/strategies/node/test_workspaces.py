@@ -161,15 +161,16 @@ def test_parts_of_any_name_are_found_where_the_root_checks_nothing(make: Make) -
     assert uncovered(tree, groups) == ["examples/a"]
 
 
-def test_beside_a_root_with_checks_only_named_parts_count(make: Make) -> None:
+def test_beside_a_root_with_checks_other_parts_need_checks(make: Make) -> None:
     part = {"scripts": {"test": "x"}}
     files: Files = {
         "package.json": {"scripts": {"build": "tsc"}},
-        "shop/package.json": part,
+        "shop/package.json": {"scripts": {"dev": "x"}, "dependencies": {"a": "1"}},
+        "mobile/package.json": part,
         "frontend/package.json": part,
         "apps/web/package.json": part,
     }
     tree = make(files)
     groups = find_groups(tree)
-    assert [group.root.directory for group in groups] == [".", "frontend", "apps/web"]
+    assert [group.root.directory for group in groups] == [".", "frontend", "mobile", "apps/web"]
     assert uncovered(tree, groups) == ["shop"]

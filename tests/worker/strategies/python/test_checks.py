@@ -6,7 +6,7 @@ from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import StrategyName
 from tests.worker.strategies.conftest import Files, PlanOf, commands, skips, steps_by_name
 
-VENV = "python3 -m venv --clear .venv && "
+VENV = "python3 -I -m venv --clear .venv && "
 BUILD = "${TMPDIR:-/tmp}/revalid-build"
 COPY = f'rm -rf "{BUILD}" && cp -R . "{BUILD}" && '
 TEST = "def test_a(): pass\n"
@@ -20,6 +20,7 @@ APPLICATION = (
 )
 PIPFILE = "[packages]\nsix = '*'\n[dev-packages.requests]\nversion = '==2.32'\nextras = ['socks']\n"
 TOX = "[testenv]\ndeps =\n    pytest\n    py3: pytest-mock\n    -r more.txt\n"
+LEGACY_TOX = '[tool.tox]\nlegacy_tox_ini = """\n[testenv]\ndeps = mock\n"""\n'
 HATCH = '[tool.hatch.envs.default]\ndependencies = ["hypothesis"]\n'
 POETRY = "[tool.poetry]\nname = 'x'\n[tool.poetry.group.dev.dependencies]\npytest = '*'\n"
 
@@ -57,7 +58,7 @@ POETRY = "[tool.poetry]\nname = 'x'\n[tool.poetry.group.dev.dependencies]\npytes
             f"{PIP} \"{BUILD}\" 'pytest>=8'",
         ),
         ({"pyproject.toml": PROJECT + HATCH}, f'{PIP} "{BUILD}" hypothesis'),
-        ({"pyproject.toml": PROJECT + EXTRAS}, f'{PIP} "{BUILD}[test]"'),
+        ({"pyproject.toml": PROJECT + EXTRAS}, f"{PIP} \"{BUILD}\"'[test]'"),
         (
             {"pyproject.toml": PROJECT + GROUPS},
             f"{PIP} --upgrade 'pip>=25.1' && {PIP} \"{BUILD}\" --group dev",
@@ -68,7 +69,7 @@ POETRY = "[tool.poetry]\nname = 'x'\n[tool.poetry.group.dev.dependencies]\npytes
         ),
         (
             {"pyproject.toml": POETRY},
-            "python3 -m venv --clear .poetry && .poetry/bin/pip install poetry && "
+            "python3 -I -m venv --clear .poetry && .poetry/bin/pip install poetry && "
             ". .venv/bin/activate && "
             ".poetry/bin/poetry install --no-interaction --no-root --with dev",
         ),
@@ -81,9 +82,79 @@ def test_the_install_follows_the_lockfile_then_the_manifest(
     assert commands(plan_of(files))["install"] == copy + VENV + install
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("requirements-dev.txt", "dev-requirements.txt", "requirements_test.txt"),
+        *("requirements.dev.txt", "test_requirements.txt", "requirements-tests.txt"),
+        *("requirements/test.txt", "requirements/dev-requirements.txt", "tests/requirements.txt"),
+        *("requirements-local.txt", "requirements/local.txt", "requirements-all.txt"),
+    ],
+)
+def test_requirements_of_tests_have_many_names(plan_of: PlanOf, path: str) -> None:
+    plan = plan_of({"requirements.txt": "", path: "", "requirements-docs.txt": ""})
+    assert commands(plan)["install"] == f"{VENV}{PIP} -r requirements.txt -r {path}"
+
+
+def test_a_file_of_everything_is_taken_where_none_is_for_tests(plan_of: PlanOf) -> None:
+    plan = plan_of({"requirements/local.txt": "", "requirements/dev.txt": ""})
+    assert commands(plan)["install"] == f"{VENV}{PIP} -r requirements/dev.txt"
+
+
+@pytest.mark.parametrize(
+    ("files", "ending"),
+    [
+        ({"setup.py": "setup(extras_require={'dev': ['x'], 'docs': []})"}, "\"'[dev]'"),
+        ({"setup.py": "setup(tests_require=['pytest-mock'])"}, '" pytest-mock'),
+        (
+            {"setup.py": "", "tox.ini": "[testenv]\ndeps = -r ci/x.txt\n", "ci/x.txt": ""},
+            f'-r ci/x.txt "{BUILD}"',
+        ),
+        ({"setup.py": "", "tox.ini": "[testenv]\nextras = qa\n"}, "\"'[qa]'"),
+        ({"setup.py": "", "tox.toml": '[env_run_base]\ndeps = ["mock"]\n'}, '" mock'),
+        ({"setup.py": "", "pyproject.toml": LEGACY_TOX}, '" mock'),
+        ({"setup.py": "", "noxfile.py": 'session.install("-e", ".[tests]")'}, "\"'[tests]'"),
+        (
+            {"setup.py": "", "noxfile.py": 'session.install("-r", "x.txt")', "x.txt": ""},
+            f'-r x.txt "{BUILD}"',
+        ),
+    ],
+)
+def test_requirements_of_tests_are_found_where_projects_say_them(
+    plan_of: PlanOf, files: Files, ending: str
+) -> None:
+    assert commands(plan_of(files))["install"].endswith(ending)
+
+
+@pytest.mark.parametrize(
+    ("lockfile", "ending"),
+    [
+        ("Pipfile.lock", ".pipenv/bin/pipenv install --dev --deploy"),
+        ("pdm.lock", ".pdm/bin/pdm install --check"),
+    ],
+)
+def test_a_lockfile_must_fit_its_manifest(plan_of: PlanOf, lockfile: str, ending: str) -> None:
+    manifest = "Pipfile" if lockfile.startswith("Pipfile") else "pyproject.toml"
+    plan = plan_of({manifest: "", lockfile: ""})
+    assert commands(plan)["install"].endswith(ending)
+    assert steps_by_name(plan)["install"].cacheable
+
+
+def test_an_application_is_installed_by_a_python_that_it_takes(plan_of: PlanOf) -> None:
+    install = commands(plan_of({"pyproject.toml": '[project]\nrequires-python = ">=3.99"\n'}))
+    assert install["install"].endswith("'>=3.99'")
+    assert "requires-python is" in install["install"]
+
+
+def test_a_part_is_built_in_a_copy_of_the_whole_project(plan_of: PlanOf) -> None:
+    install = commands(plan_of({"libs/my lib/setup.py": ""}))["install libs/my lib"]
+    assert f'cp -R ../.. "{BUILD}"' in install
+    assert install.endswith(f"{PIP} \"{BUILD}\"'/libs/my lib'; }}")
+
+
 def test_setup_cfg_alone_is_a_package(plan_of: PlanOf) -> None:
     plan = plan_of({"setup.cfg": "[metadata]\nname = x\n"})
-    shim = f"echo 'import setuptools; setuptools.setup()' >\"{BUILD}/setup.py\" && "
+    shim = f"echo 'import setuptools; setuptools.setup()' >\"{BUILD}\"/setup.py && "
     assert commands(plan)["install"] == f'{COPY}{shim}{VENV}{PIP} "{BUILD}"'
 
 
@@ -98,6 +169,34 @@ def test_django_runs_its_own_tests_unless_pytest_is_set_up(plan_of: PlanOf) -> N
     assert commands(plan_of(files))["test"] == ".venv/bin/python manage.py test"
     files["pytest.ini"] = "[pytest]\nDJANGO_SETTINGS_MODULE = a\n"
     assert commands(plan_of(files))["test"] == ".venv/bin/python -m pytest"
+
+
+def test_django_below_the_root_is_tested_there(plan_of: PlanOf) -> None:
+    files: Files = {
+        "requirements.txt": "",
+        "site/manage.py": "import django",
+        "site/a/tests.py": TEST,
+    }
+    command = "cd site && ../.venv/bin/python manage.py test"
+    assert commands(plan_of(files))["test"] == command
+
+
+def test_an_empty_test_file_of_django_holds_no_tests(plan_of: PlanOf) -> None:
+    empty = "from django.test import TestCase\n\n# Create your tests here.\n"
+    files: Files = {"requirements.txt": "", "manage.py": "import django", "a/tests.py": empty}
+    assert "test" in skips(plan_of(files))
+
+
+def test_a_part_that_pytest_does_not_look_into_is_a_project_of_its_own(plan_of: PlanOf) -> None:
+    files: Files = {
+        "requirements.txt": "",
+        "tests/test_a.py": TEST,
+        "worker/requirements.txt": "",
+        "worker/test_b.py": TEST,
+    }
+    assert "test worker" not in commands(plan_of(files))
+    files = {**files, "pytest.ini": "[pytest]\ntestpaths = tests\n"}
+    assert {"test", "test worker"} <= commands(plan_of(files)).keys()
 
 
 def test_pyright_checks_types_where_it_is_configured(plan_of: PlanOf) -> None:
@@ -136,7 +235,7 @@ def test_both_languages_are_checked(plan_of: PlanOf) -> None:
 
 def test_a_project_with_only_settings_installs_nothing(plan_of: PlanOf) -> None:
     plan = plan_of({"pyproject.toml": "[tool.ruff]"})
-    assert commands(plan)["install"] == "python3 -m venv --clear .venv"
+    assert commands(plan)["install"] == "python3 -I -m venv --clear .venv"
 
 
 def test_tests_add_pytest_to_the_install(plan_of: PlanOf) -> None:
