@@ -29,6 +29,8 @@ ELSEWHERE = {
     "worker/results.py": "tests/faults/test_broker.py",
     "worker/task_outcome.py": "tests/integration/test_flower.py",
     "worker/tracing.py": "tests/integration/test_traces.py",
+    "worker/run/summary_rules.py": "tests/worker/run/test_runner_summaries.py",
+    "worker/sandboxes/local/reports.py": "tests/contract/test_reports.py",
     "worker/run/file_steps.py": "tests/worker/run/test_replay.py",
     "worker/run/tool_versions.py": "tests/worker/run/test_replay.py",
     "worker/sandboxes/factory.py": "tests/worker/run/test_runner.py",

@@ -5,7 +5,7 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,13 +15,16 @@ from revalid.jobs.globs import Rules, TooMuchWork, Work
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
-def walk(root: Path, *, strict: bool = False) -> Iterator[tuple[str, os.stat_result]]:
+def walk(
+    root: Path, *, strict: bool = False, skip: Collection[str] = ()
+) -> Iterator[tuple[str, os.stat_result]]:
     """Yield the relative path and status of everything below ``root``; follow no link.
 
     A link that replaces a directory meanwhile is not followed either.
 
     Args:
         strict: Raise if something cannot be read; otherwise skip it.
+        skip: Names of directories that are not entered.
 
     Raises:
         OSError: ``strict`` is set, and something cannot be read.
@@ -33,7 +36,7 @@ def walk(root: Path, *, strict: bool = False) -> Iterator[tuple[str, os.stat_res
         try:
             for name, status in _entries(real, prefix, strict=strict):
                 yield prefix + name, status
-                if stat.S_ISDIR(status.st_mode):
+                if stat.S_ISDIR(status.st_mode) and name not in skip:
                     directories.append(f"{prefix}{name}/")
         except OSError:
             if strict:

@@ -192,7 +192,11 @@ class Scrubber:
         spans = self._spans(text)
         if (cut := _longest_prefix(self._sorted_pieces, text[-_PIECE_LENGTH:], _MIN_LENGTH)) > 0:
             spans.append((len(text) - cut, len(text)))
-        return self._masked(text, spans)
+        masked = self._masked(text, spans)
+        for length in range(min(len(self._root) - 1, len(masked)), _MIN_LENGTH, -1):
+            if masked.endswith(self._root[:length]):
+                return masked[:-length]
+        return masked
 
     def after_cut(self, text: str) -> str:
         """Mask a text that was cut at its start, perhaps inside a value."""

@@ -12,20 +12,30 @@ Emit = Callable[[str, dict[str, Any]], None]
 """Takes an event's type and data; never blocks."""
 
 _CHUNK = 8_192
+_DECODER = codecs.getincrementaldecoder("utf-8")
 
 
 def to_text(stream: Stream, scrubber: Scrubber) -> str:
     """Return a captured stream as text; a line in the middle counts the bytes left out."""
-    head = stream.head.decode(errors="replace")
     if not stream.truncated:
-        return scrubber.text(head + stream.tail.decode(errors="replace"))
+        return scrubber.text((stream.head + stream.tail).decode(errors="replace"))
     left_out = stream.size - len(stream.head) - len(stream.tail)
-    tail = stream.tail.decode(errors="replace")
     return (
-        f"{scrubber.before_cut(head)}\n"
+        f"{scrubbed_head(stream.head, scrubber)}\n"
         f"[revalid: {left_out} bytes left out]\n"
-        f"{scrubber.after_cut(tail)}"
+        f"{_scrubbed_tail(stream.tail, scrubber)}"
     )
+
+
+def scrubbed_head(data: bytes, scrubber: Scrubber) -> str:
+    """Return the text of bytes that were cut at their end, perhaps inside a letter of a secret."""
+    return scrubber.before_cut(_DECODER(errors="replace").decode(data))
+
+
+def _scrubbed_tail(data: bytes, scrubber: Scrubber) -> str:
+    """Return the text of bytes that were cut at their start, perhaps inside a letter."""
+    start = next((at for at, byte in enumerate(data[:3]) if byte & 0xC0 != 0x80), 3)
+    return scrubber.after_cut(data[start:].decode(errors="replace"))
 
 
 class LiveOutput:
@@ -43,8 +53,7 @@ class LiveOutput:
         self._index = index
         self._scrubber = scrubber
         self._budget = budget
-        decoder = codecs.getincrementaldecoder("utf-8")
-        self._decoders = {name: decoder(errors="replace") for name in ("stdout", "stderr")}
+        self._decoders = {name: _DECODER(errors="replace") for name in ("stdout", "stderr")}
         self._pending = {"stdout": ("", 0), "stderr": ("", 0)}
 
     def feed(self, stream: Literal["stdout", "stderr"], chunk: bytes) -> None:

@@ -12,16 +12,15 @@ from time import monotonic
 from revalid.jobs.checks import CheckName
 from revalid.jobs.encoding import encodable, json_size, within
 from revalid.jobs.job import Job
-from revalid.jobs.result import StepResult, StepStatus
+from revalid.jobs.result import StepResult, StepStatus, TestCase, TestReport
 from revalid.jobs.settings import Settings
 from revalid.jobs.steps import Exec
 from revalid.worker.run.file_steps import apply_step, describe_step
-from revalid.worker.run.flaky import MAX_AGAIN, again_command, failed_tests, judged_again
+from revalid.worker.run.flaky import MAX_AGAIN, again_command, judged_again, names_of_failed
 from revalid.worker.run.install_faults import is_install
 from revalid.worker.run.install_tries import InstallTries
-from revalid.worker.run.output import Emit, LiveOutput, to_text
+from revalid.worker.run.output import Emit, LiveOutput
 from revalid.worker.run.project import Project
-from revalid.worker.run.runner_summaries import read_summary
 from revalid.worker.run.step_events import (
     cancelled_result,
     finished_event,
@@ -29,10 +28,12 @@ from revalid.worker.run.step_events import (
     started_event,
 )
 from revalid.worker.run.step_results import command_result, file_result, start_report, start_unknown
+from revalid.worker.run.test_counts import count_tests
 from revalid.worker.run.tool_versions import tool_versions
 from revalid.worker.sandboxes.limits import LIVE_BYTES, CommandLimits
 from revalid.worker.sandboxes.protocol import (
     CANCEL_GRACE_S,
+    OWN_REPORT,
     ExecResult,
     Sandbox,
     StepFailed,
@@ -46,6 +47,8 @@ from revalid.worker.tracing import record_step, step_span
 
 _AGAIN_S = 300.0
 """Seconds for the second run of failed tests."""
+_TELL_TESTS = (CheckName.TESTS, CheckName.COMMAND)
+"""Checks whose tests are counted."""
 _NOT_FOUND = 127
 """Exit code of a shell that does not find a command."""
 _NO_TOOL = re.compile(r"\b(python3|node|npm|bun|pnpm|yarn): (?:command )?not found")
@@ -301,8 +304,10 @@ class Replay:
                 return result.model_copy(update={"timed_out": True})
             return self._file_result(name, planned, 0, text, "", started)
         run = partial(self._execute, index, planned, sandbox)
-        probe = planned.probe
-        exec_result = await run(step.command, limit, probe)
+        probe, reporting = planned.probe, planned.test_run.reporting
+        exec_result = await run(reporting or step.command, limit, probe)
+        if reporting and _refused_to_report(exec_result):
+            exec_result = await run(step.command, max(0.1, min(limit, self.time_left())), probe)
         result = command_result(name, step, exec_result, self.scrubber, self.limits)
         if planned.install or is_install(step.command):
             uncached = partial(self._execute, index, replace(planned, cacheable=False), sandbox)
@@ -315,13 +320,26 @@ class Replay:
             result = await tries.judged(result)
             self.notes.extend(tries.notes)
         tests = None
-        if planned.check in (CheckName.TESTS, CheckName.COMMAND):
-            tests = read_summary(f"{result.stdout}\n{result.stderr}")
+        if planned.check in _TELL_TESTS:
+            tests, disagreement = await self._count(planned, result, exec_result)
+            self.notes += [disagreement] if disagreement else []
         start = start_report(exec_result, probe, self.scrubber) if probe is not None else None
         unknown = start_unknown(exec_result)
         found = {"check": planned.check, "tests": tests, "start": start, "skipped_reason": unknown}
         result = result.model_copy(update=found)
+        if result.status is StepStatus.PASSED and tests is None and planned.test_run.hides_failures:
+            words = "its command exits with 0 even if tests fail, and no test could be counted"
+            result = result.model_copy(update={"skipped_reason": words})
         return self._bounded(await self._run_failed_again(planned, result, run))
+
+    async def _count(
+        self, planned: PlannedStep, result: StepResult, exec_result: ExecResult
+    ) -> tuple[TestReport | None, str | None]:
+        """Count in a thread: the project decides how much there is to read."""
+        runner = planned.test_run.runner
+        return await asyncio.to_thread(
+            count_tests, result, exec_result.reports, runner, self.scrubber
+        )
 
     async def _execute(
         self,
@@ -343,6 +361,7 @@ class Replay:
                 downloads=planned.install,
                 services=[s for s in planned.services if not sandbox.missing_service(s.kind)],
                 probe=probe,
+                reports=planned.check in _TELL_TESTS,
                 on_output=live.feed,
                 stop=stop,
             )
@@ -368,17 +387,19 @@ class Replay:
         ):
             return result
         runner = tests.runner or ""
-        names = failed_tests(runner, f"{result.stdout}\n{result.stderr}")
+        names = names_of_failed(tests, f"{result.stdout}\n{result.stderr}")
         if not names or len(names) > MAX_AGAIN or len(names) != tests.failed:
             return result
-        command = again_command(step.command, runner, names)
+        command = again_command(planned.test_run.reporting or step.command, runner, names)
         if command is None:
             return result
         again = await run(command, max(0.1, min(self.time_left(), _AGAIN_S)))
         if again.cancelled or again.timed_out:
             return result
-        texts = (to_text(stream, self.scrubber) for stream in (again.stdout, again.stderr))
-        judged = judged_again(result, names, "\n".join(texts))
+        second = command_result(result.name, step, again, self.scrubber, self.limits)
+        second_tests, _ = await self._count(planned, second, again)
+        output = f"{second.stdout}\n{second.stderr}"
+        judged = judged_again(result, names, second_tests, output)
         return judged.model_copy(update={"flaky_passes": self.job.flaky == "pass"})
 
     def _failed_result(self, planned: PlannedStep, error: StepFailed, started: float) -> StepResult:
@@ -402,6 +423,10 @@ class Replay:
     def _bounded(self, result: StepResult) -> StepResult:
         """Return the result with streams cut to twice the output cap, as bytes of JSON."""
         max_bytes = 2 * self._output_cap()
+        if result.tests is not None and result.tests.cases:
+            tests = _within(result.tests, max_bytes)
+            self._output_left -= len(tests.model_dump_json())
+            result = result.model_copy(update={"tests": tests})
         streams = {name: within(getattr(result, name), max_bytes) for name in ("stdout", "stderr")}
         self._output_left -= sum(map(json_size, streams.values()))
         cut = any(text != getattr(result, name) for name, text in streams.items())
@@ -410,6 +435,18 @@ class Replay:
     def time_left(self) -> float:
         """Return the seconds until the job's limit."""
         return self.deadline - monotonic()
+
+
+def _within(tests: TestReport, max_bytes: int) -> TestReport:
+    """Return a report with as many cases as fit into some bytes of JSON."""
+    kept: list[TestCase] = []
+    for case in tests.cases:
+        max_bytes -= len(case.model_dump_json())
+        if max_bytes < 0:
+            break
+        kept.append(case)
+    omitted = tests.cases_omitted + len(tests.cases) - len(kept)
+    return tests.model_copy(update={"cases": tuple(kept), "cases_omitted": omitted})
 
 
 async def _stoppable(run: Callable[[asyncio.Event], Awaitable[ExecResult]]) -> ExecResult:
@@ -432,6 +469,13 @@ async def _stoppable(run: Callable[[asyncio.Event], Awaitable[ExecResult]]) -> E
         if running.cancelled() or running.exception() is not None:
             raise
         return running.result()
+
+
+def _refused_to_report(result: ExecResult) -> bool:
+    """Return whether a command failed and wrote no report; its runner may not know the option."""
+    wrote = any(report.path.startswith(OWN_REPORT) for report in result.reports)
+    ended = result.timed_out or result.cancelled or result.limit_exceeded
+    return result.exit_code != 0 and not (wrote or ended)
 
 
 def _can_start(planned: PlannedStep, later: list[tuple[int, PlannedStep]]) -> bool:

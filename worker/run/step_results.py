@@ -6,7 +6,7 @@ from time import monotonic
 from revalid.jobs.encoding import encodable
 from revalid.jobs.result import StartReport, StepResult
 from revalid.jobs.steps import Exec, Step
-from revalid.worker.run.output import to_text
+from revalid.worker.run.output import scrubbed_head, to_text
 from revalid.worker.sandboxes.limits import CommandLimits, limit_text
 from revalid.worker.sandboxes.protocol import ExecResult, Stream
 from revalid.worker.secrets import Scrubber
@@ -59,7 +59,7 @@ def start_report(exec_result: ExecResult, probe: Probe, scrubber: Scrubber) -> S
     setup = exec_result if serving.setup_failed else exec_result.setup
     text = ""
     if serving.status is not None:
-        text = scrubber.before_cut(body_of(serving.response)[:_BODY_BYTES].decode(errors="replace"))
+        text = scrubbed_head(body_of(serving.response)[:_BODY_BYTES], scrubber)
     return StartReport(
         ready_s=None if serving.ready_s is None else round(serving.ready_s, 2),
         setup_s=None if setup is None else round(setup.duration_s, 2),
@@ -124,14 +124,15 @@ def file_result(
         started: When it started, by the monotonic clock.
     """
     error = scrubber.text(encodable(error))
-    head = text.head.decode(errors="replace")
     return StepResult(
         name=name,
         op=step.op,
         command=getattr(step, "command", None),
         exit_code=code,
         # Scrubbing all of a long text would take too long.
-        stdout=scrubber.before_cut(head) if text.truncated else scrubber.text(head),
+        stdout=scrubbed_head(text.head, scrubber)
+        if text.truncated
+        else scrubber.text(text.head.decode(errors="replace")),
         stderr=error,
         stdout_bytes=text.size,
         stderr_bytes=len(error.encode()),

@@ -8,6 +8,7 @@ sandbox that breaks raises :class:`~revalid.jobs.errors.SandboxLost`.
 import asyncio
 import functools
 import posixpath
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,18 @@ WORKDIR = "/workspace"
 COMMAND_TIMEOUT_S = 600.0
 OUTPUT_BYTES = 131_072
 READ_BYTES = 16 * 2**20
+OWN_REPORT = "/tmp/revalid-tests"  # noqa: S108 - in the sandbox
+"""The start of the path of the report that a runner writes for us; ``TMPDIR`` replaces ``/tmp``."""
+REPORT_NAMES = re.compile(
+    r"(?:.*/)?(?:[^/]*junit[^/]*\.xml|TEST-[^/]*\.xml|[^/]*test[^/]*(?:result|report)[^/]*\.xml"
+    r"|[^/]*ctrf[^/]*\.json|[^/]*\.tap)|(?:.*/)?(?:test-results|test-reports|surefire-reports)/.*\.xml"
+)
+"""Paths of reports of tests, relative to the workspace."""
+MAX_REPORTS = 200
+REPORT_BYTES = 8 * 2**20
+"""Bytes of all reports of a command; a single one has at most half as many."""
+UNREPORTED = frozenset({"node_modules", ".git", ".venv"})
+"""Directories in which no report is looked for."""
 KILL_GRACE_S = 5.0
 CANCEL_GRACE_S = 2.0
 
@@ -56,6 +69,18 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenReport:
+    """A file that looks like a report of tests, which a command wrote.
+
+    Attributes:
+        path: Relative to the workspace; :data:`OWN_REPORT` with a suffix for that file.
+    """
+
+    path: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ExecResult:
     """The outcome of a command.
 
@@ -69,6 +94,7 @@ class ExecResult:
             original run.
         serving: What the server did that the command started; None for a command without a probe.
         setup: The outcome of the probe's setup; None without one.
+        reports: The reports of tests that it wrote, where they were asked for.
     """
 
     exit_code: int
@@ -81,6 +107,7 @@ class ExecResult:
     cached: bool = False
     serving: Serving | None = None
     setup: "ExecResult | None" = None
+    reports: tuple[WrittenReport, ...] = ()
 
     @property
     def good(self) -> bool:
@@ -139,6 +166,7 @@ class Sandbox(Protocol):
         downloads: bool = False,
         services: Sequence[NeededService] = (),
         probe: Probe | None = None,
+        reports: bool = False,
         on_output: OnOutput | None = None,
         stop: asyncio.Event | None = None,
     ) -> ExecResult:
@@ -158,6 +186,9 @@ class Sandbox(Protocol):
             probe: What to ask the server that the command starts, on a port where a process of its
                 tree listens. Once it answers below 500, or ``probe.ready_s`` seconds have passed,
                 the process tree gets SIGTERM, then SIGKILL after :data:`KILL_GRACE_S`.
+            reports: Whether to return the reports of tests that the command wrote: regular files
+                below the workspace with a report's name, and :data:`OWN_REPORT`; at most
+                :data:`MAX_REPORTS` and :data:`REPORT_BYTES`.
             stop: An event that ends the command: SIGTERM, then SIGKILL after
                 :data:`CANCEL_GRACE_S`. The result is ``cancelled`` and has the output until then.
 

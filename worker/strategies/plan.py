@@ -1,6 +1,7 @@
 """Plans: the values that a strategy returns."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from revalid.jobs.checks import CheckName
 from revalid.jobs.job import Job, StrategyName
@@ -8,6 +9,30 @@ from revalid.jobs.result import Unproven
 from revalid.jobs.steps import Exec, Step
 from revalid.worker.services import NeededService
 from revalid.worker.serving import Probe
+
+REPORT = "${TMPDIR:-/tmp}/revalid-tests"
+"""The report that a runner writes for us, as a word of a command; a suffix says its format."""
+
+
+@dataclass(frozen=True, slots=True)
+class TestRun:
+    """What is known of a command that runs tests.
+
+    Attributes:
+        runner: The one runner that it calls; None if it may call several, or an unknown one.
+        reporting: The command that also has the runner write :data:`REPORT`; empty where it cannot.
+        hides_failures: Whether it can exit with 0 although its tests failed.
+    """
+
+    __test__: ClassVar[bool] = False
+
+    runner: str | None = None
+    reporting: str = ""
+    hides_failures: bool = False
+
+
+UNKNOWN = TestRun()
+"""A command of which nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +50,7 @@ class PlannedStep:
         cacheable: Whether its inputs decide the outcome, so that a snapshot may replace the run.
         inputs: Files that the install can see; None for the whole project.
         services: What runs beside the step, fresh for it.
+        test_run: What is known of the tests that it runs.
         probe: What to ask the server that the step starts; None if it starts none.
         parallel: Whether the step may run in a fork: no later step uses its files.
     """
@@ -40,6 +66,7 @@ class PlannedStep:
     inputs: tuple[str, ...] | None = None
     services: tuple[NeededService, ...] = ()
     probe: Probe | None = None
+    test_run: TestRun = UNKNOWN
     parallel: bool = False
 
 
@@ -79,10 +106,11 @@ def check(
     *,
     allow_failure: bool = False,
     parallel: bool = True,
+    test_run: TestRun = UNKNOWN,
 ) -> PlannedStep:
     """Return a step that decides on the project's verdict, unless ``allow_failure``."""
     step = Exec(name=name, command=command, allow_failure=allow_failure)
-    return PlannedStep(step, depends_on, check=check_name, parallel=parallel)
+    return PlannedStep(step, depends_on, check=check_name, parallel=parallel, test_run=test_run)
 
 
 def skipped(

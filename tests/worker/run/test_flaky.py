@@ -4,6 +4,7 @@ import pytest
 
 from revalid.jobs.result import StepResult, TestReport
 from revalid.worker.run.flaky import again_command, failed_tests, judged_again
+from revalid.worker.run.runner_summaries import read_summary
 
 OUTPUTS = {
     "bun:test": (
@@ -72,7 +73,7 @@ def first() -> StepResult:
 
 def test_what_passes_then_is_flaky() -> None:
     again = "(pass) a\n(fail) b [1ms]\n 1 pass\n 1 fail\n"
-    judged = judged_again(first(), ["a", "b"], again)
+    judged = judged_again(first(), ["a", "b"], read_summary(again), again)
     assert judged.tests is not None
     assert (judged.tests.passed, judged.tests.failed, judged.tests.flaky) == (9, 1, 1)
     assert [(case.name, case.flaky) for case in judged.tests.cases] == [("a", True), ("b", False)]
@@ -81,7 +82,8 @@ def test_what_passes_then_is_flaky() -> None:
 
 
 def test_flaky_tests_alone_fail_unless_they_are_allowed() -> None:
-    judged = judged_again(first(), ["a", "b"], "(pass) a\n(pass) b\n 2 pass\n 0 fail\n")
+    output = "(pass) a\n(pass) b\n 2 pass\n 0 fail\nRan 2 tests across 1 file.\n"
+    judged = judged_again(first(), ["a", "b"], read_summary(output), output)
     assert (judged.status, judged.outcome) == (
         "failed",
         "exit 1, 2 flaky tests passed when run again",
@@ -92,4 +94,4 @@ def test_flaky_tests_alone_fail_unless_they_are_allowed() -> None:
 
 @pytest.mark.parametrize("output", ["", " 0 pass\n 2 fail\n", "No tests found!\n"])
 def test_a_second_run_that_says_nothing_changes_nothing(output: str) -> None:
-    assert judged_again(first(), ["a", "b"], output) == first()
+    assert judged_again(first(), ["a", "b"], read_summary(output), output) == first()

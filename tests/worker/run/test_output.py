@@ -34,6 +34,21 @@ def test_value_cut_by_the_cap_is_masked() -> None:
     assert text.splitlines() == ["x ***", "[revalid: 984 bytes left out]", "*** y"]
 
 
+@pytest.mark.parametrize("cut", range(10, len("pässwört-日本語".encode())))
+def test_value_cut_inside_a_letter_is_masked(cut: int) -> None:
+    value = "pässwört-日本語"
+    data, scrubber = value.encode(), Scrubber([value])
+    head, tail = data[:cut], data[-cut:]
+    kept = to_text(Stream(b"x " + head, tail + b" y", 1000), scrubber).splitlines()
+    assert (kept[0], kept[2]) == ("x ***", "*** y")
+
+
+def test_path_of_the_worker_cut_by_the_cap_is_removed() -> None:
+    scrubber = Scrubber((), root="/tmp/revalid-x/root")
+    text = to_text(Stream(b"at /tmp/revalid-x/ro", b"", 1000), scrubber)
+    assert text.startswith("at \n")
+
+
 def test_undecodable_bytes_are_replaced() -> None:
     assert to_text(Stream(b"a\xffb", b"", 3), Scrubber(())) == "a�b"
 

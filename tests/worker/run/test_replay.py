@@ -25,7 +25,7 @@ from revalid.worker.sandboxes.protocol import ExecResult
 from revalid.worker.secrets import Scrubber
 from revalid.worker.services import NeededService
 from revalid.worker.strategies.dispatch import Plan, PlannedStep
-from revalid.worker.strategies.plan import check
+from revalid.worker.strategies.plan import REPORT, TestRun, check
 
 MakeReplay = Callable[..., Replay]
 
@@ -275,7 +275,8 @@ async def test_a_test_that_fails_without_its_service_proves_nothing(
 
 
 BUN = """#!/bin/sh
-if [ -e ran ]; then echo "(pass) a > b [1ms]"; echo " 1 pass"; echo " 0 fail"; exit; fi
+if [ -e ran ]; then echo "(pass) a > b [1ms]"; echo " 1 pass"; echo "Ran 1 test across 1 file."
+exit; fi
 touch ran; echo "(fail) a > b [1ms]"; echo " 3 pass"; echo " 1 fail"; exit 1
 """
 
@@ -293,3 +294,82 @@ async def test_a_failed_test_runs_again_by_itself(
     assert step.tests is not None
     assert (step.tests.passed, step.tests.failed, step.tests.flaky) == (4, 0, 1)
     assert step.tests.cases[0].name == "a > b"
+
+
+WROTE = """<testsuites><testsuite name="a"><testcase name="x" classname="g"/>
+<testcase name="y" classname="g"><failure message="no"/></testcase></testsuite></testsuites>"""
+
+
+def reporting(command: str, options: str) -> PlannedStep:
+    test_run = TestRun("bun:test", f"{command} {options}")
+    return check(CheckName.TESTS, "test", command, test_run=test_run)
+
+
+async def test_the_report_that_the_runner_wrote_is_counted(
+    replay_of: MakeReplay, local: LocalSandbox
+) -> None:
+    await local.write_file("report.txt", WROTE)
+    await local.write_file("run.sh", f'cp report.txt "{REPORT}.xml"; exit 1')
+    replay = replay_of(reporting("sh run.sh", "--report"))
+    await replay.run()
+    (step,) = replay.results
+    assert step.command == "sh run.sh"
+    assert step.tests is not None
+    assert (step.tests.source, step.tests.runner) == ("report", "bun:test")
+    assert [(case.name, case.status) for case in step.tests.cases] == [
+        ("g > y", "failed"),
+        ("g > x", "passed"),
+    ]
+
+
+async def test_a_runner_that_knows_no_report_runs_without_one(
+    replay_of: MakeReplay, local: LocalSandbox
+) -> None:
+    await local.write_file("run.sh", '[ -z "$1" ] || exit 9; echo "Ran 1 test across 1 file."')
+    replay = replay_of(reporting("sh run.sh", "--report"))
+    await replay.run()
+    assert replay.results[0].exit_code == 0
+
+
+async def test_report_and_summary_that_disagree_give_the_worse_counts_and_a_note(
+    replay_of: MakeReplay, local: LocalSandbox
+) -> None:
+    await local.write_file("report.txt", WROTE)
+    script = f'cp report.txt "{REPORT}.xml"; printf " 2 pass\\nRan 2 tests across 1 file.\\n"'
+    await local.write_file("run.sh", script)
+    replay = replay_of(reporting("sh run.sh", "--report"))
+    await replay.run()
+    (step,) = replay.results
+    assert (step.status, step.exit_code) == ("failed", 0)
+    assert replay.notes == [
+        "test: 2 tests with 1 failure by its report, 2 tests with 0 failures by its printed "
+        "summary; the worse counts"
+    ]
+
+
+async def test_a_command_that_hides_failures_proves_nothing_uncounted(
+    replay_of: MakeReplay,
+) -> None:
+    hiding = TestRun(hides_failures=True)
+    counted = check(CheckName.TESTS, "a", "echo 'ok | 1 passed' || true", test_run=hiding)
+    uncounted = check(CheckName.TESTS, "b", "sh -c 'exit 3' || true", test_run=hiding)
+    replay = replay_of(counted, uncounted)
+    await replay.run()
+    assert [step.status for step in replay.results] == ["passed", "skipped"]
+    assert "exits with 0 even if tests fail" in (replay.results[1].skipped_reason or "")
+
+
+async def test_cases_are_bounded_like_output(replay_of: MakeReplay, local: LocalSandbox) -> None:
+    name = "n" * 250
+    cases = "".join(
+        f'<testcase name="{name}{n}"><failure>{"m" * 900}</failure></testcase>' for n in range(900)
+    )
+    await local.write_file("report.txt", f"<testsuite>{cases}</testsuite>")
+    await local.write_file("run.sh", f'cp report.txt "{REPORT}.xml"; exit 1')
+    replay = replay_of(reporting("sh run.sh", ""))
+    await replay.run()
+    tests = replay.results[0].tests
+    assert tests is not None
+    assert tests.failed == 900
+    assert tests.cases_omitted == 900 - len(tests.cases)
+    assert len(tests.model_dump_json()) < 3 * replay.job.limits.output_bytes

@@ -5,14 +5,15 @@
 # Arguments: start, command, its user as UID:GID (0 for root), time limit and grace in centiseconds, bytes
 # kept of each stream, nonce or "reusable" (the nonce is then in a variable), the limits (KiB of memory,
 # processes, 512-byte blocks written, CPU seconds of a process or 0), how many bytes of both streams to
-# print while the command runs, and one more limit (threads). A printed line has the nonce, the stream, the
-# position of its first byte in the stream, and the bytes in base64.
+# print while the command runs, one more limit (threads), and whether to add reports of tests (0 or 1). A
+# printed line has the nonce, the stream, the position of its first byte in the stream, and the bytes in base64.
 # For a server, four more: the time in centiseconds within which it must answer, the port to ask first, the
 # highest status of a good answer, and the paths to ask, one argument each. Once it answered well it gets SIGTERM.
 # The report then has two more lines:
 #   centiseconds until it answered well (- if it did not), port, number of the path, status and failed script of
 #   the last answer (- for none), whether the command ended before SIGTERM, whether it had to be killed
 # and the response in base64.
+# Reports of tests follow a line "reports", each as one line: its path and its content, both in base64.
 # The wrapper runs as root and uses no file outside /.revalid-tools, a static busybox.
 [ $$ = 1 ] || exit 1 # outside a container of its own, kill -1 would end unrelated processes
 
@@ -63,9 +64,10 @@ fi
 shift
 cd / || exit 1
 user=$2 limit=$3 grace=$4 output_bytes=$5 nonce=$6
-memory=$7 processes=$8 blocks=$9 cpu=${10} live=${11} threads=${12} ready_limit=${13:-0} port=${14} most=${15}
+memory=$7 processes=$8 blocks=$9 cpu=${10} live=${11} threads=${12}
+reports=${13} ready_limit=${14:-0} port=${15} most=${16}
 [ "$nonce" != reusable ] || nonce=$NONCE
-[ "$ready_limit" = 0 ] || shift 15 # the paths remain
+[ "$ready_limit" = 0 ] || shift 16 # the paths remain
 dir=/.revalid
 
 now() { IFS=' .' read -r s c _ </proc/uptime; c=${c#0}; t=$((s * 100 + c)); }
@@ -95,6 +97,21 @@ collect out 3 &
 out=$!
 collect err 4 &
 err=$!
+
+line_break='
+'
+list_reports() { # Prints times, inode, size and path of what looks like a report of tests; busybox has whole seconds.
+  find /tmp /workspace \( -name node_modules -o -name .git -o -name .venv \) -prune -o \
+    -type f -size -8193 ! -path "*$line_break*" \
+    \( -path '/tmp/revalid-tests.*' -o -path '/workspace/*' \( -name '*junit*.xml' -o -name 'TEST-*.xml' \
+    -o -name '*test*result*.xml' -o -name '*test*report*.xml' -o -path '*/test-results/*.xml' \
+    -o -path '*/test-reports/*.xml' -o -path '*/surefire-reports/*.xml' -o -name '*ctrf*.json' -o -name '*.tap' \
+    \) \) -exec stat -c '%Y %Z %i %s %n' {} + | head -n 10000
+}
+if [ "$reports" = 1 ]; then
+  began=$(stat -c %Y $dir/go)
+  list_reports >$dir/known
+fi
 
 # This shell watches the command: it is process 1, which nothing in the container can kill or stop.
 exec 8<$dir/status
@@ -311,6 +328,18 @@ ends() {
     cat $dir/$1.[012] | tail -c $((output_bytes / 2)) | encode
   fi
 }
+new_reports() { # Prints each report of tests that the command wrote: its path and its content in base64.
+  list_reports | (
+    left=8388608 n=0
+    while IFS= read -r line; do
+      [ "${line%% *}" -ge "$began" ] && ! grep -qxF -e "$line" $dir/known || continue
+      p=${line#* * * * } size=${line#* * * } n=$((n + 1))
+      left=$((left - ${size%% *}))
+      [ "$left" -ge 0 ] && [ $n -le 200 ] || break
+      echo "$(echo "$p" | base64 | tr -d '\n') $(base64 "$p" | tr -d '\n')"
+    done
+  )
+}
 size out
 out=$n
 size err
@@ -325,6 +354,10 @@ rm -rf $dir/report
   if [ "$ready_limit" != 0 ]; then
     echo "$ready ${answer:-- - - -} $ended $ignored"
     [ ! -e $dir/body ] || encode <$dir/body
+  fi
+  if [ "$reports" = 1 ]; then
+    echo reports
+    new_reports
   fi
 } >$dir/report
 rm -rf $dir/[!r]* # all but the report

@@ -11,7 +11,7 @@ import math
 from revalid.jobs.job import LimitName
 from revalid.worker.sandboxes import protocol
 from revalid.worker.sandboxes.limits import CommandLimits
-from revalid.worker.sandboxes.protocol import ExecResult, Stream
+from revalid.worker.sandboxes.protocol import ExecResult, Stream, WrittenReport
 from revalid.worker.serving import Probe, Serving
 
 TOOLS = "/.revalid-tools"
@@ -47,6 +47,7 @@ def wrapped(
     key: str,
     live_bytes: int = 0,
     probe: Probe | None = None,
+    reports: bool = False,
 ) -> list[str]:
     """Return the argument list that runs ``command``; equal lists on equal files may be replayed.
 
@@ -55,6 +56,7 @@ def wrapped(
         key: The run's nonce, or :data:`REUSE`.
         live_bytes: Bytes of output to print while the command runs.
         probe: What to ask the server that it starts; None if it starts none.
+        reports: Whether to add the reports of tests that it wrote.
     """
     numbers = [round(timeout_s * 100), round(protocol.KILL_GRACE_S * 100), output_bytes]
     bounds = [
@@ -64,6 +66,7 @@ def wrapped(
         math.ceil(limits.cpu_s or 0),
         live_bytes,
         limits.threads,
+        int(reports),
     ]
     asked = (
         (round(probe.ready_s * 100), probe.port, probe.most_status, *probe.paths) if probe else ()
@@ -92,6 +95,7 @@ def parse_report(report: str, nonce: str, probe: Probe | None = None) -> ExecRes
     try:
         header, *streams = report.split("\n")
         code, timed_out, centiseconds, out_size, err_size, reported_nonce, limit = header.split()
+        streams, reports = _split(streams)
         out_head, out_tail, err_head, err_tail = (base64.b64decode(s) for s in streams[:4])
         return ExecResult(
             exit_code=int(code),
@@ -103,9 +107,24 @@ def parse_report(report: str, nonce: str, probe: Probe | None = None) -> ExecRes
             limit_exceeded=None if limit == "-" else LimitName(limit),
             cached=reported_nonce != nonce,
             serving=_serving(streams[4:], probe) if probe else None,
+            reports=tuple(map(_written_report, reports)),
         )
     except (ValueError, IndexError):
         return _result_without_report("the command overwrote the report of its own run", 1)
+
+
+def _split(lines: list[str]) -> tuple[list[str], list[str]]:
+    """Split a report into what it says of the command, and the reports of tests."""
+    if "reports" not in lines:
+        return lines, []
+    at = lines.index("reports")
+    return lines[:at], [line for line in lines[at + 1 :] if line]
+
+
+def _written_report(line: str) -> WrittenReport:
+    path, _, content = line.partition(" ")
+    name = base64.b64decode(path).decode(errors="replace").removesuffix("\n")
+    return WrittenReport(name.removeprefix(f"{protocol.WORKDIR}/"), base64.b64decode(content))
 
 
 def _serving(lines: list[str], probe: Probe) -> Serving:

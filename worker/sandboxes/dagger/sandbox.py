@@ -144,10 +144,11 @@ class DaggerSandbox:
         downloads: bool = False,
         services: Sequence[NeededService] = (),
         probe: Probe | None = None,
+        reports: bool = False,
         on_output: OnOutput | None = None,
         stop: asyncio.Event | None = None,
     ) -> ExecResult:
-        rest = (output_bytes, limits, cacheable, downloads, on_output, stop)
+        rest = (output_bytes, limits, cacheable, downloads, reports, on_output, stop)
         run = partial(after_setup, partial(self._exec, *rest), command, timeout_s, probe)
         if not services:
             return await run()
@@ -177,6 +178,7 @@ class DaggerSandbox:
         limits: CommandLimits,
         cacheable: bool,
         downloads: bool,
+        reports: bool,
         on_output: OnOutput | None,
         stop: asyncio.Event | None,
         command: str,
@@ -190,7 +192,7 @@ class DaggerSandbox:
             while self._pending:
                 self._container = self._pending.pop(0)(self._container)
             parameters = (command, self._account.owner, timeout_s, output_bytes, limits)
-            args = partial(wrapped, *parameters, probe=probe)
+            args = partial(wrapped, *parameters, probe=probe, reports=reports)
             volumes = self._downloads if downloads else {}
             run = partial(self._run, args, volumes, relay, probe, stop)
             try:

@@ -25,6 +25,7 @@ from revalid.worker.sandboxes.local.overlay import Stamp, changed, lay
 from revalid.worker.sandboxes.local.probe import with_its_port
 from revalid.worker.sandboxes.local.process import run
 from revalid.worker.sandboxes.local.process_tree import MARKER, ProcessTree
+from revalid.worker.sandboxes.local.reports import file_time, written_reports
 from revalid.worker.sandboxes.local.services import free_port, missing, running
 from revalid.worker.sandboxes.protocol import (
     Entry,
@@ -105,6 +106,7 @@ class LocalSandbox:
         downloads: bool = False,
         services: Sequence[NeededService] = (),
         probe: Probe | None = None,
+        reports: bool = False,
         on_output: OnOutput | None = None,
         stop: asyncio.Event | None = None,
     ) -> ExecResult:
@@ -121,6 +123,7 @@ class LocalSandbox:
                 probe = replace(probe, port=free_port())  # all local commands share the ports
                 variables["PORT"] = str(probe.port)
             cwd = self._files.make_directory("exec", self.workdir)
+            started_ns = file_time(self._directory)
             run_here = partial(
                 run,
                 cwd=cwd,
@@ -138,6 +141,10 @@ class LocalSandbox:
 
             result = await after_setup(serve, command, timeout_s, probe)
             self._check_open("exec")
+            if reports:
+                workspace, own = Path(self.host_root + protocol.WORKDIR), self._directory / "tmp"
+                found = await _in_thread(written_reports, workspace, own, started_ns)
+                result = replace(result, reports=found)
             if beside.limit is not None and not stop.is_set():
                 return replace(result, cancelled=False, limit_exceeded=beside.limit)
             return result

@@ -130,7 +130,9 @@ def _tests(project: NodeProject, builds: Builds) -> list[PlannedStep]:
         script = project.script(root, *TEST_SCRIPTS)
         if covered := project.covered_by(script, *TEST_SCRIPTS):
             every = project.installs.every + builds.needed_by(project.packages)
-            steps = [check(CheckName.TESTS, "test", script.command, every)]
+            steps = [
+                check(CheckName.TESTS, "test", script.command, every, test_run=script.test_run)
+            ]
             packages = [package for package in packages if package.directory not in covered]
             runs |= {directory: [script] for directory in covered}
     steps += _step_per_package(CheckName.TESTS, "test", packages, project.tests, depends_on)
@@ -144,7 +146,7 @@ def _test_files(package: Package, tests: TestFiles, depends_on: tuple[str, ...])
     name = f"{package.step('test')} ({tests.runner})"
     command = package.within(tests.command)
     if not tests.reason:
-        return check(CheckName.TESTS, name, command, depends_on)
+        return check(CheckName.TESTS, name, command, depends_on, test_run=tests.within(package))
     if tests.runner == "playwright":  # shown, and decides nothing
         return skipped(CheckName.RENDER, name, command, tests.reason, absent=True)
     return skipped(CheckName.TESTS, name, command, tests.reason, absent=False)
@@ -174,7 +176,12 @@ def _step_per_package(
         return [skipped(check_name, verb, command, "; ".join(reasons), absent=absent)]
     make_check = partial(check, check_name, allow_failure=allow_failure, parallel=parallel)
     return [
-        make_check(package.step(verb), check_command.command, depends_on(package))
+        make_check(
+            package.step(verb),
+            check_command.command,
+            depends_on(package),
+            test_run=check_command.test_run,
+        )
         if check_command.runs
         else skipped(
             check_name,

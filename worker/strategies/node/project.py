@@ -9,9 +9,15 @@ from revalid.worker.strategies.node.install import plan_installs
 from revalid.worker.strategies.node.managers import Manager
 from revalid.worker.strategies.node.packages import Package
 from revalid.worker.strategies.node.scripts import checks_types, split_commands
-from revalid.worker.strategies.node.test_files import TestFiles, find_test_files, runners_called
+from revalid.worker.strategies.node.test_files import (
+    TestFiles,
+    find_test_files,
+    runners_called,
+    test_run,
+)
 from revalid.worker.strategies.node.typescript import bases, type_check
 from revalid.worker.strategies.node.workspaces import Group
+from revalid.worker.strategies.plan import UNKNOWN, TestRun
 from revalid.worker.strategies.project_tree import ProjectTree
 
 TYPE_SCRIPTS = (
@@ -54,6 +60,7 @@ class CheckCommand:
         placeholder: Whether what it has only stands where the check could be.
         script: The text of the scripts that it runs; empty for a command of ours.
         tests: The test files that it runs, for a command of ours.
+        test_run: What is known of the tests that it runs.
     """
 
     command: str
@@ -63,6 +70,7 @@ class CheckCommand:
     placeholder: bool = False
     script: str = ""
     tests: TestFiles | None = None
+    test_run: TestRun = UNKNOWN
 
     @property
     def runs(self) -> bool:
@@ -151,7 +159,7 @@ class NodeProject:
         own = next((tests for tests in self._files_of(package) if not tests.reason), None)
         if script.runs or own is None:
             return script
-        return CheckCommand(package.within(own.command), tests=own)
+        return CheckCommand(package.within(own.command), tests=own, test_run=own.within(package))
 
     def other_tests(self, package: Package, runs: Iterable[CheckCommand]) -> list[TestFiles]:
         """Return the test files of a package that no check runs.
@@ -187,6 +195,7 @@ class NodeProject:
             absent=not present,
             placeholder=all(package.is_placeholder(name) for name in present),
             script=package.runs(name),
+            test_run=test_run(package.runs(name)),
         )
 
     def type_script(self, package: Package) -> CheckCommand:

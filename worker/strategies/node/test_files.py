@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from revalid.jobs.counted import counted
 from revalid.worker.strategies.node.managers import Manager
 from revalid.worker.strategies.node.packages import Package
+from revalid.worker.strategies.plan import REPORT, TestRun
 from revalid.worker.strategies.project_tree import ProjectTree
 
 MAX_FILES = 2_000
@@ -33,6 +34,24 @@ _LIKE_NODE = ("node:test", "mocha", "ava", "tap", "uvu")
 _RUNNERS = {"test": "node:test", "@jest/globals": "jest", "@playwright/test": "playwright"}
 _GLOBAL = ("vitest", "jest", "mocha", "jasmine")
 """Runners whose functions a test file may use without an import, in the order of preference."""
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\d?>&\d?")
+_JOINED = re.compile(r"[&|;\n]|\b(?:turbo|nx|lerna|make|just|concurrently|run-[sp]|npm-run-all)\b")
+_HIDES = re.compile(r"[|;]|(?<!&)&(?!&)")
+"""What lets a later command decide the exit status."""
+_REPORTERS = {
+    "bun:test": ("bun test", f'--reporter=junit --reporter-outfile="{REPORT}.xml"'),
+    "vitest": (
+        "vitest run",
+        f'--reporter=default --reporter=json --outputFile.json="{REPORT}.json"',
+    ),
+    "jest": ("jest", f'--json --outputFile="{REPORT}.json"'),
+    "node:test": (
+        "--test",
+        "--test-reporter=spec --test-reporter-destination=stdout "
+        f'--test-reporter=junit --test-reporter-destination="{REPORT}.xml"',
+    ),
+}
+"""The words of a command after which options make the runner write a report besides its output."""
 _CALLED = {
     "bun:test": re.compile(r"\bbun (?:--\S{1,40} )?test\b"),
     "vitest": re.compile(r"\bvitest\b"),
@@ -54,6 +73,7 @@ class TestFiles:
     Attributes:
         files: Paths relative to the package.
         command: Runs them in the package's directory.
+        reporting: The same with a report; empty where the runner writes none.
         reason: Why it cannot run; empty if it can.
     """
 
@@ -63,6 +83,11 @@ class TestFiles:
     files: tuple[str, ...]
     command: str
     reason: str = ""
+    reporting: str = ""
+
+    def within(self, package: Package) -> TestRun:
+        """Return what is known of the command, run in a package's directory."""
+        return TestRun(self.runner, package.within(self.reporting) if self.reporting else "")
 
 
 def find_test_files(
@@ -99,6 +124,17 @@ def find_test_files(
 def runners_called(command: str) -> frozenset[str]:
     """Return the runners that a script calls by name."""
     return frozenset(name for name, pattern in _CALLED.items() if pattern.search(command[:4_000]))
+
+
+def test_run(script: str) -> TestRun:
+    """Return what is known of a script that runs tests."""
+    plain = _QUOTED.sub("", script[:4_000])
+    runners = runners_called(plain)
+    alone = len(runners) == 1 and not _JOINED.search(plain)
+    return TestRun(
+        runner=next(iter(runners)) if alone else None,
+        hides_failures=_HIDES.search(plain) is not None,
+    )
 
 
 def _may_be_test(path: str) -> bool:
@@ -162,4 +198,8 @@ def _plan(package: Package, manager: Manager, runner: str, names: list[str]) -> 
     needed = runner in ("vitest", "mocha", "ava", "tap", "uvu", "jasmine")
     if not reason and needed and runner not in installed:
         reason = f"{count} import {runner}, which is no dependency of {package.title}"
-    return TestFiles(runner, files, command.strip(), reason)
+    reporting = ""
+    if runner in _REPORTERS:
+        words, options = _REPORTERS[runner]
+        reporting = command.replace(words, f"{words} {options}", 1).strip()
+    return TestFiles(runner, files, command.strip(), reason, reporting)

@@ -10,7 +10,7 @@ from revalid.jobs.checks import CheckName
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import StrategyName
 from revalid.jobs.steps import Exec
-from revalid.worker.strategies.plan import Plan, PlannedStep, check, skipped
+from revalid.worker.strategies.plan import REPORT, Plan, PlannedStep, TestRun, check, skipped
 from revalid.worker.strategies.project_tree import ProjectTree
 from revalid.worker.strategies.python.install import MANIFESTS, is_project, plan_install
 from revalid.worker.strategies.python.pytest_config import pytest_config
@@ -67,7 +67,11 @@ def _within(planned: PlannedStep, directory: str) -> PlannedStep:
     command = f"cd {shlex.quote(directory)} && {{ {step.command}; }}"
     named = step.model_copy(update={"name": f"{step.name} {directory}", "command": command})
     depends_on = tuple(f"{name} {directory}" for name in planned.depends_on)
-    return replace(planned, step=named, depends_on=depends_on)
+    test_run = planned.test_run
+    if test_run.reporting:
+        reporting = f"cd {shlex.quote(directory)} && {{ {test_run.reporting}; }}"
+        test_run = replace(test_run, reporting=reporting)
+    return replace(planned, step=named, depends_on=depends_on, test_run=test_run)
 
 
 def _plan_root(tree: ProjectTree, directory: str) -> Plan:
@@ -92,7 +96,13 @@ def _plan_root(tree: ProjectTree, directory: str) -> Plan:
         else skipped(
             CheckName.TYPECHECK, "typecheck", _MYPY, "mypy is not configured", absent=True
         ),
-        check(CheckName.TESTS, "test", test_command, depends_on)
+        check(
+            CheckName.TESTS,
+            "test",
+            test_command,
+            depends_on,
+            test_run=_test_run(tree, test_command),
+        )
         if has_tests
         else skipped(CheckName.TESTS, "test", _PYTEST, "no test_*.py or *_test.py", absent=True),
         *python_start(tree),
@@ -126,6 +136,15 @@ def _test_command(tree: ProjectTree) -> str:
     up = "../" * manage.count("/")
     inside = f"cd {shlex.quote(below)} && " if slash else ""
     return f"{inside}{up}.venv/bin/python manage.py test"
+
+
+def _test_run(tree: ProjectTree, command: str) -> TestRun:
+    """Return what is known of the tests; a report that the project asks for stays where it is."""
+    if command == _DJANGO:
+        return TestRun("unittest")
+    if any("junit" in tree.head(name, 1 << 16) for name in _PYTEST_FILES):
+        return TestRun("pytest")
+    return TestRun("pytest", f'{command} -o junit_family=xunit1 --junitxml="{REPORT}.xml"')
 
 
 def _types(tree: ProjectTree, project: dict[str, Any]) -> tuple[str, list[str]]:

@@ -125,3 +125,74 @@ def test_of_very_many_files_the_runner_finds_its_own(plan_of: PlanOf) -> None:
     files = {f"{'x' * 60}{number}.test.js": VITEST for number in range(1_200)}
     plan = plan_of({"package.json": package(vitest="3"), **files})
     assert commands(plan)["test"] == "npx --no-install vitest run"
+
+
+@pytest.mark.parametrize(
+    ("script", "runner", "hides"),
+    [
+        ("vitest run --coverage", "vitest", False),
+        ("NODE_ENV=test npx jest -t 'a && b; c'", "jest", False),
+        ("c8 mocha 2>&1", "mocha", False),
+        ("vitest run && jest", None, False),
+        ("vitest run && node check.js", None, False),
+        ("concurrently 'vitest run'", None, False),
+        ("turbo run test", None, False),
+        ("node check.js", None, False),
+        ("vitest run || true", None, True),
+        ("jest; exit 0", None, True),
+        ("tape a.js | tap-spec", None, True),
+        ("node server.js & jest", None, True),
+        ("node check.js || echo failed", None, True),
+    ],
+)
+def test_what_a_script_says_of_its_tests(
+    plan_of: PlanOf, script: str, runner: str | None, hides: bool
+) -> None:
+    plan = plan_of({"package.json": package({"test": script})})
+    known = steps_by_name(plan)["test"].test_run
+    assert (known.runner, known.hides_failures, known.reporting) == (runner, hides, "")
+
+
+@pytest.mark.parametrize(
+    ("files", "dependencies", "reporting"),
+    [
+        (
+            {"a.test.ts": importing("bun:test")},
+            {},
+            'bun test --reporter=junit --reporter-outfile="${TMPDIR:-/tmp}/revalid-tests.xml" '
+            "./a.test.ts",
+        ),
+        (
+            {"a.test.js": VITEST},
+            {"vitest": "3"},
+            "npx --no-install vitest run --reporter=default --reporter=json "
+            '--outputFile.json="${TMPDIR:-/tmp}/revalid-tests.json" ./a.test.js',
+        ),
+        (
+            {"a.test.js": GLOBALS},
+            {"jest": "30"},
+            'npx --no-install jest --json --outputFile="${TMPDIR:-/tmp}/revalid-tests.json" '
+            "--runTestsByPath ./a.test.js",
+        ),
+        (
+            {"a.test.js": importing("node:test")},
+            {},
+            "node --test --test-reporter=spec --test-reporter-destination=stdout "
+            '--test-reporter=junit --test-reporter-destination="${TMPDIR:-/tmp}/revalid-tests.xml" '
+            "./a.test.js",
+        ),
+        ({"test/a.js": importing("mocha")}, {"mocha": "11"}, ""),
+    ],
+)
+def test_a_runner_that_we_call_also_writes_a_report(
+    plan_of: PlanOf, files: dict[str, Any], dependencies: dict[str, str], reporting: str
+) -> None:
+    plan = plan_of({"package.json": package(None, **dependencies), **files})
+    assert steps_by_name(plan)["test"].test_run.reporting == reporting
+
+
+def test_a_report_is_written_from_the_directory_of_the_package(plan_of: PlanOf) -> None:
+    files = {"web/package.json": package(None, vitest="3"), "web/jest vitest run.test.js": VITEST}
+    known = steps_by_name(plan_of(files))["test web"].test_run
+    assert known.reporting.startswith("cd web && npx --no-install vitest run --reporter=default")
+    assert known.reporting.endswith("'./jest vitest run.test.js'")

@@ -306,3 +306,15 @@ def test_a_malformed_pyproject_is_refused(plan_of: PlanOf) -> None:
 def test_without_a_manifest_it_is_refused(plan_of: PlanOf) -> None:
     with pytest.raises(InvalidProject, match=r"strategy python needs one of pyproject.toml"):
         plan_of({"a.py": ""}, StrategyName.PYTHON)
+
+
+def test_pytest_also_writes_a_report_unless_the_project_asks_for_one(plan_of: PlanOf) -> None:
+    files = {"svc/requirements.txt": "", "svc/test_a.py": TEST}
+    known = steps_by_name(plan_of(files))["test svc"].test_run
+    assert (known.runner, known.reporting) == (
+        "pytest",
+        "cd svc && { .venv/bin/python -m pytest -o junit_family=xunit1 "
+        '--junitxml="${TMPDIR:-/tmp}/revalid-tests.xml"; }',
+    )
+    files["svc/pytest.ini"] = "[pytest]\naddopts = --junitxml=out.xml\n"
+    assert steps_by_name(plan_of(files))["test svc"].test_run.reporting == ""
