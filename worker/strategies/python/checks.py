@@ -140,7 +140,7 @@ def _test_command(tree: ProjectTree) -> str:
 
 def _test_run(tree: ProjectTree, command: str) -> TestRun:
     """Return what is known of the tests; a report that the project asks for stays where it is."""
-    if command == _DJANGO:
+    if command != _PYTEST:
         return TestRun("unittest")
     if any("junit" in tree.head(name, 1 << 16) for name in _PYTEST_FILES):
         return TestRun("pytest")
