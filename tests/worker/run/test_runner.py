@@ -531,7 +531,8 @@ async def test_tests_that_a_project_expects_and_does_not_run_fail_it(make_run: M
 FLAKY = {
     "package.json": json.dumps({"scripts": {"test": "sh bun.sh"}}),
     "bun.sh": """
-if [ -e ran ]; then echo "(pass) a [1ms]"; echo " 1 pass"; echo "Ran 1 test across 1 file."; exit; fi
+if [ -e ran ]; then echo "(pass) a [1ms]"; echo " 1 pass"; echo "Ran 1 test across 1 file."
+exit; fi
 touch ran; echo "(fail) a [1ms]"; echo " 3 pass"; echo " 1 fail"; exit 1
 """,
 }
