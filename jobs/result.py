@@ -134,6 +134,55 @@ class StartReport(Frozen):
     problem: str | None = None
 
 
+class PageReport(Frozen):
+    """A page of a started server, as a browser showed it.
+
+    Attributes:
+        width: The width of the window: that of a ``desktop`` or of a ``phone``.
+        status: The status of the answer; None without one.
+        errors: Uncaught exceptions, console errors and failed requests; the first lines of some.
+        problem: Why the page fails the check, in words; None if it does not.
+        screenshot: The name of its PNG among the job's artifacts; None without one.
+    """
+
+    path: str
+    width: Literal["desktop", "phone"]
+    title: str = ""
+    status: int | None = None
+    errors: tuple[str, ...] = ()
+    problem: str | None = None
+    screenshot: str | None = None
+
+
+class RenderReport(Frozen):
+    """The pages of a started server in a browser.
+
+    Attributes:
+        browser: Name and version of the browser; None if it did not start.
+        left_out: Paths that the first page links to and that were not opened.
+        duration_s: Seconds that the browser took.
+        problem: Why the check failed, in words; None if it did not.
+        not_judged: Why nothing is known, in words, such as no browser; None if the pages were
+            judged.
+        required: Whether a problem fails the step.
+        thumbnail: A small JPEG of the first page, in base64; empty without one.
+    """
+
+    browser: str | None = None
+    pages: tuple[PageReport, ...] = ()
+    left_out: int = 0
+    duration_s: float = 0.0
+    problem: str | None = None
+    not_judged: str | None = None
+    required: bool = False
+    thumbnail: str = ""
+
+    @property
+    def paths(self) -> int:
+        """Number of paths that were opened."""
+        return len({page.path for page in self.pages})
+
+
 class StepResult(Frozen):
     """The outcome of one step.
 
@@ -167,6 +216,7 @@ class StepResult(Frozen):
         tests: The tests that it ran; None where they could not be counted.
         flaky_passes: Whether flaky tests leave the step passed.
         start: What the server did that it started; None if it started none.
+        render: How its pages looked in a browser; None if it has none.
     """
 
     name: str
@@ -193,6 +243,7 @@ class StepResult(Frozen):
     tests: TestReport | None = None
     flaky_passes: bool = False
     start: StartReport | None = None
+    render: RenderReport | None = Field(default=None, exclude_if=lambda render: render is None)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -217,7 +268,7 @@ class StepResult(Frozen):
         if self.flaky_passes and tests is not None and tests.flaky and not tests.failed:
             return StepStatus.PASSED
         if self.start is not None:  # its end was asked for, whatever its exit code
-            return StepStatus.PASSED if self.start.problem is None else StepStatus.FAILED
+            return StepStatus.PASSED if self._server_problem is None else StepStatus.FAILED
         if self.exit_code != 0 or (tests is not None and tests.failed):
             return StepStatus.FAILED
         return StepStatus.PASSED
@@ -226,6 +277,19 @@ class StepResult(Frozen):
     def _pytest_found_none(self) -> bool:
         """Whether pytest ended with its exit code for no collected test, which is no failure."""
         return self.exit_code == 5 and self.tests is not None and self.tests.runner == "pytest"
+
+    @property
+    def screenshots(self) -> tuple[str, ...]:
+        """Names of the screenshots of its pages, among the job's artifacts."""
+        pages = self.render.pages if self.render is not None else ()
+        return tuple(page.screenshot for page in pages if page.screenshot)
+
+    @property
+    def _server_problem(self) -> str | None:
+        """What keeps the server that the step started from being good; None if nothing does."""
+        if self.start is not None and self.start.problem is not None:
+            return self.start.problem
+        return self.render.problem if self.render is not None and self.render.required else None
 
     @property
     def ok(self) -> bool:
@@ -251,7 +315,7 @@ class StepResult(Frozen):
                 return self.tampered
             case StepStatus.FAILED:
                 if self.start is not None:
-                    return self.start.problem or ""
+                    return self._server_problem or ""
                 if self.exit_code is None:
                     return "its end was not seen"
                 return f"exit {self.exit_code}{self._failed_tests}"

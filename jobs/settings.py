@@ -23,6 +23,7 @@ from revalid.version import __version__
 PREFIX = "REVALID_"
 VERSION = __version__
 TOOLS_IMAGE = "busybox:1.37.0-musl"
+BROWSER_IMAGE = "mcr.microsoft.com/playwright/python:v1.65.2-noble"
 DATABRICKS = ("DATABRICKS_HOST", "DATABRICKS_TOKEN", "DATABRICKS_WAREHOUSE_ID")
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -82,6 +83,11 @@ class Settings(BaseSettings):
         default=TOOLS_IMAGE,
         description="Image with the static busybox that runs and measures commands in every "
         "container.",
+    )
+    browser_image: str = Field(
+        default=BROWSER_IMAGE,
+        description="Image with Chromium and Python that opens the pages of a started server "
+        "beside a container.",
     )
     tenant: str = Field(default="default", description="Tenant of jobs that name none.")
     sandbox: SandboxPolicy | None = Field(

@@ -25,6 +25,7 @@ _WORKER_FIELDS = (
     "sandbox",
     "images",
     "tools_image",
+    "browser_image",
     "bubblewrap",
     "source_roots",
     "secret_allow",

@@ -1,6 +1,7 @@
 """Servers under test: what a sandbox asks of one, and what it saw."""
 
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 READY_S = 60.0
@@ -30,6 +31,9 @@ class Probe:
         ready_s: Seconds, from the start of the command, within which it must answer well.
         pages: Whether it serves pages alone, so that the last path must be there.
         setup: A command that runs before, with the same services; empty for none.
+        page_port: The port of another server of the command that has the pages, and that is not
+            asked; 0 if it is the same server.
+        render: Whether a browser opens its pages.
     """
 
     paths: tuple[str, ...] = ("/",)
@@ -37,6 +41,8 @@ class Probe:
     ready_s: float = READY_S
     pages: bool = False
     setup: str = ""
+    page_port: int = 0
+    render: bool = True
 
     @property
     def most_status(self) -> int:
@@ -71,6 +77,28 @@ class Serving:
     ignored_sigterm: bool = False
     setup_failed: bool = False
     taken_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that answered, for a browser in another sandbox.
+
+    Attributes:
+        port: The port that answered.
+        gate: Address, port and token of the gate that leads to all ports of the server's container;
+            None where both sandboxes share their ports.
+        page_port: As that of a :class:`Probe`.
+    """
+
+    port: int
+    gate: tuple[str, int, str] | None = None
+    page_port: int = 0
+
+
+Visit = Callable[[Server], Awaitable[None]]
+"""Uses a server that answered; it raises nothing."""
+VISIT_S = 180.0
+"""Seconds after which a server is ended, whatever its visit does."""
 
 
 def request(path: str, port: int) -> bytes:

@@ -87,6 +87,9 @@ def step_line(step: StepResult, width: int) -> Text:
         line.append(f"  {step.outcome}", "red")
     if step.allow_failure and not passed:
         line.append(", may fail", "dim")
+    if passed and step.render is not None:
+        words = step.render.problem or step.render.not_judged
+        line.append(f"  render: {one_line(words)}" if words else "", "yellow")
     if step.cached:
         line.append(f"  {cached(step)}", "dim")
     return line
@@ -107,6 +110,9 @@ def print_verdict(console: Console, result: JobResult) -> None:
         # Their reasons stand beside the steps.
         names = dict.fromkeys(missing.step or str(missing.check) for missing in others)
         print_fact(console, "unproven", f"{', '.join(names)}, which did not decide")
+    if pictures := [name for step in result.steps for name in step.screenshots]:
+        more = f" and {len(pictures) - 1} more" if pictures[1:] else ""
+        print_fact(console, "pages", f"{pictures[0]}{more}: revalid artifacts {result.id}")
     for note in result.notes:
         print_fact(console, "note", note)
     if result.tools:

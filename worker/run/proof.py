@@ -24,11 +24,20 @@ _WORDS = {
 
 def proven(results: Iterable[StepResult]) -> tuple[Proven, ...]:
     """Return what the passed steps proved, in their order."""
-    return tuple(
-        Proven(check=step.check, step=step.name, words=_words(step.check, step))
-        for step in results
-        if step.check is not None and step.status is StepStatus.PASSED
-    )
+    found = []
+    for step in results:
+        if step.check is not None and step.status is StepStatus.PASSED:
+            found.append(Proven(check=step.check, step=step.name, words=_words(step.check, step)))
+        if rendered(step):
+            found.append(Proven(check=CheckName.RENDER, step=step.name, words=_pages(step)))
+    return tuple(found)
+
+
+def rendered(step: StepResult) -> bool:
+    """Return whether the pages of the server that a step started were good."""
+    started = step.start is not None and step.start.problem is None
+    render = step.render
+    return started and render is not None and not (render.problem or render.not_judged)
 
 
 def unproven(job: Job, plan: Plan, finished: Mapping[int, StepResult]) -> tuple[Unproven, ...]:
@@ -37,12 +46,16 @@ def unproven(job: Job, plan: Plan, finished: Mapping[int, StepResult]) -> tuple[
     Args:
         finished: The results of the steps that ended, by their index in the plan.
     """
-    missing = [
-        _missing(job, planned, planned.check, finished.get(index))
-        for index, planned in enumerate(plan.steps)
-        if planned.check is not None
-    ]
+    missing = []
+    for index, planned in enumerate(plan.steps):
+        result = finished.get(index)
+        if planned.check is not None:
+            missing.append(_missing(job, planned, planned.check, result))
+        if planned.probe is not None and planned.probe.render:
+            missing.append(_not_rendered(job, planned, result))
     planned_checks = {planned.check for planned in plan.steps}
+    if CheckName.START in planned_checks:
+        planned_checks.add(CheckName.RENDER)
     never_planned = (
         Unproven(check=check, reason="required, but this project has no such check", decides=True)
         for check in map(CheckName, job.require)
@@ -111,6 +124,34 @@ def missing_tests(job: Job, plan: Plan, finished: Mapping[int, StepResult]) -> S
     )
 
 
+def _pages(step: StepResult) -> str:
+    render = step.render
+    if render is None:
+        return ""
+    errors = sum(len(page.errors) for page in render.pages)
+    noted = f", {counted(errors, 'error')} on them" if errors else ""
+    more = f", {render.left_out} more not opened" if render.left_out else ""
+    return f"rendered {counted(render.paths, 'page')}{noted}{more}"
+
+
+def _not_rendered(job: Job, planned: PlannedStep, result: StepResult | None) -> Unproven | None:
+    """Return why the pages of a server are not proven; None if they are, or if it has none."""
+    required = CheckName.RENDER in job.require
+    if result is not None and rendered(result):
+        return None
+    render = result.render if result is not None else None
+    if CheckName.RENDER in job.skip:
+        reason = "left out by --skip render"
+    elif render is not None and (words := render.problem or render.not_judged):
+        reason = words
+    elif not required:
+        return None
+    else:
+        started = result is not None and result.status is StepStatus.PASSED
+        reason = "its / is no HTML page" if started else "the server did not start"
+    return Unproven(check=CheckName.RENDER, reason=reason, decides=required)
+
+
 def _words(check: CheckName, step: StepResult) -> str:
     tests = step.tests
     if step.start is not None and step.start.ready_s is not None:
@@ -131,7 +172,8 @@ def _missing(
 ) -> Unproven | None:
     if result is not None and result.status is StepStatus.PASSED:
         return None
-    required = check in job.require
+    # The project's own browser tests are not what --require render asks for.
+    required = check in job.require and check is not CheckName.RENDER
     optional = isinstance(planned.step, Exec) and planned.step.allow_failure
     if result is None:
         decides, reason = not optional, "it did not end"

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from revalid.worker.run.install_faults import is_install
 from revalid.worker.run.install_tries import InstallTries
 from revalid.worker.run.output import Emit, LiveOutput
 from revalid.worker.run.project import Project
+from revalid.worker.run.rendering import Rendering
 from revalid.worker.run.step_events import (
     cancelled_result,
     finished_event,
@@ -41,7 +43,7 @@ from revalid.worker.sandboxes.protocol import (
 )
 from revalid.worker.sandboxes.shielding import shielded
 from revalid.worker.secrets import Scrubber
-from revalid.worker.serving import Probe
+from revalid.worker.serving import Probe, Visit
 from revalid.worker.strategies.dispatch import Plan, PlannedStep
 from revalid.worker.tracing import record_step, step_span
 
@@ -305,7 +307,9 @@ class Replay:
             return self._file_result(name, planned, 0, text, "", started)
         run = partial(self._execute, index, planned, sandbox)
         probe, reporting = planned.probe, planned.test_run.reporting
-        exec_result = await run(reporting or step.command, limit, probe)
+        async with self._rendering(index, planned, sandbox) as rendering:
+            visit = rendering.visit if rendering else None
+            exec_result = await run(reporting or step.command, limit, probe, visit)
         if reporting and _refused_to_report(exec_result):
             exec_result = await run(step.command, max(0.1, min(limit, self.time_left())), probe)
         result = command_result(name, step, exec_result, self.scrubber, self.limits)
@@ -325,7 +329,13 @@ class Replay:
             self.notes += [disagreement] if disagreement else []
         start = start_report(exec_result, probe, self.scrubber) if probe is not None else None
         unknown = start_unknown(exec_result)
-        found = {"check": planned.check, "tests": tests, "start": start, "skipped_reason": unknown}
+        found = {
+            "check": planned.check,
+            "tests": tests,
+            "start": start,
+            "render": rendering.report if rendering else None,
+            "skipped_reason": unknown,
+        }
         result = result.model_copy(update=found)
         if result.status is StepStatus.PASSED and tests is None and planned.test_run.hides_failures:
             words = "its command exits with 0 even if tests fail, and no test could be counted"
@@ -349,6 +359,7 @@ class Replay:
         command: str,
         limit: float,
         probe: Probe | None = None,
+        visit: Visit | None = None,
     ) -> ExecResult:
         live = LiveOutput(self.emit, index, self.scrubber, self._live_budget)
         exec_result = await _stoppable(
@@ -362,12 +373,32 @@ class Replay:
                 services=[s for s in planned.services if not sandbox.missing_service(s.kind)],
                 probe=probe,
                 reports=planned.check in _TELL_TESTS,
+                visit=visit,
                 on_output=live.feed,
                 stop=stop,
             )
         )
         live.finish()
         return exec_result
+
+    @asynccontextmanager
+    async def _rendering(
+        self, index: int, planned: PlannedStep, sandbox: Sandbox
+    ) -> AsyncIterator[Rendering | None]:
+        """Open a browser for the server that a step starts; None if it starts none."""
+        probe = planned.probe
+        if probe is None or not probe.render or CheckName.RENDER in self.job.skip:
+            yield None
+            return
+        async with Rendering(
+            sandbox,
+            self.artifacts,
+            self.project.root.parent,
+            self.scrubber,
+            name=str(index),
+            required=CheckName.RENDER in self.job.require,
+        ) as rendering:
+            yield rendering
 
     async def _run_failed_again(
         self,

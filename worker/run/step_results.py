@@ -91,6 +91,8 @@ def _problem(exec_result: ExecResult, serving: Serving, probe: Probe) -> str | N
     code = exec_result.exit_code
     if serving.setup_failed:
         return f"its migrations failed (exit {code})"
+    if serving.ended and serving.ready_s is not None:
+        return f"it ended while a browser used it (exit {code})"
     if serving.ended:
         if serving.status is not None and serving.status <= probe.most_status:
             return f"it ended {HOLD_S:g} s or less after it answered (exit {code})"

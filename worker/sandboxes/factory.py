@@ -65,7 +65,11 @@ async def open_sandbox(
     if policy is not SandboxPolicy.LOCAL:
         try:
             opened = await _open_container(
-                job, engine, scratch, engine_missing if policy is SandboxPolicy.DAGGER else None
+                job,
+                settings,
+                engine,
+                scratch,
+                engine_missing if policy is SandboxPolicy.DAGGER else None,
             )
             digest = opened.image.partition("@")[2]
             return opened, SandboxReport(kind="dagger", image_digest=digest)
@@ -94,7 +98,11 @@ def _passthrough(settings: Settings, environ: Mapping[str, str]) -> dict[str, st
 
 
 async def _open_container(
-    job: Job, engine: Engine, scratch: Path, engine_missing: EngineMissing | None
+    job: Job,
+    settings: Settings,
+    engine: Engine,
+    scratch: Path,
+    engine_missing: EngineMissing | None,
 ) -> DaggerSandbox:
     started, pause = monotonic(), 0.5
     while True:
@@ -109,6 +117,7 @@ async def _open_container(
                 protected=job.protected,
                 scratch=scratch,
                 tenant=job.tenant,
+                browser_image=settings.browser_image,
             )
         except EngineUnavailable as error:
             if engine_missing is None:

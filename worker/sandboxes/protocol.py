@@ -19,7 +19,7 @@ from revalid.jobs.job import LimitName
 from revalid.jobs.services import ServiceKind
 from revalid.worker.sandboxes.limits import DEFAULT_LIMITS, CommandLimits
 from revalid.worker.services import NeededService
-from revalid.worker.serving import Probe, Serving
+from revalid.worker.serving import Probe, Serving, Visit
 
 WORKDIR = "/workspace"
 COMMAND_TIMEOUT_S = 600.0
@@ -52,6 +52,10 @@ class StepFailed(Exception):
 
     The message names the operation, the path and the reason.
     """
+
+
+class BrowserMissing(Exception):
+    """There is no browser for this sandbox; the message says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,7 @@ class Sandbox(Protocol):
         downloads: bool = False,
         services: Sequence[NeededService] = (),
         probe: Probe | None = None,
+        visit: Visit | None = None,
         reports: bool = False,
         on_output: OnOutput | None = None,
         stop: asyncio.Event | None = None,
@@ -186,6 +191,9 @@ class Sandbox(Protocol):
             probe: What to ask the server that the command starts, on a port where a process of its
                 tree listens. Once it answers below 500, or ``probe.ready_s`` seconds have passed,
                 the process tree gets SIGTERM, then SIGKILL after :data:`KILL_GRACE_S`.
+            visit: What is done with the server once it answered. It gets SIGTERM when this is done,
+                or after :data:`~revalid.worker.serving.VISIT_S`. If the command ends before, the
+                visit is cancelled.
             reports: Whether to return the reports of tests that the command wrote: regular files
                 below the workspace with a report's name, and :data:`OWN_REPORT`; at most
                 :data:`MAX_REPORTS` and :data:`REPORT_BYTES`.
@@ -291,6 +299,15 @@ class Sandbox(Protocol):
 
     def missing_service(self, kind: ServiceKind) -> str | None:
         """Return why this sandbox cannot start a kind of service; None if it can."""
+        ...
+
+    async def open_browser(self) -> "Sandbox":
+        """Open another sandbox, which has a browser and Python, and reaches this one's servers.
+
+        Raises:
+            BrowserMissing: This worker has no browser for it; the message says what to do.
+            SandboxLost: It could not be opened.
+        """
         ...
 
     async def lay_overlay(self, host_path: Path) -> None:

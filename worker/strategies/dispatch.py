@@ -91,7 +91,8 @@ def _configured(job: Job, tree: ProjectTree, config: ProjectConfig) -> Plan:
 
 def _required(planned: PlannedStep, job: Job) -> PlannedStep:
     """Return the step so that it decides if the job requires its check."""
-    if planned.check not in job.require or not isinstance(planned.step, Exec):
+    needed = {planned.check} | ({CheckName.RENDER} if planned.probe else set())
+    if needed.isdisjoint(job.require) or not isinstance(planned.step, Exec):
         return planned
     return replace(planned, step=planned.step.model_copy(update={"allow_failure": False}))
 

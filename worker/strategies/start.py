@@ -15,6 +15,7 @@ from revalid.worker.strategies.project_tree import ProjectTree
 from revalid.worker.strategies.services import COMPOSE_FILES, ENV_EXAMPLES
 
 PORT = 3000
+PAGE_PORT = 4173
 _HEAD_BYTES = 1 << 16
 _MAX_SOURCES = 400
 _MAX_HEALTH_PATHS = 3
@@ -34,7 +35,7 @@ _COMPOSED = re.compile(
 )
 _DEFAULT = re.compile(r"\$\{\w{1,60}:?-([^}]{0,200})\}\Z")
 _SERVICE_URL = re.compile(r"[a-z0-9+]{1,40}://[^/]*@|(?:postgres|mysql|mariadb|redis|mongodb)")
-_NOT_GIVEN = frozenset({"PORT", "PATH", "HOME", "CI", "NODE_OPTIONS", "PYTHONPATH"})
+_NOT_GIVEN = frozenset({"PORT", "PAGE_PORT", "PATH", "HOME", "CI", "NODE_OPTIONS", "PYTHONPATH"})
 _PYTHON = frozenset(
     (
         *("python", "python3", "gunicorn", "uvicorn", "hypercorn", "daphne"),
@@ -60,6 +61,8 @@ def start_check(
     after: Iterable[str] = (),
     migrations: Iterable[str] = (),
     pages: bool = False,
+    client: str | None = None,
+    render: bool = True,
 ) -> PlannedStep:
     """Return the step that starts a server, after its migrations.
 
@@ -70,22 +73,29 @@ def start_check(
         command: The command that becomes the server.
         after: Steps whose files it uses if they are there.
         pages: Whether it serves pages alone.
+        client: The command that serves the pages on the port ``PAGE_PORT``, beside a server that
+            has none.
+        render: Whether a browser opens its pages.
     """
     values = _variables(tree)
     lines = [f"export PORT=${{PORT:-{values.pop('PORT', str(PORT))}}}"]
     lines += [f"export {port}=$PORT" for port in _PORTS if port in command or _is_python(command)]
     lines += [f"export {n}=${{{n}:-{shlex.quote(v)}}}" for n, v in values.items()]
+    if client is not None:
+        lines.append(f"export PAGE_PORT=${{PAGE_PORT:-{PAGE_PORT}}}")
     commands = [f"( {migration} ) || exit" for migration in migrations]
     probe = Probe(
         paths=("/",) if pages else health_paths(tree),
         ready_s=serving.READY_S,
         pages=pages,
+        page_port=PAGE_PORT if client else 0,
+        render=render,
         setup="\n".join([*lines, *commands]) if commands else "",
     )
     step = check(
         CheckName.START,
         name,
-        "\n".join([*lines, command]),
+        "\n".join([*lines, *([f"( {client} ) &"] if client else []), command]),
         tuple(dict.fromkeys(depends_on)),
         allow_failure=True,
     )

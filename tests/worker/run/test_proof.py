@@ -1,13 +1,15 @@
 """What the steps of a job proved, and what they did not."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from revalid.jobs.checks import CheckName
 from revalid.jobs.job import Job, StrategyName
-from revalid.jobs.result import StepResult, TestReport
+from revalid.jobs.result import PageReport, RenderReport, StartReport, StepResult, TestReport
 from revalid.worker.run.proof import proven, unproven
+from revalid.worker.serving import Probe
 from revalid.worker.strategies.plan import Plan, PlannedStep, check, skipped
 from tests.jobs.samples import SOURCE
 
@@ -87,6 +89,40 @@ def test_what_did_not_pass_is_unproven_and_may_decide(
     expected: list[tuple[str, str, bool]],
 ) -> None:
     assert missing(step, **fields) == expected
+
+
+PAGE = PageReport(path="/", width="desktop", errors=("request /a.png: 404",))
+SERVER = replace(check(CheckName.START, "start", "true", allow_failure=True), probe=Probe())
+UP = StartReport(ready_s=1.0, port=3000, path="/", status=200)
+
+
+def started(render: RenderReport | None) -> StepResult:
+    return result(SERVER, exit_code=143, start=UP, render=render)
+
+
+def test_pages_are_proven_beside_their_server() -> None:
+    render = RenderReport(pages=(PAGE, PAGE.model_copy(update={"width": "phone"})), left_out=2)
+    proofs = [(proof.check, proof.words) for proof in proven([started(render)])]
+    assert proofs[-1] == ("render", "rendered 1 page, 2 errors on them, 2 more not opened")
+    assert missing((SERVER, started(render)), require=["render"]) == []
+
+
+@pytest.mark.parametrize(
+    ("render", "reason"),
+    [
+        (RenderReport(problem="/ (desktop): it is blank"), "/ (desktop): it is blank"),
+        (RenderReport(not_judged="no Chromium"), "no Chromium"),
+        (None, "its / is no HTML page"),
+    ],
+)
+def test_pages_that_are_not_proven_decide_only_where_required(
+    render: RenderReport | None, reason: str
+) -> None:
+    step = (SERVER, started(render))
+    assert [proof.check for proof in proven([step[1]])] == ["start"]
+    assert missing(step, require=["render"]) == [("render", reason, True)]
+    assert missing(step) == ([("render", reason, False)] if render else [])
+    assert missing(step, skip=["render"])[-1] == ("render", "left out by --skip render", False)
 
 
 def test_a_required_check_that_is_not_planned_decides() -> None:

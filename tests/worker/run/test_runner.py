@@ -455,6 +455,34 @@ async def test_a_skipped_build_skips_only_a_start_that_needs_it(
     assert run.steps[-1].skipped_reason == reason
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "verdict"), [("<h1>Hello</h1>", Verdict.PASSED), ("<i></i>", Verdict.FAILED)]
+)
+async def test_required_pages_decide(make_run: MakeRun, page: str, verdict: Verdict) -> None:
+    server = SERVER.replace('"hello\\nagain"', json.dumps(page)).replace(
+        "answer.end", 'answer.setHeader("content-type", "text/html"); answer.end'
+    )
+    project = server_project("STATUS=200 node server.js") | {"server.js": server}
+    run = make_run(project=project, require=("render",))
+    assert await run.execute() is verdict
+    step = run.steps[-1]
+    assert step.screenshots
+    assert run.kept_artifacts is not None
+    if verdict is Verdict.FAILED:
+        assert step.outcome == "/ (desktop): it is blank"
+        assert run.unproven[-1].decides
+
+
+async def test_pages_without_a_browser_are_incomplete(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("revalid.worker.sandboxes.local.sandbox.find_browser", lambda _: None)
+    run = make_run(project=server_project("STATUS=200 node server.js"), require=("render",))
+    assert await run.execute() is Verdict.INCOMPLETE
+    assert run.unproven[-1].reason.startswith("no Chromium on this worker: install")
+
+
 async def test_a_start_that_nobody_requires_does_not_decide(make_run: MakeRun) -> None:
     project = {
         "package.json": json.dumps({"scripts": {"build": "node build.js", "start": "exit 3"}}),

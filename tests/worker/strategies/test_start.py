@@ -80,6 +80,14 @@ def manifest(directory: str = "", **fields: Any) -> dict[str, Any]:
             "exec npm run start",
         ),
         (
+            manifest(workspaces=["client", "server"])
+            | manifest("client/", scripts={"build": "vite build"}, dependencies={"vite": "7"})
+            | manifest("server/", dependencies={"@trpc/server": "11"})
+            | {"server/src/index.js": "", "client/index.html": ""},
+            "( cd client && exec npx --no-install vite preview --host 127.0.0.1 --strictPort "
+            "--port $PAGE_PORT ) &\ncd server && exec node src/index.js",
+        ),
+        (
             manifest(scripts={"start": "node ."}) | {"Procfile": "release: x\nweb: node web.js\n"},
             "node web.js",
         ),

@@ -89,6 +89,7 @@ APPLETS = (
         "find",
         "grep",
         "head",
+        "ip",
         "ls",
         "mkdir",
         "mkfifo",
@@ -144,7 +145,7 @@ def tools_directory(image: dagger.Container) -> dagger.Directory:
     """Return the content of :data:`TOOLS`: a busybox under its applets' names, and the scripts."""
     collect = ["/bin/busybox", "sh", "-c", _COLLECT, "revalid", *APPLETS]
     directory = image.with_user("0").with_exec(collect, no_init=True).directory("/tools")
-    for name in ("exec.sh", "probe.sh"):
+    for name in ("exec.sh", "probe.sh", "gate.sh"):
         script = files("revalid.worker.sandboxes.dagger").joinpath(name).read_text()
         directory = directory.with_new_file(name, script, permissions=0o444)
     return directory

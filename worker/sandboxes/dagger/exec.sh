@@ -7,8 +7,11 @@
 # processes, 512-byte blocks written, CPU seconds of a process or 0), how many bytes of both streams to
 # print while the command runs, one more limit (threads), and whether to add reports of tests (0 or 1). A
 # printed line has the nonce, the stream, the position of its first byte in the stream, and the bytes in base64.
-# For a server, four more: the time in centiseconds within which it must answer, the port to ask first, the
-# highest status of a good answer, and the paths to ask, one argument each. Once it answered well it gets SIGTERM.
+# For a server, six more: the time in centiseconds within which it must answer, the port to ask first, the
+# highest status of a good answer, a port that is not asked, how many centiseconds a visit of another container
+# may take (0 for none), and the paths to ask, one argument each. Once it answered well, and the visit has ended,
+# it gets SIGTERM. For the visit, /.revalid-stop/NONCE.up names address, port and token of the gate, and the
+# server's port; NONCE.seen appears there when it has ended.
 # The report then has two more lines:
 #   centiseconds until it answered well (- if it did not), port, number of the path, status and failed script of
 #   the last answer (- for none), whether the command ended before SIGTERM, whether it had to be killed
@@ -65,9 +68,9 @@ shift
 cd / || exit 1
 user=$2 limit=$3 grace=$4 output_bytes=$5 nonce=$6
 memory=$7 processes=$8 blocks=$9 cpu=${10} live=${11} threads=${12}
-reports=${13} ready_limit=${14:-0} port=${15} most=${16}
+reports=${13} ready_limit=${14:-0} port=${15} most=${16} other_port=${17} visit_limit=${18:-0}
 [ "$nonce" != reusable ] || nonce=$NONCE
-[ "$ready_limit" = 0 ] || shift 16 # the paths remain
+[ "$ready_limit" = 0 ] || shift 18 # the paths remain
 dir=/.revalid
 
 now() { IFS=' .' read -r s c _ </proc/uptime; c=${c#0}; t=$((s * 100 + c)); }
@@ -120,7 +123,8 @@ read -r runner <&8
 prober=
 if [ "$ready_limit" != 0 ]; then
   sockets=$(cat /proc/net/tcp /proc/net/tcp6 | while read -r _ _ _ _ _ _ _ _ _ n _; do echo "$n"; done)
-  sh /.revalid-tools/probe.sh "$(echo $sockets)" "$user" "$port" "$most" "$@" 3<&- 4<&- 5>&- 6>&- 8<&- 9>&- &
+  sh /.revalid-tools/probe.sh "$(echo $sockets)" "$user" "$port" "$most" "$other_port" "$@" \
+    3<&- 4<&- 5>&- 6>&- 8<&- 9>&- &
   prober=$!
 fi
 now
@@ -229,8 +233,26 @@ others() { # Sets others to the processes besides this shell and its collectors.
   done
 }
 
+gates=
+open_gate() { # Lets another container use the server, and tells it how.
+  read -r served _ <$dir/answer
+  set -- $(ip -4 addr show scope global | grep -w inet)
+  address=${2%/*}
+  token=$(head -c 24 /dev/urandom | base64)
+  echo "$token" >$dir/token
+  for tried in 1 2 3 4 5; do
+    gate=$((20000 + RANDOM % 10000))
+    nc -ll -p $gate -e sh /.revalid-tools/gate.sh 3<&- 4<&- 5>&- 6>&- 8<&- 9>&- &
+    gates=$!
+    sleep 0.05
+    kill -0 $gates && break
+  done
+  echo "$address $gate $token $served" >/.revalid-stop/"$nonce".new
+  mv /.revalid-stop/"$nonce".new /.revalid-stop/"$nonce".up
+}
+
 code= timed_out=0 over= round=0 printed_out=0 printed_err=0
-ready=- stopping= ended=1 ignored=0
+ready=- stopping= ended=1 ignored=0 visit_end=
 end=$((start + limit))
 while [ "$stopping" ] || runs; do
   sleep 0.25 &
@@ -247,7 +269,17 @@ while [ "$stopping" ] || runs; do
     [ ! -e $dir/up ] || { read -r ready <$dir/up && ready=$((ready - start)); }
     kill -9 $prober
     wait $prober
-    prober= stopping=1 ended=0 end=$((t + grace))
+    prober=
+    if [ "$ready" != - ] && [ "$visit_limit" != 0 ]; then
+      open_gate
+      visit_end=$((t + visit_limit))
+    else
+      visit_end=$t
+    fi
+  fi
+  if [ "$visit_end" ] && { [ -e /.revalid-stop/"$nonce".seen ] || [ $t -ge "$visit_end" ]; }; then
+    rm -f /.revalid-stop/"$nonce".up /.revalid-stop/"$nonce".seen
+    visit_end= stopping=1 ended=0 end=$((t + grace))
     kill -TERM -1
   fi
   if [ $timed_out = 0 ] && read -r grace </.revalid-stop/"$nonce"; then # a request to end the command
@@ -261,8 +293,8 @@ while [ "$stopping" ] || runs; do
     kill -TERM -1
   fi
   set -- /proc/[0-9]*
-  # Without this shell, the runner, sleep, two for each collector and six for the prober.
-  if [ $(($# - 7 ${prober:+- 6})) -gt "$processes" ]; then
+  # Without this shell, the runner, sleep, two for each collector, six for the prober and those of the gate.
+  if [ $(($# - 7 ${prober:+- 6} ${gates:+- 64})) -gt "$processes" ]; then
     over=processes
   else
     check_threads "$@"

@@ -12,7 +12,7 @@ from revalid.jobs.job import LimitName
 from revalid.worker.sandboxes import protocol
 from revalid.worker.sandboxes.limits import CommandLimits
 from revalid.worker.sandboxes.protocol import ExecResult, Stream, WrittenReport
-from revalid.worker.serving import Probe, Serving
+from revalid.worker.serving import VISIT_S, Probe, Server, Serving
 
 TOOLS = "/.revalid-tools"
 """Where the tools that revalid itself runs in a container are mounted."""
@@ -37,6 +37,12 @@ find "$1" -type f -mmin +60 -exec rm -f {{}} +
 echo "$3" >"$1/.$2" && mv "$1/.$2" "$1/$2"
 """
 
+_WAIT_SCRIPT = f"""
+PATH={TOOLS}
+until [ -e "$1" ]; do sleep 0.05; done
+cat "$1" && rm -f "$1"
+"""
+
 
 def wrapped(
     command: str,
@@ -48,6 +54,7 @@ def wrapped(
     live_bytes: int = 0,
     probe: Probe | None = None,
     reports: bool = False,
+    visited: bool = False,
 ) -> list[str]:
     """Return the argument list that runs ``command``; equal lists on equal files may be replayed.
 
@@ -57,6 +64,7 @@ def wrapped(
         live_bytes: Bytes of output to print while the command runs.
         probe: What to ask the server that it starts; None if it starts none.
         reports: Whether to add the reports of tests that it wrote.
+        visited: Whether another container uses the server once it answered.
     """
     numbers = [round(timeout_s * 100), round(protocol.KILL_GRACE_S * 100), output_bytes]
     bounds = [
@@ -68,9 +76,11 @@ def wrapped(
         limits.threads,
         int(reports),
     ]
-    asked = (
-        (round(probe.ready_s * 100), probe.port, probe.most_status, *probe.paths) if probe else ()
-    )
+    asked: tuple[object, ...] = ()
+    if probe:
+        visit = round(VISIT_S * 100) if visited else 0
+        ready = round(probe.ready_s * 100)
+        asked = (ready, probe.port, probe.most_status, probe.page_port, visit, *probe.paths)
     rest = map(str, (*numbers, key, *bounds, *asked))
     return [f"{TOOLS}/sh", f"{TOOLS}/exec.sh", "start", command, owner, *rest]
 
@@ -82,6 +92,26 @@ def engine_variable(name: str) -> str:
     the job's own.
     """
     return f"REVALID_OWN_{name}" if name in ENGINE_VARIABLES else name
+
+
+def wait_command(nonce: str) -> list[str]:
+    """Return the argument list that waits for a run's server, and prints the way to it."""
+    return [f"{TOOLS}/sh", "-c", _WAIT_SCRIPT, "revalid", f"{STOP}/{nonce}.up"]
+
+
+def seen_command(nonce: str) -> list[str]:
+    """Return the argument list that tells the wrapper of a run that its visit has ended."""
+    return [f"{TOOLS}/sh", "-c", f': >"{STOP}/$1.seen"', "revalid", nonce]
+
+
+def parse_server(line: str) -> Server:
+    """Read what :func:`wait_command` prints.
+
+    Raises:
+        ValueError: It printed something else.
+    """
+    address, gate, token, port = line.split()
+    return Server(int(port), (address, int(gate), token))
 
 
 def stop_command(nonce: str) -> list[str]:

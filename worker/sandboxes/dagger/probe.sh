@@ -1,11 +1,11 @@
 # Asks the server that runs in this container until it answers well. exec.sh starts it as root beside the command.
 # Arguments: the inodes of the sockets that were there before, as words; the command's user; the port to ask
-# first; the highest status of a good answer; the paths.
+# first; the highest status of a good answer; a port not to ask; the paths.
 # Files in /.revalid: "answer" has port, number of the path, status and failed script (- for none) of the last
 # answer, and "body" the response. The first good answer counts once the server has held for a second: "up" then
 # has its time in centiseconds, and process 1 gets SIGUSR1.
-dir=/.revalid before=" $1 " user=$2 first=$3 most=$4
-shift 4
+dir=/.revalid before=" $1 " user=$2 first=$3 most=$4 other=$5
+shift 5
 cd $dir || exit 1
 
 sockets() { # Prints order, port, host and inode of each socket on which a process of the command listens.
@@ -22,6 +22,7 @@ sockets() { # Prints order, port, host and inode of each socket on which a proce
   echo "$listening" | while read -r inode local; do
     case $owned in *"socket:[$inode]"*) ;; *) continue ;; esac
     port=$((0x${local#*:})) host=${local%:*}
+    [ $port != "$other" ] || continue
     [ $port = "$first" ] && order=0 || order=1
     case $host in
       00000000) address 127.0.0.1 ;;

@@ -1,6 +1,7 @@
 """The sandbox on a Dagger engine: an immutable container, replaced by each operation."""
 
 import asyncio
+import logging
 import posixpath
 import tempfile
 import uuid
@@ -15,9 +16,10 @@ from typing import Literal, TypeVar
 
 import dagger
 
-from revalid.jobs.errors import RevalidError, SandboxLost
+from revalid.jobs.errors import InvalidJob, RevalidError, SandboxLost
 from revalid.jobs.job import LimitName
 from revalid.jobs.services import ServiceKind
+from revalid.jobs.settings import BROWSER_IMAGE
 from revalid.worker.file_trees import remove_tree
 from revalid.worker.sandboxes import protocol
 from revalid.worker.sandboxes.dagger import exec_wrapper
@@ -40,7 +42,10 @@ from revalid.worker.sandboxes.dagger.exec_wrapper import (
     STOP,
     engine_variable,
     parse_report,
+    parse_server,
+    seen_command,
     stop_command,
+    wait_command,
     wrapped,
 )
 from revalid.worker.sandboxes.dagger.live_output import OutputRelay
@@ -49,6 +54,7 @@ from revalid.worker.sandboxes.dagger.services import running
 from revalid.worker.sandboxes.limits import DEFAULT_LIMITS, CommandLimits
 from revalid.worker.sandboxes.protocol import (
     WORKDIR,
+    BrowserMissing,
     Entry,
     ExecResult,
     OnOutput,
@@ -56,13 +62,16 @@ from revalid.worker.sandboxes.protocol import (
     after_setup,
     resolve,
 )
+from revalid.worker.sandboxes.shielding import shielded
 from revalid.worker.sandboxes.staging import as_bytes, file_names, included, stage
 from revalid.worker.secrets import engine_name
 from revalid.worker.services import NeededService, service_variables
-from revalid.worker.serving import Probe
+from revalid.worker.serving import Probe, Visit
 
 T = TypeVar("T")
 Change = Callable[[dagger.Container], dagger.Container]
+
+_log = logging.getLogger(__name__)
 
 _OVERDUE_S = 30.0
 _REPORT_S = 2.0
@@ -93,6 +102,7 @@ class DaggerSandbox:
     _scratch_root: Path | None
     _downloads: Mapping[str, dagger.CacheVolume]
     _stops: dagger.CacheVolume
+    _browser_image: str
     workdir: str = WORKDIR
     _pending: list[Change] = field(default_factory=list)  # variables of the next command
     _given: set[str] = field(default_factory=set)  # names of variables that were set
@@ -112,6 +122,7 @@ class DaggerSandbox:
         protected: tuple[str, ...] = (),
         scratch: Path | None = None,
         tenant: str = "default",
+        browser_image: str = BROWSER_IMAGE,
     ) -> "DaggerSandbox":
         """Open a fresh container of ``image``.
 
@@ -120,6 +131,7 @@ class DaggerSandbox:
             protected: Globs that reject writes and deletes, relative to ``/workspace``.
             scratch: Directory for files in transfer; the system's temporary directory by default.
             tenant: The tenant, whose installs share their downloads.
+            browser_image: The image with Chromium and Python in which :meth:`open_browser` opens.
 
         Raises:
             EngineUnavailable: No engine answers.
@@ -131,7 +143,18 @@ class DaggerSandbox:
         names = volumes(tenant, pinned, account.owner, DOWNLOADS.values())
         downloads = {path: client.cache_volume(name) for path, name in names.items()}
         stops = client.cache_volume(stop_volume(tenant))
-        return cls(engine, client, container, image, account, protected, scratch, downloads, stops)
+        return cls(
+            engine,
+            client,
+            container,
+            image,
+            account,
+            protected,
+            scratch,
+            downloads,
+            stops,
+            browser_image,
+        )
 
     async def exec(
         self,
@@ -144,11 +167,12 @@ class DaggerSandbox:
         downloads: bool = False,
         services: Sequence[NeededService] = (),
         probe: Probe | None = None,
+        visit: Visit | None = None,
         reports: bool = False,
         on_output: OnOutput | None = None,
         stop: asyncio.Event | None = None,
     ) -> ExecResult:
-        rest = (output_bytes, limits, cacheable, downloads, reports, on_output, stop)
+        rest = (output_bytes, limits, cacheable, downloads, reports, visit, on_output, stop)
         run = partial(after_setup, partial(self._exec, *rest), command, timeout_s, probe)
         if not services:
             return await run()
@@ -179,6 +203,7 @@ class DaggerSandbox:
         cacheable: bool,
         downloads: bool,
         reports: bool,
+        visit: Visit | None,
         on_output: OnOutput | None,
         stop: asyncio.Event | None,
         command: str,
@@ -192,9 +217,11 @@ class DaggerSandbox:
             while self._pending:
                 self._container = self._pending.pop(0)(self._container)
             parameters = (command, self._account.owner, timeout_s, output_bytes, limits)
-            args = partial(wrapped, *parameters, probe=probe, reports=reports)
+            args = partial(
+                wrapped, *parameters, probe=probe, reports=reports, visited=visit is not None
+            )
             volumes = self._downloads if downloads else {}
-            run = partial(self._run, args, volumes, relay, probe, stop)
+            run = partial(self._run, args, volumes, relay, (probe, visit), stop)
             try:
                 async with asyncio.timeout(overdue):
                     result, after = await run(cacheable)
@@ -223,10 +250,11 @@ class DaggerSandbox:
         args: Callable[[str, int], list[str]],
         downloads: Mapping[str, dagger.CacheVolume],
         relay: OutputRelay,
-        probe: Probe | None,
+        asked: tuple[Probe | None, Visit | None],
         stop: asyncio.Event | None,
         cacheable: bool,
     ) -> tuple[ExecResult, dagger.Container]:
+        probe, visit = asked
         with self._engine.live.subscribe(relay) as (nonce, live_bytes):
             # With the nonce as an argument, the engine runs the command. A volatile variable is no
             # part of the cache key: a replay then reports the nonce of an earlier run. Two forks of
@@ -238,12 +266,16 @@ class DaggerSandbox:
                 ready = ready.with_mounted_cache(path, volume, owner=self._account.owner)
             # The wrapper is process 1, which no other process in the container can end.
             after = ready.with_exec(args(key, live_bytes), no_init=True)
+            visiting = asyncio.ensure_future(self._visit(visit, probe, nonce))
             try:
                 report = await self._await_report(stop, nonce, after.file(REPORT).contents())
             except dagger.QueryError as error:
                 if f"{REPORT}: no such file" not in str(error):
                     raise
                 report = ""
+            finally:
+                visiting.cancel()
+                await shielded(asyncio.wait({visiting}))
         for path in (STOP, *downloads):
             after = after.without_mount(path)
         return parse_report(report, nonce, probe), after
@@ -271,13 +303,30 @@ class DaggerSandbox:
                     task.cancel()
             await asyncio.wait({stopping_wrapper, running})
 
+    async def _visit(self, visit: Visit | None, probe: Probe | None, nonce: str) -> None:
+        """Wait for the server of a run, let it be visited, and tell the wrapper."""
+        if visit is None or probe is None:
+            return
+        try:
+            line = await self._beside(wait_command(nonce))
+            await visit(replace(parse_server(line), page_port=probe.page_port))
+        except (dagger.QueryError, RevalidError, ValueError) as error:
+            _log.warning("a started server could not be visited: %s", error)
+        with suppress(dagger.QueryError, RevalidError):
+            await self._beside(seen_command(nonce))
+
+    async def _beside(self, command: list[str]) -> str:
+        """Run a command of ours in another container with the directory :data:`STOP`."""
+        base = (await self._engine.base(self.image, self._account)).with_mounted_cache(
+            STOP, self._stops
+        )
+        return await self._engine.call(base.with_exec(command, no_init=True).stdout())
+
     async def _request_stop(self, stop: asyncio.Event, nonce: str) -> None:
         await stop.wait()
         with suppress(dagger.QueryError, RevalidError, TimeoutError):
             async with asyncio.timeout(_REPORT_S):
-                base = await self._engine.base(self.image, self._account)
-                base = base.with_mounted_cache(STOP, self._stops)
-                await self._engine.call(base.with_exec(stop_command(nonce), no_init=True).sync())
+                await self._beside(stop_command(nonce))
 
     async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         target = self._writable("write_file", path)
@@ -361,6 +410,15 @@ class DaggerSandbox:
     async def fork(self) -> "DaggerSandbox":
         async with self._lock:
             return replace(self, _pending=list(self._pending), _given=set(self._given))
+
+    async def open_browser(self) -> "DaggerSandbox":
+        """As :meth:`.Sandbox.open_browser`."""
+        try:
+            return await DaggerSandbox.open(
+                self._engine, self._browser_image, scratch=self._scratch_root
+            )
+        except InvalidJob as error:
+            raise BrowserMissing(f"{error}: set REVALID_BROWSER_IMAGE") from None
 
     def missing_service(self, kind: ServiceKind) -> str | None:
         return None

@@ -41,6 +41,7 @@ class ServerProbe:
 
     Attributes:
         serving: What the server did until now.
+        page_port: The port of another server that has the pages; 0 if it is the same.
 
     Args:
         members: Returns the command's processes.
@@ -52,6 +53,7 @@ class ServerProbe:
     ) -> None:
         self._probe, self._members, self._started = probe, members, started
         self.serving = Serving()
+        self.page_port = probe.page_port
 
     async def settle(self) -> None:
         """Return when the server answered well and held, or did not within its time."""
@@ -107,11 +109,14 @@ class ServerProbe:
         for process in self._members():
             with suppress(psutil.Error, OSError):
                 for connection in process.net_connections("tcp"):
-                    if connection.status == psutil.CONN_LISTEN:
-                        host, port = connection.laddr
-                        for name in _HOSTS.get(host, (host,)):
-                            first = found.get((port, name), process.pid)
-                            found[port, name] = min(first, process.pid)
+                    if connection.status != psutil.CONN_LISTEN:
+                        continue
+                    host, port = connection.laddr
+                    if port == self.page_port:
+                        continue
+                    for name in _HOSTS.get(host, (host,)):
+                        first = found.get((port, name), process.pid)
+                        found[port, name] = min(first, process.pid)
         ordered = sorted(found, key=lambda place: (place[0] != self._probe.port, place))
         return [(*place, found[place]) for place in ordered[:MAX_SOCKETS]]
 

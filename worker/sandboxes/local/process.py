@@ -28,7 +28,7 @@ from revalid.worker.sandboxes.local.process_tree import KILL_BOUND_S, MARKER, Pr
 from revalid.worker.sandboxes.local.usage_monitor import UsageMonitor
 from revalid.worker.sandboxes.protocol import ExecResult, OnOutput, StepFailed
 from revalid.worker.sandboxes.shielding import shielded
-from revalid.worker.serving import Probe
+from revalid.worker.serving import Probe, Server, Visit
 
 SHELL = "/bin/sh"
 Jail = Callable[[Mapping[str, str]], Sequence[str]]
@@ -69,6 +69,7 @@ async def run(
     on_output: OnOutput | None,
     stops: tuple[asyncio.Event, ...],
     jail: Jail | None = None,
+    visit: Visit | None = None,
 ) -> ExecResult:
     """Run ``command`` and end its whole process tree, however this call itself ends.
 
@@ -79,6 +80,7 @@ async def run(
         env: The whole environment; its :data:`MARKER` value is the sandbox's directory.
         stops: Events; each one ends the command, with a shorter grace than a timeout.
         jail: Returns bubblewrap's arguments for an environment; None runs the command without it.
+        visit: What is done with the server once it answered.
 
     Raises:
         StepFailed: The command or its environment is too large to start.
@@ -138,7 +140,7 @@ async def run(
             out.close_writer()
             err.close_writer()
             if server is not None:
-                asking = asyncio.ensure_future(server.settle())
+                asking = asyncio.ensure_future(_use(server, visit))
                 asking.add_done_callback(lambda _: answered.set())
                 stack.callback(asking.cancel)
             ends = (*stops, answered)
@@ -169,6 +171,13 @@ async def run(
             if server
             else None,
         )
+
+
+async def _use(server: ServerProbe, visit: Visit | None) -> None:
+    await server.settle()
+    serving = server.serving
+    if visit is not None and serving.ready_s is not None and serving.port is not None:
+        await visit(Server(serving.port, page_port=server.page_port))
 
 
 async def _end(

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from typing import Literal, ParamSpec, TypeVar
 from revalid.jobs.errors import SandboxLost
 from revalid.jobs.job import LimitName
 from revalid.jobs.services import ServiceKind
+from revalid.worker.browser import BROWSER, find_browser
 from revalid.worker.file_trees import remove_tree
 from revalid.worker.sandboxes import protocol
 from revalid.worker.sandboxes.limits import DEFAULT_LIMITS, CommandLimits
@@ -28,6 +30,7 @@ from revalid.worker.sandboxes.local.process_tree import MARKER, ProcessTree
 from revalid.worker.sandboxes.local.reports import file_time, written_reports
 from revalid.worker.sandboxes.local.services import free_port, missing, running
 from revalid.worker.sandboxes.protocol import (
+    BrowserMissing,
     Entry,
     ExecResult,
     OnOutput,
@@ -38,7 +41,7 @@ from revalid.worker.sandboxes.protocol import (
 from revalid.worker.sandboxes.shielding import shielded
 from revalid.worker.sandboxes.staging import as_bytes
 from revalid.worker.services import NeededService, service_variables
-from revalid.worker.serving import Probe
+from revalid.worker.serving import Probe, Visit
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -106,6 +109,7 @@ class LocalSandbox:
         downloads: bool = False,
         services: Sequence[NeededService] = (),
         probe: Probe | None = None,
+        visit: Visit | None = None,
         reports: bool = False,
         on_output: OnOutput | None = None,
         stop: asyncio.Event | None = None,
@@ -122,6 +126,9 @@ class LocalSandbox:
             if probe is not None and "PORT" not in self._variables:
                 probe = replace(probe, port=free_port())  # all local commands share the ports
                 variables["PORT"] = str(probe.port)
+            if probe is not None and probe.page_port:
+                probe = replace(probe, page_port=free_port())
+                variables["PAGE_PORT"] = str(probe.page_port)
             cwd = self._files.make_directory("exec", self.workdir)
             started_ns = file_time(self._directory)
             run_here = partial(
@@ -133,6 +140,7 @@ class LocalSandbox:
                 on_output=on_output,
                 stops=(self._stop, stop, beside.exceeded),
                 jail=self._jail if self._jailed else None,
+                visit=visit,
             )
 
             async def serve(command: str, timeout_s: float, probe: Probe | None) -> ExecResult:
@@ -210,6 +218,23 @@ class LocalSandbox:
     def missing_service(self, kind: ServiceKind) -> str | None:
         """As :meth:`.Sandbox.missing_service`."""
         return missing(kind)
+
+    async def open_browser(self) -> "LocalSandbox":
+        """As :meth:`.Sandbox.open_browser`; it shares the network with this one."""
+        program = await asyncio.to_thread(find_browser, os.environ)
+        if program is None:
+            raise BrowserMissing(
+                "no Chromium on this worker: install chromium, or playwright's with "
+                "`playwright install chromium`"
+            )
+        folders = (*map(os.path.dirname, (program, sys.executable)), bubblewrap.search_path({}))
+        shared = {name: value for name, value in self._passthrough.items() if name != "PATH"}
+        return LocalSandbox(
+            passthrough=shared | {"PATH": os.pathsep.join(folders), BROWSER: program},
+            scratch=self._scratch,
+            hidden=self._hidden,
+            jailed=self._jailed,
+        )
 
     async def lay_overlay(self, host_path: Path) -> None:
         """As :meth:`.Sandbox.lay_overlay`; commands run as the files' owner and can change them."""

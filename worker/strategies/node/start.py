@@ -1,6 +1,7 @@
 """Finds the command that starts a Node project's server."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from revalid.worker.strategies.node.builds import Builds
@@ -74,6 +75,7 @@ def node_start(tree: ProjectTree, project: NodeProject, builds: Builds) -> list[
         ]
     found = {p.directory: _start(tree, project, p) for p in project.packages}
     chosen = _chosen(project, found)
+    server, client = _pair(tree, project.packages, found)
     steps = []
     for package in chosen:
         name = "start" if len(chosen) == 1 else package.step("start")
@@ -101,6 +103,8 @@ def node_start(tree: ProjectTree, project: NodeProject, builds: Builds) -> list[
                     after=every,
                     migrations=migrations,
                     pages=pages,
+                    client=_preview(project, client) if client and package is server else None,
+                    render=package is not client,  # a client is rendered beside its server
                 )
             )
     if not steps and (command := docker_command(tree, python=False)):
@@ -109,6 +113,29 @@ def node_start(tree: ProjectTree, project: NodeProject, builds: Builds) -> list[
             start_check(tree, command, project.installs.every, after=every, migrations=migrations)
         ]
     return steps
+
+
+def _pair(
+    tree: ProjectTree, packages: Sequence[Package], found: dict[str, _Start | None]
+) -> tuple[Package | None, Package | None]:
+    """Return a server and the client that has its pages; None for both without either."""
+    servers = (p for p in packages if p.directory != "." and _is_server(p) and found[p.directory])
+    clients = (
+        package
+        for package in packages
+        if "vite" in package.dependencies
+        and not _is_server(package)
+        and "build" in package.scripts
+        and package.path("index.html") in tree.files
+    )
+    server, client = next(servers, None), next(clients, None)
+    return (server, client) if server and client else (None, None)
+
+
+def _preview(project: NodeProject, client: Package) -> str:
+    local = project.manager(client).local
+    options = "--host 127.0.0.1 --strictPort --port $PAGE_PORT"
+    return client.within(f"exec {local} vite preview {options}")
 
 
 def _chosen(project: NodeProject, found: dict[str, _Start | None]) -> list[Package]:
