@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Unpack
 
 from revalid.jobs.configuration import Configured, read_configuration
 from revalid.jobs.errors import InvalidProject
-from revalid.jobs.job import DEFAULT_IMAGE, Axis, Job, Lane, Limits, StrategyName, parse_job
+from revalid.jobs.job import DEFAULT_IMAGE, Job, Lane, Limits, StrategyName, parse_job
 from revalid.jobs.ledger.webhook import check_url
 from revalid.jobs.projects import tarball
 from revalid.jobs.projects.overlay import pack_overlay
@@ -43,15 +43,12 @@ class Submission:
 
     def for_each(self) -> list["Submission"]:
         """Return a submission for each entry of the project's matrix; itself without one."""
-        entries = matrix_entries(self.configured, self.job)
-        jobs = (parse_job({**self.job.model_dump(), "matrix": entry}) for entry in entries)
-        return [replace(self, job=job) for job in jobs] or [self]
-
-
-def matrix_entries(configured: Configured | None, job: Job) -> list[dict[Axis, str]]:
-    """Return the entries of a project's matrix; none if the job runs one, or names an image."""
-    matrix = configured.configuration.matrix if configured else None
-    return matrix.entries if matrix and job.follows_project and not job.matrix else []
+        matrix = self.configured.configuration.matrix if self.configured else None
+        if matrix is None or not self.job.follows_project or self.job.matrix:
+            return [self]
+        fields = self.job.model_dump()
+        jobs = (parse_job({**fields, "matrix": entry}) for entry in matrix.entries)
+        return [replace(self, job=job) for job in jobs]
 
 
 @contextmanager
@@ -136,6 +133,11 @@ def job_fields(settings: Settings, options: SubmitOptions) -> dict[str, Any]:
         # The content of a worker's path is unknown here: such a job is never joined.
         "nonce": nonce or (uuid.uuid4().hex if options.get("fresh") or on_worker else None),
     }
+
+
+def follows_project(image: str | None, settings: Settings) -> bool:
+    """Return whether nobody names an image, so that it follows the project."""
+    return _image(image, settings) == {"image": DEFAULT_IMAGE, "fixed_image": False}
 
 
 def _image(named: str | None, settings: Settings) -> dict[str, Any]:

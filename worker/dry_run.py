@@ -1,7 +1,7 @@
 """``python -m revalid.worker.dry_run``: plans the steps of projects, and runs nothing.
 
 It reads one JSON line for each project: ``{"path": ..., "job": {...}}`` with the fields of a job.
-It prints one JSON line for each: ``strategy``, ``reason`` and ``steps``, or ``error``.
+It prints one JSON line for each: the plan, or ``error``.
 """
 
 import json
@@ -15,6 +15,7 @@ from revalid.jobs.job import Job, parse_job
 from revalid.jobs.projects import tarball
 from revalid.jobs.projects.ignore import Selection
 from revalid.jobs.settings import load_settings
+from revalid.worker.run.file_steps import describe_step
 from revalid.worker.run.step_events import plan_event
 from revalid.worker.strategies.dispatch import make_plan
 
@@ -39,7 +40,20 @@ def _plan(job: Job, root: Path, images: ImageTable) -> dict[str, Any]:
     selection = Selection(root)
     selected = {name for name, _, _ in selection.entries()}
     left_out = [item.model_dump() for item in selection.left_out]
-    return {**plan_event(make_plan(job, root, selected, images)), "left_out": left_out}
+    plan = make_plan(job, root, selected, images)
+    checks = [
+        {
+            "name": describe_step(planned.step),
+            "check": planned.check,
+            "command": getattr(planned.step, "command", None),
+            "skipped_reason": planned.skipped_reason,
+            "decides": not (getattr(planned.step, "allow_failure", False) or planned.absent),
+        }
+        for planned in plan.steps
+    ]
+    services = sorted({service.kind for planned in plan.steps for service in planned.services})
+    found = {"image": plan.image, "checks": checks, "services": services, "left_out": left_out}
+    return {**plan_event(plan), **found}
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from revalid.producer.batch.item import BatchItem
 GIT = re.compile(r"\A(?:(?:https?|ssh|git|file)://\S+|[\w.-]+@[\w.-]+:\S+)\Z")
 """A Git URL; ``#branch`` at its end names what to check out."""
 _ARCHIVE = re.compile(r"\.(?:zip|tar|tgz|tbz2|txz|tzst|tar\.(?:gz|bz2|xz|zst))\Z")
-_MANIFESTS = ("package.json", "pyproject.toml", "setup.py", "requirements.txt")
+_MANIFESTS = ("revalid.toml", "package.json", "pyproject.toml", "setup.py", "requirements.txt")
 _PARTS = ("client", "server")
 _SHOWN = 200
 

@@ -58,6 +58,9 @@ def _main(
 @with_job_options("webhook")
 def run(
     path: options.Project = Path(),
+    dry_run: Annotated[
+        bool, Option("--dry-run", metavar="", help="Print the plan, and run nothing.")
+    ] = False,
     *,
     job_options: JobOptions,
     json: options.Json = False,
@@ -65,7 +68,20 @@ def run(
     """Validate a project, show the progress, and exit with the verdict."""
     from revalid.producer.cli import run as implementation
 
-    return implementation.run(path, job_options, json=json)
+    return implementation.run(path, job_options, dry_run=dry_run, json=json)
+
+
+@app.command()
+def init(
+    directory: Annotated[Path, Argument(metavar="DIR", help="The project's directory.")] = Path(),
+    force: Annotated[
+        bool, Option("--force", metavar="", help="Replace a revalid.toml that is there.")
+    ] = False,
+) -> int:
+    """Write a revalid.toml for a project, from what is found in it."""
+    from revalid.producer.cli import init as implementation
+
+    return implementation.init(directory, force=force)
 
 
 @app.command(

@@ -32,7 +32,7 @@ _ORIGIN = {
 
 
 def submit(project: Path, options: JobOptions, *, on_worker: bool, json: bool) -> int:
-    """Queue a job, and print only its id to standard output."""
+    """Queue a job for each entry of the matrix; print only their ids to standard output."""
     if on_worker and not project.is_absolute():
         raise InvalidJob(f"--on-worker {project}: give the absolute path on the worker")
     settings = settings_for(project)
@@ -43,16 +43,18 @@ def submit(project: Path, options: JobOptions, *, on_worker: bool, json: bool) -
         attached(settings) as reached,
         Client(reached) as client,
     ):
-        handle = client.send(submission)
-    assert handle.outcome is not None  # noqa: S101
+        handles = [client.send(each) for each in submission.for_each()]
     if json:
-        print_json({"id": handle.id, "submitted": handle.outcome})
+        facts = [{"id": handle.id, "submitted": handle.outcome} for handle in handles]
+        print_json(facts[0] if len(facts) == 1 else facts)
         return 0
-    console().print(handle.id)
-    message = f"{_ORIGIN[handle.outcome]}; `revalid result {handle.id}` waits for the verdict"
-    if reached.embedded and handle.outcome is SubmitOutcome.NEW:
-        message += ", `revalid worker` does the work"
-    console(stderr=True).print(Text(message, "dim"))
+    for handle in handles:
+        assert handle.outcome is not None  # noqa: S101
+        console().print(handle.id)
+        message = f"{_ORIGIN[handle.outcome]}; `revalid result {handle.id}` waits for the verdict"
+        if reached.embedded and handle.outcome is SubmitOutcome.NEW:
+            message += ", `revalid worker` does the work"
+        console(stderr=True).print(Text(message, "dim"))
     return 0
 
 

@@ -1,15 +1,21 @@
 """``run`` and ``replay``: submit a job, follow it and print the result; Ctrl-C cancels."""
 
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+
+from rich.text import Text
 
 from revalid.jobs import events
 from revalid.jobs.errors import InvalidProject, RevalidError
 from revalid.jobs.ledger.keys import job_key
 from revalid.jobs.ledger.record import SubmitOutcome
+from revalid.jobs.result import JobResult
 from revalid.jobs.settings import Settings, load_settings
 from revalid.jobs.steps import RefreshFromHost
+from revalid.producer.batch.item import BatchItem
+from revalid.producer.batch.matrix import matrix_name, with_matrix
 from revalid.producer.cli import interrupt
 from revalid.producer.cli.options import JobOptions
 from revalid.producer.cli.output import console, print_json, report_error, status_of
@@ -25,11 +31,17 @@ CANCEL_SECONDS = 10.0
 _TICK_S = 0.2
 
 
-def run(project: Path, options: JobOptions, *, json: bool) -> int:
-    """Validate a project; return the exit status of the verdict."""
+def run(project: Path, options: JobOptions, *, dry_run: bool = False, json: bool) -> int:
+    """Validate a project, or print its plan; return the exit status."""
     settings = settings_for(project)
+    if dry_run:
+        from revalid.producer.cli.batch.dry_run import dry_run as implementation
+
+        item = BatchItem(project=project.resolve().name, origin=str(project.resolve()))
+        entries = with_matrix([item], options.arguments(), settings)
+        return implementation(entries, options, settings, json=json)
     with prepare(settings, project, **options.arguments()) as submission:
-        return _validate(settings, submission, json=json)
+        return _validate_each(settings, submission.for_each(), json=json)
 
 
 def replay(trajectory: Path, project: Path | None, options: JobOptions, *, json: bool) -> int:
@@ -53,7 +65,38 @@ def settings_for(project: Path | None) -> Settings:
     return load_settings(env_file=None) if inside else load_settings()
 
 
-def _validate(settings: Settings, submission: Submission, *, json: bool) -> int:
+def _validate_each(settings: Settings, submissions: Sequence[Submission], *, json: bool) -> int:
+    """Validate a project once for each entry of its matrix; return the worst exit status."""
+    if len(submissions) == 1:
+        return _validate(settings, submissions[0], json=json)
+    worst, results = 0, list[JobResult]()
+    for submission in submissions:
+        if not json:
+            console().print(Text(f"matrix: {matrix_name(submission.job.matrix)}", "bold"))
+        before = len(results)
+        status = _validate(settings, submission, json=json, keep=results.append)
+        worst = max(worst, status)
+        if len(results) == before or status == interrupt.STATUS:  # it ended without a verdict
+            return worst
+        if not json:
+            console().print()
+    if json:
+        print_json([result.model_dump(mode="json") for result in results])
+    return worst
+
+
+def _validate(
+    settings: Settings,
+    submission: Submission,
+    *,
+    json: bool,
+    keep: Callable[[JobResult], None] | None = None,
+) -> int:
+    """Validate a project; return the exit status of the verdict.
+
+    Args:
+        keep: Takes the result, which is then not printed as JSON.
+    """
     out = console(stderr=json, quiet=json and not sys.stderr.isatty())
     live = (sys.stderr if json else sys.stdout).isatty() and not out.is_dumb_terminal
     job_id, interrupted = None, False
@@ -80,9 +123,11 @@ def _validate(settings: Settings, submission: Submission, *, json: bool) -> int:
                 result = handle.result(CANCEL_SECONDS if interrupted else None)
                 progress.settle(result)
             # Print now: ending the worker and the broker takes a while.
-            if json:
+            if keep is not None:
+                keep(result)
+            if json and keep is None:
                 print_json(result.model_dump(mode="json"))
-            else:
+            elif not json:
                 print_verdict(out, result)
     except RevalidError as error:
         report_error(type(error), str(error), json=json, job_id=job_id)

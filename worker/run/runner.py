@@ -42,6 +42,7 @@ from revalid.worker.run.project import Project, allowed_host_path, fetch_project
 from revalid.worker.run.proof import missing_tests, proven, unproven
 from revalid.worker.run.replay import Replay
 from revalid.worker.run.step_events import plan_event
+from revalid.worker.run.tool_versions import tool_versions
 from revalid.worker.sandboxes.dagger.engine import Engine
 from revalid.worker.sandboxes.factory import EngineMissing, check_policy, open_sandbox
 from revalid.worker.sandboxes.limits import CommandLimits, enforcement
@@ -229,6 +230,7 @@ class Run:
             sandbox.with_envs(self.job.env)
             for name, value in self._secrets.items():
                 sandbox.with_secret(name, value)
+            await self._check_matrix(sandbox)
             self.replay = Replay(
                 job=self.job,
                 settings=self.settings,
@@ -250,6 +252,26 @@ class Run:
             return self._verdict(self.replay)
         finally:
             await sandbox.close()
+
+    async def _check_matrix(self, sandbox: Sandbox) -> None:
+        """Check that the sandbox has what the job's entry of the matrix names.
+
+        Raises:
+            ToolMissing: It has another version, or its image cannot be chosen.
+        """
+        for axis, value in self.job.matrix.items():
+            if axis == "image":
+                found = "no images" if sandbox.kind == "local" else None
+            else:
+                tool = {"node": "node", "python": "python3"}[axis]
+                versions = await tool_versions(sandbox, (tool,), self.scrubber)
+                version = versions.get(tool, "not found").removeprefix("v")
+                found = None if f"{version}.".startswith(f"{value}.") else f"{axis} {version}"
+            if found is not None:
+                raise ToolMissing(
+                    f"the sandbox has {found}, and the matrix asks for {axis} {value}: run it with "
+                    "--sandbox dagger"
+                )
 
     def _failure_notes(self, project: Project) -> list[str]:
         if all(step.ok for step in self.steps):

@@ -13,7 +13,9 @@ from revalid.jobs.errors import InvalidJob
 from revalid.jobs.job import Lane
 from revalid.jobs.ledger.record import JobState
 from revalid.jobs.result import Verdict
+from revalid.jobs.settings import load_settings
 from revalid.producer.batch.job_fields import fields
+from revalid.producer.batch.matrix import with_matrix
 from revalid.producer.batch.reader import BatchReader
 from revalid.producer.batch.sources import find_entries
 from revalid.producer.batch.state import Head, Plan
@@ -51,14 +53,16 @@ def run(
         limit=limit,
         repeat=repeat,
     )
+    options: dict[str, Any] = {**job_options.arguments(), "lane": Lane.BATCH.value}
+    settings = load_settings()
+    entries = with_matrix(entries, options, settings)
     if expected is not None:
         narrowed = bool(only or only_labels or limit)
         check_expected(expected, (entry.project for entry in entries), narrowed=narrowed)
     if dry_run:
         from revalid.producer.cli.batch.dry_run import dry_run as implementation
 
-        return implementation(entries, job_options, json=batch_options.json)
-    options: dict[str, Any] = {**job_options.arguments(), "lane": Lane.BATCH.value}
+        return implementation(entries, job_options, settings, json=batch_options.json)
     fresh = bool(options.pop("fresh")) or repeat > 1
     with opened() as batches:
         previous = batches.check(batch_options)

@@ -8,9 +8,10 @@ from typing import Any
 
 from rich.text import Text
 
+from revalid.jobs.counted import counted
 from revalid.jobs.errors import PermanentError, WorkerUnavailable
 from revalid.jobs.images import load_images
-from revalid.jobs.settings import load_settings
+from revalid.jobs.settings import Settings
 from revalid.producer.batch.git import checkout
 from revalid.producer.batch.item import BatchItem
 from revalid.producer.batch.sources import GIT
@@ -23,7 +24,9 @@ from revalid.producer.sanitize import one_line
 from revalid.producer.submission import job_fields
 
 
-def dry_run(entries: Sequence[BatchItem], job_options: JobOptions, *, json: bool) -> int:
+def dry_run(
+    entries: Sequence[BatchItem], job_options: JobOptions, settings: Settings, *, json: bool
+) -> int:
     """Print each project's plan; return 1 if a project has none.
 
     Raises:
@@ -31,7 +34,7 @@ def dry_run(entries: Sequence[BatchItem], job_options: JobOptions, *, json: bool
     """
     plans = [
         {"project": entry.project, "origin": entry.origin, "repeat": entry.repeat, **plan}
-        for entry, plan in zip(entries, _plans(entries, job_options), strict=True)
+        for entry, plan in zip(entries, plans_of(entries, job_options, settings), strict=True)
     ]
     if json:
         print_json(plans)
@@ -41,14 +44,26 @@ def dry_run(entries: Sequence[BatchItem], job_options: JobOptions, *, json: bool
             what = plan.get("error") or f"{plan['strategy']}: {', '.join(plan['steps'])}"
             style = "red" if "error" in plan else "dim"
             out.print(Text.assemble(f"  {one_line(plan['project'])}  ", (one_line(what), style)))
-        out.print(f"{len(plans)} projects would run")
+            for note in plan.get("notes", ()):
+                out.print(Text(f"    {one_line(note)}", "dim"))
+            for check in plan.get("checks", ()):
+                if check["skipped_reason"] and check["decides"]:
+                    words = one_line(f"{check['name']}: {check['skipped_reason']}")
+                    out.print(Text(f"    {words}", "yellow"))
+        out.print(f"{counted(len(plans), 'project')} would run")
     return 1 if any("error" in plan for plan in plans) else 0
 
 
-def _plans(entries: Sequence[BatchItem], job_options: JobOptions) -> Iterator[dict[str, Any]]:
-    """Get the plans from a child process: the producer does not import the worker's code."""
+def plans_of(
+    entries: Sequence[BatchItem], job_options: JobOptions, settings: Settings
+) -> Iterator[dict[str, Any]]:
+    """Get the plans from a child process: the producer does not import the worker's code.
+
+    Raises:
+        WorkerUnavailable: The process ended.
+    """
     common = job_options.arguments()
-    settings = absolute(load_settings())
+    settings = absolute(settings)
     load_images(settings.images)
     with subprocess.Popen(
         worker_command("revalid.worker.dry_run"),

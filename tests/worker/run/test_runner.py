@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from revalid.jobs.checks import CheckName
 from revalid.jobs.connection import connect
-from revalid.jobs.errors import EngineUnavailable, InvalidProject, PolicyRefused
+from revalid.jobs.errors import EngineUnavailable, InvalidProject, PolicyRefused, ToolMissing
 from revalid.jobs.job import LimitName
 from revalid.jobs.projects.blobs import BlobStore
 from revalid.jobs.result import Verdict
@@ -582,3 +583,33 @@ async def test_a_flaky_test_that_the_project_lets_pass_is_not_passed(
     assert await run.execute() is verdict
     if verdict is Verdict.INCOMPLETE:
         assert run.unproven[-1].words == "test: 1 flaky test passed only by revalid.toml"
+
+
+@pytest.mark.parametrize(
+    ("matrix", "error"),
+    [
+        (
+            {"node": "18"},
+            r"the sandbox has node \d\S+, and the matrix asks for node 18: run it with",
+        ),
+        ({"image": "node:22-alpine3.22"}, "the sandbox has no images, and the matrix asks for"),
+    ],
+)
+async def test_a_sandbox_with_another_version_says_nothing_of_the_project(
+    make_run: MakeRun, matrix: dict[str, str], error: str
+) -> None:
+    run = make_run(project=TESTED, matrix=matrix)
+    with pytest.raises(ToolMissing, match=error):
+        await run.execute()
+    assert run.steps == ()
+
+
+def node_major() -> str:
+    """The major version of the worker's Node, which the table of images has too."""
+    shown = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
+    return shown.stdout.removeprefix("v").partition(".")[0]
+
+
+async def test_a_sandbox_with_the_version_runs_the_entry(make_run: MakeRun) -> None:
+    run = make_run(project=TESTED, matrix={"node": node_major()})
+    assert await run.execute() is Verdict.PASSED

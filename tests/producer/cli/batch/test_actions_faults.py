@@ -121,7 +121,9 @@ def test_a_dry_run_continues_after_a_bad_project(revalid: Revalid, apps: Path) -
 def test_a_dry_run_reports_that_its_process_ended(monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(WorkerUnavailable, match="ended with status 1"):
-        dry_run.dry_run([BatchItem(project="x", origin="/x")], JobOptions(), json=True)
+        dry_run.dry_run(
+            [BatchItem(project="x", origin="/x")], JobOptions(), load_settings(), json=True
+        )
 
 
 @pytest.mark.parametrize(
