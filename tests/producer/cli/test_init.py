@@ -117,6 +117,10 @@ def test_each_verdict_is_printed_and_the_worst_counts(revalid: Revalid, two_vers
     assert ran.out.count("matrix: node ") == 2
     assert "\npassed in " in ran.out
     assert "\nerrored in " in ran.out
+
+
+@pytest.mark.slow
+def test_all_results_are_one_document(revalid: Revalid, two_versions: Path) -> None:
     results = revalid("run", two_versions, *LOCAL, "--json").json
     assert [result["verdict"] for result in results] == ["passed", "errored"]
 
