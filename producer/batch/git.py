@@ -1,4 +1,4 @@
-"""Clones a project from a Git URL: one commit, without hooks, prompts or remote helpers."""
+"""Clones a project from a Git URL, without hooks, prompts or remote helpers."""
 
 import os
 import posixpath
@@ -13,6 +13,7 @@ from threading import Event
 from urllib.parse import SplitResult, urlsplit
 
 from revalid.jobs.errors import InvalidProject
+from revalid.jobs.projects.git_checkout import asks_for_git, tracked
 
 CLONE_TIMEOUT_S = 300.0
 MAX_SUBMODULES = 32
@@ -33,7 +34,8 @@ class Stopped(Exception):
 def checkout(url: str, stop: Event | None = None) -> Iterator[Path]:
     """Clone ``url``, or its ``#branch``; yield the directory and delete it afterwards.
 
-    A submodule is fetched where the same server gives it to anybody; else it stays empty.
+    Its history is there where a file of it reads Git, as a version by tags does. A submodule is
+    fetched where the same server gives it to anybody; else it stays empty.
 
     Args:
         stop: Ends a running clone when it is set.
@@ -59,6 +61,8 @@ def checkout(url: str, stop: Event | None = None) -> Iterator[Path]:
         if code:
             raise InvalidProject(f"{url}: git clone failed: {_reason(stderr_text)}")
         with suppress(subprocess.TimeoutExpired, OSError):
+            if any(asks_for_git(name, into / name) for name in tracked(into).files):
+                _run(["git", *_SAFE, "-C", str(into), "fetch", "-q", "--unshallow"], ends, deadline)
             _fetch_submodules(remote, into, ends, deadline)
         yield into
 

@@ -11,10 +11,18 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from revalid.jobs.settings import load_settings
+from revalid.jobs.source import TarballSource
+from revalid.producer.batch.git import checkout
+from revalid.producer.submission import prepare
 
 CASES = Path(__file__).parent / "cases"
 LINKS = {
@@ -111,6 +119,84 @@ def git(project: Path, *arguments: str) -> None:
     """Run git as somebody."""
     who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
     subprocess.run(["git", *who, *arguments], cwd=project, check=True)
+
+
+def forms(name: str, into: Path) -> Iterator[tuple[str, str]]:
+    """A case in every form that a caller may have, as the sources of a batch."""
+    project = prepared(name, into)
+    if not (project / ".git").exists():
+        git(project, "init", "-q")
+    git(project, "add", "-A", "-f")
+    git(project, "commit", "-q", "--allow-empty", "-m", "all")
+    yield "directory", str(project)
+    for kind, options in (("tar", []), ("tar.zst", ["--zstd"])):
+        archive = into / f"{name}.{kind}"
+        litter = into / f"._{name}"
+        litter.write_bytes(b"\0\5\26\7" + bytes(60))
+        command = ["tar", *options, "-cf", str(archive), "-C", str(into), litter.name, name]
+        subprocess.run(command, check=True)
+        yield kind, str(archive)
+    with zipfile.ZipFile(into / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as zipped:
+        for path in sorted(project.rglob("*")):
+            directory = path.is_dir() and not path.is_symlink()
+            info = zipfile.ZipInfo(f"{path.relative_to(into)}{'/' * directory}")
+            info.external_attr = path.lstat().st_mode << 16
+            if path.is_symlink():
+                zipped.writestr(info, str(path.readlink()))
+            else:
+                zipped.writestr(info, b"" if directory else path.read_bytes())
+    yield "zip", str(into / f"{name}.zip")
+    yield "git", f"file://{project}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("lfs-pointer", "node-bash-script", "node-committed-dist", "node-git-hash"),
+        *("node-inner-links", "node-odd-names", "py-setuptools-scm", "py-utf16-requirements"),
+    ],
+)
+def test_a_case_is_sent_alike_in_every_form(name: str, tmp_path: Path) -> None:
+    settings = load_settings({"REVALID_HOME": str(tmp_path / "home")}, env_file=None)
+    digests = {}
+    for form, source in forms(name, tmp_path):
+        files = checkout(source) if form == "git" else nullcontext(Path(source))
+        with files as path, prepare(settings, path) as submission:
+            assert isinstance(submission.job.source, TarballSource)
+            digests[form] = submission.job.source.digest
+    assert len(digests) == 5
+    assert len(set(digests.values())) == 1, digests
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm projects need Node and npm")
+def test_every_form_of_a_case_gets_its_verdict(tmp_path: Path) -> None:
+    cases = [case for case in ALL if case.name in ("node-git-hash", "node-src-coverage")]
+    cases += [case for case in ALL if case.name in ("node-sigkill", "node-abs-symlink")]
+    lines, expected = [], ["project,verdict"]
+    for case in cases:
+        into = tmp_path / case.name
+        into.mkdir()
+        for form, source in forms(case.name, into):
+            lines.append(json.dumps({"project": source, "name": f"{case.name}-{form}"}))
+            expected.append(f"{case.name}-{form},{case.verdict}")
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text("\n".join(lines))
+    (tmp_path / "expected.csv").write_text("\n".join(expected))
+    command = [sys.executable, "-m", "revalid", "batch", "run", str(manifest), "--json"]
+    ran = subprocess.run(
+        [*command, "--sandbox", "local", "--expect", str(tmp_path / "expected.csv")],
+        env=os.environ | {"REVALID_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    expectations = json.loads(ran.stdout)["expectations"]
+    rejected = [row for row in expectations["wrong"] if "links out" in row["reason"]]
+    assert len(rejected) == 5, ran.stdout
+    assert expectations["right"] == len(lines) - 5, ran.stdout
 
 
 def test_every_case_has_a_row() -> None:

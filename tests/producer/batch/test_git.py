@@ -109,6 +109,19 @@ def test_a_submodule_is_fetched_without_credentials(
         assert not (path / "private" / "file").exists()
 
 
+def test_the_last_tag_is_there_where_a_file_reads_git(tmp_path: Path) -> None:
+    origin = tmp_path / "origin"
+    commit(origin)
+    subprocess.run(["git", "-C", str(origin), "tag", "v1"], check=True)
+    for text in ("plain", "git describe"):
+        (origin / "version.sh").write_text(text)
+        commit(origin)
+        with checkout(f"file://{origin}") as path:
+            command = ["git", "-C", str(path), "tag"]
+            tags = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        assert tags.split() == (["v1"] if text == "git describe" else [])
+
+
 def test_no_program_that_a_url_names_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
