@@ -31,7 +31,7 @@ WIDTHS = {"desktop": (1280, 800), "phone": (390, 844)}
 MAX_PAGES = 5
 TOTAL_S = 45.0
 """Seconds for all pages."""
-_READY_S, _LOAD_S, _QUIET_S, _BUSY_S, _ANSWER_S, _BLANK_S = 15.0, 10.0, 0.3, 3.0, 8.0, 3.0
+_READY_S, _LOAD_S, _QUIET_S, _BUSY_S, _ANSWER_S, _BLANK_S = 15.0, 10.0, 0.4, 5.0, 8.0, 3.0
 _MESSAGE = 64 * 2**20
 """Bytes of a message of the browser."""
 _PNG, _THUMBNAIL = 4 * 2**20, 24 * 2**10

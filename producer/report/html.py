@@ -20,6 +20,8 @@ _FAILED_LOGS, _OTHER_LOGS = 12_000_000, 3_000_000
 """Most characters of logs in the whole file; many steps share them."""
 _TESTS = 50
 """Most failed and flaky tests of a step."""
+_PICTURES = 1_000
+"""Most steps in the whole file whose pages are shown."""
 _TURN = 100.0
 
 
@@ -56,6 +58,7 @@ class _Entry:
     Attributes:
         causes: Numbers of its causes on this page.
         share: Its duration, in per cent of the longest in the batch.
+        rendered: The steps whose pages a browser opened.
         twin: The anchor of the row that shows the logs of the same job.
     """
 
@@ -65,6 +68,7 @@ class _Entry:
     cause: str
     share: float
     steps: tuple[_Step, ...]
+    rendered: tuple[StepResult, ...]
     twin: str | None
 
     @cached_property
@@ -128,9 +132,12 @@ def _entries(report: BatchReport, placed: Iterable[tuple[Row, str]]) -> Iterator
     longest = max((row.spent_s for row in report.jobs), default=0) or 1
     limits = _limits(report.jobs)
     shown: dict[str, str] = {}
+    pictures = 0
     for row, anchor in placed:
         mine = causes.get(row.project, []) if row.red else []
         twin = shown.setdefault(row.id, anchor) if row.id and row.steps else anchor
+        rendered = [s for s in row.steps if s.render and s.render.pages and twin == anchor]
+        pictures += len(rendered)
         yield _Entry(
             row=row,
             anchor=anchor,
@@ -138,6 +145,7 @@ def _entries(report: BatchReport, placed: Iterable[tuple[Row, str]]) -> Iterator
             cause=" / ".join(cause.title for _, cause in mine),
             share=round(_TURN * row.spent_s / longest, 2),
             steps=tuple(_steps(row, *(limits if twin == anchor else (0, 0)))),
+            rendered=tuple(rendered) if pictures <= _PICTURES else (),
             twin=None if twin == anchor else twin,
         )
 

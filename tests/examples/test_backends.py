@@ -4,8 +4,9 @@ import io
 import json
 import tarfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import httpx
@@ -24,14 +25,15 @@ class Sent(NamedTuple):
     data: dict[str, Any]
 
 
-def tarball(name: str = "token.txt") -> bytes:
+def tarball(name: str = "token.txt", files: Mapping[str, str] = MappingProxyType({})) -> bytes:
     """A project that no earlier test had, so that nothing is joined or reused."""
-    content = uuid.uuid4().bytes
+    contents = {name: uuid.uuid4().bytes} | {name: text.encode() for name, text in files.items()}
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        entry = tarfile.TarInfo(name)
-        entry.size = len(content)
-        tar.addfile(entry, io.BytesIO(content))
+        for path, content in contents.items():
+            entry = tarfile.TarInfo(path)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
     return packed.getvalue()
 
 

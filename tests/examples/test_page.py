@@ -1,5 +1,6 @@
 """The FastAPI example's page in a real browser with its real ``EventSource``."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,26 @@ def test_a_tarball_is_uploaded_followed_and_judged(
         page.call("Page.reload")
         page.until(verdict("failed in"))
         assert shown(page) == happened(client, job_id)
+
+
+@pytest.mark.slow
+def test_the_first_page_of_a_started_app_is_shown(
+    page: Page, client: Client, tmp_path: Path
+) -> None:
+    server = """require("http").createServer((question, answer) => {
+      answer.setHeader("content-type", "text/html"); answer.end("<title>Tasks</title><h1>Tasks")
+    }).listen(process.env.PORT)"""
+    scripts = {"build": "node -p 1 && test -f server.js", "start": "node server.js"}
+    files = {"package.json": json.dumps({"scripts": scripts}), "server.js": server}
+    project = tmp_path / "app.tar.gz"
+    project.write_bytes(tarball(files=files))
+    port = free_port()
+    with serving("fastapi_backend", client.url, tmp_path / "log", port=port):
+        page.open(f"http://127.0.0.1:{port}/")
+        submit(page, project, "")
+        page.until(verdict("passed in"))
+        page.until("document.querySelector('#pages img').naturalWidth === 320")
+        assert page.evaluate("document.querySelector('#pages img').alt") == "start: Tasks"
 
 
 def test_events_during_an_outage_of_the_server_are_shown_once(

@@ -4,11 +4,13 @@ import base64
 import hashlib
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
-from revalid.jobs.result import Verdict
+from revalid.jobs.result import PageReport, RenderReport, StartReport, StepResult, Verdict
 from revalid.producer.report import BatchReport, Row, render
+from tests.examples.chromium import CHROMIUM, chromium
 from tests.producer.report.samples import failing, report, row, step, unfinished
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'><b>{{7*7}}"
@@ -196,3 +198,43 @@ def test_a_batch_without_steps_has_a_page(rows: list[Row]) -> None:
     page = Page(report(rows, finished_at=None))
     assert len(page.rows()) == len(rows)
     assert "not done yet" in page.text
+
+
+# One white pixel.
+JPEG = (
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDACgcHiMeGSgjISMtKygwPGRBPDc3PHtYXUlkkYCZlo+AjIqgtObDoKrarYqMyP/L"
+    "2u71////m8H////6/+b9//j/wAALCAABAAEBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAABf/EABQQAQAAAAAAAAAAAAAAAAAA"
+    "AAD/2gAIAQEAAD8AZf/Z"
+)
+
+
+def rendered(thumbnail: str = JPEG, words: str = "Hello") -> StepResult:
+    page = PageReport(path="/", width="desktop", title=words, errors=(words,), problem=words)
+    render = RenderReport(browser=words, pages=(page,), thumbnail=thumbnail)
+    return step("start", 143, start=StartReport(ready_s=1.0), render=render)
+
+
+def test_the_pages_of_a_started_server_are_shown_once_for_each_job() -> None:
+    rows = [row("one", rendered(), id="a"), row("two", rendered(), id="a"), row("three")]
+    page = Page(report(rows))
+    pictures = [has for tag, has in page.elements if tag == "img"]
+    assert [has["src"] for has in pictures] == [f"data:image/jpeg;base64,{JPEG}"]
+    assert "Hello" in page.text
+
+
+def test_what_pages_say_is_inert() -> None:
+    page = Page(report([row("one", rendered(EVIL, EVIL))]))
+    assert len(page.scripts) == 1
+    assert [tag for tag, _ in page.elements].count("img") == 1
+    assert not page.all("onerror")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM: the report is opened in no browser")
+def test_a_browser_shows_the_picture_of_a_page(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(render(report([row("one", rendered())]), "html"))
+    with chromium() as browser:
+        browser.open(path.as_uri())
+        browser.evaluate("document.querySelector('.toggle').click()")
+        browser.until("document.querySelector('.pages img').naturalWidth === 1")
+        assert browser.evaluate("document.querySelector('.pages img').offsetWidth") > 300

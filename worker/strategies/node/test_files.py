@@ -191,7 +191,7 @@ def _plan(package: Package, manager: Manager, runner: str, names: list[str]) -> 
             command = f"{manager.local} {runner} {listed}"
         case "playwright":
             command = f"{manager.local} playwright test {listed}"
-            reason = f"{count} of Playwright: they need the started app and a browser"
+            reason = f"{count} of Playwright: no test runs beside the browser of render"
         case _:
             command = listed or runner
             reason = f"{count} of an unknown runner, such as {names[0]}"
