@@ -127,7 +127,7 @@ def _tests(project: NodeProject, builds: Builds) -> list[PlannedStep]:
     steps, packages = [], list(project.packages)
     runs = {package.directory: [project.tests(package)] for package in packages}
     if root := project.root:
-        script = project.script(root, *TEST_SCRIPTS)
+        script = project.test_script(root)
         if covered := project.covered_by(script, *TEST_SCRIPTS):
             every = project.installs.every + builds.needed_by(project.packages)
             steps = [

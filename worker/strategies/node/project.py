@@ -13,6 +13,7 @@ from revalid.worker.strategies.node.test_files import (
     TestFiles,
     find_test_files,
     runners_called,
+    runs_no_test,
     test_run,
 )
 from revalid.worker.strategies.node.typescript import bases, type_check
@@ -30,6 +31,11 @@ TEST_SCRIPTS = (
     *("tests", "test:node", "test:js", "test:ts", "test:jest", "test:vitest", "jest", "vitest"),
 )
 """Scripts that run tests; the first one that can be a check is taken."""
+_CACHES = {
+    "TURBO_FORCE": re.compile(r"\bturbo\b"),
+    "NX_SKIP_NX_CACHE": re.compile(r"\b(?:nx|lerna)\b"),
+}
+"""Variables that keep a tool from replaying tests that ran before, or elsewhere."""
 _FANS_OUT = re.compile(
     r"\b(?:turbo|lerna|wsrun|ultra|moon|make|just|wireit|lage|rush)\b|\bnx (?:run-many|affected)\b"
     r"|(?:^|\s)(?:-r|-ws|--recursive|--workspaces)(?=\s|$|=)|\bworkspaces (?:run|foreach)\b"
@@ -155,7 +161,7 @@ class NodeProject:
 
     def tests(self, package: Package) -> CheckCommand:
         """Return the ``test`` script, else the command of the test files without a script."""
-        script = self.script(package, *TEST_SCRIPTS)
+        script = self.test_script(package)
         own = next((tests for tests in self._files_of(package) if not tests.reason), None)
         if script.runs or own is None:
             return script
@@ -183,20 +189,33 @@ class NodeProject:
     def _files_of(self, package: Package) -> tuple[TestFiles, ...]:
         return self._test_files.get(package.directory, ())
 
-    def script(self, package: Package, *names: str) -> CheckCommand:
-        """Return the command of the first of some scripts that can be a check."""
+    def script(self, package: Package, *names: str, uncached: bool = False) -> CheckCommand:
+        """Return the command of the first of some scripts that can be a check.
+
+        Args:
+            uncached: Whether a tool that it calls must run what it could replay from its cache.
+        """
         manager = self.manager(package)
         present = [name for name in names if name in package.scripts]
         name = next((n for n in present if package.unusable(n) is None), (*present, *names)[0])
+        text = package.runs(name)
+        calls = (name for name, tool in _CACHES.items() if uncached and tool.search(text))
+        forced = "".join(f"{variable}=true " for variable in calls)
+        empty = uncached and runs_no_test(self._tree, package, text)
+        reason = "no file with a test for the test script in" if empty else ""
         return CheckCommand(
-            package.within(f"{manager.command} run {name}"),
-            package.unusable(name) or "",
+            package.within(f"{forced}{manager.command} run {name}"),
+            package.unusable(name) or reason,
             package.manifest,
             absent=not present,
-            placeholder=all(package.is_placeholder(name) for name in present),
-            script=package.runs(name),
-            test_run=test_run(package.runs(name)),
+            placeholder=empty or all(package.is_placeholder(name) for name in present),
+            script=text,
+            test_run=test_run(text),
         )
+
+    def test_script(self, package: Package) -> CheckCommand:
+        """Return the command of the package's own script that runs tests, and replays none."""
+        return self.script(package, *TEST_SCRIPTS, uncached=True)
 
     def type_script(self, package: Package) -> CheckCommand:
         """Return the command of the package's own script that checks types."""

@@ -36,6 +36,14 @@ _VERSION = frozenset({"-v", "-V", "--version", "-h", "--help"})
 _ELSEWHERE = re.compile(
     r"(?:-w|-ws|-r|-F|-C|--workspaces?|--recursive|--filter|--prefix|--dir|--cwd)(?:=|\Z)"
 )
+_LISTS = {
+    "vitest": {"list"},
+    "jest": {"--listTests", "--showConfig"},
+    "mocha": {"--dry-run", "--list-files", "--list-reporters"},
+    "playwright": {"--list"},
+    "pytest": {"--collect-only", "--co"},
+}
+"""Words with which a runner lists tests, or what it would do, and runs none."""
 _STATEMENT = re.compile(
     r"(?:\d{1,9}|\"\w*\"|'\w*'|process\.exit\(0?\)"
     r"|console\.(?:log|info)\((?:\"[^\"]*\"|'[^']*'|`[^`$]*`|\d{1,9})?\))?"
@@ -147,6 +155,9 @@ def _does_nothing(words: list[str], scripts: Scripts, depth: int) -> bool:
     if name in _SHELLS and arguments[:1] == ["-c"]:
         return does_nothing(" ".join(arguments[1:2]), scripts, depth + 1)
     if name in ("node", *_MANAGERS) and arguments and set(arguments) <= _VERSION:
+        return True
+    runner = without_runner(words)
+    if runner and set(runner[1:]) & _LISTS.get(runner[0], set()):
         return True
     if name == "node":
         codes = _codes(arguments)

@@ -30,6 +30,12 @@ _IMPORT = re.compile(
     r"""|@jest/globals|mocha|ava|tap|uvu|jasmine)["']"""
 )
 _CALLS_TEST = re.compile(r"^\s{0,20}(?:describe|it|test)(?:\.\w{1,20})?\(", re.MULTILINE)
+_BARE_NODE = re.compile(
+    r"(?:\w{1,80}=\S{0,80} )?node (?:--?[\w-]{1,80} ){0,9}--test(?: --?[\w=-]{1,80}){0,9}"
+)
+_HOLDS = re.compile(
+    r"\b(?:test|it|describe|suite|expect)\s{0,9}[.(]|\bassert|\bthrow\b|\.exit\b|\bexitCode\b"
+)
 _LIKE_NODE = ("node:test", "mocha", "ava", "tap", "uvu")
 _RUNNERS = {"test": "node:test", "@jest/globals": "jest", "@playwright/test": "playwright"}
 _GLOBAL = ("vitest", "jest", "mocha", "jasmine")
@@ -119,6 +125,18 @@ def find_test_files(
         )
         for directory, runners in found.items()
     }
+
+
+def runs_no_test(tree: ProjectTree, package: Package, script: str) -> bool:
+    """Return whether a script has node run files as tests of which none holds one.
+
+    Node counts each of them as a test that passed, such as a ``load-test.js``.
+    """
+    if _BARE_NODE.fullmatch(script) is None:
+        return False
+    below = tree.below(package.directory)
+    paths = sorted(path for path in below.files if _may_be_test(path))[:MAX_FILES]
+    return bool(paths) and not any(_HOLDS.search(below.head(path, _HEAD_BYTES)) for path in paths)
 
 
 def runners_called(command: str) -> frozenset[str]:

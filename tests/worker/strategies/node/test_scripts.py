@@ -52,6 +52,11 @@ SCRIPTS = {
         "npm run build --if-present",
         "if true; then echo x; fi",
         'echo "Error: no test specified" && exit 1',
+        "vitest list",
+        "npx jest --listTests",
+        "NODE_ENV=test mocha --dry-run 'test/**'",
+        "pnpm exec playwright test --list",
+        "pytest --collect-only -q",
     ],
 )
 def test_it_does_nothing(command: str) -> None:

@@ -196,3 +196,39 @@ def test_a_report_is_written_from_the_directory_of_the_package(plan_of: PlanOf) 
     known = steps_by_name(plan_of(files))["test web"].test_run
     assert known.reporting.startswith("cd web && npx --no-install vitest run --reporter=default")
     assert known.reporting.endswith("'./jest vitest run.test.js'")
+
+
+@pytest.mark.parametrize(
+    ("scripts", "command"),
+    [
+        ({"test": "turbo run test"}, "TURBO_FORCE=true npm run test"),
+        (
+            {"test": "npm run all", "all": "nx run-many -t test"},
+            "NX_SKIP_NX_CACHE=true npm run test",
+        ),
+        ({"test": "lerna run test"}, "NX_SKIP_NX_CACHE=true npm run test"),
+        ({"test": "vitest run"}, "npm run test"),
+    ],
+)
+def test_no_cache_replays_tests(plan_of: PlanOf, scripts: dict[str, str], command: str) -> None:
+    assert commands(plan_of({"package.json": package(scripts)}))["test"] == command
+
+
+@pytest.mark.parametrize(
+    ("script", "name", "text", "runs"),
+    [
+        ("node --test", "load-test.js", "import autocannon from 'autocannon';\nrun();\n", False),
+        ("CI=1 node --test --test-reporter=spec", "a.test.js", "// nothing yet\n", False),
+        ("node --test", "a.test.js", importing("node:test"), True),
+        ("node --test", "a.test.js", "import assert from 'assert';\nassert(f());\n", True),
+        ("node --test", "a.test.js", "if (f() !== 3) process.exit(1);\n", True),
+        ("node --test dist/", "load-test.js", "run();\n", True),
+        ("node --test", "index.js", "run();\n", True),
+    ],
+)
+def test_files_without_a_test_are_none_of_node(
+    plan_of: PlanOf, script: str, name: str, text: str, runs: bool
+) -> None:
+    step = steps_by_name(plan_of({"package.json": package({"test": script}), name: text}))["test"]
+    reason = None if runs else "no file with a test for the test script in package.json"
+    assert (step.skipped_reason, step.absent) == (reason, not runs)
