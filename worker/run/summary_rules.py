@@ -142,16 +142,14 @@ RULES: tuple[Rule, ...] = (
     ("bun:test", re.compile(r"Ran \d{1,9} tests? across \d"), _none),
     ("bun:test", re.compile(r"No tests found!"), _none),
     ("bun:test", re.compile(r"error: regex .{1,300} matched 0 tests"), _none),
-    *(
-        (runner, re.compile(rf"{mark} {words} {{1,2}}(\d{{1,9}})\Z"), _one(meaning))
-        for runner, mark in (("node:test", "\u2139"), (TAP, "#"))
-        for words, meaning in (
-            ("tests", "tests"),
-            ("pass", "pass"),
-            ("(?:fail|cancelled)", "fail"),
-            ("(?:skip|skipped|todo)", "skip"),
-        )
-    ),
+    ("node:test", re.compile(r"\u2139 tests {1,2}(\d{1,9})\Z"), _one("tests")),
+    ("node:test", re.compile(r"\u2139 pass {1,2}(\d{1,9})\Z"), _one("pass")),
+    ("node:test", re.compile(r"\u2139 (?:fail|cancelled) {1,2}(\d{1,9})\Z"), _one("fail")),
+    ("node:test", re.compile(r"\u2139 (?:skipped|todo) {1,2}(\d{1,9})\Z"), _one("skip")),
+    (TAP, re.compile(r"# tests {1,2}(\d{1,9})\Z"), _one("tests")),
+    (TAP, re.compile(r"# pass {1,2}(\d{1,9})\Z"), _one("pass")),
+    (TAP, re.compile(r"# (?:fail|cancelled) {1,2}(\d{1,9})\Z"), _one("fail")),
+    (TAP, re.compile(r"# (?:skip|skipped|todo) {1,2}(\d{1,9})\Z"), _one("skip")),
     (NODE_TAP, re.compile(r"# cancelled \d"), _none),
     (
         TAP,
