@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
+from revalid.jobs.checks import CheckName
 from revalid.jobs.result import Verdict
 from revalid.producer.report.causes import find_causes
 from revalid.producer.report.expected import Expected, Judge
@@ -92,26 +93,35 @@ def compare(current: BatchReport, previous: BatchReport) -> Comparison:
             "previous": previous.id,
             "unchanged": unchanged,
             **lists,
-            "tests_broken": _changed(current.tests, previous.tests, was) if compared else (),
-            "tests_mended": _changed(previous.tests, current.tests, now) if compared else (),
+            "tests_broken": _changed(current, previous) if compared else (),
+            "tests_mended": _changed(previous, current) if compared else (),
         }
     )
 
 
-def _changed(
-    tests: Iterable[BrokenTest], others: Iterable[BrokenTest], projects: Mapping[str, object]
-) -> tuple[ChangedTest, ...]:
-    """Return the tests that failed in one batch and not in the other, in these projects."""
-    before = {_key(test): {*test.projects, *test.flaky} for test in others}
+def _changed(batch: BatchReport, other: BatchReport) -> tuple[ChangedTest, ...]:
+    """Return the tests that failed in one batch and not in the other, where both ran tests."""
+    seen = {_key(test): {*test.projects, *test.flaky} for test in other.tests}
+    projects = _tested(other)
     changed = (
-        (test, [p for p in test.projects if p in projects and p not in before.get(_key(test), ())])
-        for test in tests
+        (test, [p for p in test.projects if p in projects and p not in seen.get(_key(test), ())])
+        for test in batch.tests
     )
     return tuple(
         ChangedTest(runner=test.runner, file=test.file, name=test.name, projects=tuple(names))
         for test, names in changed
         if names
     )
+
+
+def _tested(report: BatchReport) -> set[str]:
+    """Return the projects whose tests ran."""
+    passed = {
+        row.project
+        for row in report.jobs
+        if any(proof.check is CheckName.TESTS for proof in row.proven)
+    }
+    return passed.union(*((*test.projects, *test.flaky) for test in report.tests))
 
 
 def _key(test: BrokenTest) -> tuple[str | None, str | None, str]:

@@ -35,9 +35,9 @@ class SingleTests:
     def add(self, row: Row) -> None:
         """Add a row with its steps."""
         reports = [step.tests for step in row.steps if step.tests is not None]
-        if not any(report.cases for report in reports):
-            return
-        self._runs[row.project] += 1
+        if not all(report.cases for report in reports if report.failed):
+            return  # which tests failed is not known
+        self._runs[row.project] += any(report.executed for report in reports)
         failed: dict[_Key, None] = {}
         for report in reports:
             for case in report.cases:

@@ -27,7 +27,8 @@ def ran(project: str, *failed: str, flaky: tuple[str, ...] = (), **fields: Any) 
         flaky=len(flaky),
         cases=tuple(cases),
     )
-    return row(project, step("test", 1 if failed else 0, tests=tests), **fields)
+    proven = () if failed else (Proven(check=CheckName.TESTS, step="test", words="passed"),)
+    return row(project, step("test", 1 if failed else 0, tests=tests), proven=proven, **fields)
 
 
 def test_a_test_counts_the_projects_in_which_it_broke() -> None:
@@ -64,6 +65,25 @@ def test_a_comparison_names_the_tests_that_broke_and_those_that_were_mended() ->
     assert comparison is not None
     assert [(t.name, t.projects) for t in comparison.tests_broken] == [("logs in", ("a",))]
     assert [(t.name, t.projects) for t in comparison.tests_mended] == [("pays", ("a",))]
+
+
+def test_a_repeat_that_passed_without_named_tests_makes_a_failed_test_flaky() -> None:
+    summary = TestReport(runner="vitest", source="summary", passed=2, failed=0)
+    (test,) = report([ran("a", "logs in"), row("a", step("test", tests=summary), repeat=2)]).tests
+    assert (test.number, test.flaky) == (0, ("a",))
+
+
+def test_a_repeat_whose_failed_tests_have_no_names_says_nothing_of_one() -> None:
+    summary = TestReport(runner="vitest", source="summary", passed=0, failed=2)
+    (test,) = report([ran("a", "x"), row("a", step("test", 1, tests=summary), repeat=2)]).tests
+    assert (test.number, test.flaky) == (1, ())
+
+
+def test_a_test_that_did_not_run_this_time_is_not_mended() -> None:
+    previous = report([ran("a", "pays"), row("b", step("build", 1))])
+    current = report([row("a", step("build", 1)), ran("b", "logs in")], previous=previous)
+    assert current.comparison is not None
+    assert (current.comparison.tests_mended, current.comparison.tests_broken) == ((), ())
 
 
 def test_every_format_names_the_single_tests() -> None:
