@@ -199,6 +199,8 @@ class Job(Frozen):
             raise ValueError(
                 f"image {self.image!r} is not an image reference such as {DEFAULT_IMAGE!r}"
             )
+        if not IMAGE.match(self.matrix.get("image", DEFAULT_IMAGE)):
+            raise ValueError(f"matrix: image {self.matrix['image']!r:.80} is not a reference")
         for name in (*self.env, *self.secrets):
             if not VARIABLE.match(name):
                 raise ValueError(f"{name!r} is not a variable name: use letters, digits and _")

@@ -107,12 +107,17 @@ def missing_tests(job: Job, plan: Plan, finished: Mapping[int, StepResult]) -> S
     """Return the shortfall against the job's ``expect_tests``; None if enough tests ran."""
     if job.expect_tests is None:
         return None
-    reports = [step.tests for step in finished.values() if step.tests is not None]
+    counted_checks = (CheckName.TESTS, *([CheckName.COMMAND] if plan.counts_commands else []))
+    reports = [
+        step.tests
+        for step in finished.values()
+        if step.tests is not None and step.check in counted_checks
+    ]
     ran = sum(report.executed for report in reports)
     if ran >= job.expect_tests:
         return None
     # Of given commands, not each one has to run tests.
-    checks = (CheckName.TESTS,) if reports else (CheckName.TESTS, CheckName.COMMAND)
+    checks = (CheckName.TESTS,) if reports else counted_checks
     is_certain = all(
         index in finished and finished[index].tests is not None
         for index, planned in enumerate(plan.steps)

@@ -104,11 +104,14 @@ def project_config(
     return ProjectConfig(file, configuration, trusted, job, tuple(notes), weakens_flaky)
 
 
-def configured_plan(plan: Plan, config: ProjectConfig, tree: ProjectTree) -> Plan:
+def configured_plan(plan: Plan, config: ProjectConfig, given: Job, tree: ProjectTree) -> Plan:
     """Return a plan as a project's configuration changes it.
 
     What the configuration takes out is said in the result, and keeps the job from passing: only
     the caller can leave a check out for good.
+
+    Args:
+        given: The job without the configuration.
 
     Raises:
         InvalidProject: It configures the start of a server that is not there.
@@ -122,6 +125,10 @@ def configured_plan(plan: Plan, config: ProjectConfig, tree: ProjectTree) -> Pla
         plan,
         steps=(*steps, *_own_commands(config, steps)),
         notes=(*config.notes, *plan.notes),
+        left_out=left_out(config, given, tree, plan),
+        # With tests of the caller's own, a command could print that many more ran.
+        counts_commands=config.trusted or given.expect_tests is None,
+        weakens_flaky=config.file if config.weakens_flaky else "",
     )
 
 
@@ -139,24 +146,39 @@ def commands_plan(config: ProjectConfig, others: list[PlannedStep]) -> Plan:
     )
 
 
-def services_left_out(config: ProjectConfig, given: Job, tree: ProjectTree) -> list[Unproven]:
-    """Return the services that tests need and that the configuration leaves out.
+def left_out(
+    config: ProjectConfig, given: Job, tree: ProjectTree, plan: Plan
+) -> tuple[Unproven, ...]:
+    """Return what the configuration takes out besides whole checks: services, the found server.
 
     Args:
         given: The job without the configuration.
+        plan: The plan without the configuration.
     """
-    if given.services is not None or config.configuration.services is None:
-        return []
-    kept = {service.kind for service in config.configuration.services}
-    return [
-        Unproven(
-            check=CheckName.TESTS,
-            reason=f"{needed.kind} ({needed.reason}) left out by {config.file}",
-            decides=not config.trusted,
-        )
-        for needed in needed_services(given, tree)
-        if needed.kind not in kept
-    ]
+    start = config.configuration.start
+    servers = [planned for planned in plan.steps if planned.probe is not None]
+    replaced = servers if start is not None and start.command is not None else []
+    kept = {service.kind for service in config.configuration.services or ()}
+    chosen = given.services is None and config.configuration.services is not None
+    return (
+        *(
+            Unproven(
+                check=CheckName.START,
+                reason=f"{getattr(planned.step, 'name', '')} replaced by {config.file}",
+                decides=False,
+            )
+            for planned in replaced
+        ),
+        *(
+            Unproven(
+                check=CheckName.TESTS,
+                reason=f"{needed.kind} ({needed.reason}) left out by {config.file}",
+                decides=not config.trusted,
+            )
+            for needed in (needed_services(given, tree) if chosen else ())
+            if needed.kind not in kept
+        ),
+    )
 
 
 def _env(

@@ -17,7 +17,6 @@ from revalid.worker.strategies.configured import (
     commands_plan,
     configured_plan,
     project_config,
-    services_left_out,
 )
 from revalid.worker.strategies.images import choose_image
 from revalid.worker.strategies.node import npm, trpc
@@ -60,9 +59,8 @@ def make_plan(
     tree = ProjectTree(project, selected)
     trusted = ProjectTree(overlay) if overlay is not None else None
     config = project_config(job, tree, images, trusted, forwarded)
-    left_out = services_left_out(config, job, tree) if config else []
+    plan = _configured(config, job, tree) if config else _plan(job, tree)
     job = config.job if config else job
-    plan = _configured(job, tree, config) if config else _plan(job, tree)
     services = needed_services(job, tree) if job.source is not None else ()
     image, note = choose_image(job, tree, plan, images)
     return replace(
@@ -73,20 +71,18 @@ def make_plan(
         notes=(*([note] if note else []), *plan.notes),
         image=image,
         job=job,
-        left_out=tuple(left_out),
-        weakens_flaky=config.file if config and config.weakens_flaky else "",
     )
 
 
-def _configured(job: Job, tree: ProjectTree, config: ProjectConfig) -> Plan:
+def _configured(config: ProjectConfig, given: Job, tree: ProjectTree) -> Plan:
     """Plan a project that has a configuration."""
     try:
-        plan = _plan(job, tree)
+        plan = _plan(config.job, tree)
     except NoStrategyFits:
         if not config.configuration.commands:
             raise
         plan = commands_plan(config, unchecked_languages(tree))
-    return configured_plan(plan, config, tree)
+    return configured_plan(plan, config, given, tree)
 
 
 def _required(planned: PlannedStep, job: Job) -> PlannedStep:

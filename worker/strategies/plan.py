@@ -83,6 +83,8 @@ class Plan:
         image: The container image in which the steps run; empty for the job's own.
         job: The job with what the project's configuration asks for; None before that is known.
         left_out: What the configuration takes out besides steps.
+        counts_commands: Whether tests that commands of the configuration report count for the tests
+            that the job expects.
         weakens_flaky: The file of a configuration that lets flaky tests pass; empty if none does.
     """
 
@@ -95,6 +97,7 @@ class Plan:
     image: str = ""
     job: Job | None = None
     left_out: tuple[Unproven, ...] = ()
+    counts_commands: bool = True
     weakens_flaky: str = ""
 
 

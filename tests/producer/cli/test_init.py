@@ -130,3 +130,15 @@ def test_in_a_batch_each_entry_is_a_project(revalid: Revalid, two_versions: Path
     ran = revalid("batch", "run", two_versions, *LOCAL, "--json").json
     assert (ran["counts"]["passed"], ran["counts"]["errored"]) == (1, 1)
     assert all(row["project"].startswith("app [node ") for row in ran["jobs"])
+
+
+@pytest.mark.dagger
+@pytest.mark.slow
+def test_each_entry_runs_in_its_image(revalid: Revalid, app: Path) -> None:
+    (app / "package.json").write_text('{"scripts": {"test": "node --test"}}')
+    (app / "a.test.js").write_text("require('node:test')('a', () => {})")
+    (app / "revalid.toml").write_text("[matrix]\nnode = [20, 22]")
+    results = revalid("run", app, "--sandbox", "dagger", "--json").json
+    assert [result["verdict"] for result in results] == ["passed", "passed"]
+    versions = [result["tools"]["node"].partition(".")[0] for result in results]
+    assert versions == ["v20", "v22"]

@@ -557,6 +557,28 @@ async def test_tests_that_a_project_expects_and_does_not_run_fail_it(make_run: M
     assert run.unproven[-1].reason == "expected 2 tests, 1 ran"
 
 
+async def test_a_command_does_not_add_to_the_tests_that_the_caller_expects(
+    make_run: MakeRun,
+) -> None:
+    text = "[[commands]]\nname = 'own'\nrun = 'node forge.js'"
+    forged = "console.log('# tests 50\\n# pass 50\\n# fail 0')"
+    run = make_run(
+        project={**TESTED, "forge.js": forged, "revalid.toml": text},
+        overlay={"a.test.js": TESTED["a.test.js"]},
+        expect_tests=2,
+    )
+    assert await run.execute() is Verdict.FAILED
+    assert run.steps[-1].tests is not None
+    assert run.steps[-1].tests.passed == 50
+    assert run.unproven[-1].reason == "expected 2 tests, 1 ran"
+
+
+async def test_commands_count_for_what_the_project_itself_expects(make_run: MakeRun) -> None:
+    text = "expect_tests = 1\n[[commands]]\nname = 'own'\nrun = 'node --test'"
+    run = make_run(project={"a.test.js": TESTED["a.test.js"], "revalid.toml": text})
+    assert await run.execute() is Verdict.PASSED
+
+
 FLAKY = {
     "package.json": json.dumps({"scripts": {"test": "sh bun.sh"}}),
     "bun.sh": """

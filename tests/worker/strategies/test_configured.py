@@ -209,8 +209,11 @@ def test_start_is_configured(plan_of: PlanOf) -> None:
     assert found.step.command.endswith("npm run start")
     assert found.probe is not None
     assert (found.probe.paths, found.probe.port) == (("/ready",), 4000)
+    assert plan_of(node(text)).left_out == ()
     text = '[start]\ncommand = "exec node other.js"'
-    (given,) = [s for s in plan_of(node(text)).steps if s.check is CheckName.START]
+    plan = plan_of(node(text))
+    assert [item.words for item in plan.left_out] == ["start: start replaced by revalid.toml"]
+    (given,) = [s for s in plan.steps if s.check is CheckName.START]
     assert isinstance(given.step, Exec)
     assert given.step.command.endswith(f"{PATH}exec node other.js")
     assert given.depends_on == ("install", "build")
