@@ -3,10 +3,13 @@ less than the caller allows, never for more.
 """
 
 import json
+import os
 import re
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -192,6 +195,9 @@ class Configuration(Frozen):
         names = [command.name for command in self.commands]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"commands: two are named {twice!r}: rename one")
+        kinds = [service.kind for service in self.services or ()]
+        if double := next((kind for kind in kinds if kinds.count(kind) > 1), None):
+            raise ValueError(f"services: {double} is given twice: keep one")
         if outside := [glob for glob in self.artifacts if ".." in glob.split("/")]:
             raise ValueError(f"artifacts {outside[0]!r}: give paths below the project")
         if self.image is not None and self.matrix is not None and self.matrix.image:
@@ -229,6 +235,16 @@ def read_configuration(read: Callable[[str, int], bytes | None]) -> Configured |
     for file, (text, value) in found.items():
         return Configured(file, _validated(file, text, value))
     return None
+
+
+def read_start(path: Path, most: int) -> bytes | None:
+    """Return the start of a file; None if it is none or a link."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(most) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
 
 
 def _text(file: str, data: bytes) -> str:

@@ -7,12 +7,12 @@ import io
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
-from revalid.jobs.configuration import Configured, read_configuration
+from revalid.jobs.configuration import Configured, read_configuration, read_start
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import DEFAULT_IMAGE, Job, Lane, Limits, StrategyName, parse_job
 from revalid.jobs.ledger.webhook import check_url
@@ -151,20 +151,16 @@ def _image(named: str | None, settings: Settings) -> dict[str, Any]:
 
 
 def _configured(job: Job, kept: Mapping[str, bytes], overlay: Path | None) -> Configured | None:
-    """Return the project's configuration; one in the overlay replaces it.
+    """Return the project's configuration; beside an overlay only that of the overlay counts.
 
     Raises:
         InvalidProject: It is wrong.
     """
     if not job.project_config or job.strategy is StrategyName.TRAJECTORY:
         return None
-    trusted: dict[str, bytes] = {}
     if overlay is not None:
-        for name in tarball.KEPT:
-            with suppress(OSError):
-                trusted[name] = (overlay / name).read_bytes()
-    own = read_configuration(lambda name, _: trusted.get(name))
-    return own or read_configuration(lambda name, _: {**kept, **trusted}.get(name))
+        return read_configuration(lambda name, most: read_start(overlay / name, most))
+    return read_configuration(lambda name, _: kept.get(name))
 
 
 def _spool(stack: ExitStack) -> BinaryIO:

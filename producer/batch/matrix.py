@@ -1,14 +1,12 @@
 """Makes a batch item for each entry of a project's matrix."""
 
-import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from revalid.jobs.configuration import Configured, read_configuration
+from revalid.jobs.configuration import Configured, read_configuration, read_start
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import Axis
 from revalid.jobs.projects import tarball
@@ -45,7 +43,7 @@ def _items(
     merged = {**options, **entry.options}
     configured = None
     if merged.get("project_config", True) and follows_project(merged.get("image"), settings):
-        configured = read(entry.origin)
+        configured = read(str(merged.get("overlay") or entry.origin))
     matrix = configured.configuration.matrix if configured else None
     if matrix is None:
         yield entry
@@ -69,13 +67,3 @@ def _read(settings: Settings, origin: str) -> Configured | None:
             with path.open("rb") as file, tarball.opened(file, bounds) as root:
                 return read_configuration(lambda name, most: read_start(root / name, most))
     return None
-
-
-def read_start(path: Path, most: int) -> bytes | None:
-    """Return the start of a file; None if it is none or a link."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(most) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None

@@ -133,6 +133,7 @@ def test_two_are_refused() -> None:
         ("skip = ['tests']\nrequire = ['tests']", "tests: skipped and required"),
         ("skip = ['tests']\nexpect_tests = 3", "expect_tests: the tests are skipped"),
         ("artifacts = ['../x']", "artifacts '../x': give paths below the project"),
+        ("services = ['redis', 'redis=redis:8']", "services: redis is given twice"),
         ("image = 'No Such'", "revalid.toml:1: image: not in the form"),
         ("services = ['oracle']", "services.0.kind: 'oracle' is none of 'postgres', "),
         ("skip = [", "revalid.toml is not TOML: Invalid value (at end of document)"),

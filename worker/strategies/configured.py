@@ -57,7 +57,8 @@ def project_config(
     The job's own values win. What the configuration adds can only be less than the job allows.
 
     Args:
-        overlay: The job's trusted files; a configuration among them replaces the project's.
+        overlay: The job's trusted files; beside them only a configuration among them counts, since
+            the variables and commands of another could change what the trusted files do.
         forwarded: Variables that the worker sets itself.
 
     Raises:
@@ -65,9 +66,8 @@ def project_config(
     """
     if not job.project_config or job.source is None or job.strategy is StrategyName.TRAJECTORY:
         return None
-    found = read_configuration(overlay.read) if overlay is not None else None
-    trusted = found is not None
-    found = found or read_configuration(tree.read)
+    trusted = overlay is not None
+    found = read_configuration(tree.read if overlay is None else overlay.read)
     if found is None:
         return None
     configuration, file = found.configuration, found.file
@@ -102,6 +102,17 @@ def project_config(
     whose = " of the overlay" if trusted else ""
     notes.insert(0, f"{file}{whose} configures this job: {keys or 'nothing'}")
     return ProjectConfig(file, configuration, trusted, job, tuple(notes), weakens_flaky)
+
+
+def ignored_note(job: Job, tree: ProjectTree) -> list[str]:
+    """Return a note if the project has a configuration that does not count beside an overlay."""
+    if not job.project_config or job.strategy is StrategyName.TRAJECTORY:
+        return []
+    try:
+        found = read_configuration(tree.read)
+    except InvalidProject:  # nor do its faults
+        return []
+    return [f"{found.file} does not count beside an overlay: put one into it"] if found else []
 
 
 def configured_plan(plan: Plan, config: ProjectConfig, given: Job, tree: ProjectTree) -> Plan:
@@ -159,7 +170,8 @@ def left_out(
     servers = [planned for planned in plan.steps if planned.probe is not None]
     replaced = servers if start is not None and start.command is not None else []
     kept = {service.kind for service in config.configuration.services or ()}
-    chosen = given.services is None and config.configuration.services is not None
+    tested = any(planned.check is CheckName.TESTS and not planned.absent for planned in plan.steps)
+    chosen = tested and given.services is None and config.configuration.services is not None
     return (
         *(
             Unproven(

@@ -16,6 +16,7 @@ from revalid.worker.strategies.configured import (
     ProjectConfig,
     commands_plan,
     configured_plan,
+    ignored_note,
     project_config,
 )
 from revalid.worker.strategies.images import choose_image
@@ -60,6 +61,7 @@ def make_plan(
     trusted = ProjectTree(overlay) if overlay is not None else None
     config = project_config(job, tree, images, trusted, forwarded)
     plan = _configured(config, job, tree) if config else _plan(job, tree)
+    ignored = ignored_note(job, tree) if trusted is not None and config is None else []
     job = config.job if config else job
     services = needed_services(job, tree) if job.source is not None else ()
     image, note = choose_image(job, tree, plan, images)
@@ -68,7 +70,7 @@ def make_plan(
         steps=tuple(
             _required(_with_services(planned, job, services), job) for planned in plan.steps
         ),
-        notes=(*([note] if note else []), *plan.notes),
+        notes=(*([note] if note else []), *ignored, *plan.notes),
         image=image,
         job=job,
     )

@@ -50,6 +50,17 @@ def test_the_caller_wins(app: Path, options: dict[str, Any]) -> None:
     assert names(app, **options) == ["app"]
 
 
+def test_beside_an_overlay_its_matrix_counts(app: Path, tmp_path: Path) -> None:
+    overlay = tmp_path / "trusted"
+    overlay.mkdir()
+    (overlay / "a.test.js").touch()
+    assert names(app, overlay=str(overlay)) == ["app"]
+    with prepare(SETTINGS, app, overlay=overlay) as submission:
+        assert submission.for_each() == [submission]
+    (overlay / "revalid.toml").write_text("[matrix]\nnode = [22]")
+    assert names(app, overlay=str(overlay)) == ["app [node 22]"]
+
+
 def test_what_cannot_be_read_is_left_to_the_submit(app: Path, tmp_path: Path) -> None:
     (app / "revalid.toml").write_text("nonsense")
     assert names(app) == ["app"]

@@ -523,6 +523,20 @@ async def test_the_caller_may_trust_a_configuration_of_its_own(make_run: MakeRun
     assert "test: left out by revalid.toml of the overlay" in [i.words for i in run.unproven]
 
 
+async def test_beside_an_overlay_the_projects_own_does_not_count(make_run: MakeRun) -> None:
+    evil = "require('node:test').test = () => {}; process.exit(0)"
+    run = make_run(
+        project={
+            **TESTED,
+            "evil.js": evil,
+            "revalid.toml": "env = {NODE_OPTIONS = '--require ./evil.js'}",
+        },
+        overlay={"a.test.js": "require('node:test')('a', () => { throw new Error('x') })"},
+    )
+    assert await run.execute() is Verdict.FAILED
+    assert "revalid.toml does not count beside an overlay: put one into it" in run.notes
+
+
 async def test_a_command_does_not_stand_for_the_tests_that_were_found(make_run: MakeRun) -> None:
     text = "skip = ['tests']\n[[commands]]\nname = 'tests'\nrun = 'node -e 1,1'"
     run = make_run(project={**TESTED, "revalid.toml": text})
@@ -562,11 +576,7 @@ async def test_a_command_does_not_add_to_the_tests_that_the_caller_expects(
 ) -> None:
     text = "[[commands]]\nname = 'own'\nrun = 'node forge.js'"
     forged = "console.log('# tests 50\\n# pass 50\\n# fail 0')"
-    run = make_run(
-        project={**TESTED, "forge.js": forged, "revalid.toml": text},
-        overlay={"a.test.js": TESTED["a.test.js"]},
-        expect_tests=2,
-    )
+    run = make_run(project={**TESTED, "forge.js": forged, "revalid.toml": text}, expect_tests=2)
     assert await run.execute() is Verdict.FAILED
     assert run.steps[-1].tests is not None
     assert run.steps[-1].tests.passed == 50

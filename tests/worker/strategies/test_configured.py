@@ -151,6 +151,8 @@ def test_services_that_are_taken_out_are_named(plan_of: PlanOf) -> None:
     assert missing.decides
     assert plan_of(node("services = ['postgres']")).left_out == ()
     assert plan_of(node("services = []"), services=()).left_out == ()
+    untested = {"package.json": {"scripts": {"build": "tsc"}, "dependencies": {"pg": "8"}}}
+    assert plan_of({**untested, "revalid.toml": "services = []"}).left_out == ()
 
 
 @pytest.mark.parametrize("image", ["evil/postgres", "postgres:17/x", "localhost:5000/postgres:17"])
@@ -234,6 +236,18 @@ def test_an_overlay_replaces_it_and_is_trusted(project: Path, make: Make, tmp_pa
     assert steps_by_name(plan)["test"].absent
     assert plan.weakens_flaky == ""
     assert not any(missing.decides for missing in plan.left_out)
+
+
+def test_beside_an_overlay_without_one_none_counts(
+    project: Path, make: Make, tmp_path: Path
+) -> None:
+    overlay = tmp_path / "trusted"
+    overlay.mkdir()
+    source = PathSource(path=str(project))
+    for text in ('skip = ["tests"]', "nonsense = 1"):
+        make(node(text))
+        plan = make_plan(Job(source=source), project, overlay=overlay)
+        assert "test" not in skips(plan)
 
 
 def test_links_out_of_the_project_are_not_read(
