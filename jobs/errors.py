@@ -20,6 +20,7 @@
         SandboxLost           a sandbox broke while a step ran
         ToolMissing           the sandbox lacks a tool of the strategy
         InstallErrored        a registry, the network or the machine failed an install
+        StrategyBroken        a plug-in of the worker failed
         LeaseLost             another attempt owns the job now
         ResultTimeout         the result did not come within the caller's timeout
       JobNotPassed            the job's verdict is not passed; for users of Celery's AsyncResult
@@ -113,6 +114,10 @@ class ToolMissing(TransientError):
 
 class InstallErrored(TransientError):
     """A registry, the network or the machine failed an install; nothing is known on the project."""
+
+
+class StrategyBroken(TransientError):
+    """A plug-in of the worker failed; nothing is known about the project."""
 
 
 class LeaseLost(TransientError):

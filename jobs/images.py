@@ -29,6 +29,45 @@ BUILT_IN: ImageTable = MappingProxyType(
             "3.14": "python:3.14-slim",
             "3.10": "python:3.10-slim",
         },
+        "go": {"1.26": "golang:1.26-alpine"},
+        "cgo": {"1.26": "golang:1.26-bookworm"},
+        "rust": {"1.95": "rust:1.95.0"},
+        "java": {
+            "21": "maven:3.9-eclipse-temurin-21",
+            "17": "maven:3.9-eclipse-temurin-17",
+            "11": "maven:3.9-eclipse-temurin-11",
+            "8": "maven:3.9-eclipse-temurin-8",
+            "25": "maven:3.9-eclipse-temurin-25",
+        },
+        "gradle": {
+            "21": "gradle:8-jdk21",
+            "17": "gradle:8-jdk17",
+            "11": "gradle:8-jdk11",
+            "8": "gradle:8-jdk8",
+            "25": "gradle:9-jdk25",
+        },
+        "php": {
+            "8.4": "composer:2.8",
+            "8.3": "php:8.3-cli-alpine",
+            "8.2": "php:8.2-cli-alpine",
+            "8.1": "php:8.1-cli-alpine",
+            "8.5": "php:8.5-cli-alpine",
+            "7.4": "php:7.4-cli-alpine",
+        },
+        "ruby": {
+            "3.3": "ruby:3.3",
+            "3.4": "ruby:3.4",
+            "3.2": "ruby:3.2",
+            "3.1": "ruby:3.1",
+            "2.7": "ruby:2.7",
+        },
+        "dotnet": {
+            "8": "mcr.microsoft.com/dotnet/sdk:8.0",
+            "9": "mcr.microsoft.com/dotnet/sdk:9.0",
+            "10": "mcr.microsoft.com/dotnet/sdk:10.0",
+            "6": "mcr.microsoft.com/dotnet/sdk:6.0",
+        },
+        "deno": {"2": "denoland/deno:2.9.6"},
     }
 )
 _MAX_BYTES = 65_536
@@ -65,7 +104,7 @@ def _images(where: str, language: str, given: object) -> dict[str, str]:
     """Return the images of one language, checked."""
     if language not in BUILT_IN:
         near = get_close_matches(language, BUILT_IN, n=1) or sorted(BUILT_IN)
-        raise InvalidSettings(f"{where}: no language {language!r}: use {' or '.join(near)}")
+        raise InvalidSettings(f"{where}: no language {language!r}: use {', '.join(near)}")
     if not isinstance(given, dict) or not given:
         raise InvalidSettings(f'{where}: {language} is not a table of images: "20" = "node:20"')
     example = next(iter(BUILT_IN[language]))

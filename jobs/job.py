@@ -4,9 +4,9 @@ import hashlib
 import json
 import re
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NewType, Self
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 
 from revalid.jobs.checks import ChosenChecks
 from revalid.jobs.constants import DAY_S
@@ -42,14 +42,48 @@ _PROTECTION_WORK = MAX_WORK // 40
 
 
 class StrategyName(StrEnum):
-    """The plug-in that makes steps from a project."""
+    """A strategy that comes with revalid."""
 
     AUTO = "auto"
     TRPC = "trpc"
     NPM = "npm"
     PYTHON = "python"
+    GO = "go"
+    RUST = "rust"
+    JAVA = "java"
+    PHP = "php"
+    RUBY = "ruby"
+    DOTNET = "dotnet"
+    DENO = "deno"
+    STATIC = "static"
+    DOCKERFILE = "dockerfile"
     COMMAND = "command"
     TRAJECTORY = "trajectory"
+
+
+PlugInName = NewType("PlugInName", str)
+"""The name of a plug-in's strategy, for a type checker."""
+PLUG_IN = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)+\Z")
+"""The name of a strategy that a plug-in adds: the hyphen keeps it apart from ours."""
+
+
+def _strategy(name: Any) -> Any:
+    """Return the strategy of ours that a name means, or the name of a plug-in's.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if not isinstance(name, str) or name in list(StrategyName):
+        return StrategyName(name)
+    if len(name) > 64 or not PLUG_IN.match(name):
+        raise ValueError(
+            f"{name[:64]!r} is none of {', '.join(StrategyName)}; the name of a plug-in's strategy "
+            "has a hyphen"
+        )
+    return name
+
+
+Strategy = Annotated[StrategyName | str, BeforeValidator(_strategy)]
 
 
 class SandboxPolicy(StrEnum):
@@ -159,7 +193,7 @@ class Job(Frozen):
     schema_version: Literal[1] = 1
     tenant: str = Field(default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     source: Source | None = None
-    strategy: StrategyName = StrategyName.AUTO
+    strategy: Strategy = StrategyName.AUTO
     steps: tuple[Step, ...] = Field(default=(), max_length=10_000)
     image: str = Field(default=DEFAULT_IMAGE, max_length=512)
     fixed_image: bool = Field(default=False, exclude_if=lambda fixed: not fixed)

@@ -7,11 +7,16 @@ from typing import Any, Literal, TypedDict
 
 from revalid.jobs.checks import ChosenCheck
 from revalid.jobs.errors import InvalidJob
-from revalid.jobs.job import Axis, Lane, Limits, SandboxPolicy, StrategyName
+from revalid.jobs.job import Axis, Lane, Limits, PlugInName, SandboxPolicy, StrategyName
 from revalid.jobs.services import Service
 from revalid.jobs.steps import Step
 
-Strategy = StrategyName | Literal["auto", "trpc", "npm", "python", "command", "trajectory"]
+Strategy = (
+    StrategyName
+    | PlugInName
+    | Literal["auto", "trpc", "npm", "python", "go", "rust", "java", "php", "ruby", "dotnet"]
+    | Literal["deno", "static", "dockerfile", "command", "trajectory"]
+)
 Sandbox = SandboxPolicy | Literal["local", "auto", "dagger"]
 
 

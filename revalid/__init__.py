@@ -27,13 +27,14 @@ if TYPE_CHECKING:
         RevalidError,
         SandboxLost,
         StoreFull,
+        StrategyBroken,
         ToolMissing,
         TransientError,
         UnknownJob,
         WorkerUnavailable,
     )
     from revalid.jobs.events import Event
-    from revalid.jobs.job import Job, Limits
+    from revalid.jobs.job import Job, Limits, PlugInName
     from revalid.jobs.ledger.record import JobState
     from revalid.jobs.result import JobResult, StepResult, StepStatus, Verdict
     from revalid.jobs.settings import Settings
@@ -63,6 +64,7 @@ __all__ = [
     "Limits",
     "NoStrategyFits",
     "PermanentError",
+    "PlugInName",
     "PolicyRefused",
     "QueueFull",
     "ResultTimeout",
@@ -72,6 +74,7 @@ __all__ = [
     "StepResult",
     "StepStatus",
     "StoreFull",
+    "StrategyBroken",
     "SubmitOptions",
     "ToolMissing",
     "TransientError",
@@ -92,6 +95,7 @@ _MODULES = {
     "JobState": "jobs.ledger.record",
     "JobStatus": "producer.client",
     "Limits": "jobs.job",
+    "PlugInName": "jobs.job",
     "Settings": "jobs.settings",
     "StepResult": "jobs.result",
     "StepStatus": "jobs.result",

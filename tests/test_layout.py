@@ -49,6 +49,8 @@ ELSEWHERE = {
     "worker/sandboxes/local/process_tree.py": "tests/worker/sandboxes/local/test_process.py",
     "worker/sandboxes/local/usage_monitor.py": "tests/contract/test_limits.py",
     "worker/strategies/dispatch.py": "tests/worker/strategies/test_plan.py",
+    "worker/strategies/__main__.py": "tests/worker/strategies/test_registry.py",
+    "worker/strategies/strategy.py": "tests/worker/strategies/test_go.py",
     "worker/strategies/node/builds.py": "tests/worker/strategies/node/test_workspaces.py",
     "worker/strategies/node/checks.py": "tests/worker/strategies/node/test_npm.py",
     "worker/strategies/node/install_inputs.py": "tests/worker/strategies/node/test_install.py",

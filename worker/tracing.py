@@ -45,7 +45,7 @@ def attempt_span(job: Job, attempt: Attempt, record: Record) -> Iterator[Span]:
             "revalid.job": job.id,
             "revalid.attempt": attempt.number,
             "revalid.tenant": job.tenant,
-            "revalid.strategy": job.strategy.value,
+            "revalid.strategy": str(job.strategy),
             "revalid.lane": job.lane.value,
         },
         record_exception=False,  # the message may contain secrets

@@ -58,6 +58,7 @@ def doctor(*, json: bool) -> int:
             *_broker(settings),
             *_engine(settings),
             _images(settings),
+            *_plug_ins(),
             _disk(settings),
             _tools(versions),
         ]
@@ -221,6 +222,25 @@ def _probe(settings: Settings) -> dict[str, object]:
         last = err.decode(errors="replace").strip().rpartition("\n")[2]
         return {"error": f"the engine's probe ended with status {child.returncode}: {last}"}
     return probe if isinstance(probe, dict) else {"error": f"the engine's probe printed {probe!r}"}
+
+
+def _plug_ins() -> list[Check]:
+    """Load the strategies of plug-ins in a child process: the producer imports no worker."""
+    try:
+        command = worker_command("revalid.worker.strategies")
+        run = subprocess.run(command, capture_output=True, timeout=_PROBE_MARGIN_S, check=True)
+        found = jsonlib.loads(run.stdout)
+    except WorkerUnavailable:
+        return []
+    except (subprocess.SubprocessError, ValueError) as error:
+        fix = "uninstall the package that was installed last on this worker"
+        return [Check("plug-ins", "fail", f"they could not be listed: {error}", fix)]
+    broken = [entry["problem"] for entry in found if entry["problem"]]
+    works = [f"{e['name']} of {e['package']}" for e in found if not e["problem"]]
+    if broken:
+        detail, _, fix = broken[0].rpartition("; ")
+        return [Check("plug-ins", "fail", "; ".join([detail, *works]), fix)]
+    return [Check("plug-ins", "ok", ", ".join(works))] if works else []
 
 
 def _disk(settings: Settings) -> Check:

@@ -13,12 +13,12 @@ from typer import Argument, Option
 from revalid.jobs.checks import ChosenCheck
 from revalid.jobs.constants import DAY_S
 from revalid.jobs.errors import InvalidJob
+from revalid.jobs.job import PlugInName
 from revalid.jobs.services import ServiceKind
 
 if TYPE_CHECKING:  # slow to import, and not needed for --help
     from revalid.producer.options import SubmitOptions
 
-StrategyWord = Literal["auto", "trpc", "npm", "python", "command"]
 SandboxWord = Literal["local", "auto", "dagger"]
 
 _FIELDS = {
@@ -44,12 +44,12 @@ JobIds = Annotated[
     list[str], Argument(metavar="ID...", help="Job ids, as `revalid submit` prints them.")
 ]
 Strategy = Annotated[
-    StrategyWord | None,
+    str | None,
     Option(
         "--strategy",
         metavar="NAME",
-        help="Strategy that makes the steps: auto, trpc, npm, python or command. Default: auto, "
-        "which inspects the project and says why it chose.",
+        help="Strategy that makes the steps: auto, a language such as npm, python or go, or "
+        "command. Default: auto, which inspects the project and says why it chose.",
     ),
 ]
 Commands = Annotated[
@@ -266,7 +266,7 @@ class JobOptions:
             raise InvalidJob("--service and --no-services exclude each other: give one of them")
         required = _names("--require", self.required, (*CHECKS, *LIMITS))
         return {
-            "strategy": self.strategy,
+            "strategy": PlugInName(self.strategy) if self.strategy else None,
             "commands": self.commands or (),
             "keep_going": self.keep_going,
             "sandbox": self.sandbox,

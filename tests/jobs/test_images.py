@@ -18,7 +18,7 @@ def test_a_file_replaces_the_languages_that_it_names(tmp_path: Path) -> None:
     path = tmp_path / "images.toml"
     path.write_text(f'[python]\n"3.13" = "registry.internal:5000/python:3.13@{DIGEST}"\n')
     assert load_images(path) == {
-        "node": BUILT_IN["node"],
+        **BUILT_IN,
         "python": {"3.13": f"registry.internal:5000/python:3.13@{DIGEST}"},
     }
 
@@ -30,7 +30,7 @@ def test_a_file_replaces_the_languages_that_it_names(tmp_path: Path) -> None:
         ("a = " + "[" * 5_000, "is not TOML: "),
         ("#" * 70_000, "has more than 65536 bytes"),
         ('[nodes]\n"20" = "node:20"', "no language 'nodes': use node"),
-        ('[cobol]\n"85" = "cobol:85"', "no language 'cobol': use node or python"),
+        ('[cobol]\n"85" = "cobol:85"', "no language 'cobol': use cgo, deno, dotnet, go, gradle, "),
         ("node = 20", "node is not a table of images"),
         ("[node]", "node is not a table of images"),
         ('[node]\n"20.1" = "node:20"', "node '20.1' is not a version such as '20'"),

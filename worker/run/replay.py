@@ -12,7 +12,7 @@ from time import monotonic
 
 from revalid.jobs.checks import CheckName
 from revalid.jobs.encoding import encodable, json_size, within
-from revalid.jobs.job import Job
+from revalid.jobs.job import Job, LimitName
 from revalid.jobs.result import StepResult, StepStatus, TestCase, TestReport
 from revalid.jobs.settings import Settings
 from revalid.jobs.steps import Exec
@@ -53,7 +53,7 @@ _TELL_TESTS = (CheckName.TESTS, CheckName.COMMAND)
 """Checks whose tests are counted."""
 _NOT_FOUND = 127
 """Exit code of a shell that does not find a command."""
-_NO_TOOL = re.compile(r"\b(python3|node|npm|bun|pnpm|yarn): (?:command )?not found")
+_NO_TOOL = re.compile(r"(?:^|[\s:])([a-z][a-z0-9+-]{0,30}): (?:command )?not found")
 _TAIL = 2_000
 TOTAL_OUTPUT_BYTES = 8 * 2**20
 MAX_PARALLEL = max(2, min(4, os.cpu_count() or 1))
@@ -221,11 +221,12 @@ class Replay:
         """Return the result as skipped where the sandbox lacks a tool of the strategy."""
         if result.exit_code != _NOT_FOUND or planned.check in (None, CheckName.COMMAND):
             return result
-        match = _NO_TOOL.search(result.stderr[-_TAIL:])
-        if match is None or match[1] not in self.plan.tools:
+        named = _NO_TOOL.findall(f"{result.stderr[-_TAIL:]}\n{result.stdout[-_TAIL:]}")
+        tool = next((tool for tool in named if tool in self.plan.tools), None)
+        if tool is None:
             return result
-        self.missing_tools.add(match[1])
-        return result.model_copy(update={"skipped_reason": f"the sandbox has no {match[1]}"})
+        self.missing_tools.add(tool)
+        return result.model_copy(update={"skipped_reason": f"the sandbox has no {tool}"})
 
     def _without_services(
         self, planned: PlannedStep, result: StepResult, sandbox: Sandbox
@@ -244,6 +245,10 @@ class Replay:
             return planned.skipped_reason
         if planned.check in self.job.skip:
             return f"left out by --skip {planned.check}"
+        if planned.dockerfile and not self.sandbox.builds_images:
+            return "the local sandbox builds no images"
+        if planned.dockerfile and {*self.job.limits.required} - {LimitName.TIME}:
+            return "an image's build keeps no limit but the time, and the job requires others"
         by_name = {step.name: step for step in self.finished.values()}
         for dependency in planned.depends_on:
             needed = by_name.get(dependency)
@@ -307,9 +312,15 @@ class Replay:
             return self._file_result(name, planned, 0, text, "", started)
         run = partial(self._execute, index, planned, sandbox)
         probe, reporting = planned.probe, planned.test_run.reporting
-        async with self._rendering(index, planned, sandbox) as rendering:
-            visit = rendering.visit if rendering else None
-            exec_result = await run(reporting or step.command, limit, probe, visit)
+        rendering = None
+        if planned.dockerfile:
+            exec_result = await sandbox.build_image(
+                planned.dockerfile, timeout_s=limit, output_bytes=self._output_cap()
+            )
+        else:
+            async with self._rendering(index, planned, sandbox) as rendering:
+                visit = rendering.visit if rendering else None
+                exec_result = await run(reporting or step.command, limit, probe, visit)
         if reporting and _refused_to_report(exec_result):
             exec_result = await run(step.command, max(0.1, min(limit, self.time_left())), probe)
         result = command_result(name, step, exec_result, self.scrubber, self.limits)

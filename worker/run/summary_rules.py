@@ -202,6 +202,8 @@ RULES: tuple[Rule, ...] = (
         ),
         _amounts,
     ),
+    ("go test", re.compile(rf"go: {_LIST}\Z"), _amounts),
+    ("gradle", re.compile(rf"gradle: {_LIST}\Z"), _amounts),
     ("cargo", re.compile(rf"test result: [A-Za-z]{{2,6}}\. {_LIST}"), _amounts),
     ("rspec", re.compile(r"(\d{1,9}) examples?, ((?:\d{1,9} [a-z]{2,12}(?:, )?){1,4})"), _of_total),
     ("minitest", re.compile(r"(\d{1,9}) (?:runs|tests), \d{1,9} assertions, (.{1,80})"), _of_total),

@@ -16,8 +16,8 @@ async def tool_versions(
 ) -> dict[str, str]:
     """Return, by tool, the first line that ``--version`` prints, or ``not found``."""
     script = "; ".join(
-        f"echo {shlex.quote(tool)} $({shlex.quote(tool)} --version 2>/dev/null | head -n 1)"
-        for tool in tools
+        f"echo {tool} $({{ {tool} --version || {tool} version; }} 2>/dev/null | grep -m 1 .)"
+        for tool in map(shlex.quote, tools)
     )
     try:
         result = await sandbox.exec(script, timeout_s=_TIMEOUT_S, cacheable=True)

@@ -94,7 +94,9 @@ def local_toolchain(settings: Settings, environ: Mapping[str, str]) -> str:
 
 
 def _passthrough(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    return {name: environ[name] for name in settings.local_env if name in environ}
+    given = {name: environ[name] for name in settings.local_env if name in environ}
+    toolchains = Path.home() / ".rustup"  # a command has a home of its own
+    return {"RUSTUP_HOME": str(toolchains), **given} if toolchains.is_dir() else given
 
 
 async def _open_container(

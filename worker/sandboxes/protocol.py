@@ -158,6 +158,8 @@ class Sandbox(Protocol):
     """The limits that hold even against a hostile command."""
     forks_freely: bool
     """Whether a fork copies nothing."""
+    builds_images: bool
+    """Whether :meth:`build_image` works."""
 
     async def exec(
         self,
@@ -204,6 +206,21 @@ class Sandbox(Protocol):
             SandboxLost: The sandbox broke, or a service did not start; nothing is known about the
                 command.
             InvalidJob: No registry knows the image of a service.
+        """
+        ...
+
+    async def build_image(
+        self, dockerfile: str, *, timeout_s: float, output_bytes: int = OUTPUT_BYTES
+    ) -> ExecResult:
+        """Build the image of a ``Dockerfile`` from the files of the workspace.
+
+        It takes no limit but the time. Layers that are known already are not built again.
+
+        Args:
+            dockerfile: The path of the ``Dockerfile``, relative to the workspace.
+
+        Raises:
+            SandboxLost: The engine or a registry failed, or this sandbox builds no images.
         """
         ...
 

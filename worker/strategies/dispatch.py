@@ -7,7 +7,7 @@ from pathlib import Path
 
 from revalid.jobs.checks import CheckName
 from revalid.jobs.counted import counted
-from revalid.jobs.errors import NoStrategyFits
+from revalid.jobs.errors import InvalidProject, NoStrategyFits
 from revalid.jobs.images import BUILT_IN, ImageTable
 from revalid.jobs.job import Job, StrategyName
 from revalid.jobs.steps import Exec
@@ -20,14 +20,11 @@ from revalid.worker.strategies.configured import (
     project_config,
 )
 from revalid.worker.strategies.images import choose_image
-from revalid.worker.strategies.node import npm, trpc
-from revalid.worker.strategies.node.workspaces import find_groups
 from revalid.worker.strategies.other_languages import unchecked_languages
 from revalid.worker.strategies.parts import not_covered
-from revalid.worker.strategies.plan import Plan, PlannedStep
+from revalid.worker.strategies.plan import Plan, PlannedStep, Runtime
 from revalid.worker.strategies.project_tree import ProjectTree
-from revalid.worker.strategies.python import checks
-from revalid.worker.strategies.python.install import python_parts
+from revalid.worker.strategies.registry import fitting, strategy_named
 from revalid.worker.strategies.services import needed_services
 
 __all__ = ["Plan", "PlannedStep", "make_plan"]
@@ -83,7 +80,7 @@ def _configured(config: ProjectConfig, given: Job, tree: ProjectTree) -> Plan:
     except NoStrategyFits:
         if not config.configuration.commands:
             raise
-        plan = commands_plan(config, unchecked_languages(tree))
+        plan = commands_plan(config, unchecked_languages(tree, ()))
     return configured_plan(plan, config, given, tree)
 
 
@@ -109,18 +106,14 @@ def _with_services(
 def _plan(job: Job, tree: ProjectTree) -> Plan:
     match job.strategy:
         case StrategyName.COMMAND | StrategyName.TRAJECTORY:
-            return _plan_given_steps(job)
-        case StrategyName.TRPC:
-            return trpc.plan(tree, find_groups(tree))
-        case StrategyName.NPM:
-            return npm.plan(tree, find_groups(tree))
-        case StrategyName.PYTHON:
-            return checks.plan(tree)
+            return _plan_given_steps(job, tree)
         case StrategyName.AUTO:
-            return _plan_detected(job, tree)
+            return _plan_detected(tree)
+        case name:
+            return strategy_named(name).plan(tree)
 
 
-def _plan_given_steps(job: Job) -> Plan:
+def _plan_given_steps(job: Job, tree: ProjectTree) -> Plan:
     commands = "\n".join(step.command for step in job.steps if isinstance(step, Exec))
     check = CheckName.COMMAND if job.strategy is StrategyName.COMMAND else None
     return Plan(
@@ -131,48 +124,67 @@ def _plan_given_steps(job: Job) -> Plan:
         ),
         tools=tuple(dict.fromkeys(_TOOL.findall(commands))),
         stop_on_failure=job.strategy is StrategyName.COMMAND and not job.keep_going,
+        runtime=_runtime_of_commands(job, tree),
     )
 
 
-def _plan_detected(job: Job, tree: ProjectTree) -> Plan:
-    """Plan every part of the project: its Node packages and its Python projects."""
-    groups = find_groups(tree)
-    directories, others = python_parts(tree)
-    plans = []
-    if groups:
-        plans.append(trpc.plan(tree, groups) if trpc.detect(groups) else npm.plan(tree, groups))
-    if directories:
-        plans.append(checks.plan_parts(tree, directories))
-    others_steps = unchecked_languages(tree)
-    if not plans:
-        manifests = ", ".join(("package.json", *checks.MANIFESTS))
+def _runtime_of_commands(job: Job, tree: ProjectTree) -> Runtime | None:
+    if job.strategy is not StrategyName.COMMAND or job.source is None:
+        return None
+    try:
+        return next((strategy.plan(tree).runtime for strategy in fitting(tree)), None)
+    except InvalidProject:  # the commands need no manifest
+        return None
+
+
+def _plan_detected(tree: ProjectTree) -> Plan:
+    """Plan every part of the project, in each language that has a strategy."""
+    strategies = fitting(tree)
+    covered = {manifest for strategy in strategies for manifest in strategy.manifests}
+    others = unchecked_languages(tree, covered)
+    if not strategies:
         held = ", ".join(
-            f"{s.step.name} ({s.step.command})" for s in others_steps if isinstance(s.step, Exec)
+            f"{s.step.name} ({s.step.command})" for s in others if isinstance(s.step, Exec)
         )
         raise NoStrategyFits(
-            f"no strategy fits this project: found none of {manifests}, at the root or in a part "
-            f"of it{f'; it holds {held}' if held else ''}; give the commands with --command"
+            "no strategy fits this project: found no manifest such as package.json, "
+            "pyproject.toml, requirements.txt, go.mod or Cargo.toml, at the root or in a part of "
+            f"it{f'; it holds {held}' if held else ''}; give the commands with --command"
         )
-    plan = plans[0] if len(plans) == 1 else _joined(*plans)
-    notes = (*plan.notes, *not_covered(others, "a Python manifest"))
-    return replace(plan, steps=(*plan.steps, *others_steps), notes=notes)
+    plans = [strategy.plan(tree) for strategy in strategies]
+    # Such as the Gemfile of a React Native app, whose image would leave its real checks out.
+    idle = [plan for plan in plans if not _checks_something(plan)]
+    first, *rest = [plan for plan in plans if plan not in idle] or plans
+    plan = _joined(first, rest)
+    notes = not_covered((p.reason for p in idle if p not in (first, *rest)), "nothing to check")
+    return replace(plan, steps=(*plan.steps, *others), notes=(*plan.notes, *notes))
 
 
-def _joined(node: Plan, python: Plan) -> Plan:
-    """Join the plans of both languages; the steps of Python get names of their own."""
-    steps = tuple(
-        replace(
-            planned,
-            step=planned.step.model_copy(update={"name": f"python {planned.step.name}"}),
-            depends_on=tuple(f"python {name}" for name in planned.depends_on),
-        )
-        for planned in python.steps
-        if isinstance(planned.step, Exec)
-    )
+def _checks_something(plan: Plan) -> bool:
+    return any(step.skipped_reason is None and not step.install for step in plan.steps)
+
+
+def _joined(first: Plan, rest: list[Plan]) -> Plan:
+    """Join the plans of several languages; the steps after the first have its strategy's name."""
+    steps = list(first.steps)
+    for plan in rest:
+        steps += [
+            replace(
+                planned,
+                step=planned.step.model_copy(
+                    update={"name": f"{plan.strategy} {planned.step.name}"}
+                ),
+                depends_on=tuple(f"{plan.strategy} {name}" for name in planned.depends_on),
+                after=tuple(f"{plan.strategy} {name}" for name in planned.after),
+            )
+            for planned in plan.steps
+            if isinstance(planned.step, Exec)
+        ]
+    reasons = (f"{plan.strategy}: {plan.reason}" for plan in rest)
     return replace(
-        node,
-        reason=f"{node.reason}; Python: {python.reason}",
-        steps=(*node.steps, *steps),
-        tools=tuple(dict.fromkeys((*node.tools, *python.tools))),
-        notes=(*node.notes, *python.notes),
+        first,
+        reason="; ".join([first.reason, *reasons]),
+        steps=tuple(steps),
+        tools=tuple(dict.fromkeys(tool for plan in (first, *rest) for tool in plan.tools)),
+        notes=tuple(dict.fromkeys(note for plan in (first, *rest) for note in plan.notes)),
     )

@@ -1,12 +1,12 @@
 """Chooses the image of a job that names none, by the versions that its project asks for."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.images import ImageTable, repository
 from revalid.jobs.job import DEFAULT_IMAGE, Axis, Job, StrategyName
-from revalid.worker.strategies.plan import Plan
+from revalid.worker.strategies.plan import Plan, Runtime
 from revalid.worker.strategies.project_tree import ProjectTree
 from revalid.worker.strategies.wanted_versions import (
     fits_node,
@@ -16,6 +16,12 @@ from revalid.worker.strategies.wanted_versions import (
     python_version,
 )
 
+_TERM = re.compile(
+    r"(<=|>=|!=|~>|[\^~<>=])?v?(\d{1,4}(?:\.\d{1,4}){0,3})(?:\.[*x])?(?:[-@+].{0,40})?\Z"
+)
+_BETWEEN = re.compile(r"[\s,]{1,9}")
+_OR = re.compile(r"\|{1,2}")
+_SPACE_AFTER = re.compile(r"(<=|>=|!=|~>|[\^~<>=])[ \t]{1,9}")
 _TAG_VERSION = re.compile(r"\d{1,4}(?:\.\d{1,4})?(?=[.-]|\Z)")
 _PYTHON_MANIFESTS = ("pyproject.toml", "setup.py", "requirements.txt")
 
@@ -32,11 +38,17 @@ def choose_image(job: Job, tree: ProjectTree, plan: Plan, images: ImageTable) ->
         return job.image, ""
     if job.matrix:
         return _of_matrix(job.matrix, images)
-    if not job.follows_project or plan.strategy is StrategyName.TRAJECTORY:
+    if not job.follows_project or plan.strategy == StrategyName.TRAJECTORY:
         return job.image, _contradiction(job.image, tree)
+    if plan.image:
+        return plan.image, f"image {plan.image}, which strategy {plan.strategy} names"
+    if plan.runtime is not None:
+        return _fitting(images[plan.runtime.language], plan.runtime)
+    if plan.strategy == StrategyName.PYTHON:
+        return _fitting_python(images["python"], *python_version(tree))
     if "package.json" in tree.files or plan.strategy in (StrategyName.NPM, StrategyName.TRPC):
         return _fitting_node(images["node"], *node_version(tree))
-    if plan.strategy is StrategyName.PYTHON or not tree.files.isdisjoint(_PYTHON_MANIFESTS):
+    if not tree.files.isdisjoint(_PYTHON_MANIFESTS):
         return _fitting_python(images["python"], *python_version(tree))
     return next(iter(images["node"].values())), ""
 
@@ -70,6 +82,73 @@ def check_image(image: str, images: ImageTable, what: str) -> None:
             f"{what} {image!r}: a project may name images of {', '.join(sorted(known))} only; "
             "the caller can name others with --image"
         )
+
+
+def _fitting(images: Mapping[str, str], runtime: Runtime) -> tuple[str, str]:
+    wanted = f"{runtime.language} {runtime.wanted} of {runtime.source}"
+    answers = {image: fits_version(v, runtime.wanted) for v, image in images.items()}
+    image = next((image for image, fits in answers.items() if fits), None)
+    if image is None:
+        first = next(iter(images.values()))
+        return first, _unfit(wanted, first, answers)
+    if not runtime.wanted:
+        return image, f"image {image}, which has {runtime.language}"
+    name, _, tag = image.rpartition(":")
+    if runtime.is_exact and tag == next(v for v, known in images.items() if known == image):
+        image = f"{name}:{runtime.wanted}"
+    return (
+        image,
+        f"image {image}, for {runtime.source} asks for {runtime.language} {runtime.wanted}",
+    )
+
+
+def fits_version(version: str, wanted: str) -> bool | None:
+    """Return whether a release of a version is in a constraint, as Composer and Bundler read it.
+
+    Args:
+        version: One or two numbers, such as ``8.2``.
+        wanted: A constraint, such as ``^8.1 || ^7.4``; empty for any version.
+
+    Returns:
+        None if the constraint cannot be read.
+    """
+    numbers = _numbers(version)
+    joined = _SPACE_AFTER.sub(r"\1", wanted.strip())
+    answers = [_fits_terms(numbers, _BETWEEN.split(part.strip())) for part in _OR.split(joined)]
+    return True if not joined or True in answers else None if None in answers else False
+
+
+def _fits_terms(version: tuple[int, ...], terms: Iterable[str]) -> bool | None:
+    answers = [_fits_term(version, term) for term in terms]
+    return None if None in answers else False not in answers
+
+
+def _fits_term(version: tuple[int, ...], term: str) -> bool | None:
+    match = _TERM.match(term)
+    if match is None:
+        return True if term == "*" else None
+    bound = _numbers(match[2])
+    head = bound[: len(version)]
+    match match[1] or "=":
+        case ">=" | ">":
+            return version >= head
+        case "<":
+            return version < bound
+        case "<=":
+            return version <= head
+        case "^":
+            return version >= head and version[0] == bound[0]
+        case "~" | "~>":
+            same = min(len(version), max(1, len(bound) - 1))
+            return version >= head and version[:same] == bound[:same]
+        case "=":
+            return version[: len(head)] == head
+        case _:
+            return True
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))
 
 
 def _fitting_node(images: Mapping[str, str], wanted: str, source: str) -> tuple[str, str]:

@@ -1,10 +1,12 @@
 """Plans: the values that a strategy returns."""
 
-from dataclasses import dataclass
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from revalid.jobs.checks import CheckName
-from revalid.jobs.job import Job, StrategyName
+from revalid.jobs.job import Job
 from revalid.jobs.result import Unproven
 from revalid.jobs.steps import Exec, Step
 from revalid.worker.services import NeededService
@@ -53,6 +55,7 @@ class PlannedStep:
         test_run: What is known of the tests that it runs.
         probe: What to ask the server that the step starts; None if it starts none.
         parallel: Whether the step may run in a fork: no later step uses its files.
+        dockerfile: The path of a file whose image the step builds, instead of running its command.
     """
 
     step: Step
@@ -68,6 +71,24 @@ class PlannedStep:
     probe: Probe | None = None
     test_run: TestRun = UNKNOWN
     parallel: bool = False
+    dockerfile: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What the steps of a plan run on.
+
+    Attributes:
+        language: A language of the table of images.
+        wanted: The versions that the project asks for; empty for any.
+        source: The file that asks.
+        is_exact: Whether ``wanted`` is one release, and no other one will do.
+    """
+
+    language: str
+    wanted: str = ""
+    source: str = ""
+    is_exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +101,8 @@ class Plan:
         tools: Shell commands whose versions the result lists.
         notes: Sentences for the reader of the result.
         stop_on_failure: Whether no step runs after a failed one.
-        image: The container image in which the steps run; empty for the job's own.
+        image: The container image in which the steps run; empty to choose one.
+        runtime: What the steps run on, by which the image is chosen; None for Node or Python.
         job: The job with what the project's configuration asks for; None before that is known.
         left_out: What the configuration takes out besides steps.
         counts_commands: Whether tests that commands of the configuration report count for the tests
@@ -88,13 +110,14 @@ class Plan:
         weakens_flaky: The file of a configuration that lets flaky tests pass; empty if none does.
     """
 
-    strategy: StrategyName
+    strategy: str
     reason: str
     steps: tuple[PlannedStep, ...]
     tools: tuple[str, ...]
     notes: tuple[str, ...] = ()
     stop_on_failure: bool = False
     image: str = ""
+    runtime: Runtime | None = None
     job: Job | None = None
     left_out: tuple[Unproven, ...] = ()
     counts_commands: bool = True
@@ -128,3 +151,48 @@ def skipped(
     """
     step = Exec(name=name, command=command)
     return PlannedStep(step, check=check_name, skipped_reason=reason, absent=absent)
+
+
+def guard(tool: str) -> str:
+    """Return a line that ends a command where a tool is missing, as a shell would call it."""
+    return f'command -v {tool} >/dev/null || {{ echo "{tool}: not found" >&2; exit 127; }}\n'
+
+
+def install(
+    command: str,
+    name: str = "install",
+    *,
+    cacheable: bool = False,
+    inputs: Iterable[str] | None = None,
+) -> PlannedStep:
+    """Return a step that installs dependencies.
+
+    Args:
+        cacheable: Whether a lockfile decides everything that is installed.
+        inputs: Files that the install can see; None for the whole project.
+    """
+    return PlannedStep(
+        Exec(name=name, command=command),
+        check=CheckName.INSTALL,
+        install=True,
+        cacheable=cacheable,
+        inputs=None if inputs is None else tuple(sorted(inputs)),
+    )
+
+
+def within(planned: PlannedStep, directory: str) -> PlannedStep:
+    """Return the step so that it runs in a directory of the project, under a name of its own."""
+    step = planned.step
+    if directory == "." or not isinstance(step, Exec):
+        return planned
+    command = f"cd {shlex.quote(directory)} && {{ {step.command}; }}"
+    named = step.model_copy(update={"name": f"{step.name} {directory}", "command": command})
+    inputs = planned.inputs and tuple(f"{directory}/{name}" for name in planned.inputs)
+    depends_on = tuple(f"{name} {directory}" for name in planned.depends_on)
+    test_run = planned.test_run
+    if test_run.reporting:
+        reporting = f"cd {shlex.quote(directory)} && {{ {test_run.reporting}; }}"
+        test_run = replace(test_run, reporting=reporting)
+    after = tuple(f"{name} {directory}" for name in planned.after)
+    planned = replace(planned, depends_on=depends_on, after=after, inputs=inputs)
+    return replace(planned, step=named, test_run=test_run)

@@ -55,6 +55,31 @@ class ProjectTree:
         return self._listing[1]
 
     @cached_property
+    def _directories(self) -> dict[str, list[str]]:
+        """The directories that hold a file, by the name of the file."""
+        found: dict[str, list[str]] = {}
+        for path in sorted(self.files):
+            directory, _, name = path.rpartition("/")
+            found.setdefault(name, []).append(directory or ".")
+        return found
+
+    def directories_with(self, *patterns: str) -> list[str]:
+        """Return the directories that hold a file whose name matches one of some patterns.
+
+        Args:
+            patterns: Names, or the ends of names after ``*``: ``*.csproj``.
+        """
+        found: set[str] = set()
+        for pattern in patterns:
+            if not pattern.startswith("*"):
+                found.update(self._directories.get(pattern, ()))
+                continue
+            for name, directories in self._directories.items():
+                if name.endswith(pattern[1:]):
+                    found.update(directories)
+        return sorted(found)
+
+    @cached_property
     def _listing(self) -> tuple[list[str], bool]:
         files: list[str] = []
         has_node_modules = False

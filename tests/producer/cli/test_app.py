@@ -11,9 +11,9 @@ from typing import get_args
 import pytest
 
 from revalid.jobs.errors import InvalidJob
-from revalid.jobs.job import LimitName, SandboxPolicy, StrategyName
+from revalid.jobs.job import LimitName, SandboxPolicy
 from revalid.producer.cli.app import command
-from revalid.producer.cli.options import LIMITS, JobOptions, SandboxWord, StrategyWord
+from revalid.producer.cli.options import LIMITS, JobOptions, SandboxWord
 from tests.producer.cli.conftest import Revalid
 
 
@@ -59,7 +59,6 @@ def test_every_option_is_explained_and_run_has_examples(revalid: Revalid) -> Non
 def test_the_words_of_options_are_those_of_jobs() -> None:
     assert {*get_args(SandboxWord)} == {*SandboxPolicy}
     assert {*LIMITS} == {*LimitName}
-    assert {*get_args(StrategyWord)} == {*StrategyName} - {StrategyName.TRAJECTORY}
 
 
 def test_limits_are_written_as_people_write_them() -> None:
@@ -119,7 +118,7 @@ def test_completion_completes(revalid: Revalid) -> None:
         (["run", "--colour"], "No such option: --colour"),
         (["run", ".", "--timeout", "0"], "--timeout"),
         (["run", ".", "--timeout", "soon"], "--timeout"),
-        (["run", ".", "--strategy", "gradle"], "--strategy"),
+        (["run", ".", "--strategy", "gradle"], "strategy: 'gradle' is none of auto, trpc, npm"),
         (["run", ".", "--sandbox", "docker"], "--sandbox"),
         (["run", ".", "--env", "WORD"], "--env: 'WORD' is not a pair; write NAME=VALUE"),
         (["run", ".", "--env", "=hunter2"], "--env: a value without a name"),

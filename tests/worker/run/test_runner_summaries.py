@@ -53,6 +53,9 @@ SUMMARIES = {
     "unittest": ("Ran 5 tests in 0.001s\n\nFAILED (failures=1, errors=1, skipped=1)\n", (2, 2, 1)),
     "unittest, all well": ("Ran 1 test in 0.000s\n\nOK\n", (1, 0, 0)),
     "unittest without tests": ("Ran 0 tests in 0.000s\n\nNO TESTS RAN\n", (0, 0, 0)),
+    "go test": ("ok  \ta\t0.1s\ngo: 4 passed, 1 failed, 2 skipped\n", (4, 1, 2)),
+    "go test without tests": ("go: 0 passed, 0 failed, 0 skipped\n", (0, 0, 0)),
+    "gradle": ("gradle: 4 passed, 1 failed, 2 skipped\n", (4, 1, 2)),
     "deno": ("\nok | 5 passed | 0 failed (3ms)\n", (5, 0, 0)),
     "cargo": (
         "test result: FAILED. 4 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out\n",

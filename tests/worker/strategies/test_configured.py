@@ -181,7 +181,7 @@ def test_an_image_of_the_table_may_be_named(plan_of: PlanOf) -> None:
 
 @pytest.mark.parametrize("image", ["evil/node:22", "registry.evil/node:22", "busybox", "nodes:22"])
 def test_no_other_image_may_be_named(plan_of: PlanOf, image: str) -> None:
-    with pytest.raises(InvalidProject, match=r"a project may name images of node, .*python only"):
+    with pytest.raises(InvalidProject, match=r"a project may name images of .*, rust only"):
         plan_of(node(f'image = "{image}"'))
     assert plan_of(node(f'image = "{image}"'), image="node:24").image == "node:24"
     with pytest.raises(InvalidProject, match="a project may name images of"):

@@ -1,4 +1,4 @@
-"""Parts in other languages are named, and keep a job from passing."""
+"""Parts in languages without a strategy are named, and keep a job from passing."""
 
 import pytest
 
@@ -11,10 +11,10 @@ NODE = {"package.json": {"scripts": {"build": "vite build"}}}
 @pytest.mark.parametrize(
     ("path", "name"),
     [
-        ("composer.json", "PHP"),
-        ("backend/composer.json", "PHP backend"),
-        ("go.mod", "Go"),
-        ("src/App/App.csproj", ".NET src/App"),
+        ("mix.exs", "Elixir"),
+        ("backend/mix.exs", "Elixir backend"),
+        ("app/pubspec.yaml", "Dart app"),
+        ("src/parser/parser.cabal", "Haskell src/parser"),
     ],
 )
 def test_another_language_leaves_its_tests_unproven(plan_of: PlanOf, path: str, name: str) -> None:
@@ -25,11 +25,11 @@ def test_another_language_leaves_its_tests_unproven(plan_of: PlanOf, path: str, 
 
 
 def test_data_and_what_is_below_a_covered_manifest_are_left(plan_of: PlanOf) -> None:
-    plan = plan_of({**NODE, "Cargo.toml": "", "crates/a/Cargo.toml": "", "fixtures/go.mod": ""})
+    plan = plan_of({**NODE, "mix.exs": "", "apps/a/mix.exs": "", "fixtures/pubspec.yaml": ""})
     names = [name for name in steps_by_name(plan) if "no strategy" in skips(plan).get(name, "")]
-    assert names == ["Rust"]
+    assert names == ["Elixir"]
 
 
 def test_another_language_alone_is_named_in_the_refusal(plan_of: PlanOf) -> None:
-    with pytest.raises(InvalidProject, match=r"no strategy fits .* it holds Go \(go.mod\)"):
-        plan_of({"go.mod": "module a\n"})
+    with pytest.raises(InvalidProject, match=r"no strategy fits .* it holds Elixir \(mix.exs\)"):
+        plan_of({"mix.exs": ""})

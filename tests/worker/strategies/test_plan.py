@@ -28,7 +28,11 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
             StrategyName.TRPC,
         ),
         ({"package.json": {"dependencies": {"trpc": "1"}}}, StrategyName.NPM),
-        ({"package.json": "{}", "pyproject.toml": ""}, StrategyName.NPM),
+        ({"package.json": "{}", "pyproject.toml": ""}, StrategyName.PYTHON),
+        (
+            {"package.json": {"scripts": {"build": "vite build"}}, "pyproject.toml": ""},
+            StrategyName.NPM,
+        ),
         ({"pyproject.toml": ""}, StrategyName.PYTHON),
         ({"setup.py": ""}, StrategyName.PYTHON),
         ({"requirements.txt": ""}, StrategyName.PYTHON),

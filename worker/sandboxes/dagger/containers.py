@@ -19,6 +19,11 @@ DOWNLOADS = {
     "BUN_INSTALL_CACHE_DIR": f"{_DOWNLOADS}/bun",
     "PIP_CACHE_DIR": f"{_DOWNLOADS}/pip",
     "UV_CACHE_DIR": f"{_DOWNLOADS}/uv",
+    "COMPOSER_CACHE_DIR": f"{_DOWNLOADS}/composer",
+    "REVALID_GO_DOWNLOADS": f"{_DOWNLOADS}/go",
+    "REVALID_CARGO_DOWNLOADS": f"{_DOWNLOADS}/cargo",
+    "REVALID_GEM_DOWNLOADS": f"{_DOWNLOADS}/gem",
+    "REVALID_NUGET_DOWNLOADS": f"{_DOWNLOADS}/nuget",
 }
 """Where package managers keep their downloads, by the variable that tells them.
 

@@ -59,6 +59,7 @@ from revalid.worker.sandboxes.protocol import (
     ExecResult,
     OnOutput,
     StepFailed,
+    Stream,
     after_setup,
     resolve,
 )
@@ -76,6 +77,11 @@ _log = logging.getLogger(__name__)
 _OVERDUE_S = 30.0
 _REPORT_S = 2.0
 """Seconds within which a wrapper is asked to stop, and seconds within which it reports."""
+_REGISTRY_FAILED = (
+    *("connection refused", "connection reset", "i/o timeout", "no such host", "deadline exceeded"),
+    *("TLS handshake", "502 Bad", "503 Service", "504 Gateway", "500 Internal", "429 Too Many"),
+)
+"""Words of an engine whose pull of a base image failed through no fault of the project."""
 _INLINE = 65_536
 _SETTLE_EVERY = 8
 
@@ -92,6 +98,7 @@ class DaggerSandbox:
     host_root = ""
     enforced = frozenset(LimitName)
     forks_freely = True
+    builds_images = True
 
     _engine: Engine
     _client: dagger.Client
@@ -328,6 +335,27 @@ class DaggerSandbox:
             async with asyncio.timeout(_REPORT_S):
                 await self._beside(stop_command(nonce))
 
+    async def build_image(
+        self, dockerfile: str, *, timeout_s: float, output_bytes: int = protocol.OUTPUT_BYTES
+    ) -> ExecResult:
+        started = monotonic()
+        async with self._lock:
+            built = self._container.directory(WORKDIR).docker_build(dockerfile=dockerfile)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._engine.call(built.sync())
+        except TimeoutError:
+            return built_result(124, "", "", monotonic() - started, output_bytes, timed_out=True)
+        except dagger.ExecError as error:
+            took_s = monotonic() - started
+            return built_result(error.exit_code, error.stdout, error.stderr, took_s, output_bytes)
+        except dagger.QueryError as error:
+            if any(sign in str(error) for sign in _REGISTRY_FAILED):
+                words = f"the image of {dockerfile}: {one_line(error)}; try again"
+                raise SandboxLost(words) from None
+            return built_result(1, "", str(error), monotonic() - started, output_bytes)
+        return built_result(0, "", "", monotonic() - started, output_bytes)
+
     async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         target = self._writable("write_file", path)
         if not isinstance(content, str) or len(content) > _INLINE:
@@ -488,6 +516,20 @@ class DaggerSandbox:
             raise StepFailed(f"{operation} {path}: {error.stderr[:300]} ({self.image})") from None
         except dagger.QueryError as error:
             raise StepFailed(f"{operation} {path}: {one_line(error)} ({self.image})") from None
+
+
+def built_result(
+    code: int, out: str, err: str, took_s: float, output_bytes: int, *, timed_out: bool = False
+) -> ExecResult:
+    """Return the result of an image's build, with both streams cut."""
+    stdout, stderr = (_cut(text.encode(), output_bytes) for text in (out, err))
+    return ExecResult(code, stdout, stderr, took_s, timed_out=timed_out)
+
+
+def _cut(data: bytes, most: int) -> Stream:
+    if len(data) <= most:
+        return Stream(data, b"", len(data))
+    return Stream(data[: most // 2], data[-(most // 2) :], len(data))
 
 
 class _ContainerStopped(Exception):

@@ -61,6 +61,7 @@ class LocalSandbox:
 
     kind: Literal["dagger", "local"] = "local"
     forks_freely = False
+    builds_images = False
 
     def __init__(
         self,
@@ -156,6 +157,12 @@ class LocalSandbox:
             if beside.limit is not None and not stop.is_set():
                 return replace(result, cancelled=False, limit_exceeded=beside.limit)
             return result
+
+    async def build_image(
+        self, dockerfile: str, *, timeout_s: float, output_bytes: int = protocol.OUTPUT_BYTES
+    ) -> ExecResult:
+        """As :meth:`.Sandbox.build_image`; it always raises :class:`SandboxLost`."""
+        raise SandboxLost("the local sandbox builds no images: use the dagger sandbox")
 
     async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         """As :meth:`.Sandbox.write_file`."""

@@ -2,22 +2,29 @@
 
 import re
 import shlex
-from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from revalid.jobs.checks import CheckName
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import StrategyName
 from revalid.jobs.steps import Exec
-from revalid.worker.strategies.plan import REPORT, Plan, PlannedStep, TestRun, check, skipped
+from revalid.worker.strategies.parts import not_covered
+from revalid.worker.strategies.plan import (
+    REPORT,
+    Plan,
+    PlannedStep,
+    TestRun,
+    check,
+    skipped,
+    within,
+)
 from revalid.worker.strategies.project_tree import ProjectTree
-from revalid.worker.strategies.python.install import MANIFESTS, is_project, plan_install
+from revalid.worker.strategies.python.install import MANIFESTS, plan_install, python_parts
 from revalid.worker.strategies.python.pytest_config import pytest_config
 from revalid.worker.strategies.python.requirements import table
 from revalid.worker.strategies.python.start import python_start
 
-__all__ = ["MANIFESTS", "is_project", "plan", "plan_parts"]
+manifests = MANIFESTS
 
 _COMPILE = "python3 -I -m compileall -q -x '(^|/)([.][^./]|node_modules/)'"
 _PACKAGE = re.compile(r"(src/)?([^/.]{1,100})/__init__\.py\Z")
@@ -28,50 +35,33 @@ _PYTEST_DJANGO = re.compile(r"pytest[-_]django|DJANGO_SETTINGS_MODULE")
 _PYTEST_FILES = ("pyproject.toml", "pytest.ini", "setup.cfg", "tox.ini", "conftest.py")
 
 
+def fits(tree: ProjectTree) -> bool:
+    """Return whether a Python project is in the root or in a part."""
+    return bool(python_parts(tree)[0])
+
+
 def plan(tree: ProjectTree) -> Plan:
-    """Plan to compile, install, check types and run tests, in the root.
+    """Plan to compile, install, check types and run tests, in the root or in its parts.
 
     Raises:
         InvalidProject: There is no manifest, or one does not parse.
     """
-    if not is_project(tree):
+    directories, others = python_parts(tree)
+    if not directories:
         raise InvalidProject(
-            f"strategy python needs one of {', '.join(MANIFESTS)} at the root: add one, "
-            "or give the commands with --command"
+            f"strategy python needs one of {', '.join(manifests)}, at the root or in a part of the "
+            "project: add one, or give the commands with --command"
         )
-    return plan_parts(tree, ["."])
-
-
-def plan_parts(tree: ProjectTree, directories: Iterable[str]) -> Plan:
-    """Plan the checks of the Python projects in some directories.
-
-    Raises:
-        InvalidProject: A manifest does not parse.
-    """
     steps: list[PlannedStep] = []
     reasons: list[str] = []
     notes: dict[str, None] = {}
     for directory in directories:
         part = _plan_root(tree.below(directory), directory)
-        steps += [_within(step, directory) for step in part.steps]
+        steps += [within(step, directory) for step in part.steps]
         reasons.append(part.reason if directory == "." else f"{directory}: {part.reason}")
         notes |= dict.fromkeys(part.notes)
+    notes |= dict.fromkeys(not_covered(others, "a Python manifest"))
     return Plan(StrategyName.PYTHON, "; ".join(reasons), tuple(steps), ("python3",), tuple(notes))
-
-
-def _within(planned: PlannedStep, directory: str) -> PlannedStep:
-    """Return the step so that it runs in a directory, under a name of its own."""
-    step = planned.step
-    if directory == "." or not isinstance(step, Exec):
-        return planned
-    command = f"cd {shlex.quote(directory)} && {{ {step.command}; }}"
-    named = step.model_copy(update={"name": f"{step.name} {directory}", "command": command})
-    depends_on = tuple(f"{name} {directory}" for name in planned.depends_on)
-    test_run = planned.test_run
-    if test_run.reporting:
-        reporting = f"cd {shlex.quote(directory)} && {{ {test_run.reporting}; }}"
-        test_run = replace(test_run, reporting=reporting)
-    return replace(planned, step=named, depends_on=depends_on, test_run=test_run)
 
 
 def _plan_root(tree: ProjectTree, directory: str) -> Plan:
