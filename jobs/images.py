@@ -12,7 +12,10 @@ from revalid.jobs.errors import InvalidSettings
 from revalid.jobs.job import DEFAULT_IMAGE, IMAGE
 
 ImageTable = Mapping[str, Mapping[str, str]]
-"""Images by language and version; the first one of a language that fits the project is taken."""
+"""Images by language and version; the first one of a language that fits the project is taken.
+
+Those of ``node-full`` and ``python-full`` have Git, Bash, compilers and Python too.
+"""
 
 BUILT_IN: ImageTable = MappingProxyType(
     {
@@ -28,6 +31,10 @@ BUILT_IN: ImageTable = MappingProxyType(
             "3.11": "python:3.11-slim",
             "3.14": "python:3.14-slim",
             "3.10": "python:3.10-slim",
+        },
+        "node-full": {major: f"node:{major}-bookworm" for major in ("20", "22", "24", "18")},
+        "python-full": {
+            minor: f"python:{minor}-bookworm" for minor in ("3.12", "3.13", "3.11", "3.14", "3.10")
         },
         "go": {"1.26": "golang:1.26-alpine"},
         "cgo": {"1.26": "golang:1.26-bookworm"},
@@ -97,7 +104,11 @@ def load_images(path: Path | None) -> ImageTable:
         raise InvalidSettings(f"{where} is not TOML: {error}") from None
     if len(data) > _MAX_BYTES:
         raise InvalidSettings(f"{where} has more than {_MAX_BYTES} bytes: make it smaller")
-    return MappingProxyType({**BUILT_IN, **{k: _images(where, k, v) for k, v in given.items()}})
+    own = {language: _images(where, language, images) for language, images in given.items()}
+    full = {f"{language}-full": images for language, images in own.items()}
+    # Who replaces the images of a language gets none of the built-in ones for it.
+    inherited = {language: images for language, images in full.items() if language in BUILT_IN}
+    return MappingProxyType({**BUILT_IN, **inherited, **own})
 
 
 def _images(where: str, language: str, given: object) -> dict[str, str]:

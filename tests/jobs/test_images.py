@@ -17,10 +17,11 @@ def test_without_a_file_the_built_in_table_counts() -> None:
 def test_a_file_replaces_the_languages_that_it_names(tmp_path: Path) -> None:
     path = tmp_path / "images.toml"
     path.write_text(f'[python]\n"3.13" = "registry.internal:5000/python:3.13@{DIGEST}"\n')
-    assert load_images(path) == {
-        **BUILT_IN,
-        "python": {"3.13": f"registry.internal:5000/python:3.13@{DIGEST}"},
-    }
+    own = {"3.13": f"registry.internal:5000/python:3.13@{DIGEST}"}
+    assert load_images(path) == {**BUILT_IN, "python": own, "python-full": own}
+    path.write_text('[python]\n"3.13" = "a/python"\n[python-full]\n"3.13" = "a/full"\n')
+    load_images.cache_clear()
+    assert load_images(path)["python-full"] == {"3.13": "a/full"}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from revalid.jobs.result import StepResult, StepStatus
 from revalid.jobs.source import LeftOut
+from revalid.worker.run.missing_tools import FULL_IMAGE_HINT, SYSTEM_TOOLS, tools_not_found
 
 MAX_POINTERS = 3
 MAX_SCRIPTS = 8
@@ -22,21 +23,6 @@ _MISSING = re.compile(
 )
 _SEGMENT = re.compile(r"[\w@.+-]{1,255}")
 _WORD = re.compile(r"[\w@+-]{1,255}")
-_TOOLS = {
-    "git": "the image has no git: name one that has it with --image, such as node:20",
-    "bash": "the image has no bash: name one that has it with --image, such as node:20",
-    "python3": "the image has no python3: name one that has it with --image, such as node:20",
-    "python": "the image has no python: name one that has it with --image",
-    "make": "the image has no make: name one that has it with --image, such as node:20",
-    "g++": "the image has no C++ compiler: name one that has it with --image, such as node:20",
-}
-_NO_TOOL = re.compile(
-    r"(?:^|[ :'\"`/])(git|bash|python3?|make|g\+\+)['\"`]?: (?:command )?not found"
-    r"|spawn (git|bash|python3?|make) ENOENT"
-    r"|env: (?:can't execute )?['\u2018]?(bash|python3?)['\u2019]?:? No such file"
-    r"|not found: (git|bash|python3?|make|g\+\+)(?=\s|\Z)",
-    re.MULTILINE,
-)
 _CRLF = re.compile(r"\^M: |\\r: |\r: (?:command )?not found|sh\\r|bash\\r|node\\r|: not found\r?$")
 
 
@@ -88,9 +74,9 @@ def failure_notes(
         for item in unsent:
             if _is_named(item.path, segments, words):
                 notes[f"{step.name}: {item.path} was left out of the upload: {item.rule}"] = None
-        for line in lines:
-            if match := _NO_TOOL.search(line):
-                notes[f"{step.name}: {_TOOLS[next(filter(None, match.groups()))]}"] = None
+        for tool in tools_not_found(step):
+            if tool in SYSTEM_TOOLS:
+                notes[f"{step.name}: the image has no {tool}: {FULL_IMAGE_HINT}"] = None
         text = "\n".join(lines)
         crlf_shows = bool(crlf) and _CRLF.search(text) is not None
         for script in crlf:

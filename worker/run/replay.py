@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from revalid.worker.run.file_steps import apply_step, describe_step
 from revalid.worker.run.flaky import MAX_AGAIN, again_command, judged_again, names_of_failed
 from revalid.worker.run.install_faults import is_install
 from revalid.worker.run.install_tries import InstallTries
+from revalid.worker.run.missing_tools import missing_tool
 from revalid.worker.run.output import Emit, LiveOutput
 from revalid.worker.run.project import Project
 from revalid.worker.run.rendering import Rendering
@@ -51,10 +51,6 @@ _AGAIN_S = 300.0
 """Seconds for the second run of failed tests."""
 _TELL_TESTS = (CheckName.TESTS, CheckName.COMMAND)
 """Checks whose tests are counted."""
-_NOT_FOUND = 127
-"""Exit code of a shell that does not find a command."""
-_NO_TOOL = re.compile(r"(?:^|[\s:])([a-z][a-z0-9+-]{0,30}): (?:command )?not found")
-_TAIL = 2_000
 TOTAL_OUTPUT_BYTES = 8 * 2**20
 MAX_PARALLEL = max(2, min(4, os.cpu_count() or 1))
 """Steps of one job that run at one time."""
@@ -210,23 +206,28 @@ class Replay:
             except asyncio.CancelledError:
                 self._finish(index, cancelled_result(planned, monotonic() - started))
                 raise
-            result = self._without_services(planned, self._without_tool(planned, result), sandbox)
+            result = await self._without_tool(planned, result, sandbox)
+            result = self._without_services(planned, result, sandbox)
             record_step(span, result)
         if result.cancelled:
             self._finish(index, result)
             raise asyncio.CancelledError
         return result
 
-    def _without_tool(self, planned: PlannedStep, result: StepResult) -> StepResult:
-        """Return the result as skipped where the sandbox lacks a tool of the strategy."""
-        if result.exit_code != _NOT_FOUND or planned.check in (None, CheckName.COMMAND):
+    async def _without_tool(
+        self, planned: PlannedStep, result: StepResult, sandbox: Sandbox
+    ) -> StepResult:
+        """Return the result as skipped where the step failed and the sandbox lacks a tool."""
+        if result.status is not StepStatus.FAILED or result.tampered:
             return result
-        named = _NO_TOOL.findall(f"{result.stderr[-_TAIL:]}\n{result.stdout[-_TAIL:]}")
-        tool = next((tool for tool in named if tool in self.plan.tools), None)
+        if planned.check is CheckName.COMMAND or not (planned.check or planned.install):
+            return result
+        tool = await missing_tool(result, self.plan.tools, sandbox)
         if tool is None:
             return result
         self.missing_tools.add(tool)
-        return result.model_copy(update={"skipped_reason": f"the sandbox has no {tool}"})
+        words = f"it failed without {tool}, which the sandbox lacks"
+        return result.model_copy(update={"skipped_reason": words})
 
     def _without_services(
         self, planned: PlannedStep, result: StepResult, sandbox: Sandbox

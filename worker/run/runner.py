@@ -320,8 +320,9 @@ class Run:
         if not replay.checked and replay.missing_tools:
             tools = ", ".join(sorted(replay.missing_tools))
             raise ToolMissing(
-                f"the sandbox has no {tools}, which strategy {replay.plan.strategy} needs: name an "
-                "image that has it with --image, or install it on the worker"
+                f"the sandbox has no {tools}, without which nothing could be checked: name an "
+                "image that has it with --image, such as node:20-bookworm, or install it on the "
+                "worker"
             )
         if not replay.checked and all(missing.step in ran_none for missing in deciding):
             raise InvalidProject(

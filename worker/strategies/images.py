@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.images import ImageTable, repository
 from revalid.jobs.job import DEFAULT_IMAGE, Axis, Job, StrategyName
+from revalid.jobs.steps import Exec
 from revalid.worker.strategies.plan import Plan, Runtime
 from revalid.worker.strategies.project_tree import ProjectTree
+from revalid.worker.strategies.system_tools import needed_system_tool
 from revalid.worker.strategies.wanted_versions import (
     fits_node,
     fits_python,
@@ -37,7 +39,7 @@ def choose_image(job: Job, tree: ProjectTree, plan: Plan, images: ImageTable) ->
     if job.source is None:
         return job.image, ""
     if job.matrix:
-        return _of_matrix(job.matrix, images)
+        return _of_matrix(job.matrix, images, tree, plan)
     if not job.follows_project or plan.strategy == StrategyName.TRAJECTORY:
         return job.image, _contradiction(job.image, tree)
     if plan.image:
@@ -45,15 +47,43 @@ def choose_image(job: Job, tree: ProjectTree, plan: Plan, images: ImageTable) ->
     if plan.runtime is not None:
         return _fitting(images[plan.runtime.language], plan.runtime)
     if plan.strategy == StrategyName.PYTHON:
-        return _fitting_python(images["python"], *python_version(tree))
+        return _python_image(tree, plan, images)
     if "package.json" in tree.files or plan.strategy in (StrategyName.NPM, StrategyName.TRPC):
-        return _fitting_node(images["node"], *node_version(tree))
+        return _node_image(tree, plan, images)
     if not tree.files.isdisjoint(_PYTHON_MANIFESTS):
-        return _fitting_python(images["python"], *python_version(tree))
+        return _python_image(tree, plan, images)
     return next(iter(images["node"].values())), ""
 
 
-def _of_matrix(matrix: Mapping[Axis, str], images: ImageTable) -> tuple[str, str]:
+def _node_image(tree: ProjectTree, plan: Plan, images: ImageTable) -> tuple[str, str]:
+    table, needs = _table(images, "node", tree, plan)
+    image, note = _fitting_node(table, *node_version(tree))
+    return image, _with_need(image, note, needs)
+
+
+def _python_image(tree: ProjectTree, plan: Plan, images: ImageTable) -> tuple[str, str]:
+    table, needs = _table(images, "python", tree, plan)
+    image, note = _fitting_python(table, *python_version(tree))
+    return image, _with_need(image, note, needs)
+
+
+def _with_need(image: str, note: str, needs: str) -> str:
+    return f"{note or f'image {image}'}; it has {needs}" if needs else note
+
+
+def _table(
+    images: ImageTable, language: str, tree: ProjectTree, plan: Plan
+) -> tuple[Mapping[str, str], str]:
+    """Return the images of a language, and which system tool the project needs of them."""
+    given = plan.steps if plan.strategy == StrategyName.COMMAND else ()
+    commands = [planned.step.command for planned in given if isinstance(planned.step, Exec)]
+    needs = needed_system_tool(tree, language, commands)
+    return images[f"{language}-full" if needs else language], needs
+
+
+def _of_matrix(
+    matrix: Mapping[Axis, str], images: ImageTable, tree: ProjectTree, plan: Plan
+) -> tuple[str, str]:
     """Return the image of an entry of the project's matrix.
 
     Raises:
@@ -63,11 +93,13 @@ def _of_matrix(matrix: Mapping[Axis, str], images: ImageTable) -> tuple[str, str
     if axis == "image":
         check_image(value, images, "matrix: image")
         return value, f"image {value} of the matrix"
-    if value not in images[axis]:
+    table, needs = _table(images, axis, tree, plan)
+    if value not in table:
         raise InvalidProject(
-            f"matrix: no image for {axis} {value}: this worker has {', '.join(images[axis])}"
+            f"matrix: no image for {axis} {value}: this worker has {', '.join(table)}"
         )
-    return images[axis][value], f"image {images[axis][value]}, for {axis} {value} of the matrix"
+    note = f"image {table[value]}, for {axis} {value} of the matrix"
+    return table[value], _with_need(table[value], note, needs)
 
 
 def check_image(image: str, images: ImageTable, what: str) -> None:

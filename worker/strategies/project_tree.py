@@ -80,6 +80,11 @@ class ProjectTree:
         return sorted(found)
 
     @cached_property
+    def has_repository(self) -> bool:
+        """Whether the project holds its Git repository."""
+        return (self._root / ".git" / "HEAD").is_file()
+
+    @cached_property
     def _listing(self) -> tuple[list[str], bool]:
         files: list[str] = []
         has_node_modules = False

@@ -248,16 +248,34 @@ async def test_only_what_is_kept_of_a_long_file_is_scrubbed(
     assert scrubber.characters < 10_000
 
 
-async def test_a_tool_of_the_strategy_that_is_missing_is_no_failure(replay_of: MakeReplay) -> None:
-    missing = "echo 'sh: 1: bun: not found' >&2; exit 127"
+@pytest.mark.parametrize("tool", ["bun", "git"])
+async def test_a_step_that_fails_without_a_tool_proves_nothing(
+    replay_of: MakeReplay, local: LocalSandbox, tool: str
+) -> None:
+    """One of the strategy's own, and one that the project calls."""
+    local.with_env("PATH", "/nowhere")
+    missing = f"echo 'sh: 1: {tool}: not found' >&2; exit 1"
     replay = replay_of(
         check(CheckName.TESTS, "test", missing), check(CheckName.BUILD, "b", "exit 127")
     )
     replay.plan = dataclasses.replace(replay.plan, tools=("bun",))
     await replay.run()
     assert [step.status for step in replay.results] == ["skipped", "failed"]
-    assert replay.results[0].skipped_reason == "the sandbox has no bun"
-    assert replay.missing_tools == {"bun"}
+    reason = f"it failed without {tool}, which the sandbox lacks"
+    assert replay.results[0].skipped_reason == reason
+    assert replay.missing_tools == {tool}
+
+
+async def test_words_do_not_make_a_tool_missing(replay_of: MakeReplay) -> None:
+    """A project may print anything; the sandbox is asked."""
+    replay = replay_of(
+        check(CheckName.TESTS, "there", "echo 'sh: cat: not found' >&2; exit 127"),
+        check(CheckName.TESTS, "unknown", "echo 'sh: protoc-gen-x: not found' >&2; exit 127"),
+        PlannedStep(Exec(command="echo 'sh: bun: not found'; exit 1"), check=CheckName.COMMAND),
+    )
+    replay.plan = dataclasses.replace(replay.plan, tools=("cat", "bun"))
+    await replay.run()
+    assert [step.status for step in replay.results] == ["failed"] * 3
 
 
 async def test_a_test_that_fails_without_its_service_proves_nothing(
