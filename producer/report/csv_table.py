@@ -21,6 +21,7 @@ _COLUMNS = (
     "reused",
     "tests_executed",
     "tests_failed",
+    "proven",
     "labels",
     "cause",
 )
@@ -42,7 +43,9 @@ def to_csv(report: BatchReport) -> str:
 
 def _cells(row: Row, cause: str) -> list[str]:
     labels = " ".join(f"{name}={value}" for name, value in row.labels.items())
-    fields = row.model_dump(include=set(_COLUMNS)) | {"labels": labels, "cause": cause}
+    proven = "; ".join(f"{proof.step}: {proof.words}" for proof in row.proven)
+    fields = row.model_dump(include=set(_COLUMNS))
+    fields |= {"labels": labels, "cause": cause, "proven": proven}
     fields["verdict"] = row.state
     return [_cell(fields[name]) for name in _COLUMNS]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from revalid.jobs.job import StrategyName
 from revalid.jobs.result import StepResult, Verdict
 from revalid.producer.report.model import Row
+from revalid.producer.report.wrappers import inner
 from revalid.producer.sanitize import clean, one_line, seconds
 
 _READ = 16_384
@@ -37,6 +38,15 @@ def _rule(hint: str, pattern: str) -> tuple[str, re.Pattern[str]]:
 _RULES = (
     _rule("heap out of memory", r"(?P<text>JavaScript heap out of memory)"),
     _rule("MemoryError", r"^(?:E +)?(?P<text>MemoryError\b.*)"),
+    _rule(
+        "direct cause of the following",
+        r"direct cause of the following exception:\n\n(?:(?![A-Za-z_]).*\n)*"
+        r"(?P<text>[A-Za-z_][\w.]*(?:Error|Exception)\b.*)",
+    ),
+    _rule("[FATAL] ", r"\[FATAL\] (?P<text>.+)"),
+    _rule("panicked at", r"panicked at [^\n]+:\n(?P<text>.+)"),
+    _rule("panic: ", r"^panic: (?P<text>.+?)(?: \[recovered.*)?$"),
+    _rule("undefined reference", r"(?P<text>undefined reference to .+)"),
     _rule("error TS", r"error (?P<code>TS\d+): (?P<text>.+)"),
     # npm names the error first and explains it some lines later.
     _rule(
@@ -55,6 +65,12 @@ _RULES = (
     _rule("ould not resolve", r"(?P<text>Could not resolve:? (?!dependency).+)"),
     _rule("ERROR: ", r"^\S+:\d+:\d+: ERROR: (?P<text>.+)"),
     _rule("[ERROR] ", r"\[ERROR\] (?P<text>.+)"),
+    _rule(".java:[", r"^\S+\.java:\[\d+,\d+\] (?:error: )?(?P<text>.+)"),
+    _rule("error[E", r"^error\[(?P<code>E\d+)\]: (?P<text>.+)"),
+    _rule("would reformat ", r"^(?P<text>would reformat .+)"),
+    _rule("Code style issues", r"(?P<text>Code style issues .+)"),
+    _rule(" --> ", r"^(?P<code>[A-Z]{1,4}\d{2,4})(?: \[\*\])? (?P<text>.+)\n +--> "),
+    _rule("[fail]: ", r"^ {2}(?P<text>Difference .+|.*Error: .+)"),
     _rule("Module not found", r"(?P<text>Module not found: .+)"),
     _rule(": error: ", r"^(?>.*?: error: )(?P<text>.+?)  \[(?P<code>[a-z][a-z0-9-]++)\]$"),
     _rule("(report", r"^(?>.*?error: )(?P<text>.+?) \((?P<code>report\w++)\)$"),
@@ -83,9 +99,11 @@ _RULES = (
 )
 """Rules, the most precise first. A rule is tried only if its hint occurs in the output."""
 
+_UNFIT = re.compile(r"no strategy fits this project: .{1,400}?; (it holds .{1,300}?); give the ")
+"""A project that no strategy fits; such projects are one cause only if they hold the same."""
 _EXCEPTION = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception))(?: \[(\w+)\])?: (?=\S)")
 _ERROR_WORDS = re.compile(
-    r"\b(?:error|fatal|failed|failure|cannot|not found|denied)\b", re.IGNORECASE
+    r"\b(?:error|fatal|failed|failure|cannot|not found|no such|denied)\b", re.IGNORECASE
 )
 _NOISE = re.compile(
     rf"\s*$|\s*at |> |\$ |npm (?:warn|notice|WARN)|{_NPM}\s*$|error: script |\[revalid: "
@@ -97,21 +115,35 @@ def diagnose(row: Row) -> Diagnosis:
     """Diagnose a failed row."""
     step = failed_step(row)
     if step is None or row.verdict not in (Verdict.FAILED, Verdict.TIMED_OUT):
-        return Diagnosis(row.state, "", _bounded(row.error or _without_step(row)))
+        held = _UNFIT.search(row.error or "")
+        return Diagnosis(
+            row.state, held[1] if held else "", _bounded(row.error or _without_step(row))
+        )
     check = check_kind(step.name, row.strategy)
     if step.timed_out:
         return Diagnosis(check, "timed out", f"timed out after {seconds(step.duration_s)}")
     if step.over_limit:
         return Diagnosis(check, f"{step.limit_exceeded}", step.over_limit)
     output = f"{_excerpt(step.stderr)}\n{_excerpt(step.stdout)}"
+    inner_output = inner(output)
+    if (found := _by_rule(check, inner_output)) is not None:
+        return found
+    if step.exit_code == 137:
+        return Diagnosis(check, "137", "killed, as where memory runs out (exit 137)")
+    if line := _error_line(inner_output):
+        return _make_diagnosis(check, "", line)
+    if (found := _by_rule(check, output)) is not None:
+        return found
+    if line := _error_line(output) or _last_line(inner_output) or _last_line(output):
+        return _make_diagnosis(check, "", line)
+    return Diagnosis(check, "silent", f"exit {step.exit_code}, and nothing that tells why")
+
+
+def _by_rule(check: str, output: str) -> Diagnosis | None:
     for hint, pattern in _RULES:
         if hint in output and (match := pattern.search(output)):
             return _make_diagnosis(check, match.groupdict().get("code") or "", match["text"])
-    if step.exit_code == 137:
-        return Diagnosis(check, "137", "killed, as where memory runs out (exit 137)")
-    if line := _error_line(output):
-        return _make_diagnosis(check, "", line)
-    return Diagnosis(check, "silent", f"exit {step.exit_code}, and nothing that tells why")
+    return None
 
 
 def failed_step(row: Row) -> StepResult | None:
@@ -142,9 +174,18 @@ def _make_diagnosis(check: str, code: str, text: str) -> Diagnosis:
 
 
 def _error_line(output: str) -> str:
-    """Return a line that looks like an error, else the last line that is not noise."""
-    lines = [line for line in output.split("\n") if not _NOISE.match(line)]
-    return next((line for line in lines if _ERROR_WORDS.search(line)), lines[-1] if lines else "")
+    """Return the first line that looks like an error; empty if there is none."""
+    return next((line for line in _telling_lines(output) if _ERROR_WORDS.search(line)), "")
+
+
+def _last_line(output: str) -> str:
+    """Return the last line that is not noise; empty if there is none."""
+    lines = _telling_lines(output)
+    return lines[-1] if lines else ""
+
+
+def _telling_lines(output: str) -> list[str]:
+    return [line for line in output.split("\n") if not _NOISE.match(line)]
 
 
 def _excerpt(text: str) -> str:

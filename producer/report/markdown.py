@@ -1,9 +1,11 @@
 """Renders a batch as Markdown that fits in a pull-request comment."""
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from revalid.jobs.counted import counted
+from revalid.jobs.result import Verdict
 from revalid.producer.report.model import (
     STATES,
     BatchReport,
@@ -54,6 +56,7 @@ def _lines(report: BatchReport) -> Iterator[str]:
         yield from _expectations(report.expectations)
     if report.comparison:
         yield from _comparison(report.comparison)
+    yield from _passes(report.jobs)
     if report.causes:
         yield from _causes(report.causes)
     if report.tests:
@@ -62,6 +65,18 @@ def _lines(report: BatchReport) -> Iterator[str]:
         yield from _red(red)
     if report.flaky:
         yield from ("", f"Repeats disagree: {_names(report.flaky, _CHANGES)}")
+
+
+def _passes(rows: Iterable[Row]) -> Iterator[str]:
+    """Say which checks the passes rest on."""
+    groups = Counter(
+        ", ".join(dict.fromkeys(proof.check.value for proof in row.proven))
+        for row in rows
+        if row.verdict is Verdict.PASSED and row.proven
+    )
+    if groups:
+        shown = " · ".join(f"{checks}: {number}" for checks, number in groups.most_common(_CAUSES))
+        yield from ("", f"Passes rest on {shown}")
 
 
 def _causes(causes: tuple[Cause, ...]) -> Iterator[str]:

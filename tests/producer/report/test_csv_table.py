@@ -5,9 +5,12 @@ import io
 
 import pytest
 
-from revalid.jobs.result import Verdict
+from revalid.jobs.checks import CheckName
+from revalid.jobs.result import Proven, Verdict
 from revalid.producer.report import Row, render
 from tests.producer.report.samples import failing, report, row, unfinished
+
+TESTS = Proven(check=CheckName.TESTS, step="test", words="12 tests passed")
 
 
 def lines(*rows: Row) -> list[dict[str, str]]:
@@ -18,7 +21,7 @@ def test_a_row_is_a_line() -> None:
     labels = {"team": "web", "tier": "1"}
     shop, blog, late, gone = lines(
         failing("shop", "test", "error: no seat", id="1f", labels=labels),
-        row("blog", reused=True, repeat=2),
+        row("blog", reused=True, repeat=2, proven=(TESTS,)),
         unfinished("late"),
         Row(project="gone", error="no such\ndirectory"),
     )
@@ -37,10 +40,12 @@ def test_a_row_is_a_line() -> None:
         "reused": "false",
         "tests_executed": "",
         "tests_failed": "",
+        "proven": "",
         "labels": "team=web tier=1",
         "cause": "no seat",
     }
     assert (blog["repeat"], blog["reused"], blog["cause"]) == ("2", "true", "")
+    assert blog["proven"] == "test: 12 tests passed"
     assert (late["verdict"], late["duration_s"]) == ("pending", "")
     assert (gone["verdict"], gone["error"], gone["id"]) == (
         "not_submitted",

@@ -3,7 +3,8 @@
 import random
 import re
 
-from revalid.jobs.result import Verdict
+from revalid.jobs.checks import CheckName
+from revalid.jobs.result import Proven, Verdict
 from revalid.producer.report import render
 from tests.producer.report.samples import failing, report, row, unfinished
 from tests.producer.report.test_causes import plant
@@ -54,6 +55,17 @@ def test_a_batch_in_a_comment() -> None:
 Repeats disagree: `maps`
 """
     )
+
+
+def test_the_checks_that_passes_rest_on_are_counted() -> None:
+    built = Proven(check=CheckName.BUILD, step="build", words="built")
+    tested = Proven(check=CheckName.TESTS, step="test", words="12 tests passed")
+    rows = [
+        row("a", proven=(built, tested)),
+        row("b", proven=(built,)),
+        row("c", proven=(built, tested)),
+    ]
+    assert "Passes rest on build, tests: 2 · build: 1\n" in render(report(rows), "markdown")
 
 
 def test_a_batch_that_passed_is_short() -> None:
