@@ -174,6 +174,7 @@ class Job(Frozen):
         protected: Globs of paths that file steps must not write or delete.
         artifacts: Globs of files to keep when the steps have ended, whatever the verdict.
         keep_going: Whether strategy ``command`` runs the remaining commands after one failed.
+        session: Whether the given commands run as one Bash session.
         sandbox: Where the job may run; None leaves that to the worker.
         user: The user that runs commands in a container; None means an ordinary user.
         skip: Checks that are not to run; the result says so, and they keep no job from passing.
@@ -224,6 +225,7 @@ class Job(Frozen):
     )
     labels: dict[Text, Text] = Field(default_factory=dict, max_length=64)
     keep_going: bool = Field(default=False, exclude_if=lambda keep_going: not keep_going)
+    session: bool = Field(default=False, exclude_if=lambda session: not session)
     lane: Lane = Lane.INTERACTIVE
     nonce: str | None = Field(default=None, max_length=64)
 
@@ -261,6 +263,8 @@ class Job(Frozen):
                 if carries_steps
                 else f"strategy '{self.strategy}' makes its own steps: use 'command' to give steps"
             )
+        if self.session and not carries_steps:
+            raise ValueError("session needs given commands or steps: other strategies run checks")
         if self.keep_going and self.strategy is not StrategyName.COMMAND:
             raise ValueError(
                 "keep_going needs strategy 'command': other strategies always run every check"

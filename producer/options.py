@@ -52,6 +52,8 @@ class SubmitOptions(TypedDict, total=False):
         tenant: Tenant of the job; the setting ``REVALID_TENANT`` by default.
         lane: ``interactive`` (the default), or ``batch`` for work that nobody waits for.
         keep_going: Whether to run the remaining commands after one failed.
+        session: Whether the commands run as one Bash session: directory, variables and functions
+            carry over from each to the next.
         user: ``root`` runs commands as root in a container; the default is an ordinary user.
         fresh: Whether to run the job even if an identical job is queued, running or done.
         nonce: A value that makes the job's id unique; ``fresh`` sets a random one.
@@ -81,6 +83,7 @@ class SubmitOptions(TypedDict, total=False):
     tenant: str | None
     lane: Lane | Literal["interactive", "batch"]
     keep_going: bool
+    session: bool
     user: Literal["root"] | None
     fresh: bool
     nonce: str | None

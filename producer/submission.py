@@ -128,6 +128,7 @@ def job_fields(settings: Settings, options: SubmitOptions) -> dict[str, Any]:
         "matrix": dict(options.get("matrix") or {}),
         "labels": dict(options.get("labels") or {}),
         "keep_going": options.get("keep_going", False),
+        "session": options.get("session", False),
         "user": options.get("user"),
         "lane": options.get("lane") or Lane.INTERACTIVE,
         # The content of a worker's path is unknown here: such a job is never joined.

@@ -33,6 +33,7 @@ ELSEWHERE = {
     "worker/sandboxes/local/reports.py": "tests/contract/test_reports.py",
     "worker/run/file_steps.py": "tests/worker/run/test_replay.py",
     "worker/run/rendering.py": "tests/contract/test_render.py",
+    "worker/run/session.sh": "tests/worker/run/test_session.py",
     "worker/run/tool_versions.py": "tests/worker/run/test_replay.py",
     "worker/sandboxes/factory.py": "tests/worker/run/test_runner.py",
     "worker/sandboxes/limits.py": "tests/contract/test_limits.py",

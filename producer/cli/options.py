@@ -64,6 +64,15 @@ Commands = Annotated[
 KeepGoing = Annotated[
     bool, Option("--keep-going", metavar="", help="Run every --command, even after one failed.")
 ]
+Session = Annotated[
+    bool,
+    Option(
+        "--session",
+        metavar="",
+        help="Run the commands as one Bash session: cd, export, source and functions keep their "
+        "effect.",
+    ),
+]
 Sandbox = Annotated[
     SandboxWord | None,
     Option(
@@ -227,6 +236,7 @@ class JobOptions:
     strategy: Strategy = None
     commands: Commands = None
     keep_going: KeepGoing = False
+    session: Session = False
     sandbox: Sandbox = None
     image: Image = None
     user: User = None
@@ -269,6 +279,7 @@ class JobOptions:
             "strategy": PlugInName(self.strategy) if self.strategy else None,
             "commands": self.commands or (),
             "keep_going": self.keep_going,
+            "session": self.session,
             "sandbox": self.sandbox,
             "image": self.image,
             "user": self.user,

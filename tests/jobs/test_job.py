@@ -52,6 +52,7 @@ OTHER: dict[str, Any] = {
     "matrix": {"node": "22"},
     "sandbox": "local",
     "keep_going": True,
+    "session": True,
     "expect_tests": 3,
     "overlay": {"kind": "tarball", "digest": "ef" * 32, "size_bytes": 10},
     "user": "root",
@@ -327,7 +328,7 @@ def test_a_parse_error_is_one_line(data: object, words: list[str]) -> None:
     assert all(word in message for word in words)
 
 
-@pytest.mark.parametrize("field", [{"keep_going": True}, {"user": "root"}])
+@pytest.mark.parametrize("field", [{"keep_going": True}, {"user": "root"}, {"session": True}])
 def test_a_job_without_a_newer_field_is_written_as_before(field: dict[str, Any]) -> None:
     commands = {"strategy": "command", "steps": [{"op": "exec", "command": "true"}]}
     job = make_job(**commands)
@@ -340,6 +341,11 @@ def test_a_job_without_a_newer_field_is_written_as_before(field: dict[str, Any])
 def test_only_commands_keep_going() -> None:
     with pytest.raises(InvalidJob, match="keep_going needs strategy 'command'"):
         make_job(strategy="npm", keep_going=True)
+
+
+def test_only_given_commands_are_a_session() -> None:
+    with pytest.raises(InvalidJob, match="session needs given commands or steps"):
+        make_job(strategy="npm", session=True)
 
 
 def test_the_size_of_a_job_is_bounded_for_every_reader() -> None:

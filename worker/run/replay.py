@@ -23,6 +23,7 @@ from revalid.worker.run.missing_tools import missing_tool
 from revalid.worker.run.output import Emit, LiveOutput
 from revalid.worker.run.project import Project
 from revalid.worker.run.rendering import Rendering
+from revalid.worker.run.session import Session, check_bash
 from revalid.worker.run.step_events import (
     cancelled_result,
     finished_event,
@@ -96,6 +97,7 @@ class Replay:
     _live_budget: list[int] = field(default_factory=lambda: [LIVE_BYTES])
     _output_left: int = field(default_factory=lambda: TOTAL_OUTPUT_BYTES)
     _uploaded: tuple[str, ...] | None = ()
+    _session: Session | None = None
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_PARALLEL))
 
     @property
@@ -122,6 +124,9 @@ class Replay:
         Raises:
             JobError: As the sandbox raises it.
         """
+        if self.job.session:
+            await check_bash(self.sandbox)
+            self._session = Session()
         steps = list(enumerate(self.plan.steps))
         # Artifacts are collected from one sandbox.
         forks = self.sandbox.forks_freely and not self.job.artifacts
@@ -302,6 +307,8 @@ class Replay:
             try:
                 async with asyncio.timeout(limit) as bound:
                     text = await apply_step(step, sandbox, self.settings, artifact)
+                if self._session is not None:
+                    self._session.see(step)
             except TimeoutError:
                 if not bound.expired():
                     raise
@@ -374,9 +381,10 @@ class Replay:
         visit: Visit | None = None,
     ) -> ExecResult:
         live = LiveOutput(self.emit, index, self.scrubber, self._live_budget)
+        line = self._session.command(command) if self._session else command
         exec_result = await _stoppable(
             lambda stop: sandbox.exec(
-                command,
+                line,
                 timeout_s=limit,
                 output_bytes=self._output_cap(),
                 limits=self.limits,

@@ -29,6 +29,8 @@ from revalid.worker.strategies.services import needed_services
 
 __all__ = ["Plan", "PlannedStep", "make_plan"]
 
+_FOR_A_SHELL = re.compile(r"(?:cd|export|source|\.) [^;&|]{1,500}\Z")
+"""Commands whose only effect is on their own shell."""
 _TOOL = re.compile(r"(?:^|[\s;&|(])(node|npm|bun|pnpm|yarn|python3|uv|poetry)(?=\s)")
 
 
@@ -114,7 +116,9 @@ def _plan(job: Job, tree: ProjectTree) -> Plan:
 
 
 def _plan_given_steps(job: Job, tree: ProjectTree) -> Plan:
-    commands = "\n".join(step.command for step in job.steps if isinstance(step, Exec))
+    texts = [step.command for step in job.steps if isinstance(step, Exec)]
+    commands = "\n".join(texts)
+    lost = [] if job.session else [text for text in texts if _FOR_A_SHELL.match(text)]
     check = CheckName.COMMAND if job.strategy is StrategyName.COMMAND else None
     return Plan(
         strategy=job.strategy,
@@ -123,6 +127,10 @@ def _plan_given_steps(job: Job, tree: ProjectTree) -> Plan:
             PlannedStep(step, check=check if isinstance(step, Exec) else None) for step in job.steps
         ),
         tools=tuple(dict.fromkeys(_TOOL.findall(commands))),
+        notes=tuple(
+            f"{text[:80]!r} has no effect on later commands: --session runs all in one Bash session"
+            for text in lost[:1]
+        ),
         stop_on_failure=job.strategy is StrategyName.COMMAND and not job.keep_going,
         runtime=_runtime_of_commands(job, tree),
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.images import ImageTable, repository
-from revalid.jobs.job import DEFAULT_IMAGE, Axis, Job, StrategyName
+from revalid.jobs.job import DEFAULT_IMAGE, Job, StrategyName
 from revalid.jobs.steps import Exec
 from revalid.worker.strategies.plan import Plan, Runtime
 from revalid.worker.strategies.project_tree import ProjectTree
@@ -25,6 +25,7 @@ _BETWEEN = re.compile(r"[\s,]{1,9}")
 _OR = re.compile(r"\|{1,2}")
 _SPACE_AFTER = re.compile(r"(<=|>=|!=|~>|[\^~<>=])[ \t]{1,9}")
 _TAG_VERSION = re.compile(r"\d{1,4}(?:\.\d{1,4})?(?=[.-]|\Z)")
+_SESSION = "bash, for the session"
 _PYTHON_MANIFESTS = ("pyproject.toml", "setup.py", "requirements.txt")
 
 
@@ -36,33 +37,36 @@ def choose_image(job: Job, tree: ProjectTree, plan: Plan, images: ImageTable) ->
     Raises:
         InvalidProject: The table has no image for an entry of the project's matrix.
     """
+    if job.session and job.follows_project and job.source is None:
+        image = next(iter(images["node-full"].values()))
+        return image, _with_need(image, "", _SESSION)
     if job.source is None:
         return job.image, ""
     if job.matrix:
-        return _of_matrix(job.matrix, images, tree, plan)
-    if not job.follows_project or plan.strategy == StrategyName.TRAJECTORY:
+        return _of_matrix(job, images, tree, plan)
+    if not job.follows_project or (plan.strategy == StrategyName.TRAJECTORY and not job.session):
         return job.image, _contradiction(job.image, tree)
     if plan.image:
         return plan.image, f"image {plan.image}, which strategy {plan.strategy} names"
     if plan.runtime is not None:
         return _fitting(images[plan.runtime.language], plan.runtime)
     if plan.strategy == StrategyName.PYTHON:
-        return _python_image(tree, plan, images)
+        return _python_image(job, tree, plan, images)
     if "package.json" in tree.files or plan.strategy in (StrategyName.NPM, StrategyName.TRPC):
-        return _node_image(tree, plan, images)
+        return _node_image(job, tree, plan, images)
     if not tree.files.isdisjoint(_PYTHON_MANIFESTS):
-        return _python_image(tree, plan, images)
-    return next(iter(images["node"].values())), ""
+        return _python_image(job, tree, plan, images)
+    return _node_image(job, tree, plan, images)
 
 
-def _node_image(tree: ProjectTree, plan: Plan, images: ImageTable) -> tuple[str, str]:
-    table, needs = _table(images, "node", tree, plan)
+def _node_image(job: Job, tree: ProjectTree, plan: Plan, images: ImageTable) -> tuple[str, str]:
+    table, needs = _table(images, "node", job, tree, plan)
     image, note = _fitting_node(table, *node_version(tree))
     return image, _with_need(image, note, needs)
 
 
-def _python_image(tree: ProjectTree, plan: Plan, images: ImageTable) -> tuple[str, str]:
-    table, needs = _table(images, "python", tree, plan)
+def _python_image(job: Job, tree: ProjectTree, plan: Plan, images: ImageTable) -> tuple[str, str]:
+    table, needs = _table(images, "python", job, tree, plan)
     image, note = _fitting_python(table, *python_version(tree))
     return image, _with_need(image, note, needs)
 
@@ -72,28 +76,26 @@ def _with_need(image: str, note: str, needs: str) -> str:
 
 
 def _table(
-    images: ImageTable, language: str, tree: ProjectTree, plan: Plan
+    images: ImageTable, language: str, job: Job, tree: ProjectTree, plan: Plan
 ) -> tuple[Mapping[str, str], str]:
     """Return the images of a language, and which system tool the project needs of them."""
     given = plan.steps if plan.strategy == StrategyName.COMMAND else ()
     commands = [planned.step.command for planned in given if isinstance(planned.step, Exec)]
-    needs = needed_system_tool(tree, language, commands)
+    needs = _SESSION if job.session else needed_system_tool(tree, language, commands)
     return images[f"{language}-full" if needs else language], needs
 
 
-def _of_matrix(
-    matrix: Mapping[Axis, str], images: ImageTable, tree: ProjectTree, plan: Plan
-) -> tuple[str, str]:
+def _of_matrix(job: Job, images: ImageTable, tree: ProjectTree, plan: Plan) -> tuple[str, str]:
     """Return the image of an entry of the project's matrix.
 
     Raises:
         InvalidProject: The table has no such image.
     """
-    ((axis, value),) = matrix.items()
+    ((axis, value),) = job.matrix.items()
     if axis == "image":
         check_image(value, images, "matrix: image")
         return value, f"image {value} of the matrix"
-    table, needs = _table(images, axis, tree, plan)
+    table, needs = _table(images, axis, job, tree, plan)
     if value not in table:
         raise InvalidProject(
             f"matrix: no image for {axis} {value}: this worker has {', '.join(table)}"

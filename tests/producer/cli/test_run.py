@@ -78,6 +78,25 @@ def test_keep_going_runs_each_line(served: Revalid, project: Path) -> None:
     assert [step["exit_code"] for step in gone_on["steps"]] == [5, 0]
 
 
+def test_a_session_keeps_what_commands_leave(
+    served: Revalid, project: Path, tmp_path: Path
+) -> None:
+    lines = ("mkdir -p deep && cd deep", "export A=1", "f() { basename $PWD; }", "echo $A $(f)")
+    apart = served("run", project, *LOCAL, *commands(*lines), "--json").json
+    together = served("run", project, *LOCAL, *commands(*lines), "--session", "--json").json
+    assert (together["verdict"], together["steps"][3]["stdout"]) == ("passed", "1 deep\n")
+    assert [step["command"] for step in together["steps"]] == list(lines)
+    assert apart["id"] != together["id"]
+    assert "'export A=1' has no effect on later commands" in apart["notes"][0]
+
+    recorded = tmp_path / "session.jsonl"
+    steps = [{"op": "exec", "command": line} for line in (*lines, "set -o pipefail; false | cat")]
+    recorded.write_text("\n".join(map(json.dumps, steps)))
+    ran = served("replay", recorded, "--project", project, *LOCAL, "--session", "--json").json
+    assert [step["exit_code"] for step in ran["steps"]] == [0, 0, 0, 0, 1]
+    assert ran["verdict"] == "failed", "each command keeps its own end"
+
+
 def test_json_is_one_document_with_every_promised_field(served: Revalid, project: Path) -> None:
     ran = served("run", project, *LOCAL, *commands("echo x; exit 1"), "--label", "a=b", "--json")
     assert ran.status == 1

@@ -1,10 +1,13 @@
 """Projects that need Git, Bash, a compiler or Python beside their language."""
 
+from pathlib import Path
+
 import pytest
 
 from revalid.jobs.images import BUILT_IN
-from revalid.jobs.job import DEFAULT_IMAGE, StrategyName
+from revalid.jobs.job import DEFAULT_IMAGE, Job, StrategyName
 from revalid.jobs.steps import Exec
+from revalid.worker.strategies.dispatch import make_plan
 from revalid.worker.strategies.system_tools import needed_system_tool
 from tests.worker.strategies.conftest import Files, Make, PlanOf
 
@@ -77,6 +80,18 @@ def test_given_commands_count(plan_of: PlanOf, make: Make) -> None:
     tree = make({"a.py": ""})
     assert needed_system_tool(tree, "python", ["python3 a.py"]) == ""
     assert needed_system_tool(tree, "python", ["git log"]) == "git, for a given command"
+
+
+def test_a_session_needs_bash(plan_of: PlanOf) -> None:
+    steps = (Exec(command="cd a"),)
+    for strategy in (StrategyName.COMMAND, StrategyName.TRAJECTORY):
+        given = {"strategy": strategy, "steps": steps}
+        assert plan_of({"package.json": {}}, **given).image == DEFAULT_IMAGE
+        plan = plan_of({"package.json": {}}, **given, session=True)
+        assert plan.image == BUILT_IN["node-full"]["20"]
+        assert "bash, for the session" in plan.notes[0]
+    without_project = Job(strategy=StrategyName.TRAJECTORY, steps=steps, session=True)
+    assert make_plan(without_project, Path("/nowhere")).image == BUILT_IN["node-full"]["20"]
 
 
 def test_a_broken_manifest_needs_nothing(make: Make) -> None:
