@@ -50,6 +50,9 @@ from revalid.worker.tracing import record_step, step_span
 
 _AGAIN_S = 300.0
 """Seconds for the second run of failed tests."""
+_UNUSUAL = 126
+"""Lowest exit code of a command that could not run or was ended."""
+_PROBE_S = 30.0
 _TELL_TESTS = (CheckName.TESTS, CheckName.COMMAND)
 """Checks whose tests are counted."""
 TOTAL_OUTPUT_BYTES = 8 * 2**20
@@ -98,6 +101,7 @@ class Replay:
     _output_left: int = field(default_factory=lambda: TOTAL_OUTPUT_BYTES)
     _uploaded: tuple[str, ...] | None = ()
     _session: Session | None = None
+    _broken: str = ""
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_PARALLEL))
 
     @property
@@ -211,6 +215,7 @@ class Replay:
             except asyncio.CancelledError:
                 self._finish(index, cancelled_result(planned, monotonic() - started))
                 raise
+            await self._probe_sandbox(result, sandbox)
             result = await self._without_tool(planned, result, sandbox)
             result = self._without_services(planned, result, sandbox)
             record_step(span, result)
@@ -218,6 +223,15 @@ class Replay:
             self._finish(index, result)
             raise asyncio.CancelledError
         return result
+
+    async def _probe_sandbox(self, result: StepResult, sandbox: Sandbox) -> None:
+        """Note where a step failed in a sandbox that runs no command any more."""
+        failed = result.status is StepStatus.FAILED and (result.exit_code or 0) >= _UNUSUAL
+        if not failed or sandbox is not self.sandbox or result.op != "exec":
+            return
+        if (await sandbox.exec(":", timeout_s=_PROBE_S)).exit_code != 0:
+            self._broken = f"at {result.name} the sandbox runs no command any more, not even ':'"
+            self.notes.append(f"{self._broken}: this step, or one before it, broke it")
 
     async def _without_tool(
         self, planned: PlannedStep, result: StepResult, sandbox: Sandbox
@@ -249,6 +263,8 @@ class Replay:
     def _skip_reason(self, planned: PlannedStep) -> str | None:
         if planned.skipped_reason is not None:
             return planned.skipped_reason
+        if self._broken:
+            return self._broken
         if planned.check in self.job.skip:
             return f"left out by --skip {planned.check}"
         if planned.dockerfile and not self.sandbox.builds_images:

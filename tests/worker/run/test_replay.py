@@ -266,6 +266,31 @@ async def test_a_step_that_fails_without_a_tool_proves_nothing(
     assert replay.missing_tools == {tool}
 
 
+async def test_a_sandbox_that_a_step_broke_is_noticed(
+    replay_of: MakeReplay, local: LocalSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after ``rm /bin/sh``: the steps after it say nothing."""
+    original = LocalSandbox.exec
+
+    async def exec_without_shell(self: LocalSandbox, command: str, **options: Any) -> ExecResult:
+        return await original(self, "exit 127" if broken else command, **options)
+
+    broken = False
+    monkeypatch.setattr(LocalSandbox, "exec", exec_without_shell)
+    replay = replay_of(*(build(name, "exit 127") for name in ("first", "second", "third")))
+
+    def emit(type_: str, data: dict[str, Any]) -> None:
+        nonlocal broken
+        broken = broken or (type_, data["name"]) == ("step_started", "second")
+
+    replay.emit = emit
+    await replay.run()
+    reason = "at second the sandbox runs no command any more, not even ':'"
+    assert outcomes(replay) == [("first", 127), ("second", 127), ("third", None)]
+    assert replay.results[2].skipped_reason == reason
+    assert replay.notes == [f"{reason}: this step, or one before it, broke it"]
+
+
 async def test_words_do_not_make_a_tool_missing(replay_of: MakeReplay) -> None:
     """A project may print anything; the sandbox is asked."""
     replay = replay_of(
