@@ -11,17 +11,24 @@ import pytest
 
 from revalid.jobs.checks import CheckName
 from revalid.jobs.connection import connect
-from revalid.jobs.errors import EngineUnavailable, InvalidProject, PolicyRefused, ToolMissing
+from revalid.jobs.errors import (
+    EngineUnavailable,
+    InstallErrored,
+    InvalidProject,
+    PolicyRefused,
+    ToolMissing,
+)
 from revalid.jobs.job import LimitName
 from revalid.jobs.projects.blobs import BlobStore
 from revalid.jobs.result import Verdict
 from revalid.jobs.settings import load_settings
 from revalid.producer.submission import prepare
 from revalid.worker import serving
-from revalid.worker.run import replay
+from revalid.worker.run import install_tries, replay
 from revalid.worker.run.runner import Run
 from revalid.worker.sandboxes.dagger.engine import Engine
 from revalid.worker.sandboxes.local import bubblewrap
+from tests.registry import NAME, registry
 
 MakeRun = Callable[..., Run]
 
@@ -208,6 +215,35 @@ async def test_check_is_skipped_where_its_install_failed(make_run: MakeRun) -> N
     assert (install.name, install.exit_code) == ("install", 9)
     assert {step.name for step in checks} >= {"build", "test"}
     assert all(step.skipped_reason for step in checks)
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["strategy", "command"])
+async def test_a_registry_that_fails_an_install_does_not_fail_the_project(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    monkeypatch.setattr(install_tries, "PAUSES_S", (0.0,))
+    manifest = {"dependencies": {NAME: "1.0.0"}, "scripts": {"test": "node -e 1"}}
+    with registry() as busy:
+        busy.trouble = 503
+        run = make_run(
+            *(["npm install", "npm test"] if given else []),
+            project={"package.json": json.dumps(manifest)},
+            env={"npm_config_registry": busy.url, "npm_config_fetch_retries": "0"},
+        )
+        with pytest.raises(InstallErrored, match=r"^\S.*E503; npm error 503 .* \(tried 2 times\)"):
+            await run.execute()
+    install, *later = run.steps
+    assert install.status == "errored"
+    assert all(step.status == "skipped" for step in later)
+
+
+async def test_words_of_a_script_do_not_excuse_its_project(make_run: MakeRun) -> None:
+    """One try and a failure, whatever a hostile script prints."""
+    lie = "echo 'npm error code E503' >&2; echo connect ECONNREFUSED >&2; echo ran; exit 1"
+    manifest = {"scripts": {"preinstall": lie, "test": "node --test"}}
+    run = make_run(project={"package.json": json.dumps(manifest)})
+    assert await run.execute() is Verdict.FAILED
+    assert (run.steps[0].status, run.steps[0].fault) == ("failed", None)
 
 
 async def test_project_without_checks_is_rejected(make_run: MakeRun) -> None:
