@@ -27,11 +27,11 @@ MODELS: dict[str, tuple[Any, Mode]] = {
 
 
 class _Documents(GenerateJsonSchema):
-    """A document has every field of its model, even if the value is the default."""
+    """A document has every field of its model, but for those that it leaves out when empty."""
 
     def field_is_required(self, field: Any, total: bool) -> bool:
         if self.mode == "serialization" and field["type"] != "typed-dict-field":
-            return True
+            return "serialization_exclude_if" not in field
         return super().field_is_required(field, total)
 
     def field_title_should_be_set(self, schema: Any) -> bool:

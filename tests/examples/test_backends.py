@@ -109,7 +109,7 @@ def test_a_stream_arrives_while_the_job_runs_and_the_job_can_be_cancelled(
     [
         (tarball("../token.txt"), {}, "'../token.txt' lies outside the project"),
         (b"no tarball", {}, "the archive cannot be read"),
-        (tarball(), {"strategy": "guess"}, "strategy: Input should be 'auto'"),
+        (tarball(), {"strategy": "guess"}, "strategy: 'guess' is none of auto"),
         (tarball(), {"strategy": "npm", "commands": ["ls"]}, "makes its own steps"),
     ],
 )
