@@ -40,7 +40,7 @@ _ASKS_GIT = re.compile(
     r" (?:rev-|describe|log|config|show|status|diff|ls-|tag|branch|blame|shortlog"
     r"|symbolic-ref|name-rev|for-each-ref|cat-file|remote|grep"
     r"|hash-object|archive|worktree|notes|add|commit|stash|checkout|submodule)"
-    r"|[\"']git[\"'], ?[\w\[.(*]",
+    r"|[\"']git[\"'], ?[\w\[.(*\"']",
     re.MULTILINE,
 )
 _NEVER_ASKS = re.compile(

@@ -75,6 +75,7 @@ def test_what_a_submodule_tracks_is_tracked(tmp_path: Path) -> None:
         ("index.js", "execSync('git -C . --no-pager rev-list --count HEAD')", True),
         ("index.js", "spawnSync('git', arguments)", True),
         ("index.js", "readFileSync('.git/HEAD')", True),
+        ("test_a.py", "check_output(['git', 'rev-parse', 'HEAD'])", True),
         ("bin/version", "git log -1", True),
         ("app.gemspec", "`git ls-files -z`", True),
         ("version.py", "import git\n", True),
