@@ -45,9 +45,13 @@ def node_plan(
     steps = [*installs.steps, *_builds(project, builds), *_types(project, builds)]
     if lint:
         steps += _lint(project, builds)
-    steps += _tests(project, builds)
-    steps += node_start(tree, project, builds)
-    notes = (*installs.notes, *not_covered(uncovered(tree, groups), "package.json"))
+    tests, files_not_run = _tests(project, builds)
+    steps += [*tests, *node_start(tree, project, builds)]
+    notes = (
+        *installs.notes,
+        *not_covered(uncovered(tree, groups), "package.json"),
+        *not_covered(files_not_run, "tests"),
+    )
     return Plan(strategy, reason, tuple(steps), installs.tools, notes)
 
 
@@ -118,8 +122,11 @@ def _lint(project: NodeProject, builds: Builds) -> list[PlannedStep]:
     )
 
 
-def _tests(project: NodeProject, builds: Builds) -> list[PlannedStep]:
-    """Plan the test scripts, and the test files that no script runs with the runner they import."""
+def _tests(project: NodeProject, builds: Builds) -> tuple[list[PlannedStep], list[str]]:
+    """Plan the test scripts, and the test files that no script runs with the runner they import.
+
+    Return the steps, and the test files that none of them runs.
+    """
 
     def depends_on(package: Package) -> tuple[str, ...]:
         return project.install_of(package) + builds.needed_by([package])
@@ -139,7 +146,8 @@ def _tests(project: NodeProject, builds: Builds) -> list[PlannedStep]:
     for package in project.packages:
         for tests in project.other_tests(package, runs[package.directory]):
             steps.append(_test_files(package, tests, depends_on(package)))
-    return steps
+    not_run = (project.files_not_run(p, runs[p.directory]) for p in project.packages)
+    return steps, [file for files in not_run for file in files]
 
 
 def _test_files(package: Package, tests: TestFiles, depends_on: tuple[str, ...]) -> PlannedStep:

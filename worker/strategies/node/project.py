@@ -8,7 +8,7 @@ from itertools import pairwise
 from revalid.worker.strategies.node.install import plan_installs
 from revalid.worker.strategies.node.managers import Manager
 from revalid.worker.strategies.node.packages import Package
-from revalid.worker.strategies.node.scripts import checks_types, split_commands
+from revalid.worker.strategies.node.scripts import checks_types, runs_no_tests, split_commands
 from revalid.worker.strategies.node.test_files import (
     TestFiles,
     find_test_files,
@@ -139,11 +139,7 @@ class NodeProject:
     def _whole_tree_runners(self, words: list[str]) -> frozenset[str]:
         """Return the runners that a command starts without naming files or directories."""
         runners = runners_called(" ".join(words)) & _WHOLE_TREE
-        for before, word in pairwise(words if runners else []):
-            is_path = "/" in word or "*" in word or self._is_directory(word)
-            if is_path and not word.startswith("-") and not _TAKES_VALUE.match(before):
-                return frozenset()
-        return runners
+        return frozenset() if self.root and self._paths(self.root, words) else runners
 
     def _is_directory(self, word: str) -> bool:
         if word not in self._directories:
@@ -177,7 +173,10 @@ class NodeProject:
         """
         running = [check for check in runs if check.runs]
         named = {name for check in running for name in runners_called(check.script)}
-        all_run = any(check.script and not runners_called(check.script) for check in running)
+        all_run = any(
+            check.script and not runners_called(check.script) and not runs_no_tests(check.script)
+            for check in running
+        )
         return [
             tests
             for tests in self._files_of(package)
@@ -185,6 +184,33 @@ class NodeProject:
             and not any(tests is check.tests for check in running)
             and not (all_run and tests.runner != "playwright")
         ]
+
+    def files_not_run(self, package: Package, runs: Iterable[CheckCommand]) -> list[str]:
+        """Return the test files of a package's runner that its script does not name.
+
+        Args:
+            runs: The checks that run tests of this package.
+        """
+        places: dict[str, list[str]] = {}
+        for check in runs:
+            for words in (split_commands(check.script) or ()) if check.runs else ():
+                for runner in runners_called(" ".join(words)):
+                    places.setdefault(runner, []).extend(self._paths(package, words) or [""])
+        return [
+            package.path(file.removeprefix("./"))
+            for tests in self._files_of(package)
+            for file in tests.files
+            if not any(place in file for place in places.get(tests.runner, [""]))
+        ]
+
+    def _paths(self, package: Package, words: list[str]) -> list[str]:
+        """Return the start of each file, directory or glob that a command names."""
+        paths = []
+        for before, word in pairwise(words):
+            is_path = "/" in word or "*" in word or self._is_directory(package.path(word))
+            if is_path and not word.startswith("-") and not _TAKES_VALUE.match(before):
+                paths.append(re.split(r"[*?{\[(]", word.removeprefix("./"), maxsplit=1)[0])
+        return paths
 
     def _files_of(self, package: Package) -> tuple[TestFiles, ...]:
         return self._test_files.get(package.directory, ())

@@ -51,6 +51,9 @@ _STATEMENT = re.compile(
 _TYPE_CHECKERS = frozenset({"tsc", "tsgo", "vue-tsc", "svelte-check"})
 _PARTLY = frozenset({"astro check", "nuxt typecheck", "nuxi typecheck", "svelte-kit sync"})
 """Commands of tools that do other things too."""
+_LINTERS = frozenset(
+    {"eslint", "standard", "xo", "prettier", "biome", "oxlint", "tslint", "stylelint", "knip"}
+)
 _TYPE_NAMES = frozenset({"check", "types", "ts", "check:ts", "test:types", "test:ts", "type"})
 _NOT_CHECKS = re.compile(r"(?:pre|post)|(?:build|dev|watch|start|compile|release|publish)(?:\W|\Z)")
 
@@ -79,6 +82,17 @@ def watches(command: str) -> bool:
 def needs_browser(command: str) -> bool:
     """Return whether a command runs tests in a browser."""
     return _BROWSER.search(command) is not None
+
+
+def runs_no_tests(command: str) -> bool:
+    """Return whether a command only checks style and types."""
+    commands = split_commands(command)
+    if not commands:
+        return False
+    return all(
+        _does_nothing(words, {}, 0) or (words and words[0] in _LINTERS | _TYPE_CHECKERS)
+        for words in map(without_runner, commands)
+    )
 
 
 def checks_types(name: str, command: str) -> bool:

@@ -106,6 +106,39 @@ def test_a_script_of_the_root_stands_for_the_parts_that_it_runs(
     assert ("test backend" in commands(plan)) is own
 
 
+def test_a_test_script_of_a_linter_does_not_stand_for_the_test_files(plan_of: PlanOf) -> None:
+    files: dict[str, Any] = {"a.test.js": "import test from 'node:test'"}
+    plan = plan_of({**files, "package.json": {"scripts": {"test": "eslint ."}}})
+    assert {"test", "test (node:test)"} <= commands(plan).keys()
+    plan = plan_of({**files, "package.json": {"scripts": {"test": "node run.js"}}})
+    assert "test (node:test)" not in commands(plan)
+
+
+@pytest.mark.parametrize(
+    ("script", "note"),
+    [
+        ("node --test unit", "not covered by a check: tests in deep/b.test.js"),
+        ("node --test 'unit/**/*.js'", "not covered by a check: tests in deep/b.test.js"),
+        ("node --test unit && node --test deep", None),
+        ("node --test", None),
+        ("npm run unit && npm run deep", None),
+    ],
+)
+def test_test_files_that_a_script_does_not_name_are_noted(
+    plan_of: PlanOf, script: str, note: str | None
+) -> None:
+    test = "import test from 'node:test'"
+    scripts = {"test": script, "unit": "node --test unit", "deep": "node --test deep"}
+    plan = plan_of(
+        {
+            "package.json": {"scripts": scripts},
+            "unit/a.test.js": test,
+            "deep/b.test.js": test,
+        }
+    )
+    assert [n for n in plan.notes if n.startswith("not covered")] == ([note] if note else [])
+
+
 @pytest.mark.parametrize(
     ("script", "own"),
     [

@@ -6,6 +6,7 @@ from revalid.worker.strategies.node.scripts import (
     checks_types,
     does_nothing,
     needs_browser,
+    runs_no_tests,
     watches,
     with_called,
 )
@@ -127,6 +128,21 @@ def test_it_watches(command: str, forever: bool) -> None:
 )
 def test_it_only_checks_types(name: str, command: str, only_types: bool) -> None:
     assert checks_types(name, command) is only_types
+
+
+@pytest.mark.parametrize(
+    ("command", "none"),
+    [
+        ("eslint .", True),
+        ("npx tsc --noEmit && prettier --check .", True),
+        ("echo lint && xo", True),
+        ("eslint . && node test.js", False),
+        ("node run.js", False),
+        ("xo 'unclosed", False),
+    ],
+)
+def test_it_runs_no_tests(command: str, none: bool) -> None:
+    assert runs_no_tests(command) is none
 
 
 def test_scripts_that_are_called_are_read_once() -> None:
