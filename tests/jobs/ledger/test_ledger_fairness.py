@@ -91,6 +91,7 @@ class TurnsMachine(RuleBasedStateMachine):
         super().__init__()
         self.redis.flushall()
         self.doorbells: list[Doorbell] = []
+        self.workers = count()
         self.ledger = Ledger(
             self.redis, ring=self.doorbells.append, tenant_jobs=BOUND, interactive_slots=KEPT
         )
@@ -119,7 +120,7 @@ class TurnsMachine(RuleBasedStateMachine):
         ringing = sorted(self.model.ringing[queue])
         if ringing:
             job_id = ringing[choice % len(ringing)]
-            attempt = self.ledger.claim(job_id, worker := f"host:{len(self.doorbells)}-{choice}")
+            attempt = self.ledger.claim(job_id, worker := f"host:{next(self.workers)}")
             assert attempt is not None
             self.attempts[job_id] = attempt, worker
             self.model.ringing[queue].remove(job_id)
