@@ -52,9 +52,10 @@ class Children:
         self._ledger = ledger
         self._known: dict[int, psutil.Process] = {}
         self._busy: dict[int, _BusyChild] = {}
+        self._stopped: dict[int, float] = {}
 
     def check(self, *, trusted: bool) -> None:
-        """Return the jobs of dead children to the queue; end children whose job another one holds.
+        """Return the jobs of dead children to the queue; end children that hang.
 
         Args:
             trusted: Whether Celery's list of active tasks is current: its consumer does not hang.
@@ -64,6 +65,7 @@ class Children:
             if job_id := self._ledger.abandon(process_name(pid)):
                 log.warning("job %s: its process %d died", job_id, pid)
         self._known = children
+        self._end_stopped(children)
         if not trusted:
             self._busy.clear()
             return
@@ -79,6 +81,20 @@ class Children:
         """Start all periods again: while Redis was away, nobody could see who held which job."""
         for busy in self._busy.values():
             busy.held_at = monotonic()
+
+    def _end_stopped(self, children: dict[int, psutil.Process]) -> None:
+        """End children that have been stopped for some time.
+
+        Celery may have sent a task to one that was idle. It is not active then, and nobody waits.
+        """
+        now = monotonic()
+        stopped = [pid for pid, process in children.items() if _is_stopped(process)]
+        self._stopped = {pid: self._stopped.get(pid, now) for pid in stopped}
+        for pid, since in self._stopped.items():
+            if now - since > STRAY_S:
+                log.warning("process %d was stopped for %d s: ended", pid, now - since)
+                with suppress(psutil.NoSuchProcess):
+                    children[pid].kill()
 
     def _update_busy(self, children: dict[int, psutil.Process]) -> None:
         """Record the task of each child, and the time at which it got the task."""
@@ -103,6 +119,13 @@ def _reason_to_end(busy: _BusyChild, held_job: tuple[str, int] | None) -> str | 
         return "does not hold it any more" if now - busy.held_at > STRAY_S else None
     busy.held_at = now
     return "passed its hard limit" if now - busy.since > held_job[1] + LATE_S else None
+
+
+def _is_stopped(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_STOPPED
+    except psutil.NoSuchProcess:
+        return False
 
 
 def pool_children() -> dict[int, psutil.Process]:

@@ -53,6 +53,28 @@ def test_hung_children(client: Client, fleet: Fleet, submit: Submit, proved: Pro
     proved(f"6 of 6 slots back {freed:.0f} s after the leases' end; 6 jobs ran at a time again")
 
 
+@pytest.mark.row(21)
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_stopped_idle_children(fleet: Fleet, submit: Submit, proved: Proved) -> None:
+    worker = fleet.start(REVALID_CONCURRENCY="2")
+    for handle in [submit("sleep 1"), submit("sleep 1")]:
+        assert handle.result(60).verdict is Verdict.PASSED
+    children = worker.children()
+    for child in children:
+        os.kill(child.pid, signal.SIGSTOP)
+    stopped = time.monotonic()
+    at_once = [submit("sleep 600"), submit("sleep 600")]
+    for handle in at_once:
+        await_event(handle, "step_started")
+    freed = since(stopped)
+    for handle in at_once:
+        handle.cancel()
+    assert not any(child.is_running() for child in children)
+    assert worker.alive
+    proved(f"idle and stopped: 2 of 2 slots back after {freed:.0f} s")
+
+
 def _reasons(client: Client) -> list[str]:
     return [worker.reason for worker in workers(client._redis) if worker.reason]
 

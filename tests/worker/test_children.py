@@ -62,6 +62,19 @@ def test_a_child_that_lost_its_job_is_ended(ledger: Ledger, child: psutil.Proces
     assert ended(child)
 
 
+def test_an_idle_child_that_stays_stopped_is_ended(
+    redis: Redis, child: psutil.Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "active_requests", [])
+    parent = Children(Ledger(redis))
+    parent.check(trusted=True)
+    assert not ended(child)
+    child.suspend()
+    for _ in range(2):
+        parent.check(trusted=True)
+    assert ended(child)
+
+
 def test_a_child_that_holds_another_job_is_ended(
     ledger: Ledger, child: psutil.Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
