@@ -31,7 +31,7 @@ WIDTHS = {"desktop": (1280, 800), "phone": (390, 844)}
 MAX_PAGES = 5
 TOTAL_S = 45.0
 """Seconds for all pages."""
-_READY_S, _LOAD_S, _QUIET_S, _BUSY_S, _ANSWER_S, _BLANK_S = 15.0, 10.0, 0.4, 5.0, 8.0, 3.0
+_READY_S, _LOAD_S, _QUIET_S, _BUSY_S, _ANSWER_S, _BLANK_S = 15.0, 10.0, 0.4, 5.0, 12.0, 3.0
 _MESSAGE = 64 * 2**20
 """Bytes of a message of the browser."""
 _PNG, _THUMBNAIL = 4 * 2**20, 24 * 2**10
@@ -44,9 +44,19 @@ _LOOPBACK = re.compile(r"localhost|.*\.localhost|127\..*|0\.0\.0\.0|::1?|\[::1?\
 _NO_PAGE = re.compile(
     r"\.(?!html?\b)\w{1,5}\Z|\b(?:log-?out|sign-?out|delete|remove)\b", re.IGNORECASE
 )
+_HARMLESS = re.compile(
+    r"(?:Uncaught (?:\(in promise\) )?)?(?:ResizeObserver loop|AbortError|NotAllowedError)\b"
+)
+"""Exceptions in good pages, such as that of a video that may not start by itself."""
 _FLAGS = (
     *("--headless", "--no-sandbox", "--remote-debugging-pipe", "--disable-dev-shm-usage"),
-    *("--disable-gpu", "--hide-scrollbars", "--mute-audio", "--no-first-run", "--disable-breakpad"),
+    *(
+        "--enable-unsafe-swiftshader",
+        "--hide-scrollbars",
+        "--mute-audio",
+        "--no-first-run",
+        "--disable-breakpad",
+    ),
     *("--no-default-browser-check", "--disable-extensions", "--disable-component-update"),
     *("--disable-background-networking", "--disable-sync", "--disable-default-apps"),
     *("--disable-popup-blocking", "--password-store=basic", "--use-mock-keychain"),
@@ -374,6 +384,8 @@ class Page:
         urls = [str(frame.get("url")) for frame in frames] or [str(details.get("url") or "")]
         if all(url.startswith("http") and not url.startswith(self._origin) for url in urls):
             self._add(self.errors, f"uncaught in {urls[0][:_WORDS]}: {line}")
+        elif _HARMLESS.match(line):
+            self._add(self.errors, f"uncaught {line}")
         else:
             self._add(self.exceptions, line)
 
@@ -489,7 +501,8 @@ class Visit:
         attached = {"targetId": target, "flatten": True}
         session = (await self._browser.call("Target.attachToTarget", attached))["sessionId"]
         page = self._browser.pages[session] = Page(self._browser, session, target, self._origin)
-        found: dict[str, Any] = {"path": path, "width": width, "title": "", "screenshot": None}
+        found: dict[str, Any] = {"path": path, "width": width, "title": ""}
+        found.update(screenshot=None, outside=False)
         links: list[str] = []
         try:
             problem = await self._see(page, found, path, number, links)
@@ -534,6 +547,10 @@ class Visit:
         while looked["blank"] and monotonic() < end:
             await asyncio.sleep(0.2)
             looked = await page.look()
+        if not looked["url"].startswith(f"{self._origin}/"):
+            outside = page.unreachable[-1] if page.unreachable else looked["url"]
+            found["outside"] = True
+            return f"it left for {outside}"
         found["title"] = looked["title"]
         links += looked["links"]
         await page.call("Page.bringToFront")

@@ -116,6 +116,24 @@ async def test_an_exception_without_the_network_proves_nothing(opened: Opened) -
     assert "https://cdn.invalid/x.js could not be reached" in (report.not_judged or "")
 
 
+async def test_a_page_that_leaves_proves_nothing(opened: Opened) -> None:
+    _, report = await opened({"/": _GOOD + '<script>location = "https://login.invalid/"</script>'})
+    assert report is not None
+    assert report.problem is None
+    assert report.not_judged == "/ (desktop): it left for https://login.invalid/"
+
+
+async def test_what_browsers_throw_in_good_pages_is_only_listed(opened: Opened) -> None:
+    script = """<canvas></canvas><script>
+      if (!document.querySelector("canvas").getContext("webgl")) throw new Error("no WebGL")
+      Promise.reject(new DOMException("the play() request was interrupted", "AbortError"))
+    </script>"""
+    _, report = await opened({"/": _GOOD + script})
+    assert report is not None
+    assert (report.problem, report.not_judged) == (None, None)
+    assert "AbortError" in report.pages[0].errors[0]
+
+
 @pytest.mark.parametrize("page", ['{"ok": true}', None], ids=["json", "missing"])
 async def test_a_server_without_a_page_renders_nothing(opened: Opened, page: str | None) -> None:
     _, report = await opened({} if page is None else {"/": page})

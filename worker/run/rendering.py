@@ -132,25 +132,30 @@ class Rendering:
         pages = sorted(found.get("pages", ()), key=lambda page: (page["number"], page["width"]))
         if not pages:
             return None
-        kept = tuple(self._page(page, directory) for page in pages)
-        problem = next((f"{p.path} ({p.width}): {p.problem}" for p in kept if p.problem), None)
-        problem = problem or (self._text(failure) if failure else None)
-        unreachable = [url for page in pages for url in page["unreachable"]]
-        not_judged = None
-        if problem and unreachable:
-            not_judged = f"{problem}; but {self._text(unreachable[0])} could not be reached"
-            problem = None
+        kept = tuple(self._page(page, directory) for page in pages[: 2 * browser.MAX_PAGES])
+        problem, not_judged = None, self._text(failure) if failure else None
+        for page, seen in reversed(list(zip(pages, kept, strict=False))):
+            words = f"{seen.path} ({seen.width}): {seen.problem}"
+            if seen.problem and page["outside"]:
+                not_judged = words
+            elif seen.problem and page["unreachable"]:
+                where = self._text(page["unreachable"][0])
+                not_judged = f"{words}; but {where} could not be reached"
+            elif seen.problem:
+                problem = words
         thumbnail = str(found.get("thumbnail", ""))
         return RenderReport(
             browser=self._text(str(found.get("browser", ""))),
             pages=kept,
             left_out=max(0, int(found.get("links", 0)) + 1 - len({page.path for page in kept})),
             problem=problem,
-            not_judged=not_judged,
+            not_judged=None if problem else not_judged,
             thumbnail=thumbnail if _BASE64.fullmatch(thumbnail) else "",
         )
 
     def _page(self, page: Mapping[str, Any], directory: Path) -> PageReport:
+        if page["width"] not in browser.WIDTHS:
+            raise ValueError(page["width"])
         name = f"{int(page['number'])}-{page['width']}.png"
         path = directory / name
         kept = None
@@ -173,4 +178,4 @@ class Rendering:
         )
 
     def _text(self, words: object, most: int = _WORDS) -> str:
-        return self._scrubber.text(encodable(str(words))[:most])
+        return self._scrubber.before_cut(encodable(str(words))[:most])

@@ -239,6 +239,7 @@ open_gate() { # Lets another container use the server, and tells it how.
   set -- $(ip -4 addr show scope global | grep -w inet)
   address=${2%/*}
   token=$(head -c 24 /dev/urandom | base64)
+  umask 077
   echo "$token" >$dir/token
   for tried in 1 2 3 4 5; do
     gate=$((20000 + RANDOM % 10000))
@@ -248,6 +249,7 @@ open_gate() { # Lets another container use the server, and tells it how.
     kill -0 $gates && break
   done
   echo "$address $gate $token $served" >/.revalid-stop/"$nonce".new
+  umask 022
   mv /.revalid-stop/"$nonce".new /.revalid-stop/"$nonce".up
 }
 

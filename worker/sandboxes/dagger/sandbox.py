@@ -442,11 +442,13 @@ class DaggerSandbox:
     async def open_browser(self) -> "DaggerSandbox":
         """As :meth:`.Sandbox.open_browser`."""
         try:
-            return await DaggerSandbox.open(
+            opened = await DaggerSandbox.open(
                 self._engine, self._browser_image, scratch=self._scratch_root
             )
         except InvalidJob as error:
             raise BrowserMissing(f"{error}: set REVALID_BROWSER_IMAGE") from None
+        opened._stops = self._stops
+        return opened
 
     def missing_service(self, kind: ServiceKind) -> str | None:
         return None
