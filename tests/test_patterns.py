@@ -8,7 +8,7 @@ import ast
 import importlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,6 +34,7 @@ MADE_ELSEWHERE = {
     ("revalid.jobs.globs", "directory_glob"): "tests/jobs/test_globs.py",
     ("revalid.jobs.globs", "covering"): "tests/jobs/test_globs.py",
     ("revalid.producer.report.diagnosis", "_rule"): "in _RULES, found there",
+    ("revalid.worker.run.install_faults", "_manager"): "in _MANAGERS, found there",
     ("revalid.worker.strategies.python.install", "_declares"): "a word of ours between two borders",
     ("revalid.worker.secrets", "__init__"): "tests/worker/test_secrets.py",
 }
@@ -98,6 +99,8 @@ def patterns_in(value: Any) -> Iterator[re.Pattern[str]]:
             yield from patterns_in(each)
     elif isinstance(value, dict):
         yield from patterns_in(list(value.values()))
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield from patterns_in([getattr(value, each.name) for each in fields(value)])
 
 
 def kept_uses(name: str, tree: ast.Module, module: ModuleType) -> Iterator[Use]:

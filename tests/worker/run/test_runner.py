@@ -403,7 +403,11 @@ require("http").createServer((question, answer) => {
 
 
 def server_project(start: str) -> dict[str, str]:
-    return {"package.json": json.dumps({"scripts": {"start": start}}), "server.js": SERVER}
+    return {
+        "package.json": json.dumps({"scripts": {"start": start}}),
+        "server.js": SERVER,
+        "idle.js": "setTimeout(() => {}, 60_000)",
+    }
 
 
 async def test_a_required_start_decides_and_says_how_long_it_took(make_run: MakeRun) -> None:
@@ -419,7 +423,7 @@ async def test_a_required_start_decides_and_says_how_long_it_took(make_run: Make
     ("start", "words"),
     [
         ("STATUS=503 node server.js", "it answered 503 to / for 4 s"),
-        ("sleep 60", "it listened on no port within 4 s"),
+        ("node idle.js", "it listened on no port within 4 s"),
         ("cat no-config; exit 3", "it ended before it listened (exit 3)"),
         ("(sleep 30; node server.js) &", "it ended before it listened (exit 0)"),
         (
