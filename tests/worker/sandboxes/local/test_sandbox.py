@@ -27,6 +27,7 @@ async def test_environment_is_clean(
         "CI": "true",
         "HOME": f"{directory}/home",
         "LANG": "C.UTF-8",
+        "TZ": "UTC",
         "PASSED": "on",
         "_SANDBOX_OF_REVALID": str(directory),
         "TMPDIR": f"{directory}/tmp",
