@@ -28,7 +28,7 @@ from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import IMAGE, ArtifactGlob, Axis
 from revalid.jobs.projects.tarball import KEPT
 from revalid.jobs.projects.toml import parse_toml
-from revalid.jobs.services import Service, ServiceKind
+from revalid.jobs.services import KNOWN_KINDS, Service
 from revalid.jobs.steps import VARIABLE, Frozen
 
 MAX_BYTES = 65_536
@@ -148,12 +148,12 @@ class Configuration(Frozen):
                         "anyOf": [
                             {
                                 "type": "string",
-                                "pattern": f"^({'|'.join(ServiceKind)})(=.+)?$",
+                                "pattern": f"^({'|'.join(KNOWN_KINDS)})(=.+)?$",
                             },
                             {
                                 "type": "object",
                                 "properties": {
-                                    "kind": {"enum": [*ServiceKind]},
+                                    "kind": {"enum": [*KNOWN_KINDS]},
                                     "image": {"type": "string"},
                                 },
                                 "required": ["kind"],

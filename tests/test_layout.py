@@ -12,7 +12,6 @@ ELSEWHERE = {
     "jobs/ledger/scripts.py": "tests/jobs/ledger/test_ledger_model.py",
     "jobs/projects/toml.py": "tests/worker/strategies/test_project_tree.py",
     "jobs/projects/tar_reader.py": "tests/jobs/projects/test_tarball_hostile.py",
-    "jobs/services.py": "tests/worker/strategies/test_services.py",
     "jobs/trace_context.py": "tests/integration/test_traces.py",
     "jobs/valkey_binary.py": "tests/producer/local/test_broker.py",
     "worker/__main__.py": "tests/integration/test_worker_ends.py",

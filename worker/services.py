@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from revalid.jobs.services import ServiceKind
+from revalid.jobs.services import Service, ServiceKind
 
 USER, DATABASE = "app", "app"
 
@@ -132,6 +132,8 @@ class NeededService:
             URL that it expects, such as ``postgresql+asyncpg``.
         hosts: Host names under which the project may look for it.
         reason: Why it is needed.
+        declared: Whether the job chose an image of its own, so that a crash is its fault.
+        other: What the job says of a service of another kind.
         password: The password of this attempt.
     """
 
@@ -140,15 +142,26 @@ class NeededService:
     names: tuple[tuple[str, str], ...] = ()
     reason: str = ""
     hosts: tuple[str, ...] = ()
+    declared: bool = False
+    other: Service | None = field(default=None, hash=False)
     password: str = field(default_factory=new_password, repr=False)
 
     @property
     def facts(self) -> ServiceKindFacts:
         """The facts of its kind."""
+        if self.other is not None and self.other.port is not None:
+            return ServiceKindFacts(self.image, self.other.port, {}, "", (), {})
         return FACTS[self.kind]
+
+    @property
+    def name(self) -> str:
+        """Its host name in a container."""
+        return str(self.kind) if self.other is None else self.other.name or ""
 
     def environment(self) -> dict[str, str]:
         """Return the variables of the server's container."""
+        if self.other is not None:
+            return dict(self.other.env)
         return {
             name: text.format(password=self.password)
             for name, text in self.facts.environment.items()
@@ -160,6 +173,9 @@ class NeededService:
 
     def variables(self, host: str, port: int) -> dict[str, str]:
         """Return the variables by which a command finds the service."""
+        if self.other is not None:
+            prefix = self.name.upper().replace("-", "_")
+            return {f"{prefix}_HOST": host, f"{prefix}_PORT": str(port)}
         values = {
             "user": USER,
             "database": DATABASE,
@@ -173,6 +189,8 @@ class NeededService:
 
     def named_variables(self, host: str, port: int) -> dict[str, str]:
         """Return the service's address in the variables that the project names for it."""
+        if not self.names:
+            return {}
         address = self.variables(host, port)[self.facts.url_names[0]].partition("://")[2]
         return {name: f"{scheme}://{address}" for name, scheme in self.names}
 

@@ -14,7 +14,7 @@ from revalid.jobs.checks import ChosenCheck
 from revalid.jobs.constants import DAY_S
 from revalid.jobs.errors import InvalidJob
 from revalid.jobs.job import PlugInName
-from revalid.jobs.services import ServiceKind
+from revalid.jobs.services import KNOWN_KINDS
 
 if TYPE_CHECKING:  # slow to import, and not needed for --help
     from revalid.producer.options import SubmitOptions
@@ -143,7 +143,8 @@ Services = Annotated[
     Option(
         "--service",
         metavar="KIND[=IMAGE]",
-        help="Run this service beside each test or --command: postgres, mysql, redis or mongodb. "
+        help="Run this service beside each test or --command: postgres, mysql, redis or mongodb, "
+        "or another as NAME=IMAGE,port=PORT[,ready=/PATH][,VARIABLE=VALUE]. "
         "Default: those that the project's tests need. Repeatable.",
     ),
 ]
@@ -330,16 +331,28 @@ def _names(option: str, words: Sequence[str] | None, known: Sequence[str]) -> li
     return sorted(names)
 
 
-def _services(words: Sequence[str] | None) -> list[dict[str, str]] | None:
+def _services(words: Sequence[str] | None) -> list[dict[str, Any]] | None:
     """Return the services that the words name; None leaves them to be found."""
-    if words is None:
-        return None
-    named = [word.partition("=") for word in words]
-    if unknown := [kind for kind, _, _ in named if kind not in {*ServiceKind}]:
+    return None if words is None else [_service(word) for word in words]
+
+
+def _service(word: str) -> dict[str, Any]:
+    """Return a known kind, or another with ``port=``, ``ready=`` and variables after its image."""
+    name, _, rest = word.partition("=")
+    image, *settings = rest.split(",")
+    if name in KNOWN_KINDS:
+        if settings:
+            raise InvalidJob(f"--service {name}: write {name}=IMAGE, without commas")
+        return {"kind": name, **({"image": image} if image else {})}
+    values = pairs(f"--service {name}", settings)
+    port, ready = values.pop("port", ""), values.pop("ready", None)
+    if not image or not port.isdigit():
         raise InvalidJob(
-            f"--service {unknown[0]}: no such kind; use one of {', '.join(ServiceKind)}"
+            f"--service {name}: no such kind; use one of {', '.join(KNOWN_KINDS)}, "
+            f"or {name or 'NAME'}=IMAGE,port=PORT[,ready=/PATH][,VARIABLE=VALUE]"
         )
-    return [{"kind": kind, **({"image": image} if image else {})} for kind, _, image in named]
+    other = {"kind": "other", "name": name, "image": image, "port": int(port), "ready": ready}
+    return {**other, "env": values}
 
 
 def pairs(option: str, words: Sequence[str] | None) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The variables by which a command finds its services."""
 
-from revalid.jobs.services import ServiceKind
+from revalid.jobs.services import KNOWN_KINDS, Service, ServiceKind
 from revalid.worker.services import FACTS, NeededService, service_variables
 
 POSTGRES = NeededService(
@@ -10,7 +10,7 @@ MYSQL = NeededService(ServiceKind.MYSQL, "mysql:8.4", password="q")
 
 
 def test_every_kind_has_facts() -> None:
-    assert {*FACTS} == {*ServiceKind}
+    assert {*FACTS} == {*KNOWN_KINDS}
 
 
 def test_an_address_stands_in_the_variables_that_projects_read() -> None:
@@ -48,3 +48,14 @@ def test_a_server_gets_the_password_and_shows_it_to_nobody() -> None:
     assert redis.arguments() == ["--requirepass", redis.password]
     assert redis.password not in repr(redis)
     assert redis.password != NeededService(ServiceKind.REDIS, "valkey").password
+
+
+def test_a_service_of_another_kind_is_found_by_its_name() -> None:
+    given = Service(
+        kind=ServiceKind.OTHER, name="full-text", image="search:1", port=7700, env={"KEY": "{a}"}
+    )
+    search = NeededService(ServiceKind.OTHER, "search:1", other=given)
+    assert search.environment() == {"KEY": "{a}"}
+    variables = service_variables({POSTGRES: ("db", 5432), search: ("full-text", 7700)}, {})
+    assert (variables["FULL_TEXT_HOST"], variables["FULL_TEXT_PORT"]) == ("full-text", "7700")
+    assert variables["DATABASE_URL"].startswith("postgresql://")

@@ -78,6 +78,7 @@ class Replay:
         tools: The version of each tool, by name.
         notes: Sentences for the reader of the result.
         missing_tools: Tools of the strategy that the sandbox lacks.
+        services_ready: Seconds until each service was ready at its slowest start, by its name.
     """
 
     job: Job
@@ -96,6 +97,7 @@ class Replay:
     tools: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     missing_tools: set[str] = field(default_factory=set)
+    services_ready: dict[str, float] = field(default_factory=dict)
     _sequence_done: asyncio.Event = field(default_factory=asyncio.Event)
     _live_budget: list[int] = field(default_factory=lambda: [LIVE_BYTES])
     _output_left: int = field(default_factory=lambda: TOTAL_OUTPUT_BYTES)
@@ -256,7 +258,7 @@ class Replay:
             return result
         for service in planned.services:
             if reason := sandbox.missing_service(service.kind):
-                words = f"it failed without {service.kind} ({service.reason}); {reason}"
+                words = f"it failed without {service.name} ({service.reason}); {reason}"
                 return result.model_copy(update={"skipped_reason": words})
         return result
 
@@ -415,6 +417,9 @@ class Replay:
             )
         )
         live.finish()
+        for name, ready_s in exec_result.services_ready.items():
+            slowest = max(ready_s, self.services_ready.get(name, 0.0))
+            self.services_ready[name] = round(slowest, 2)
         return exec_result
 
     @asynccontextmanager

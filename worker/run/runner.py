@@ -118,7 +118,11 @@ class Run:
         needed = {
             service: ServiceReport(
                 kind=service.kind,
+                name=service.name,
                 image=service.image if container else None,
+                env=tuple(service.environment()) if container else (),
+                port=service.facts.port if container else None,
+                ready_s=self.replay.services_ready.get(service.name),
                 reason=service.reason,
             )
             for index in self.replay.finished

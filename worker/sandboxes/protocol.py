@@ -10,7 +10,7 @@ import functools
 import posixpath
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -99,6 +99,7 @@ class ExecResult:
         serving: What the server did that the command started; None for a command without a probe.
         setup: The outcome of the probe's setup; None without one.
         reports: The reports of tests that it wrote, where they were asked for.
+        services_ready: Seconds until each service was ready, by its name.
     """
 
     exit_code: int
@@ -112,6 +113,7 @@ class ExecResult:
     serving: Serving | None = None
     setup: "ExecResult | None" = None
     reports: tuple[WrittenReport, ...] = ()
+    services_ready: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def good(self) -> bool:

@@ -10,6 +10,7 @@ from revalid.jobs.counted import counted
 from revalid.jobs.errors import InvalidProject, NoStrategyFits
 from revalid.jobs.images import BUILT_IN, ImageTable
 from revalid.jobs.job import Job, StrategyName
+from revalid.jobs.result import Unproven
 from revalid.jobs.steps import Exec
 from revalid.worker.services import NeededService
 from revalid.worker.strategies.configured import (
@@ -25,7 +26,7 @@ from revalid.worker.strategies.parts import not_covered
 from revalid.worker.strategies.plan import Plan, PlannedStep, Runtime
 from revalid.worker.strategies.project_tree import ProjectTree
 from revalid.worker.strategies.registry import fitting, strategy_named
-from revalid.worker.strategies.services import needed_services
+from revalid.worker.strategies.services import needed_services, unknown_services
 
 __all__ = ["Plan", "PlannedStep", "make_plan"]
 
@@ -63,6 +64,11 @@ def make_plan(
     ignored = ignored_note(job, tree) if trusted is not None and config is None else []
     job = config.job if config else job
     services = needed_services(job, tree) if job.source is not None else ()
+    served = any(planned.check in (CheckName.TESTS, CheckName.START) for planned in plan.steps)
+    unknown = tuple(
+        Unproven(check=CheckName.TESTS, reason=words, decides=False)
+        for words in (unknown_services(job, tree) if served else ())
+    )
     image, note = choose_image(job, tree, plan, images)
     return replace(
         plan,
@@ -72,6 +78,7 @@ def make_plan(
         notes=(*([note] if note else []), *ignored, *plan.notes),
         image=image,
         job=job,
+        left_out=(*plan.left_out, *unknown),
     )
 
 

@@ -104,7 +104,7 @@ class Plan:
         image: The container image in which the steps run; empty to choose one.
         runtime: What the steps run on, by which the image is chosen; None for Node or Python.
         job: The job with what the project's configuration asks for; None before that is known.
-        left_out: What the configuration takes out besides steps.
+        left_out: What is left unproven besides steps.
         counts_commands: Whether tests that commands of the configuration report count for the tests
             that the job expects.
         weakens_flaky: The file of a configuration that lets flaky tests pass; empty if none does.

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.images import repository
 from revalid.jobs.job import Job
-from revalid.jobs.services import ServiceKind
+from revalid.jobs.services import Service, ServiceKind
 from revalid.worker.services import FACTS, NeededService
 from revalid.worker.strategies.node.packages import read_package
 from revalid.worker.strategies.project_tree import ProjectTree
@@ -39,6 +39,8 @@ _PROVIDER = re.compile(r"^\s{0,20}provider\s{0,20}=\s{0,20}\"(\w{1,20})\"", re.M
 COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 _COMPOSED_SERVICE = re.compile(r"([ \t]{1,20})[\"']?([A-Za-z0-9][\w.-]{0,60})[\"']?:[ \t]*(?:#|$)")
 _COMPOSED_IMAGE = re.compile(r"[ \t]{1,40}image:[ \t]{1,20}[\"']?([a-z0-9][\w./:@-]{0,200})")
+_COMPOSED_BUILD = re.compile(r"[ \t]{1,40}build:")
+_MAX_UNKNOWN = 20
 _HOST_NAME = re.compile(r"[a-z][a-z0-9_-]{0,60}\Z")
 _IMAGES = {
     "postgres": ServiceKind.POSTGRES,
@@ -117,10 +119,26 @@ def needed_services(job: Job, tree: ProjectTree) -> tuple[NeededService, ...]:
             _needed(kind, evidence, evidence.image, evidence.reason)
             for kind, evidence in by_kind.items()
         )
+    return tuple(_given(given, by_kind.get(given.kind, _Evidence())) for given in job.services)
+
+
+def _given(given: Service, evidence: _Evidence) -> NeededService:
+    if given.kind is ServiceKind.OTHER:
+        image = given.image or ""
+        return NeededService(given.kind, image, reason="given", declared=True, other=given)
+    needed = _needed(given.kind, evidence, given.image or evidence.image, "given")
+    declared = given.image is not None and not is_well_known(given.kind, given.image)
+    return replace(needed, declared=declared)
+
+
+def unknown_services(job: Job, tree: ProjectTree) -> tuple[str, ...]:
+    """Return the services of the compose file that no check has beside it, in words."""
+    declared = {service.name for service in job.services or ()}
     return tuple(
-        _needed(given.kind, evidence, given.image or evidence.image, "given")
-        for given in job.services
-        for evidence in [by_kind.get(given.kind, _Evidence())]
+        f"{path} runs {image} as {host}, of no known kind: declare it in the job's services"
+        for path in COMPOSE_FILES
+        for host, image in list(_composed(tree.head(path, _HEAD_BYTES)))[:_MAX_UNKNOWN]
+        if _kind_of(image) is None and host not in declared
     )
 
 
@@ -141,15 +159,21 @@ def _note(by_kind: dict[ServiceKind, _Evidence], kind: ServiceKind, reason: str)
 
 def is_well_known(kind: ServiceKind, image: str) -> bool:
     """Return whether a project may choose this image for a service."""
-    name = repository(image).removeprefix("docker.io/").removeprefix("library/")
-    return _IMAGES.get(name) is kind
+    return _IMAGES.get(_repository(image)) is kind
+
+
+def _repository(image: str) -> str:
+    return repository(image).removeprefix("docker.io/").removeprefix("library/")
+
+
+def _kind_of(image: str) -> ServiceKind | None:
+    name = _repository(image)
+    return _IMAGES.get(name) or _OTHER_IMAGES.get(name.rpartition("/")[2])
 
 
 def _add_composed(by_kind: dict[ServiceKind, _Evidence], path: str, host: str, image: str) -> None:
     """Add a service of a compose file; the image runs only if it is a well-known one."""
-    name = image.partition("@")[0].partition(":")[0]
-    name = name.removeprefix("docker.io/").removeprefix("library/")
-    kind = _IMAGES.get(name) or _OTHER_IMAGES.get(name.rpartition("/")[2])
+    kind, name = _kind_of(image), _repository(image)
     if kind is None:
         return
     _note(by_kind, kind, f"{path} runs {image}")
@@ -164,15 +188,20 @@ def _add_composed(by_kind: dict[ServiceKind, _Evidence], path: str, host: str, i
 
 
 def _composed(text: str) -> Iterator[tuple[str, str]]:
-    """Yield each service of a compose file that has an image, and the image."""
+    """Yield each service of a compose file that has an image and is not built, and the image."""
     _, _, text = text.partition("services:")
     indentation, host = "", ""
+    images: dict[str, str] = {}
+    built = set()
     for line in text.splitlines():
         match = _COMPOSED_SERVICE.match(line)
         if match and (not indentation or match[1] == indentation):
             indentation, host = match[1], match[2]
         elif image := _COMPOSED_IMAGE.match(line):
-            yield host, image[1]
+            images.setdefault(host, image[1])
+        elif _COMPOSED_BUILD.match(line):
+            built.add(host)
+    yield from ((host, image) for host, image in images.items() if host not in built)
 
 
 def _dependencies(tree: ProjectTree) -> Iterator[tuple[str, str]]:

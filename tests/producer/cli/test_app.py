@@ -100,6 +100,13 @@ def test_services_are_named_by_kind_and_image() -> None:
     assert JobOptions(no_services=True).arguments()["services"] == []
     asked = JobOptions(services=["postgres", "redis=redis:8"]).arguments()["services"]
     assert asked == [{"kind": "postgres"}, {"kind": "redis", "image": "redis:8"}]
+    words = ["search=search:1,port=7700,ready=/health,KEY=a=b"]
+    other = {"kind": "other", "name": "search", "image": "search:1", "port": 7700}
+    asked = JobOptions(services=words).arguments()["services"]
+    assert asked == [{**other, "ready": "/health", "env": {"KEY": "a=b"}}]
+    for word in ("search=search:1", "redis=redis:8,port=1", "search=search:1,port=x"):
+        with pytest.raises(InvalidJob, match=r"--service (?:search|redis): "):
+            JobOptions(services=[word]).arguments()
     with pytest.raises(InvalidJob, match="--service oracle: no such kind; use one of postgres"):
         JobOptions(services=["oracle"]).arguments()
     with pytest.raises(InvalidJob, match="exclude each other"):

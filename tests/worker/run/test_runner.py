@@ -14,11 +14,13 @@ from revalid.jobs.connection import connect
 from revalid.jobs.errors import (
     EngineUnavailable,
     InstallErrored,
+    InvalidJob,
     InvalidProject,
     PolicyRefused,
+    SandboxLost,
     ToolMissing,
 )
-from revalid.jobs.job import LimitName
+from revalid.jobs.job import DEFAULT_IMAGE, LimitName
 from revalid.jobs.projects.blobs import BlobStore
 from revalid.jobs.result import Verdict
 from revalid.jobs.settings import load_settings
@@ -26,6 +28,7 @@ from revalid.producer.submission import prepare
 from revalid.worker import serving
 from revalid.worker.run import install_tries, replay
 from revalid.worker.run.runner import Run
+from revalid.worker.sandboxes.dagger import services
 from revalid.worker.sandboxes.dagger.engine import Engine
 from revalid.worker.sandboxes.local import bubblewrap
 from tests.registry import NAME, registry
@@ -50,6 +53,7 @@ def make_run(valkey_url: str, tmp_path: Path) -> MakeRun:
         overlay: dict[str, str] | None = None,
         here: dict[str, Any] | None = None,
         environ: dict[str, str] | None = None,
+        engine: Engine | None = None,
         **fields: Any,
     ) -> Run:
         settings = load_settings(
@@ -83,7 +87,7 @@ def make_run(valkey_url: str, tmp_path: Path) -> MakeRun:
             job=job,
             settings=settings,
             environ=environ or {},
-            engine=NoEngine(timeout_s=1),
+            engine=engine or NoEngine(timeout_s=1),
             blobs=blobs,
             kept=BlobStore.of_artifacts(connect(valkey_url, text=False), settings),
             scratch=scratch,
@@ -522,6 +526,86 @@ async def test_pages_without_a_browser_are_incomplete(
     run = make_run(project=server_project("STATUS=200 node server.js"), require=("render",))
     assert await run.execute() is Verdict.INCOMPLETE
     assert run.unproven[-1].reason.startswith("no Chromium on this worker: install")
+
+
+@pytest.mark.dagger
+@pytest.mark.slow
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize(
+    ("start", "verdict", "words"),
+    [
+        ("sleep 60", Verdict.FAILED, "it listened on no port within 5 s"),
+        ("STATUS=500 node server.js", Verdict.FAILED, "it answered 500 to / for 5 s"),
+        ("(sleep 30; node server.js) &", Verdict.FAILED, "it ended before it listened (exit 0)"),
+        (
+            "while :; do echo again; cat no-config; done",
+            Verdict.FAILED,
+            "it listened on no port within 5 s",
+        ),
+        (
+            "STATUS=200 node -r ./deaf.js server.js",
+            Verdict.PASSED,
+            ", 200 on /, but ignores SIGTERM",
+        ),
+    ],
+)
+async def test_a_start_on_an_engine_has_the_verdict_of_the_local_one(
+    make_run: MakeRun,
+    dagger_engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    start: str,
+    verdict: Verdict,
+    words: str,
+) -> None:
+    monkeypatch.setattr(serving, "READY_S", 5.0)
+    project = server_project(start) | {"deaf.js": "process.on('SIGTERM', () => {})"}
+    where = {"sandbox": "dagger", "engine": dagger_engine}
+    run = make_run(project=project, require=("start",), **where)
+    assert await run.execute() is verdict
+    told = run.proven[-1].words if verdict is Verdict.PASSED else run.steps[-1].outcome
+    assert told.endswith(words)
+
+
+@pytest.mark.dagger
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize(
+    ("service", "ready_s", "ending"),
+    [
+        ({"kind": "redis", "image": "valkey/no-such-image:1"}, 60.0, InvalidJob),
+        ({"kind": "other", "name": "a", "image": DEFAULT_IMAGE, "port": 1}, 60.0, Verdict.FAILED),
+        ({"kind": "redis"}, 0.001, SandboxLost),
+    ],
+)
+async def test_the_fault_of_a_service_is_told_apart(
+    make_run: MakeRun,
+    dagger_engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    service: dict[str, Any],
+    ready_s: float,
+    ending: Verdict | type[Exception],
+) -> None:
+    monkeypatch.setattr(services, "START_TIMEOUT_S", ready_s)
+    where = {"sandbox": "dagger", "engine": dagger_engine}
+    run = make_run("true", project={"a": ""}, services=[service], **where)
+    if isinstance(ending, Verdict):
+        assert await run.execute() is ending
+        assert run.steps[-1].stderr.startswith(f"service a ({DEFAULT_IMAGE}) did not start: ")
+    else:
+        with pytest.raises(ending, match="service redis"):
+            await run.execute()
+
+
+@pytest.mark.dagger
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_result_describes_a_service(make_run: MakeRun, dagger_engine: Engine) -> None:
+    given = [{"kind": "postgres"}]
+    where = {"sandbox": "dagger", "engine": dagger_engine}
+    run = make_run("true", project={"a": ""}, services=given, **where)
+    assert await run.execute() is Verdict.PASSED
+    (service,) = run.services
+    assert (service.name, service.image, service.port) == ("postgres", "postgres:17-alpine", 5432)
+    assert service.env == ("POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB")
+    assert service.ready_s is not None
 
 
 async def test_a_start_that_nobody_requires_does_not_decide(make_run: MakeRun) -> None:

@@ -135,3 +135,35 @@ def test_given_services_serve_given_commands(plan_of: PlanOf) -> None:
     assert [service.kind for service in plan.steps[0].services] == ["postgres"]
     plan = plan_of(node("pg"), StrategyName.COMMAND, steps=steps)
     assert plan.steps[0].services == ()
+
+
+OTHERS_COMPOSED = """
+services:
+  app:
+    build: .
+    image: shop/app
+  db:
+    image: postgres:17
+  queue:
+    image: rabbitmq:3
+"""
+
+
+def test_a_composed_service_of_no_known_kind_is_named(plan_of: PlanOf) -> None:
+    files = {"package.json": {"scripts": {"test": "y"}}, "compose.yaml": OTHERS_COMPOSED}
+    (missing,) = plan_of(files).left_out
+    assert missing.reason.startswith("compose.yaml runs rabbitmq:3 as queue, of no known kind: ")
+    assert not missing.decides
+    given = Service(kind=ServiceKind.OTHER, name="queue", image="rabbitmq:3", port=5672)
+    assert plan_of(files, services=(given,)).left_out == ()
+
+
+@pytest.mark.parametrize(
+    ("image", "declared"), [(None, False), ("postgres:16", False), ("mine/postgres:1", True)]
+)
+def test_an_image_of_the_callers_own_is_the_jobs_fault(
+    plan_of: PlanOf, image: str | None, declared: bool
+) -> None:
+    given = (Service(kind=ServiceKind.POSTGRES, image=image),)
+    (service,) = steps_by_name(plan_of(node("pg"), services=given))["test"].services
+    assert service.declared is declared

@@ -78,7 +78,7 @@ class Engine:
         self.name_key = name_key or os.urandom(32)
         self._timeout_s = timeout_s
         self._on_resolved = on_resolved
-        self._tools_image = tools_image
+        self.tools_image = tools_image
         self._lock = asyncio.Lock()
         self._client: dagger.Client | None = None
         self._stack = contextlib.AsyncExitStack()
@@ -194,13 +194,13 @@ class Engine:
 
     async def _own_tools(self, client: dagger.Client) -> dagger.Directory:
         if self._tools is None:
-            directory = tools_directory(client.container().from_(self._tools_image))
+            directory = tools_directory(client.container().from_(self.tools_image))
             try:
                 self._tools = await self.call(directory.sync())
             except dagger.QueryError as error:
                 detail = error.stderr if isinstance(error, dagger.ExecError) else one_line(error)
                 raise SandboxLost(
-                    f"REVALID_TOOLS_IMAGE {self._tools_image}: no static busybox in it ({detail}); "
+                    f"REVALID_TOOLS_IMAGE {self.tools_image}: no static busybox in it ({detail}); "
                     f"name an image that the engine can pull, such as {TOOLS_IMAGE}"
                 ) from None
         return self._tools

@@ -24,6 +24,10 @@ _CLOSED = (EOFError, OSError, asyncio.CancelledError)  # cancelled when the loop
 _LINE = 4_096  # bytes of the wrapper's longest line
 _REQUEST = 4_194_304
 _SPANS = 256
+_TAIL = 2_000
+"""Characters that are kept of each span's other output, such as a service's log."""
+_TAIL_S = 1.5
+"""Seconds within which a log arrives."""
 _STREAMS: dict[str, Literal["stdout", "stderr"]] = {"out": "stdout", "err": "stderr"}
 
 
@@ -75,6 +79,7 @@ class LogReceiver:
         self._path = b""
         self._subscribers: dict[str, OutputRelay] = {}
         self._partial_lines: dict[bytes, str] = {}  # lines, by span
+        self._tails: dict[bytes, str] = {}  # the end of other output, by span
 
     async def open(self) -> dict[str, str]:
         """Listen; return the variables that make a session process send its logs here.
@@ -99,6 +104,7 @@ class LogReceiver:
         """Stop listening."""
         server, self._server = self._server, None
         self._partial_lines.clear()
+        self._tails.clear()
         if server is not None:
             server.close()
 
@@ -119,6 +125,16 @@ class LogReceiver:
         finally:
             del self._subscribers[nonce]
 
+    async def tail(self, span: str) -> str:
+        """Return the end of what a container printed that is no wrapper's, once it arrived.
+
+        Args:
+            span: The span in which it ran, in hexadecimal.
+        """
+        if self._server is not None:
+            await asyncio.sleep(_TAIL_S)  # nothing tells which log is the last
+        return self._tails.get(bytes.fromhex(span), "")
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
@@ -131,8 +147,7 @@ class LogReceiver:
                     writer.write(b"HTTP/1.1 413 Refused\r\nContent-Length: 0\r\n\r\n")
                     return
                 body = await reader.readexactly(length)
-                if self._subscribers:
-                    self._receive(ExportLogsServiceRequest.FromString(body))
+                self._receive(ExportLogsServiceRequest.FromString(body))
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         except (*_CLOSED, LookupError, ValueError, asyncio.LimitOverrunError, DecodeError):
             pass  # the connection closed, or the sender is not a session process
@@ -152,6 +167,11 @@ class LogReceiver:
             nonce, _, frame = line.partition(" ")
             if relay := self._subscribers.get(nonce):
                 _relay_frame(relay, frame)
+            elif line:
+                tail = f"{self._tails.pop(span, '')}{line}\n"[-_TAIL:]
+                self._tails[span] = tail
+                if len(self._tails) > _SPANS:
+                    del self._tails[next(iter(self._tails))]
         if rest and len(rest) <= _LINE:
             self._partial_lines[span] = rest
             if len(self._partial_lines) > _SPANS:

@@ -50,7 +50,7 @@ from revalid.worker.sandboxes.dagger.exec_wrapper import (
 )
 from revalid.worker.sandboxes.dagger.live_output import OutputRelay
 from revalid.worker.sandboxes.dagger.package_caches import stop_volume, volumes
-from revalid.worker.sandboxes.dagger.services import running
+from revalid.worker.sandboxes.dagger.services import failure_of, running
 from revalid.worker.sandboxes.limits import DEFAULT_LIMITS, CommandLimits
 from revalid.worker.sandboxes.protocol import (
     WORKDIR,
@@ -184,16 +184,19 @@ class DaggerSandbox:
         if not services:
             return await run()
         async with running(self._engine, services) as bound:
-            addresses = {service: (alias, service.facts.port) for service, alias, _ in bound}
+            addresses = {b.service: (b.service.name, b.service.facts.port) for b in bound}
             before = await self.fork()
             given = frozenset(self._given)
             for name, value in service_variables(addresses, dict.fromkeys(given)).items():
                 self._pending.append(partial(_with_variable, name, value))
-            for service, alias, server in bound:
-                for host in (alias, *service.hosts):
-                    self._pending.append(partial(_with_service, host, server))
+            for each in bound:
+                for host in (each.service.name, *each.service.hosts):
+                    self._pending.append(partial(_with_service, host, each.server))
             try:
                 result = await run()
+            except _EngineRefused as refused:
+                failure = await failure_of(self._engine, services, refused.error)
+                raise failure or refused from None
             finally:
                 await before.close()
             async with self._lock:  # the files stay, the services and their variables go
@@ -201,7 +204,7 @@ class DaggerSandbox:
                     before._container = change(before._container)
                 after = before._container.with_rootfs(self._container.rootfs())
                 self._container = await self._engine.call(after.sync())
-            return result
+            return replace(result, services_ready={b.service.name: b.ready_s for b in bound})
 
     async def _exec(
         self,
@@ -241,7 +244,7 @@ class DaggerSandbox:
             except dagger.ExecError as error:
                 return exec_wrapper.killed_result(error.exit_code)
             except dagger.QueryError as error:
-                raise SandboxLost(f"exec in {self.image}: {one_line(error)}; try again") from None
+                raise _EngineRefused(self.image, error) from None
             self._container = after
             self._unsettled += 1
             if self._unsettled >= _SETTLE_EVERY:
@@ -532,6 +535,18 @@ def _cut(data: bytes, most: int) -> Stream:
     if len(data) <= most:
         return Stream(data, b"", len(data))
     return Stream(data[: most // 2], data[-(most // 2) :], len(data))
+
+
+class _EngineRefused(SandboxLost):
+    """The engine could not run a command.
+
+    Attributes:
+        error: What it said.
+    """
+
+    def __init__(self, image: str, error: dagger.QueryError) -> None:
+        super().__init__(f"exec in {image}: {one_line(error)}; try again")
+        self.error = error
 
 
 class _ContainerStopped(Exception):

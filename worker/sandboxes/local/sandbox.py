@@ -156,7 +156,10 @@ class LocalSandbox:
                 result = replace(result, reports=found)
             if beside.limit is not None and not stop.is_set():
                 return replace(result, cancelled=False, limit_exceeded=beside.limit)
-            return result
+            well = result.good if result.serving is None else result.serving.ready_s is not None
+            if beside.ended and not (well or result.cancelled):
+                raise SandboxLost(beside.ended[0])
+            return replace(result, services_ready=beside.ready_s)
 
     async def build_image(
         self, dockerfile: str, *, timeout_s: float, output_bytes: int = protocol.OUTPUT_BYTES

@@ -52,6 +52,8 @@ def missing(kind: ServiceKind) -> str | None:
         case ServiceKind.REDIS:
             if _valkey() is None:
                 return "no valkey-server or redis-server on this worker: install one"
+        case ServiceKind.OTHER:
+            return "the local sandbox runs no image: use the dagger sandbox"
         case _:
             return f"the local sandbox has no {kind}: use the dagger sandbox"
     return None
@@ -66,12 +68,16 @@ class Running:
         addresses: The address of each.
         exceeded: Set when one was ended because it used more.
         limit: What it used more of.
+        ready_s: Seconds until each was ready, by its name.
+        ended: The servers that ended by themselves, each with its log, in words.
     """
 
     limits: CommandLimits
     addresses: dict[NeededService, tuple[str, int]] = field(default_factory=dict)
     exceeded: asyncio.Event = field(default_factory=asyncio.Event)
     limit: LimitName | None = None
+    ready_s: dict[str, float] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
 
     async def watch(self, process: asyncio.subprocess.Process, directory: Path) -> None:
         """Kill a server once it uses more than it may."""
@@ -113,7 +119,9 @@ async def running(
     async with AsyncExitStack() as stack:
         for service in services:
             start = _postgres if service.kind is ServiceKind.POSTGRES else _redis
+            began = monotonic()
             port = await stack.enter_async_context(start(service, servers))
+            servers.ready_s[service.name] = monotonic() - began
             servers.addresses[service] = (_HOST, port)
         yield servers
 
@@ -245,7 +253,8 @@ async def _server(
             if not line:
                 name = Path(command[0]).name
                 raise SandboxLost(f"service: {name} did not get ready: {_last(log)}; try again")
-        tasks.append(asyncio.ensure_future(_discard(process.stdout)))
+        name = Path(command[0]).name
+        tasks.append(asyncio.ensure_future(_read_log(process.stdout, name, servers)))
         tasks.append(asyncio.ensure_future(servers.watch(process, directory)))
         yield
     finally:
@@ -254,10 +263,12 @@ async def _server(
         await shielded(_end(process, directory))
 
 
-async def _discard(stream: asyncio.StreamReader) -> bytes:
-    while await stream.read(1 << 16):
-        pass
-    return b""
+async def _read_log(stream: asyncio.StreamReader, name: str, servers: Running) -> None:
+    """Read a server's log until it ends; this is cancelled before we end the server."""
+    log = b""
+    while piece := await stream.read(1 << 16):
+        log = (log + piece)[-_LOG_BYTES:]
+    servers.ended.append(f"service: {name} ended while the command ran: {_last(log)}")
 
 
 async def _start(

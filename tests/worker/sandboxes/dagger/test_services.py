@@ -3,16 +3,18 @@
 import asyncio
 import sys
 from asyncio.subprocess import PIPE
+from urllib.parse import quote
 
 import pytest
 
 from revalid.jobs.errors import InvalidJob, SandboxLost
 from revalid.jobs.job import DEFAULT_IMAGE
-from revalid.jobs.services import ServiceKind
+from revalid.jobs.services import Service, ServiceKind
 from revalid.worker.sandboxes.dagger import services
 from revalid.worker.sandboxes.dagger.engine import Engine
 from revalid.worker.sandboxes.dagger.sandbox import DaggerSandbox
 from revalid.worker.sandboxes.dagger.services import running
+from revalid.worker.sandboxes.protocol import StepFailed
 from revalid.worker.services import NeededService
 
 VALKEY = "valkey/valkey:8-alpine"
@@ -71,6 +73,80 @@ async def test_a_server_that_never_listens_is_our_failure(
     with pytest.raises(SandboxLost, match=r"service mongodb .* was not ready within 5 s"):
         async with running(dagger_engine, [deaf]):
             pass
+
+
+def node(script: str, *, declared: bool = True, ready: str | None = None) -> NeededService:
+    """Return a service of another kind that runs a script."""
+    module = f"--import=data:text/javascript,{quote(script)}"
+    given = Service(
+        kind=ServiceKind.OTHER,
+        name="search",
+        image=DEFAULT_IMAGE,
+        port=7700,
+        env={"NODE_OPTIONS": module},
+        ready=ready,
+    )
+    return NeededService(ServiceKind.OTHER, DEFAULT_IMAGE, declared=declared, other=given)
+
+
+SERVE = "import http from 'http'; const s = http.createServer((q, a) => { ANSWER }).listen(7700)"
+WELL = SERVE.replace("ANSWER", "a.end('found')")
+
+
+async def test_a_service_of_another_kind_is_there(dagger_engine: Engine) -> None:
+    slow = SERVE.replace(
+        "ANSWER", "a.statusCode = process.uptime() > 3 ? 200 : 503; a.end('found')"
+    )
+    needed = node(slow, ready="/health")
+    sandbox = await DaggerSandbox.open(dagger_engine, DEFAULT_IMAGE)
+    command = "wget -q -O - http://$SEARCH_HOST:$SEARCH_PORT/; wget -q -O - http://search:7700/"
+    result = await sandbox.exec(command, services=[needed])
+    await sandbox.close()
+    assert (result.exit_code, result.stdout.head) == (0, b"foundfound")
+    assert result.services_ready["search"] > 1
+
+
+@pytest.mark.parametrize(("declared", "error"), [(True, StepFailed), (False, SandboxLost)])
+async def test_a_server_that_ends_beside_a_command_leaves_its_log(
+    dagger_engine: Engine, declared: bool, error: type[Exception]
+) -> None:
+    needed = node(
+        f"{WELL}; setTimeout(() => {{ console.error('no space'); process.exit(3) }}, 2500)",
+        declared=declared,
+    )
+    sandbox = await DaggerSandbox.open(dagger_engine, DEFAULT_IMAGE)
+    words = r"service search \(node:\S+\) ended while the command ran \(exit 3\); .*: no space"
+    with pytest.raises(error, match=words):
+        await sandbox.exec("sleep 20", services=[needed])
+    await sandbox.close()
+
+
+async def test_a_server_of_the_jobs_own_image_that_does_not_start_fails_its_step(
+    dagger_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(StepFailed, match=r"service search .* did not start: .*: no licence"):
+        async with running(dagger_engine, [node("console.log('no licence'); process.exit(2)")]):
+            pass
+    monkeypatch.setattr(services, "START_TIMEOUT_S", 5.0)
+    unwell = node(SERVE.replace("ANSWER", "a.statusCode = 503; a.end()"), ready="/")
+    with pytest.raises(StepFailed, match=r"service search .* was not ready within 5 s"):
+        async with running(dagger_engine, [unwell]):
+            pass
+
+
+@pytest.mark.parametrize("image", ["mysql:8.4", "mariadb:11"])
+async def test_mysql_takes_the_credentials_that_a_project_reads(
+    dagger_engine: Engine, image: str
+) -> None:
+    needed = NeededService(ServiceKind.MYSQL, image)
+    sandbox = await DaggerSandbox.open(dagger_engine, image)
+    result = await sandbox.exec(
+        'mariadb -h "$DB_HOST" -u "$DB_USER" -p"$DB_PASSWORD" "$DB_NAME" --skip-ssl -N '
+        "-e 'create table t (a int); insert into t values (7); select a from t'",
+        services=[needed],
+    )
+    await sandbox.close()
+    assert (result.exit_code, result.stdout.head) == (0, b"7\n"), result.stderr
 
 
 async def test_a_service_has_the_host_names_of_the_project(dagger_engine: Engine) -> None:

@@ -33,6 +33,7 @@ password = os.environ["REDIS_PASSWORD"]
 server.sendall(f"AUTH {password}\\r\\nSETRANGE a 200000000 x\\r\\n".encode())
 server.recv(100)
 """
+END = FILL.replace("SETRANGE a 200000000 x", "SHUTDOWN NOSAVE")
 HOLD = """
 import asyncio, sys
 from revalid.jobs.services import ServiceKind
@@ -146,6 +147,19 @@ async def test_a_server_that_does_not_get_ready_is_our_failure(
     with pytest.raises(SandboxLost, match=r"valkey-server did not get ready: no space left"):
         async with running([NeededService(ServiceKind.REDIS, "x")]):
             pass
+
+
+async def test_a_server_that_ends_beside_a_command_is_our_failure() -> None:
+    sandbox = LocalSandbox(passthrough={})
+    end = f"python3 -c {shlex.quote(END)}"
+    try:
+        with pytest.raises(SandboxLost, match=r"ended while the command ran: .*ready to exit"):
+            await sandbox.exec(f"{end}; sleep 1; exit 1", services=[REDIS])
+        result = await sandbox.exec(f"{end}; sleep 1", services=[REDIS])
+    finally:
+        await sandbox.close()
+    assert result.exit_code == 0  # it did not need the server any more
+    assert result.services_ready["redis"] > 0
 
 
 @pytest.mark.parametrize("kind", [ServiceKind.MYSQL, ServiceKind.MONGODB])
