@@ -144,7 +144,7 @@ Services = Annotated[
         "--service",
         metavar="KIND[=IMAGE]",
         help="Run this service beside each test or --command: postgres, mysql, redis or mongodb, "
-        "or another as NAME=IMAGE,port=PORT[,ready=/PATH][,VARIABLE=VALUE]. "
+        "or another as NAME=IMAGE,port=PORT, then ready=/PATH and VARIABLE=VALUE if needed. "
         "Default: those that the project's tests need. Repeatable.",
     ),
 ]
