@@ -152,6 +152,7 @@ async def test_a_server_that_forks_away_ends_with_its_command(sandbox: Sandbox) 
     assert (result.exit_code, serving.ended, serving.ready_s) == (0, True, None)
 
 
+@pytest.mark.slow
 async def test_a_server_that_ignores_sigterm_is_killed(sandbox: Sandbox) -> None:
     _, serving = await _serve(sandbox, "exec node server.js 127.0.0.1 deaf")
     assert serving.ignored_sigterm
@@ -164,6 +165,7 @@ async def test_a_body_without_end_is_cut(sandbox: Sandbox) -> None:
     assert 1_000 < len(serving.response) <= 65_536
 
 
+@pytest.mark.slow
 async def test_a_slow_body_does_not_delay_for_ever(sandbox: Sandbox) -> None:
     _, serving = await _serve(sandbox, "exec node server.js 127.0.0.1 slow")
     assert serving.status == 200
