@@ -179,7 +179,7 @@ _MANAGERS = (
     _manager(
         "composer",
         ours=(
-            r"\s{0,4}curl error (?:6|7|28|35|52|56) ",
+            r"\s{0,4}(?:Failed to download \S{1,200} from dist: )?curl error (?:6|7|28|35|52|56) ",
             rf"\s{{0,4}}The \"\S{{1,400}}\" file could not be downloaded.{{0,80}}{_STATUS}",
             rf"\s{{0,4}}The \"\S{{1,400}}\" file could not be downloaded.{{0,80}}{_UNREACHED}",
         ),

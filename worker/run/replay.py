@@ -243,7 +243,8 @@ class Replay:
             return result
         if planned.check is CheckName.COMMAND or not (planned.check or planned.install):
             return result
-        tool = await missing_tool(result, self.plan.tools, sandbox)
+        called = (result.command or "").split() if planned.install else ()
+        tool = await missing_tool(result, {*self.plan.tools, *called}, sandbox)
         if tool is None:
             return result
         self.missing_tools.add(tool)

@@ -64,6 +64,10 @@ OURS = {
         "(127.0.0.1), got 503",
         "Caused by:\n  [7] Could not connect to server (Failed to connect to 127.0.0.1 port 9)",
     ],
+    "composer install --no-interaction": [
+        "    Failed to download a/b from dist: curl error 6 while downloading https://a.example/b: "
+        "Could not resolve host: a.example\n    Now trying to download from source",
+    ],
     "mvn -B dependency:go-offline": [
         "[ERROR] Could not transfer artifact a:b:pom:1 from/to central (https://a.example): "
         "status code: 503, reason phrase: Service Unavailable (503)"

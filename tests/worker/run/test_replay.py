@@ -266,6 +266,18 @@ async def test_a_step_that_fails_without_a_tool_proves_nothing(
     assert replay.missing_tools == {tool}
 
 
+async def test_an_install_names_the_tools_that_it_calls(
+    replay_of: MakeReplay, local: LocalSandbox
+) -> None:
+    """A plan lists the tools whose versions are shown, and an install may call others."""
+    local.with_env("PATH", "/nowhere")
+    setup = Exec(name="setup", command="command -v bun || npm install -g bun")
+    replay = replay_of(PlannedStep(setup, install=True))
+    await replay.run()
+    (result,) = replay.results
+    assert result.skipped_reason == "it failed without npm, which the sandbox lacks"
+
+
 async def test_a_sandbox_that_a_step_broke_is_noticed(
     replay_of: MakeReplay, local: LocalSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

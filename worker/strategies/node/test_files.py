@@ -44,6 +44,11 @@ _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\d?>&\d?")
 _JOINED = re.compile(r"[&|;\n]|\b(?:turbo|nx|lerna|make|just|concurrently|run-[sp]|npm-run-all)\b")
 _HIDES = re.compile(r"[|;]|(?<!&)&(?!&)")
 """What lets a later command decide the exit status."""
+_NEEDS_NO_CHECK = re.compile(
+    r"\s*(?:(?:cd|echo|export|mkdir|printf|rm|sleep)\b[^$`]*"
+    r"|(?:npm|pnpm|yarn|bun)(?: run)? (?:start|dev|serve|preview)\s*)?"
+)
+"""A command whose failure hides no failed test: it prepares, waits, or starts a server."""
 _REPORTERS = {
     "bun:test": ("bun test", f'--reporter=junit --reporter-outfile="{REPORT}.xml"'),
     "vitest": (
@@ -151,8 +156,15 @@ def test_run(script: str) -> TestRun:
     alone = len(runners) == 1 and not _JOINED.search(plain)
     return TestRun(
         runner=next(iter(runners)) if alone else None,
-        hides_failures=_HIDES.search(plain) is not None,
+        hides_failures=_hides_failures(plain),
     )
+
+
+def _hides_failures(plain: str) -> bool:
+    """Return whether another command than one that may run tests decides the exit status."""
+    *earlier, _ = _HIDES.split(plain)
+    commands = [command for part in earlier for command in part.split("&&")]
+    return "|" in plain or not all(_NEEDS_NO_CHECK.fullmatch(command) for command in commands)
 
 
 def _may_be_test(path: str) -> bool:
