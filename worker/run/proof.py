@@ -134,7 +134,9 @@ def _pages(step: StepResult) -> str:
     if render is None:
         return ""
     errors = sum(len(page.errors) for page in render.pages)
-    noted = f", {counted(errors, 'error')} on them" if errors else ""
+    noted = (
+        f", {counted(errors, 'error')} on {'it' if render.paths == 1 else 'them'}" if errors else ""
+    )
     more = f", {render.left_out} more not opened" if render.left_out else ""
     return f"rendered {counted(render.paths, 'page')}{noted}{more}"
 

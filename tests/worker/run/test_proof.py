@@ -103,7 +103,7 @@ def started(render: RenderReport | None) -> StepResult:
 def test_pages_are_proven_beside_their_server() -> None:
     render = RenderReport(pages=(PAGE, PAGE.model_copy(update={"width": "phone"})), left_out=2)
     proofs = [(proof.check, proof.words) for proof in proven([started(render)])]
-    assert proofs[-1] == ("render", "rendered 1 page, 2 errors on them, 2 more not opened")
+    assert proofs[-1] == ("render", "rendered 1 page, 2 errors on it, 2 more not opened")
     assert missing((SERVER, started(render)), require=["render"]) == []
 
 
