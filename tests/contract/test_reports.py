@@ -37,6 +37,11 @@ async def test_a_report_of_an_earlier_command_is_none_of_a_later_one(sandbox: Sa
     assert await names(sandbox, "true") == []
 
 
+async def test_a_file_from_the_future_is_no_report_of_each_command(sandbox: Sandbox) -> None:
+    assert await names(sandbox, "echo x >a.tap; touch -d 2040-01-01 a.tap") == ["a.tap"]
+    assert await names(sandbox, "true") == []
+
+
 async def test_links_pipes_and_directories_are_not_opened(sandbox: Sandbox) -> None:
     command = f"""echo secret >target; ln -s target junit.xml; mkfifo junit-pipe.xml
     ln -s "$PWD/target" {TEMPORARY}/revalid-tests.xml"; mkdir junit-directory.xml

@@ -38,7 +38,9 @@ def written_reports(workspace: Path, temporary: Path, started_ns: int) -> tuple[
             beneath.locate(root, f"/{relative}", follow=False) as location,
             beneath.opened_file(location) as (descriptor, status),
         ):
-            if status.st_mtime_ns <= started_ns or status.st_size > REPORT_BYTES // 2:
+            # A file of the project may have a time of change in the future; its ctime is ours.
+            written_ns = min(status.st_mtime_ns, status.st_ctime_ns)
+            if written_ns <= started_ns or status.st_size > REPORT_BYTES // 2:
                 continue
             if len(found) >= MAX_REPORTS or status.st_size > left:
                 break
