@@ -1,7 +1,7 @@
 """What each kind of service needs to start, and the variables by which a command finds it."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -196,7 +196,7 @@ class NeededService:
 
 
 def service_variables(
-    services: Mapping[NeededService, tuple[str, int]], given: Mapping[str, object]
+    services: Mapping[NeededService, tuple[str, int]], given: Container[str]
 ) -> dict[str, str]:
     """Return the variables of all services; the job's own stay.
 
@@ -204,7 +204,7 @@ def service_variables(
 
     Args:
         services: The address of each.
-        given: Variables that the job sets itself.
+        given: Names of variables that the job sets itself.
     """
     variables: dict[str, str] = {}
     for service, address in services.items():

@@ -179,59 +179,70 @@ class DaggerSandbox:
         on_output: OnOutput | None = None,
         stop: asyncio.Event | None = None,
     ) -> ExecResult:
-        rest = (output_bytes, limits, cacheable, downloads, reports, visit, on_output, stop)
-        run = partial(after_setup, partial(self._exec, *rest), command, timeout_s, probe)
+        run_here = partial(
+            self._exec,
+            output_bytes=output_bytes,
+            limits=limits,
+            cacheable=cacheable,
+            downloads=downloads,
+            visit=visit,
+            reports=reports,
+            on_output=on_output,
+            stop=stop,
+        )
         if not services:
-            return await run()
+            return await after_setup(run_here, command, timeout_s, probe)
         async with running(self._engine, services) as bound:
             addresses = {b.service: (b.service.name, b.service.facts.port) for b in bound}
-            before = await self.fork()
-            given = frozenset(self._given)
-            for name, value in service_variables(addresses, dict.fromkeys(given)).items():
-                self._pending.append(partial(_with_variable, name, value))
-            for each in bound:
-                for host in (each.service.name, *each.service.hosts):
-                    self._pending.append(partial(_with_service, host, each.server))
+            variables = service_variables(addresses, self._given)
+            beside = [
+                *(partial(_with_variable, name, value) for name, value in variables.items()),
+                *(
+                    partial(_with_service, host, each.server)
+                    for each in bound
+                    for host in (each.service.name, *each.service.hosts)
+                ),
+            ]
             try:
-                result = await run()
+                run = partial(run_here, beside=beside)
+                result = await after_setup(run, command, timeout_s, probe)
             except _EngineRefused as refused:
                 failure = await failure_of(self._engine, services, refused.error)
                 raise failure or refused from None
-            finally:
-                await before.close()
-            async with self._lock:  # the files stay, the services and their variables go
-                for change in before._pending:
-                    before._container = change(before._container)
-                after = before._container.with_rootfs(self._container.rootfs())
-                self._container = await self._engine.call(after.sync())
             return replace(result, services_ready={b.service.name: b.ready_s for b in bound})
 
     async def _exec(
         self,
+        command: str,
+        timeout_s: float,
+        probe: Probe | None,
+        *,
         output_bytes: int,
         limits: CommandLimits,
         cacheable: bool,
         downloads: bool,
-        reports: bool,
         visit: Visit | None,
+        reports: bool,
         on_output: OnOutput | None,
         stop: asyncio.Event | None,
-        command: str,
-        timeout_s: float,
-        probe: Probe | None,
+        beside: Sequence[Change] = (),
     ) -> ExecResult:
+        """Run a command; the changes ``beside`` are there for it alone."""
         overdue = timeout_s + protocol.KILL_GRACE_S + _OVERDUE_S
         relay = OutputRelay(on_output, output_bytes)
         started = monotonic()
         async with self._lock:
             while self._pending:
                 self._container = self._pending.pop(0)(self._container)
+            container = self._container
+            for change in beside:
+                container = change(container)
             parameters = (command, self._account.owner, timeout_s, output_bytes, limits)
             args = partial(
                 wrapped, *parameters, probe=probe, reports=reports, visited=visit is not None
             )
             volumes = self._downloads if downloads else {}
-            run = partial(self._run, args, volumes, relay, (probe, visit), stop)
+            run = partial(self._run, container, args, volumes, relay, (probe, visit), stop)
             try:
                 async with asyncio.timeout(overdue):
                     result, after = await run(cacheable)
@@ -245,10 +256,10 @@ class DaggerSandbox:
                 return exec_wrapper.killed_result(error.exit_code)
             except dagger.QueryError as error:
                 raise _EngineRefused(self.image, error) from None
-            self._container = after
+            self._container = self._container.with_rootfs(after.rootfs()) if beside else after
             self._unsettled += 1
-            if self._unsettled >= _SETTLE_EVERY:
-                self._container = await self._engine.call(after.sync())
+            if beside or self._unsettled >= _SETTLE_EVERY:  # services end with their command
+                self._container = await self._engine.call(self._container.sync())
                 self._unsettled = 0
         relay.finish(result)
         # A command can request its own stop: without a request of ours, that is its failure.
@@ -257,6 +268,7 @@ class DaggerSandbox:
 
     async def _run(
         self,
+        container: dagger.Container,
         args: Callable[[str, int], list[str]],
         downloads: Mapping[str, dagger.CacheVolume],
         relay: OutputRelay,
@@ -269,7 +281,7 @@ class DaggerSandbox:
             # With the nonce as an argument, the engine runs the command. A volatile variable is no
             # part of the cache key: a replay then reports the nonce of an earlier run. Two forks of
             # one container would share the variable.
-            ready, key = self._container.with_mounted_cache(STOP, self._stops), nonce
+            ready, key = container.with_mounted_cache(STOP, self._stops), nonce
             if cacheable:
                 ready, key = ready.with_volatile_variable(NONCE, nonce), REUSABLE
             for path, volume in downloads.items():

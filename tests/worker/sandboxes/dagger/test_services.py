@@ -118,7 +118,9 @@ async def test_a_server_that_ends_beside_a_command_leaves_its_log(
     words = r"service search \(node:\S+\) ended while the command ran \(exit 3\); .*: no space"
     with pytest.raises(error, match=words):
         await sandbox.exec("sleep 20", services=[needed])
+    later = await sandbox.exec("echo ${SEARCH_HOST-gone}; sleep 5")
     await sandbox.close()
+    assert (later.exit_code, later.stdout.head) == (0, b"gone\n")  # it does not start again
 
 
 async def test_a_server_of_the_jobs_own_image_that_does_not_start_fails_its_step(
