@@ -20,16 +20,17 @@ DOWNLOADS = {
     "PIP_CACHE_DIR": f"{_DOWNLOADS}/pip",
     "UV_CACHE_DIR": f"{_DOWNLOADS}/uv",
     "COMPOSER_CACHE_DIR": f"{_DOWNLOADS}/composer",
+}
+"""Where package managers keep their downloads, by the variable that tells them."""
+OWN_DOWNLOADS = {
     "REVALID_GO_DOWNLOADS": f"{_DOWNLOADS}/go",
     "REVALID_CARGO_DOWNLOADS": f"{_DOWNLOADS}/cargo",
     "REVALID_GEM_DOWNLOADS": f"{_DOWNLOADS}/gem",
     "REVALID_NUGET_DOWNLOADS": f"{_DOWNLOADS}/nuget",
 }
-"""Where package managers keep their downloads, by the variable that tells them.
-
-The directories are mount points. The engine follows links to a mount point, so only root may
-replace one.
-"""
+"""Where our own installs keep them, by a variable that only a command with downloads has."""
+MOUNT_POINTS = (*DOWNLOADS.values(), *OWN_DOWNLOADS.values())
+"""The engine follows links to a mount point, so only root may replace one."""
 NO_SHELL = 3
 """Exit status of preparing an image that has no shell."""
 WRITE = f"""
@@ -169,7 +170,7 @@ def prepare_container(
     container = image.with_user("0").with_workdir("/")
     container = container.with_mounted_directory(TOOLS, tools, read_only=True)
     prepare = [f"{TOOLS}/sh", "-c", _PREPARE, "revalid", account.owner, account.home]
-    container = container.with_exec([*prepare, *DOWNLOADS.values()], no_init=True)
+    container = container.with_exec([*prepare, *MOUNT_POINTS], no_init=True)
     for name, value in {**ENVIRONMENT, "HOME": account.home, **DOWNLOADS}.items():
         container = container.with_env_variable(name, value)
     if account is ORDINARY:

@@ -25,11 +25,12 @@ from revalid.worker.sandboxes import protocol
 from revalid.worker.sandboxes.dagger import exec_wrapper
 from revalid.worker.sandboxes.dagger.containers import (
     DELETE,
-    DOWNLOADS,
     LAY,
     LIFT,
     MAKE_DIRECTORY,
+    MOUNT_POINTS,
     ORDINARY,
+    OWN_DOWNLOADS,
     WRITE,
     Account,
     apply_change,
@@ -147,7 +148,7 @@ class DaggerSandbox:
         """
         container, client = await engine.base(image, account), await engine.client()
         pinned = await engine.pin(image)
-        names = volumes(tenant, pinned, account.owner, DOWNLOADS.values())
+        names = volumes(tenant, pinned, account.owner, MOUNT_POINTS)
         downloads = {path: client.cache_volume(name) for path, name in names.items()}
         stops = client.cache_volume(stop_volume(tenant))
         return cls(
@@ -286,6 +287,9 @@ class DaggerSandbox:
                 ready, key = ready.with_volatile_variable(NONCE, nonce), REUSABLE
             for path, volume in downloads.items():
                 ready = ready.with_mounted_cache(path, volume, owner=self._account.owner)
+            variables = OWN_DOWNLOADS if downloads else {}
+            for name, path in variables.items():
+                ready = ready.with_env_variable(name, path)
             # The wrapper is process 1, which no other process in the container can end.
             after = ready.with_exec(args(key, live_bytes), no_init=True)
             visiting = asyncio.ensure_future(self._visit(visit, probe, nonce))
@@ -300,6 +304,8 @@ class DaggerSandbox:
                 await shielded(asyncio.wait({visiting}))
         for path in (STOP, *downloads):
             after = after.without_mount(path)
+        for name in variables:
+            after = after.without_env_variable(name)
         return parse_report(report, nonce, probe), after
 
     async def _await_report(

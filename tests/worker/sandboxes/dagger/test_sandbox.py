@@ -112,13 +112,14 @@ async def test_wrapper_leaves_no_variable_or_file(sandbox: DaggerSandbox) -> Non
     assert whole(result.stdout) == b""
 
 
+@pytest.mark.parametrize("variable", ["npm_config_cache", "REVALID_GO_DOWNLOADS"])
 async def test_installs_of_one_tenant_share_downloads_that_checks_do_not_see(
-    dagger_engine: Engine,
+    dagger_engine: Engine, variable: str
 ) -> None:
     def opened(tenant: str) -> Awaitable[DaggerSandbox]:
         return DaggerSandbox.open(dagger_engine, DEFAULT_IMAGE, tenant=tenant)
 
-    tenant, path = uuid.uuid4().hex, "$npm_config_cache/kept"
+    tenant, path = uuid.uuid4().hex, f"${variable}/kept"
     first, second, other = await opened(tenant), await opened(tenant), await opened("x" + tenant)
     assert (await first.exec(f"echo one > {path}", downloads=True)).exit_code == 0
     assert (await first.exec(f"test -e {path}")).exit_code == 1
