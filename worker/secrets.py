@@ -193,10 +193,7 @@ class Scrubber:
         if (cut := _longest_prefix(self._sorted_pieces, text[-_PIECE_LENGTH:], _MIN_LENGTH)) > 0:
             spans.append((len(text) - cut, len(text)))
         masked = self._masked(text, spans)
-        for length in range(min(len(self._root) - 1, len(masked)), _MIN_LENGTH, -1):
-            if masked.endswith(self._root[:length]):
-                return masked[:-length]
-        return masked
+        return masked[: len(masked) - self._start_of_root(masked, _MIN_LENGTH + 1)]
 
     def after_cut(self, text: str) -> str:
         """Mask a text that was cut at its start, perhaps inside a value."""
@@ -214,16 +211,17 @@ class Scrubber:
             The masked text, the rest that may continue in the next chunk, and the number of
             characters at the start of the rest that are known to be secret.
         """
-        kept_length = _longest_prefix(self._sorted_pieces, text[-_PIECE_LENGTH:], 1)
-        for length in range(min(len(self._root) - 1, len(text)), kept_length, -1):
-            if text.endswith(self._root[:length]):
-                kept_length = length
-                break
+        cut = _longest_prefix(self._sorted_pieces, text[-_PIECE_LENGTH:], 1)
+        kept_length = max(cut, self._start_of_root(text, 1))
         end = len(text) - kept_length
         spans = [(0, secret), *self._spans(text)]
         masked_length = max(0, max(stop for _, stop in spans) - end)
         complete_spans = [(start, min(stop, end)) for start, stop in spans if start < end]
         return self._masked(text[:end], complete_spans), text[end:], masked_length
+
+    def _start_of_root(self, text: str, least: int) -> int:
+        """Return the length of the longest end of ``text`` that is a proper start of the root."""
+        return _longest_prefix([self._root], text[-len(self._root) :], least) if self._root else 0
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
         """Return the start and end of each value in the text, ordered by start."""
