@@ -362,20 +362,21 @@ class DaggerSandbox:
         started = monotonic()
         async with self._lock:
             built = self._container.directory(WORKDIR).docker_build(dockerfile=dockerfile)
+        code, out, err, timed_out = 0, "", "", False
         try:
             async with asyncio.timeout(timeout_s):
                 await self._engine.call(built.sync())
         except TimeoutError:
-            return built_result(124, "", "", monotonic() - started, output_bytes, timed_out=True)
+            code, timed_out = 124, True
         except dagger.ExecError as error:
-            took_s = monotonic() - started
-            return built_result(error.exit_code, error.stdout, error.stderr, took_s, output_bytes)
+            code, out, err = error.exit_code, error.stdout, error.stderr
         except dagger.QueryError as error:
             if any(sign in str(error) for sign in _REGISTRY_FAILED):
                 words = f"the image of {dockerfile}: {one_line(error)}; try again"
                 raise SandboxLost(words) from None
-            return built_result(1, "", str(error), monotonic() - started, output_bytes)
-        return built_result(0, "", "", monotonic() - started, output_bytes)
+            code, err = 1, str(error)
+        stdout, stderr = (_cut(text.encode(), output_bytes) for text in (out, err))
+        return ExecResult(code, stdout, stderr, monotonic() - started, timed_out=timed_out)
 
     async def write_file(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
         target = self._writable("write_file", path)
@@ -539,14 +540,6 @@ class DaggerSandbox:
             raise StepFailed(f"{operation} {path}: {error.stderr[:300]} ({self.image})") from None
         except dagger.QueryError as error:
             raise StepFailed(f"{operation} {path}: {one_line(error)} ({self.image})") from None
-
-
-def built_result(
-    code: int, out: str, err: str, took_s: float, output_bytes: int, *, timed_out: bool = False
-) -> ExecResult:
-    """Return the result of an image's build, with both streams cut."""
-    stdout, stderr = (_cut(text.encode(), output_bytes) for text in (out, err))
-    return ExecResult(code, stdout, stderr, took_s, timed_out=timed_out)
 
 
 def _cut(data: bytes, most: int) -> Stream:

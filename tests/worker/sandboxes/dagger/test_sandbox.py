@@ -202,3 +202,17 @@ async def test_stopped_install_is_not_replayed(sandbox: DaggerSandbox) -> None:
     assert (first.cancelled, first.exit_code) == (True, 0)
     again = await fork.exec(command, cacheable=True)
     assert (again.cached, again.cancelled, again.exit_code) == (False, False, 0)
+
+
+async def test_an_image_is_built_from_the_workspace(sandbox: DaggerSandbox) -> None:
+    lines = f"FROM {DEFAULT_IMAGE}\nCOPY made /made\nRUN cat /made >&2; exit "
+    await sandbox.write_files({"made": "here\n", "good": f"{lines}0", "bad": f"{lines}3"})
+    good = await sandbox.build_image("good", timeout_s=120)
+    bad = await sandbox.build_image("bad", timeout_s=120, output_bytes=2)
+    assert (good.exit_code, good.stdout.size, good.stderr.size) == (0, 0, 0)
+    assert (bad.exit_code, bad.stderr.head, bad.stderr.tail) == (3, b"h", b"e")
+    late = await sandbox.build_image("none", timeout_s=0)
+    assert (late.exit_code, late.timed_out) == (124, True)
+    unknown = await sandbox.build_image("none", timeout_s=120)
+    assert (unknown.exit_code, unknown.timed_out) == (1, False)
+    assert b"none" in unknown.stderr.head
