@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 _INTERPRETERS = ("go", "java", "node", "python3", "ruby")
@@ -19,11 +20,7 @@ def toolchain(path: str) -> str:
     digest = hashlib.sha256()
     for directory in path.split(os.pathsep):
         digest.update(f"{directory}\0".encode(errors="surrogateescape"))
-        for name in _names(directory):
-            try:
-                program = Path(directory, name).stat()
-            except OSError:
-                continue
+        for name, program in _programs(directory):
             line = f"{name}\0{program.st_size}\0{program.st_mtime_ns}\0"
             digest.update(line.encode(errors="surrogateescape"))
     for name in _INTERPRETERS:
@@ -31,11 +28,14 @@ def toolchain(path: str) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _names(directory: str) -> list[str]:
-    try:
-        return sorted(os.listdir(directory))  # noqa: PTH208
-    except OSError:
-        return []
+def _programs(directory: str) -> list[tuple[str, os.stat_result]]:
+    """Return the name and the status of each program, sorted by name."""
+    found = {}
+    with suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                found[entry.name] = entry.stat()
+    return sorted(found.items())
 
 
 def _shim_version(name: str, path: str) -> bytes:
