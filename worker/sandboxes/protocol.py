@@ -193,8 +193,8 @@ class Sandbox(Protocol):
             services: Services that run beside this command alone, each started anew. The command
                 finds them by variables; those that the sandbox already has stay as they are.
             probe: What to ask the server that the command starts, on a port where a process of its
-                tree listens. Once it answers below 500, or ``probe.ready_s`` seconds have passed,
-                the process tree gets SIGTERM, then SIGKILL after :data:`KILL_GRACE_S`.
+                tree listens. Once it answers well, or ``probe.ready_s`` seconds have passed, the
+                process tree gets SIGTERM, then SIGKILL after :data:`KILL_GRACE_S`.
             visit: What is done with the server once it answered. It gets SIGTERM when this is done,
                 or after :data:`~revalid.worker.serving.VISIT_S`. If the command ends before, the
                 visit is cancelled.
@@ -205,8 +205,9 @@ class Sandbox(Protocol):
                 :data:`CANCEL_GRACE_S`. The result is ``cancelled`` and has the output until then.
 
         Raises:
-            SandboxLost: The sandbox broke, or a service did not start; nothing is known about the
-                command.
+            StepFailed: A service of an image that the job chose did not start, or ended.
+            SandboxLost: The sandbox broke, or another service did not start or ended; nothing is
+                known about the command.
             InvalidJob: No registry knows the image of a service.
         """
         ...

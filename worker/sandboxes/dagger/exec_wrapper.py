@@ -60,7 +60,7 @@ def wrapped(
 
     Args:
         owner: The user of the command as ``uid:gid``; ``0`` for root.
-        key: The run's nonce, or :data:`REUSE`.
+        key: The run's nonce, or :data:`REUSABLE`.
         live_bytes: Bytes of output to print while the command runs.
         probe: What to ask the server that it starts; None if it starts none.
         reports: Whether to add the reports of tests that it wrote.

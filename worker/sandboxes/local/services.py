@@ -240,7 +240,7 @@ async def _server(
     """
     process = await _start(command, directory, folder)
     assert process.stdout is not None  # noqa: S101
-    log = b""
+    name, log = Path(command[0]).name, b""
     tasks: list[asyncio.Future[Any]] = []
     try:
         deadline = monotonic() + READY_TIMEOUT_S
@@ -251,9 +251,7 @@ async def _server(
                 line = b""
             log = (log + line)[-_LOG_BYTES:]
             if not line:
-                name = Path(command[0]).name
                 raise SandboxLost(f"service: {name} did not get ready: {_last(log)}; try again")
-        name = Path(command[0]).name
         tasks.append(asyncio.ensure_future(_read_log(process.stdout, name, servers)))
         tasks.append(asyncio.ensure_future(servers.watch(process, directory)))
         yield
