@@ -31,6 +31,21 @@ async def test_what_the_command_wrote_is_returned(sandbox: Sandbox) -> None:
     }
 
 
+async def test_reports_are_known_by_their_names(sandbox: Sandbox) -> None:
+    reports = [
+        *("a/my-junit-1.xml", "TEST-a.xml", "unit_test_results.xml", "a/last-test-report-2.xml"),
+        *("a/test-results/deep/b.xml", "surefire-reports/c.xml", "test-reports/d.xml"),
+        *("a/x.ctrf.json", "out.tap"),
+    ]
+    others = [
+        *("test.xml", "results.xml", "a/TEST.xml", "junit.json", "test-results.json", "a.tap.txt"),
+        *("test-results.old/e.xml", "tests/results/f.xml", ".git/junit.xml", "a/.venv/g.tap"),
+    ]
+    paths = " ".join(f"./{path}" for path in reports + others)
+    command = f'for path in {paths}; do mkdir -p "${{path%/*}}" && echo x >"$path"; done'
+    assert await names(sandbox, command) == sorted(reports)
+
+
 async def test_a_report_of_an_earlier_command_is_none_of_a_later_one(sandbox: Sandbox) -> None:
     write = f'echo x >{TEMPORARY}/revalid-tests.json"; echo x >a.tap'
     assert await names(sandbox, write) == [f"{OWN_REPORT}.json", "a.tap"]
