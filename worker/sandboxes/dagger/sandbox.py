@@ -243,7 +243,7 @@ class DaggerSandbox:
                 wrapped, *parameters, probe=probe, reports=reports, visited=visit is not None
             )
             volumes = self._downloads if downloads else {}
-            run = partial(self._run, container, args, volumes, relay, (probe, visit), stop)
+            run = partial(self._run, container, args, volumes, relay, probe, visit, stop)
             try:
                 async with asyncio.timeout(overdue):
                     result, after = await run(cacheable)
@@ -273,11 +273,11 @@ class DaggerSandbox:
         args: Callable[[str, int], list[str]],
         downloads: Mapping[str, dagger.CacheVolume],
         relay: OutputRelay,
-        asked: tuple[Probe | None, Visit | None],
+        probe: Probe | None,
+        visit: Visit | None,
         stop: asyncio.Event | None,
         cacheable: bool,
     ) -> tuple[ExecResult, dagger.Container]:
-        probe, visit = asked
         with self._engine.live.subscribe(relay) as (nonce, live_bytes):
             # With the nonce as an argument, the engine runs the command. A volatile variable is no
             # part of the cache key: a replay then reports the nonce of an earlier run. Two forks of
