@@ -77,6 +77,7 @@ async def open_sandbox(
             if policy is SandboxPolicy.DAGGER:
                 raise
             reason = str(error)
+    programs = await asyncio.to_thread(local_toolchain, settings, environ)
     local = LocalSandbox(
         scratch=scratch,
         protected=job.protected,
@@ -84,7 +85,6 @@ async def open_sandbox(
         jailed=None if settings.bubblewrap else False,
         passthrough=_passthrough(settings, environ),
     )
-    programs = await asyncio.to_thread(local_toolchain, settings, environ)
     return local, SandboxReport(kind="local", fallback_reason=reason, toolchain=programs)
 
 
