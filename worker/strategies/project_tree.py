@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import stat
+from bisect import bisect_left
 from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ TOTAL_BYTES = 4 << 20
 """Limit of all files that are read whole: parsed, they take about thirty times the memory."""
 HEAD_BYTES = 4096
 SKIPPED = frozenset({".git", "node_modules"})
+_AFTER_SLASH = chr(ord("/") + 1)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -55,10 +57,14 @@ class ProjectTree:
         return self._listing[1]
 
     @cached_property
+    def _sorted_files(self) -> list[str]:
+        return sorted(self.files)
+
+    @cached_property
     def _directories(self) -> dict[str, list[str]]:
         """The directories that hold a file, by the name of the file."""
         found: dict[str, list[str]] = {}
-        for path in sorted(self.files):
+        for path in self._sorted_files:
             directory, _, name = path.rpartition("/")
             found.setdefault(name, []).append(directory or ".")
         return found
@@ -235,8 +241,9 @@ class _Below(ProjectTree):
 
     @cached_property
     def files(self) -> frozenset[str]:
-        prefix = self._prefix
-        own = (path for path in self._whole.files if path.startswith(prefix))
+        paths, prefix = self._whole._sorted_files, self._prefix
+        end = bisect_left(paths, f"{prefix[:-1]}{_AFTER_SLASH}")
+        own = paths[bisect_left(paths, prefix) : end]
         return frozenset(path.removeprefix(prefix) for path in own)
 
     def read(self, path: str, limit: int) -> bytes | None:

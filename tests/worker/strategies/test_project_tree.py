@@ -37,6 +37,15 @@ def test_a_link_to_a_file_of_the_project_is_that_file(project: Path) -> None:
     assert tree.files == {"package.json", "config/package.json"}
 
 
+def test_the_tree_of_a_directory_holds_its_files_alone(make: Make) -> None:
+    beside = ("api!/a", "api-x/a", "api.txt", "api0", "apia/a", "b/api/a")
+    tree = make(dict.fromkeys((*beside, "api/a", "api/z/!", "api/z/b", "api/~"), ""))
+    below = tree.below("api")
+    assert below.files == {"a", "z/!", "z/b", "~"}
+    assert below.below("z").files == {"!", "b"}
+    assert tree.below("ap").files == set()
+
+
 def test_files_that_do_not_belong_to_the_project_are_missing(project: Path) -> None:
     for name in ("package.json", "ignored.json"):
         (project / name).write_text("{}")
