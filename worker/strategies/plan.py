@@ -180,19 +180,28 @@ def install(
     )
 
 
+def cd(directory: str) -> str:
+    """Return the command that enters a directory of the project; its name is no option."""
+    return f"cd {shlex.quote(f'./{directory}' if directory.startswith('-') else directory)}"
+
+
 def within(planned: PlannedStep, directory: str) -> PlannedStep:
     """Return the step so that it runs in a directory of the project, under a name of its own."""
-    step = planned.step
+    step, test_run = planned.step, planned.test_run
     if directory == "." or not isinstance(step, Exec):
         return planned
-    command = f"cd {shlex.quote(directory)} && {{ {step.command}; }}"
-    named = step.model_copy(update={"name": f"{step.name} {directory}", "command": command})
-    inputs = planned.inputs and tuple(f"{directory}/{name}" for name in planned.inputs)
-    depends_on = tuple(f"{name} {directory}" for name in planned.depends_on)
-    test_run = planned.test_run
+
+    def run(command: str) -> str:
+        return f"{cd(directory)} && {{ {command}; }}"
+
     if test_run.reporting:
-        reporting = f"cd {shlex.quote(directory)} && {{ {test_run.reporting}; }}"
-        test_run = replace(test_run, reporting=reporting)
-    after = tuple(f"{name} {directory}" for name in planned.after)
-    planned = replace(planned, depends_on=depends_on, after=after, inputs=inputs)
-    return replace(planned, step=named, test_run=test_run)
+        test_run = replace(test_run, reporting=run(test_run.reporting))
+    own = {"name": f"{step.name} {directory}", "command": run(step.command)}
+    return replace(
+        planned,
+        step=step.model_copy(update=own),
+        depends_on=tuple(f"{name} {directory}" for name in planned.depends_on),
+        after=tuple(f"{name} {directory}" for name in planned.after),
+        inputs=planned.inputs and tuple(f"{directory}/{name}" for name in planned.inputs),
+        test_run=test_run,
+    )

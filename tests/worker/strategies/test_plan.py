@@ -51,6 +51,13 @@ def test_auto_refuses_an_unknown_project(plan_of: PlanOf) -> None:
         plan_of({"main.go": "", "docs/package.json": "{}"})
 
 
+@pytest.mark.parametrize("manifest", ["go.mod", "Cargo.toml", "pyproject.toml"])
+def test_the_name_of_a_part_is_no_option_of_cd(plan_of: PlanOf, manifest: str) -> None:
+    found = commands(plan_of({f"-part/{manifest}": "", "-part/a.go": ""}))
+    assert found
+    assert all(command.startswith("cd ./-part && ") for command in found.values())
+
+
 def test_given_steps_are_not_changed(plan_of: PlanOf) -> None:
     steps = (
         SetEnv(name="A", value="b"),

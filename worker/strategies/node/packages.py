@@ -1,13 +1,13 @@
 """Reads a directory's ``package.json`` as hostile input."""
 
 import posixpath
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from revalid.jobs.errors import InvalidProject
 from revalid.worker.strategies.node.scripts import does_nothing, needs_browser, watches, with_called
+from revalid.worker.strategies.plan import cd
 from revalid.worker.strategies.project_tree import ProjectTree
 
 HOOKS = frozenset(
@@ -94,10 +94,7 @@ class Package:
 
     def within(self, command: str) -> str:
         """Return ``command`` so that it runs in this package's directory."""
-        if self.directory == ".":
-            return command
-        directory = f"./{self.directory}" if self.directory.startswith("-") else self.directory
-        return f"cd {shlex.quote(directory)} && {command}"
+        return command if self.directory == "." else f"{cd(self.directory)} && {command}"
 
     def is_placeholder(self, script: str) -> bool:
         """Return whether a script only stands where a check could be."""

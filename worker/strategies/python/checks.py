@@ -14,6 +14,7 @@ from revalid.worker.strategies.plan import (
     Plan,
     PlannedStep,
     TestRun,
+    cd,
     check,
     skipped,
     within,
@@ -124,7 +125,7 @@ def _test_command(tree: ProjectTree) -> str:
         return _PYTEST
     below, slash, _ = manage.rpartition("/")
     up = "../" * manage.count("/")
-    inside = f"cd {shlex.quote(below)} && " if slash else ""
+    inside = f"{cd(below)} && " if slash else ""
     return f"{inside}{up}.venv/bin/python manage.py test"
 
 
