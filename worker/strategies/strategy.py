@@ -1,12 +1,12 @@
 """What a strategy is, and how one plans the parts of a project that are in its language."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from revalid.jobs.errors import InvalidProject
 from revalid.worker.strategies.parts import not_covered, split_parts
-from revalid.worker.strategies.plan import Plan, PlannedStep, within
+from revalid.worker.strategies.plan import Plan, within
 from revalid.worker.strategies.project_tree import ProjectTree
 
 
@@ -68,21 +68,8 @@ class Language:
                 "a part of the project: add one, or give the commands with --command"
             )
         plans = {directory: self.plan_part(tree.below(directory)) for directory in directories}
-        first = next(iter(plans.values()))
-        steps: list[PlannedStep] = []
-        for directory, part in plans.items():
-            steps += [within(step, directory) for step in part.steps]
-        reasons = (d if d == "." else f"{d}: {part.reason}" for d, part in plans.items())
-        notes = (note for part in plans.values() for note in part.notes)
-        tools = (tool for part in plans.values() for tool in part.tools)
-        return replace(
-            first,
-            strategy=self.name,
-            reason="; ".join(first.reason if reason == "." else reason for reason in reasons),
-            steps=tuple(steps),
-            tools=tuple(dict.fromkeys(tools)),
-            notes=(*dict.fromkeys(notes), *not_covered(others, " or ".join(self.manifests))),
-        )
+        notes = not_covered(others, " or ".join(self.manifests))
+        return replace(joined(plans, notes), strategy=self.name)
 
     def _parts(self, tree: ProjectTree) -> tuple[list[str], list[str]]:
         found = tree.directories_with(*self.manifests)
@@ -93,3 +80,22 @@ class Language:
         below = (directory for directory in found if directory != ".")
         parts, others = split_parts(below, root_has_checks=True)
         return [".", *parts], others
+
+
+def joined(plans: Mapping[str, Plan], notes: Iterable[str]) -> Plan:
+    """Join the plans of the parts of a project in one language; the image is the first one's.
+
+    Args:
+        plans: The plan of each part, by its directory.
+        notes: Sentences for the reader of the result besides those of the plans.
+    """
+    return replace(
+        next(iter(plans.values())),
+        reason="; ".join(
+            plan.reason if directory == "." else f"{directory}: {plan.reason}"
+            for directory, plan in plans.items()
+        ),
+        steps=tuple(within(step, part) for part, plan in plans.items() for step in plan.steps),
+        tools=tuple(dict.fromkeys(tool for plan in plans.values() for tool in plan.tools)),
+        notes=(*dict.fromkeys(note for plan in plans.values() for note in plan.notes), *notes),
+    )

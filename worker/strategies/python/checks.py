@@ -17,13 +17,13 @@ from revalid.worker.strategies.plan import (
     cd,
     check,
     skipped,
-    within,
 )
 from revalid.worker.strategies.project_tree import ProjectTree
 from revalid.worker.strategies.python.install import MANIFESTS, plan_install, python_parts
 from revalid.worker.strategies.python.pytest_config import pytest_config
 from revalid.worker.strategies.python.requirements import table
 from revalid.worker.strategies.python.start import python_start
+from revalid.worker.strategies.strategy import joined
 
 manifests = MANIFESTS
 
@@ -53,16 +53,8 @@ def plan(tree: ProjectTree) -> Plan:
             f"strategy python needs one of {', '.join(manifests)}, at the root or in a part of the "
             "project: add one, or give the commands with --command"
         )
-    steps: list[PlannedStep] = []
-    reasons: list[str] = []
-    notes: dict[str, None] = {}
-    for directory in directories:
-        part = _plan_root(tree.below(directory), directory)
-        steps += [within(step, directory) for step in part.steps]
-        reasons.append(part.reason if directory == "." else f"{directory}: {part.reason}")
-        notes |= dict.fromkeys(part.notes)
-    notes |= dict.fromkeys(not_covered(others, "a Python manifest"))
-    return Plan(StrategyName.PYTHON, "; ".join(reasons), tuple(steps), ("python3",), tuple(notes))
+    plans = {name: _plan_root(tree.below(name), name) for name in directories}
+    return joined(plans, not_covered(others, "a Python manifest"))
 
 
 def _plan_root(tree: ProjectTree, directory: str) -> Plan:
