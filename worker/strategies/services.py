@@ -2,15 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from revalid.jobs.errors import InvalidProject
 from revalid.jobs.images import repository
 from revalid.jobs.job import Job
 from revalid.jobs.services import Service, ServiceKind
 from revalid.worker.services import FACTS, NeededService
-from revalid.worker.strategies.node.packages import read_package
+from revalid.worker.strategies.node.packages import readable_packages
 from revalid.worker.strategies.project_tree import ProjectTree
 
 _DEPENDENCIES = {
@@ -206,13 +204,10 @@ def _composed(text: str) -> Iterator[tuple[str, str]]:
 
 def _dependencies(tree: ProjectTree) -> Iterator[tuple[str, str]]:
     """Yield each dependency that tells of a service, with the manifest that names it."""
-    manifests = [p for p in sorted(tree.files) if p.rpartition("/")[2] == "package.json"]
-    for path in manifests[:_MAX_MANIFESTS]:
-        with suppress(InvalidProject):
-            package = read_package(tree, path.rpartition("/")[0] or ".")
-            for name in package.dependencies if package else ():
-                if name in _DEPENDENCIES:
-                    yield name, path
+    for package in readable_packages(tree):
+        for name in package.dependencies:
+            if name in _DEPENDENCIES:
+                yield name, package.manifest
     python = [p for p in sorted(tree.files) if _PYTHON_MANIFEST.search(p)]
     for path in python[:_MAX_MANIFESTS]:
         for name in _PYTHON_NAME.findall(tree.head(path, _HEAD_BYTES)):

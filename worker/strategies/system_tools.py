@@ -1,9 +1,11 @@
 """Finds the system tools that a project needs and that small images lack."""
 
-import json
+import posixpath
 import re
 from collections.abc import Sequence
+from functools import cache, partial
 
+from revalid.worker.strategies.node.packages import readable_packages
 from revalid.worker.strategies.project_tree import ProjectTree
 
 _MAX_FILES = 200
@@ -18,7 +20,6 @@ _RUN = re.compile(
 """Names of the scripts that checks run, or that those call."""
 _SCRIPT_FILE = re.compile(r"[\w@.-]{1,100}\.(?:sh|bash)\b")
 _BASH = re.compile(r"#![^\n]{0,60}\bbash\b")
-_DEPENDENCIES = ("dependencies", "devDependencies", "optionalDependencies")
 _GIT_DEPENDENCY = re.compile(r"git(?:\+[a-z]{2,5})?:|github:|gitlab:|bitbucket:|git@")
 _GIT_REQUIREMENT = re.compile(r"\bgit\+(?:https?|ssh|file)://")
 _COMPILED = re.compile(r"\bpsycopg2(?!-binary)\b|\bmysqlclient\b|\bExtension\(|\bpycairo\b")
@@ -43,19 +44,17 @@ def needed_system_tool(tree: ProjectTree, language: str, commands: Sequence[str]
 
 
 def _of_node(tree: ProjectTree) -> str:
-    manifests = [path for path in sorted(tree.files) if path.rpartition("/")[2] == "package.json"]
-    for path in manifests[:_MAX_FILES]:
-        manifest = _manifest(tree.head(path, _HEAD))
-        wanted = [v for k in _DEPENDENCIES for v in _texts(manifest.get(k)).values()]
-        if any(_GIT_DEPENDENCY.match(version) for version in wanted):
-            return f"git, for a dependency in {path}"
-        for name, script in _texts(manifest.get("scripts")).items():
+    is_bash = cache(partial(_is_bash, tree))
+    for package in readable_packages(tree):
+        if any(_GIT_DEPENDENCY.match(version) for version in package.dependencies.values()):
+            return f"git, for a dependency in {package.manifest}"
+        for name, script in package.scripts.items():
             if not _RUN.match(name):
                 continue
             if match := _CALLS.search(script):
-                return f"{match[1]}, for the script {name} in {path}"
-            if any(_is_bash(tree, file) for file in _SCRIPT_FILE.findall(script)[:_MAX_FILES]):
-                return f"bash, for the script {name} in {path}"
+                return f"{match[1]}, for the script {name} in {package.manifest}"
+            if any(is_bash(file) for file in _SCRIPT_FILE.findall(script)[:_MAX_FILES]):
+                return f"bash, for the script {name} in {package.manifest}"
     if any(path.rpartition("/")[2] == "binding.gyp" for path in tree.files):
         return "a compiler, for binding.gyp"
     return ""
@@ -73,19 +72,10 @@ def _of_python(tree: ProjectTree) -> str:
     return ""
 
 
-def _manifest(text: str) -> dict[str, object]:
-    try:
-        manifest = json.loads(text.lstrip("\ufeff"))
-    except (ValueError, RecursionError):
-        return {}
-    return manifest if isinstance(manifest, dict) else {}
-
-
-def _texts(field: object) -> dict[str, str]:
-    pairs = field.items() if isinstance(field, dict) else ()
-    return {name: text for name, text in pairs if isinstance(text, str)}
-
-
 def _is_bash(tree: ProjectTree, name: str) -> bool:
-    found = (path for path in tree.files if path.rpartition("/")[2] == name)
-    return any(_BASH.match(tree.head(path, 100)) for path in sorted(found)[:_MAX_FILES])
+    """Return whether a file of this name, in any directory, is a script of Bash."""
+    directories = tree.directories_with(name)[:_MAX_FILES]
+    return any(
+        _BASH.match(tree.head(posixpath.normpath(f"{directory}/{name}"), 100))
+        for directory in directories
+    )

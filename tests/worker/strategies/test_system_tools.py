@@ -27,6 +27,11 @@ def node(script: str, name: str = "build", **fields: object) -> Files:
         (node("node-gyp rebuild", "install"), "node-gyp, for the script install"),
         (node("python3 gen.py && vite build"), "python3, for the script build"),
         (node("", dependencies={"a": "github:b/c#main"}), "git, for a dependency"),
+        (
+            node("", peerDependencies={"a": "git+https://example.com/a.git"}),
+            "git, for a dependency",
+        ),
+        (node("git log", description="a" * 70_000), "git, for the script build in package.json"),
         ({**node(""), "binding.gyp": "{}"}, "a compiler, for binding.gyp"),
         ({**node("node stamp.js"), ".git/HEAD": "ref: x"}, "git, for the project reads"),
     ],

@@ -2,6 +2,7 @@
 
 import posixpath
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ HOOKS = frozenset(
     }
 )
 """Scripts that an install runs."""
+_MAX_PACKAGES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,15 @@ def read_package(tree: ProjectTree, directory: str) -> Package | None:
         )
     data = tree.json(manifest)
     return None if data is None else Package(directory, data)
+
+
+def readable_packages(tree: ProjectTree) -> Iterator[Package]:
+    """Yield every package of a project that can be read, whether it is a part or not."""
+    manifests = [path for path in sorted(tree.files) if path.rpartition("/")[2] == "package.json"]
+    for path in manifests[:_MAX_PACKAGES]:
+        with suppress(InvalidProject):  # a strategy that needs it says so
+            if package := read_package(tree, path.rpartition("/")[0] or "."):
+                yield package
 
 
 def leaves(value: Any) -> Iterator[str]:
