@@ -37,7 +37,7 @@ def unchecked_languages(tree: ProjectTree, covered: Collection[str]) -> list[Pla
     return [
         skipped(
             CheckName.TESTS,
-            f"{language}" if directory == "." else f"{language} {directory}",
+            language if directory == "." else f"{language} {directory}",
             name,
             f"no strategy checks {language} ({name}): give its commands with --command",
             absent=False,

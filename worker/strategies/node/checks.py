@@ -142,7 +142,9 @@ def _tests(project: NodeProject, builds: Builds) -> tuple[list[PlannedStep], lis
             ]
             packages = [package for package in packages if package.directory not in covered]
             runs |= {directory: [script] for directory in covered}
-    steps += _step_per_package(CheckName.TESTS, "test", packages, project.tests, depends_on)
+    steps += _step_per_package(
+        CheckName.TESTS, "test", packages, lambda package: runs[package.directory][0], depends_on
+    )
     for package in project.packages:
         for tests in project.other_tests(package, runs[package.directory]):
             steps.append(_test_files(package, tests, depends_on(package)))

@@ -250,8 +250,7 @@ class NodeProject:
 
     def types(self, package: Package) -> CheckCommand:
         """Return the command of a type check with the compiler."""
-        root = self._roots[package.directory]
-        manager = self.installs.choices[root.directory].manager
+        root, manager = self._roots[package.directory], self.manager(package)
         command, reason = type_check(self._tree, package, root, manager)
         path = package.path("tsconfig.json")
         if not reason and path in self._bases:
