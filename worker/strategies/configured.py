@@ -176,7 +176,7 @@ def left_out(
         *(
             Unproven(
                 check=CheckName.START,
-                reason=f"{getattr(planned.step, 'name', '')} replaced by {config.file}",
+                reason=f"{planned.name} replaced by {config.file}",
                 decides=False,
             )
             for planned in replaced
@@ -225,8 +225,8 @@ def _left_out(planned: PlannedStep, config: ProjectConfig) -> PlannedStep:
 
 def _own_commands(config: ProjectConfig, found: list[PlannedStep]) -> list[PlannedStep]:
     """Return a step for each command of the configuration; it runs after the found checks."""
-    taken = {str(getattr(planned.step, "name", "")) for planned in found}
-    installs = tuple(str(getattr(p.step, "name", "")) for p in found if p.install)
+    taken = {planned.name for planned in found}
+    installs = tuple(planned.name for planned in found if planned.install)
     steps = []
     for command in config.configuration.commands:
         name = command.name if command.name not in taken else f"{command.name} ({config.file})"
@@ -248,7 +248,7 @@ def _started(
     if start.command is not None:
         before = (CheckName.INSTALL, CheckName.BUILD)
         depends_on = [
-            str(getattr(planned.step, "name", ""))
+            planned.name
             for planned in others
             if (planned.install or planned.check in before) and planned.skipped_reason is None
         ]

@@ -73,6 +73,11 @@ class PlannedStep:
     parallel: bool = False
     dockerfile: str = ""
 
+    @property
+    def name(self) -> str:
+        """The name of the step's command; empty for another step."""
+        return (self.step.name or "") if isinstance(self.step, Exec) else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Runtime:

@@ -53,7 +53,7 @@ def plan_of(project: Path, make: Make) -> PlanOf:
 
 def steps_by_name(plan: Plan) -> dict[str, PlannedStep]:
     """Return the steps of a plan by name."""
-    return {str(getattr(step.step, "name", "")): step for step in plan.steps}
+    return {step.name: step for step in plan.steps}
 
 
 def commands(plan: Plan) -> dict[str, str]:
