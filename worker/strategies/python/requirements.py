@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from configparser import ConfigParser, Error
 from itertools import pairwise
 from typing import Any
@@ -32,6 +32,9 @@ _NOX_INSTALL = re.compile(r"session\.install\(([^)]{1,2000})\)")
 _STRING = re.compile(r"[\"']([^\"'\n]{1,200})[\"']")
 _INI_BYTES = 1 << 16
 _MAX_REQUIREMENTS = 300
+
+Sections = Mapping[str, Mapping[str, str]]
+"""The sections of an INI file."""
 
 
 def requirement_files(tree: ProjectTree) -> list[str]:
@@ -127,7 +130,7 @@ def quoted(requirements: Iterable[str]) -> str:
     return " ".join(map(shlex.quote, requirements))
 
 
-def setup_cfg(tree: ProjectTree) -> dict[str, dict[str, str]]:
+def setup_cfg(tree: ProjectTree) -> Sections:
     """Return the sections of ``setup.cfg``; empty if it does not parse."""
     return read_ini(tree, "setup.cfg")
 
@@ -168,18 +171,19 @@ def _nox(tree: ProjectTree) -> Iterator[str]:
         yield from _STRING.findall(call)
 
 
-def read_ini(tree: ProjectTree, name: str) -> dict[str, dict[str, str]]:
+def read_ini(tree: ProjectTree, name: str) -> Sections:
     """Return the sections of an INI file; empty if it does not parse."""
     return _parsed_ini(tree.head(name, _INI_BYTES))
 
 
-def _parsed_ini(text: str) -> dict[str, dict[str, str]]:
+def _parsed_ini(text: str) -> Sections:
     parser = ConfigParser(interpolation=None, strict=False)
     try:
         parser.read_string(text[:_INI_BYTES])
     except Error:
         return {}
-    return {section: dict(parser[section]) for section in parser.sections()}
+    # Views: a copy of each would hold the values of [DEFAULT] once for every section.
+    return {section: parser[section] for section in parser.sections()}
 
 
 def _strings(value: Any) -> list[str]:
