@@ -3,13 +3,10 @@ less than the caller allows, never for more.
 """
 
 import json
-import os
 import re
-import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -235,16 +232,6 @@ def read_configuration(read: Callable[[str, int], bytes | None]) -> Configured |
     for file, (text, value) in found.items():
         return Configured(file, _validated(file, text, value))
     return None
-
-
-def read_start(path: Path, most: int) -> bytes | None:
-    """Return the start of a file; None if it is none or a link."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(most) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
 
 
 def _text(file: str, data: bytes) -> str:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
-from revalid.jobs.configuration import Configured, read_configuration, read_start
+from revalid.jobs.configuration import Configured, read_configuration
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import DEFAULT_IMAGE, Job, Lane, Limits, StrategyName, parse_job
 from revalid.jobs.ledger.webhook import check_url
 from revalid.jobs.projects import tarball
+from revalid.jobs.projects.file_start import read_start
 from revalid.jobs.projects.overlay import pack_overlay
 from revalid.jobs.services import Service
 from revalid.jobs.settings import Settings

@@ -12,6 +12,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from revalid.jobs.projects.file_start import read_start
+
 GIT_TIMEOUT_S = 60.0
 MAX_SUBMODULES = 64
 """Submodules whose tracked files are read."""
@@ -89,12 +91,8 @@ def asks_for_git(name: str, path: Path) -> bool:
     """Return whether a file seems to read the repository, such as for a version or for hooks."""
     if _NEVER_ASKS.search(name):
         return False
-    try:
-        with path.open("rb") as file:
-            text = file.read(_READ_BYTES).decode(errors="replace")
-            return _ASKS_GIT.search(text) is not None
-    except OSError:
-        return False
+    start = read_start(path, _READ_BYTES) or b""
+    return _ASKS_GIT.search(start.decode(errors="replace")) is not None
 
 
 def copy_repository(root: Path, into: Path) -> Path | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.globs import MAX_WORK, Rules, TooMuchWork, Work
+from revalid.jobs.projects.file_start import read_start
 from revalid.jobs.projects.git_checkout import tracked
 from revalid.jobs.source import LeftOut
 
@@ -193,13 +194,7 @@ def is_file_attributes(path: Path) -> bool:
 
 
 def _starts_with(path: Path, magic: bytes) -> bool:
-    try:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            return False
-        with path.open("rb") as file:
-            return file.read(len(magic)) == magic
-    except OSError:
-        return False
+    return read_start(path, len(magic)) == magic
 
 
 def _parents(paths: Iterable[str]) -> frozenset[str]:

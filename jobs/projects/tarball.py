@@ -134,8 +134,7 @@ def pack(root: Path, out: BinaryIO, bounds: Bounds) -> Summary:
         repository = (root / ".git").exists()
         for relative, path, status in selection.entries():
             packing.add(relative, path, status)
-            if repository and not wants_git and stat.S_ISREG(status.st_mode):
-                wants_git = asks_for_git(relative, path)
+            wants_git = wants_git or (repository and asks_for_git(relative, path))
         if not packing.files:
             raise InvalidProject(f"project {root}: it has no files besides ignored ones")
         if wants_git and (copied := copy_repository(root, Path(temporary))) is not None:

@@ -6,10 +6,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from revalid.jobs.configuration import Configured, read_configuration, read_start
+from revalid.jobs.configuration import Configured, read_configuration
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import Axis
 from revalid.jobs.projects import tarball
+from revalid.jobs.projects.file_start import read_start
 from revalid.jobs.settings import Settings
 from revalid.producer.batch.item import BatchItem
 from revalid.producer.submission import follows_project

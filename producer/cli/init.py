@@ -6,8 +6,9 @@ from typing import Any
 from rich.text import Text
 
 from revalid.jobs import atomic_write
-from revalid.jobs.configuration import read_configuration, read_start
+from revalid.jobs.configuration import read_configuration
 from revalid.jobs.errors import InvalidProject
+from revalid.jobs.projects.file_start import read_start
 from revalid.producer.batch.item import BatchItem
 from revalid.producer.cli.batch.dry_run import plans_of
 from revalid.producer.cli.options import CHECKS, JobOptions
