@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -23,6 +24,7 @@ from pydantic_core import ErrorDetails
 from revalid.jobs.checks import ChosenChecks
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import IMAGE, ArtifactGlob, Axis
+from revalid.jobs.projects.file_start import read_start
 from revalid.jobs.projects.tarball import KEPT
 from revalid.jobs.projects.toml import parse_toml
 from revalid.jobs.services import KNOWN_KINDS, Service
@@ -232,6 +234,11 @@ def read_configuration(read: Callable[[str, int], bytes | None]) -> Configured |
     for file, (text, value) in found.items():
         return Configured(file, _validated(file, text, value))
     return None
+
+
+def read_directory(directory: Path) -> Configured | None:
+    """Return the configuration in a directory, as :func:`read_configuration`."""
+    return read_configuration(lambda name, most: read_start(directory / name, most))
 
 
 def _text(file: str, data: bytes) -> str:

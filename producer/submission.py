@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Unpack
 
-from revalid.jobs.configuration import Configured, read_configuration
+from revalid.jobs.configuration import Configured, read_configuration, read_directory
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import DEFAULT_IMAGE, Job, Lane, Limits, StrategyName, parse_job
 from revalid.jobs.ledger.webhook import check_url
 from revalid.jobs.projects import tarball
-from revalid.jobs.projects.file_start import read_start
 from revalid.jobs.projects.overlay import pack_overlay
 from revalid.jobs.services import Service
 from revalid.jobs.settings import Settings
@@ -161,7 +160,7 @@ def _configured(job: Job, kept: Mapping[str, bytes], overlay: Path | None) -> Co
     if not job.project_config or job.strategy is StrategyName.TRAJECTORY:
         return None
     if overlay is not None:
-        return read_configuration(lambda name, most: read_start(overlay / name, most))
+        return read_directory(overlay)
     return read_configuration(lambda name, _: kept.get(name))
 
 

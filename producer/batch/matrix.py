@@ -6,11 +6,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from revalid.jobs.configuration import Configured, read_configuration
+from revalid.jobs.configuration import Configured, read_directory
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import Axis
 from revalid.jobs.projects import tarball
-from revalid.jobs.projects.file_start import read_start
 from revalid.jobs.settings import Settings
 from revalid.producer.batch.item import BatchItem
 from revalid.producer.submission import follows_project
@@ -62,9 +61,9 @@ def _read(settings: Settings, origin: str) -> Configured | None:
     path = Path(origin)
     with suppress(InvalidProject, OSError):
         if path.is_dir():
-            return read_configuration(lambda name, most: read_start(path / name, most))
+            return read_directory(path)
         if path.is_file():
             bounds = tarball.Bounds(settings.project_files, settings.project_bytes)
             with path.open("rb") as file, tarball.opened(file, bounds) as root:
-                return read_configuration(lambda name, most: read_start(root / name, most))
+                return read_directory(root)
     return None
