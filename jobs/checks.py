@@ -29,3 +29,17 @@ def _sorted(names: tuple[ChosenCheck, ...]) -> tuple[ChosenCheck, ...]:
 
 
 ChosenChecks = Annotated[tuple[ChosenCheck, ...], AfterValidator(_sorted)]
+
+
+def check_choices(
+    skip: tuple[ChosenCheck, ...], require: tuple[ChosenCheck, ...], expect_tests: int | None
+) -> None:
+    """Refuse to skip what must be proven.
+
+    Raises:
+        ValueError: A check is skipped and required, or tests are skipped and counted.
+    """
+    if both := sorted({*skip} & {*require}):
+        raise ValueError(f"{both[0]}: skipped and required: keep one of the two")
+    if expect_tests is not None and "tests" in skip:
+        raise ValueError("expect_tests: the tests are skipped: keep one of the two")

@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from revalid.jobs.checks import ChosenChecks
+from revalid.jobs.checks import ChosenChecks, check_choices
 from revalid.jobs.errors import InvalidProject
 from revalid.jobs.job import IMAGE, ArtifactGlob, Axis
 from revalid.jobs.projects.file_start import read_start
@@ -187,10 +187,7 @@ class Configuration(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if both := sorted({*self.skip} & {*self.require}):
-            raise ValueError(f"{both[0]}: skipped and required: keep one of the two")
-        if self.expect_tests is not None and "tests" in self.skip:
-            raise ValueError("expect_tests: the tests are skipped: keep one of the two")
+        check_choices(self.skip, self.require, self.expect_tests)
         names = [command.name for command in self.commands]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"commands: two are named {twice!r}: rename one")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NewType, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 
-from revalid.jobs.checks import ChosenChecks
+from revalid.jobs.checks import ChosenChecks, check_choices
 from revalid.jobs.constants import DAY_S
 from revalid.jobs.errors import InvalidJob
 from revalid.jobs.globs import MAX_WORK, TooMuchWork, Work, covering, directory_glob
@@ -269,15 +269,12 @@ class Job(Frozen):
             raise ValueError(
                 "keep_going needs strategy 'command': other strategies always run every check"
             )
-        if both := sorted({*self.skip} & {*self.require}):
-            raise ValueError(f"{both[0]}: skipped and required: keep one of the two")
+        check_choices(self.skip, self.require, self.expect_tests)
         if (self.skip or self.require) and carries_steps:
             raise ValueError(
                 f"strategy '{self.strategy}' runs the given steps alone: skip and require are for "
                 "strategies that find the checks"
             )
-        if self.expect_tests is not None and "tests" in self.skip:
-            raise ValueError("expect_tests: the tests are skipped: keep one of the two")
         judged = self.expect_tests is not None or self.overlay is not None
         if judged and self.strategy is StrategyName.TRAJECTORY:
             raise ValueError("a trajectory has no checks: expect_tests and overlay are for others")
