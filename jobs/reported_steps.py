@@ -17,16 +17,17 @@ def steps_from_events(events: Iterable[Event]) -> tuple[StepResult, ...]:
         if event.type in ("started", "plan"):  # a new attempt
             steps.clear()
         elif event.type == "step_started":
-            steps[event.data["index"]] = {"name": "", "stdout": "", "stderr": ""} | _of_step(event)
+            started = {"name": "", "stdout": "", "stderr": ""}
+            steps[event.data["index"]] = started | step_fields(event.data)
         elif event.type == "output" and (step := steps.get(event.data["index"])):
             step[event.data["stream"]] += event.data["text"]
         elif event.type == "step_finished":
-            steps.setdefault(event.data["index"], {}).update(_of_step(event))
+            steps.setdefault(event.data["index"], {}).update(step_fields(event.data))
     return tuple(_step(steps[index]) for index in sorted(steps))
 
 
-def _of_step(event: Event) -> dict[str, Any]:
-    data: Mapping[str, Any] = event.data
+def step_fields(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the data of an event says of its step, as fields of its result."""
     return {name: data[name] for name in StepResult.model_fields if name in data}
 
 

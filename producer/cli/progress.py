@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from revalid.jobs.events import Event
+from revalid.jobs.reported_steps import step_fields
 from revalid.jobs.result import JobResult, SandboxReport, StepResult, StrategyReport
 from revalid.producer.cli.verdict import (
     name_width,
@@ -150,8 +151,7 @@ class Progress:
                 self._write(step, rest)
         self._ended.add(index)
         self._phase = _Running("finishing" if len(self._ended) == self._planned else "working")
-        shown = {name: value for name, value in data.items() if name in StepResult.model_fields}
-        self._print(step_line(StepResult(**shown), self._width))
+        self._print(step_line(StepResult(**step_fields(data)), self._width))
 
     def _write(self, step: _Running, text: str) -> None:
         lines = [line for line in clean(text).split("\n") if line.strip()]
