@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BeforeValidator,
@@ -27,7 +27,7 @@ from revalid.jobs.job import IMAGE, ArtifactGlob, Axis
 from revalid.jobs.projects.file_start import read_start
 from revalid.jobs.projects.tarball import KEPT
 from revalid.jobs.projects.toml import parse_toml
-from revalid.jobs.services import KNOWN_KINDS, Service
+from revalid.jobs.services import KNOWN_KINDS, EnvValue, Service
 from revalid.jobs.steps import VARIABLE, Frozen
 
 MAX_BYTES = 65_536
@@ -49,7 +49,6 @@ _Version = Annotated[
     StringConstraints(pattern=r"^\d{1,4}(\.\d{1,4})?$"),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}]}),
 ]
-_Value = Annotated[str, StringConstraints(max_length=4_096, pattern=r"^[^\x00]*$")]
 _Line = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
@@ -106,7 +105,7 @@ class Matrix(Frozen):
     @property
     def entries(self) -> list[dict[Axis, str]]:
         """The entry of each job."""
-        axes: tuple[Axis, ...] = ("node", "python", "image")
+        axes: tuple[Axis, ...] = get_args(Axis)
         return [{axis: value} for axis in axes for value in dict.fromkeys(getattr(self, axis))]
 
     @model_validator(mode="after")
@@ -166,7 +165,7 @@ class Configuration(Frozen):
         ]
         | None
     ) = Field(default=None, max_length=8)
-    env: dict[Annotated[str, StringConstraints(max_length=256)], _Value] = Field(
+    env: dict[Annotated[str, StringConstraints(max_length=256)], EnvValue] = Field(
         default_factory=dict, max_length=64
     )
     artifacts: tuple[ArtifactGlob, ...] = Field(default=(), max_length=16)

@@ -15,13 +15,13 @@ from revalid.jobs.globs import MAX_WORK, TooMuchWork, Work, covering, directory_
 from revalid.jobs.services import Service
 from revalid.jobs.source import Source, TarballSource
 from revalid.jobs.steps import (
-    VARIABLE,
     DeleteFile,
     Frozen,
     Step,
     Text,
     WriteFile,
     WriteFiles,
+    check_variables,
 )
 
 DEFAULT_IMAGE = "node:20-alpine3.22"
@@ -237,9 +237,7 @@ class Job(Frozen):
             )
         if not IMAGE.match(self.matrix.get("image", DEFAULT_IMAGE)):
             raise ValueError(f"matrix: image {self.matrix['image']!r:.80} is not a reference")
-        for name in (*self.env, *self.secrets):
-            if not VARIABLE.match(name):
-                raise ValueError(f"{name!r} is not a variable name: use letters, digits and _")
+        check_variables((*self.env, *self.secrets))
         if both := sorted(self.env.keys() & self.secrets.keys()):
             raise ValueError(
                 f"{', '.join(both)}: set as a variable and as a secret: keep one of the two"

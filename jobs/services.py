@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from revalid.jobs.steps import VARIABLE, Frozen
+from revalid.jobs.steps import Frozen, check_variables
 
 SERVICE_NAME = re.compile(r"[a-z][a-z0-9-]{0,60}\Z")
 
@@ -22,7 +22,7 @@ class ServiceKind(StrEnum):
 
 
 KNOWN_KINDS = tuple(kind for kind in ServiceKind if kind is not ServiceKind.OTHER)
-_Value = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=4_096)]
+EnvValue = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=4_096)]
 
 
 class Service(Frozen):
@@ -42,7 +42,7 @@ class Service(Frozen):
     kind: ServiceKind
     image: Annotated[str, StringConstraints(max_length=512)] | None = None
     name: str | None = Field(default=None, exclude_if=lambda name: name is None)
-    env: dict[str, _Value] = Field(
+    env: dict[str, EnvValue] = Field(
         default_factory=dict, max_length=64, exclude_if=lambda env: not env
     )
     port: int | None = Field(default=None, ge=1, le=65_535, exclude_if=lambda port: port is None)
@@ -61,9 +61,7 @@ class Service(Frozen):
             raise ValueError("a service of kind 'other' needs name, image and port")
         if not SERVICE_NAME.match(self.name) or self.name in {*KNOWN_KINDS, "localhost"}:
             raise ValueError(f"{self.name!r} is no name of a service: use a-z, 0-9 and -")
-        for name in self.env:
-            if not VARIABLE.match(name):
-                raise ValueError(f"{name!r} is not a variable name: use letters, digits and _")
+        check_variables(self.env)
         return self
 
 

@@ -1,7 +1,7 @@
 """Step types: the operations that a job replays in a sandbox."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -17,6 +17,13 @@ from pydantic import (
 from revalid.jobs.constants import DAY_S
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+def check_variables(names: Iterable[str]) -> None:
+    """Raise :class:`ValueError` if a name is none of an environment variable."""
+    for name in names:
+        if not VARIABLE.match(name):
+            raise ValueError(f"{name!r} is not a variable name: use letters, digits and _")
 
 
 def _encodable(text: str) -> str:
