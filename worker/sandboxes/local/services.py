@@ -142,6 +142,8 @@ async def _postgres(service: NeededService, servers: Running) -> AsyncIterator[i
         roles = (
             f"CREATE ROLE {USER} LOGIN CREATEDB PASSWORD '{service.password}';\n"
             f"CREATE DATABASE {DATABASE} OWNER {USER};\n"
+            # From PostgreSQL 15; tests use it to insert rows in any order.
+            f"GRANT SET ON PARAMETER session_replication_role TO {USER};\n"
         )
         single = [str(folder / "postgres"), "--single", "-D", str(data), "postgres"]
         await _run(single, directory, folder, roles)
