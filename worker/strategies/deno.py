@@ -7,6 +7,7 @@ from typing import Any
 
 from revalid.jobs.checks import CheckName
 from revalid.jobs.job import StrategyName
+from revalid.worker.strategies.node.scripts import does_nothing
 from revalid.worker.strategies.plan import Plan, PlannedStep, Runtime, check, install, skipped
 from revalid.worker.strategies.project_tree import ProjectTree
 from revalid.worker.strategies.python.requirements import table
@@ -52,17 +53,26 @@ def _read(tree: ProjectTree, manifest: str) -> dict[str, Any]:
 
 def _task(check_name: CheckName, tasks: dict[str, Any], name: str) -> PlannedStep:
     command = f"deno task {shlex.quote(name)}"
-    if name not in tasks:
-        return skipped(check_name, name, command, f"no task {name}", absent=True)
+    if not _does(tasks.get(name)):
+        reason = f"only a placeholder for a task {name}" if name in tasks else f"no task {name}"
+        return skipped(check_name, name, command, reason, absent=True)
     return check(check_name, name, f"{_SET_UP}{command}", ("install",), parallel=False)
 
 
+def _does(task: object) -> bool:
+    """Return whether a task runs something: by its command, or by the tasks it depends on."""
+    if isinstance(task, dict):
+        return bool(task.get("dependencies")) or _does(task.get("command"))
+    return isinstance(task, str) and not does_nothing(task)
+
+
 def _tests(tree: ProjectTree, tasks: dict[str, Any]) -> PlannedStep:
-    if "test" in tasks:
+    if _does(tasks.get("test")):
         return check(CheckName.TESTS, "test", f"{_SET_UP}deno task test", ("install",))
     if any(_TEST.search(path) for path in tree.files):
         return check(CheckName.TESTS, "test", f"{_SET_UP}deno test -A", ("install",))
-    return skipped(CheckName.TESTS, "test", "deno test -A", "no test file", absent=True)
+    reason = "only a placeholder for a task test" if "test" in tasks else "no test file"
+    return skipped(CheckName.TESTS, "test", "deno test -A", reason, absent=True)
 
 
 DENO = Language(StrategyName.DENO, _MANIFESTS, plan_part)

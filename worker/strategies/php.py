@@ -6,6 +6,7 @@ from typing import Any
 
 from revalid.jobs.checks import CheckName
 from revalid.jobs.job import StrategyName
+from revalid.worker.strategies.node.scripts import does_nothing
 from revalid.worker.strategies.plan import (
     Plan,
     PlannedStep,
@@ -38,7 +39,6 @@ _TYPE_SCRIPTS = (
 _TEST_SCRIPTS = ("test", "tests", "phpunit", "pest", "test:unit")
 _PHPSTAN = ("phpstan.neon", "phpstan.neon.dist", "phpstan.dist.neon")
 _TEST_FILE = re.compile(r"(?:^|/)[Tt]ests?/(?:.{1,300})?[^/]{1,100}Test\.php\Z")
-_NOTHING = re.compile(r"(?:echo\b|true\b|exit 0\b|:\Z)")
 _VERSION = re.compile(r"\d\.\d")
 
 
@@ -131,7 +131,7 @@ def _tests(
 def _does(script: object) -> bool:
     """Return whether a Composer script runs something."""
     lines = script if isinstance(script, list) else [script]
-    return any(isinstance(line, str) and line and not _NOTHING.match(line) for line in lines)
+    return any(isinstance(line, str) and not does_nothing(line) for line in lines)
 
 
 def _runtime(tree: ProjectTree, manifest: dict[str, Any]) -> Runtime:

@@ -30,5 +30,19 @@ def test_tasks_go_first(plan_of: PlanOf, files: Files) -> None:
     assert skips(plan) == {"typecheck": "no TypeScript source"}
 
 
+@pytest.mark.parametrize("task", ["echo none", "true", {"command": "exit 0"}, "sleep 1 && echo a"])
+def test_a_task_that_does_nothing_proves_nothing(plan_of: PlanOf, task: str) -> None:
+    manifest: Files = {"deno.json": {"tasks": {"test": task, "build": task}}}
+    skipped = skips(plan_of(manifest))
+    assert skipped["test"] == "only a placeholder for a task test"
+    assert skipped["build"] == "only a placeholder for a task build"
+    assert commands(plan_of({**manifest, "a_test.ts": ""}))["test"].endswith("deno test -A")
+
+
+def test_a_task_may_run_others(plan_of: PlanOf) -> None:
+    tasks = {"test": {"dependencies": ["unit"]}, "unit": "deno test unit"}
+    assert commands(plan_of({"deno.json": {"tasks": tasks}}))["test"].endswith("deno task test")
+
+
 def test_a_manifest_that_cannot_be_read_has_no_tasks(plan_of: PlanOf) -> None:
     assert skips(plan_of({"deno.json": "{", "a.ts": ""}))["test"] == "no test file"

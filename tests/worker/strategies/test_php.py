@@ -41,6 +41,17 @@ def test_the_own_script_goes_before_the_runner(plan_of: PlanOf, files: Files, co
     assert commands(plan_of({**files, **TEST}))["test"].endswith(command)
 
 
+def test_a_script_that_prints_and_tests_is_one(plan_of: PlanOf) -> None:
+    plan = plan_of(composer(scripts={"test": "echo start && php run-tests.php"}))
+    assert commands(plan)["test"].endswith("composer run-script test")
+
+
+@pytest.mark.parametrize("script", ["printf none", "sleep 1", ["cd tests", "pwd"], "", []])
+def test_a_script_that_does_nothing_proves_nothing(plan_of: PlanOf, script: object) -> None:
+    plan = plan_of({**composer(scripts={"test": script}), **TEST})
+    assert skips(plan)["test"] == "composer.json names no test runner"
+
+
 def test_tests_without_a_runner_are_unproven(plan_of: PlanOf) -> None:
     plan = plan_of({**composer(scripts={"test": "echo no tests"}), **TEST})
     assert skips(plan)["test"] == "composer.json names no test runner"
