@@ -8,7 +8,16 @@ from typing import Any
 from revalid.jobs.checks import CheckName
 from revalid.jobs.job import StrategyName
 from revalid.worker.strategies.node.scripts import does_nothing
-from revalid.worker.strategies.plan import Plan, PlannedStep, Runtime, check, install, skipped
+from revalid.worker.strategies.node.test_files import hides_failures
+from revalid.worker.strategies.plan import (
+    Plan,
+    PlannedStep,
+    Runtime,
+    TestRun,
+    check,
+    install,
+    skipped,
+)
 from revalid.worker.strategies.project_tree import ProjectTree
 from revalid.worker.strategies.python.requirements import table
 from revalid.worker.strategies.strategy import Language
@@ -59,16 +68,23 @@ def _task(check_name: CheckName, tasks: dict[str, Any], name: str) -> PlannedSte
     return check(check_name, name, f"{_SET_UP}{command}", ("install",), parallel=False)
 
 
+def _command(task: object) -> str:
+    """Return the command of a task; empty for one that only runs others."""
+    command = task.get("command") if isinstance(task, dict) else task
+    return command if isinstance(command, str) else ""
+
+
 def _does(task: object) -> bool:
     """Return whether a task runs something: by its command, or by the tasks it depends on."""
-    if isinstance(task, dict):
-        return bool(task.get("dependencies")) or _does(task.get("command"))
-    return isinstance(task, str) and not does_nothing(task)
+    runs_others = isinstance(task, dict) and bool(task.get("dependencies"))
+    return runs_others or not does_nothing(_command(task))
 
 
 def _tests(tree: ProjectTree, tasks: dict[str, Any]) -> PlannedStep:
-    if _does(tasks.get("test")):
-        return check(CheckName.TESTS, "test", f"{_SET_UP}deno task test", ("install",))
+    task, command = tasks.get("test"), f"{_SET_UP}deno task test"
+    if _does(task):
+        known = TestRun(hides_failures=hides_failures(_command(task)))
+        return check(CheckName.TESTS, "test", command, ("install",), test_run=known)
     if any(_TEST.search(path) for path in tree.files):
         return check(CheckName.TESTS, "test", f"{_SET_UP}deno test -A", ("install",))
     reason = "only a placeholder for a task test" if "test" in tasks else "no test file"

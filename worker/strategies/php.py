@@ -7,10 +7,13 @@ from typing import Any
 from revalid.jobs.checks import CheckName
 from revalid.jobs.job import StrategyName
 from revalid.worker.strategies.node.scripts import does_nothing
+from revalid.worker.strategies.node.test_files import hides_failures
 from revalid.worker.strategies.plan import (
+    UNKNOWN,
     Plan,
     PlannedStep,
     Runtime,
+    TestRun,
     check,
     guard,
     install,
@@ -111,8 +114,10 @@ def _tests(
 ) -> PlannedStep:
     script = next((name for name in _TEST_SCRIPTS if _does(scripts.get(name))), None)
     has_tests = any(_TEST_FILE.search(path) for path in tree.files)
+    known = UNKNOWN
     if script:
         command = f"{_SET_UP}composer run-script {script}"
+        known = TestRun(hides_failures=any(map(hides_failures, _lines(scripts[script]))))
     elif not has_tests:
         return skipped(CheckName.TESTS, "test", "phpunit", "no *Test.php in tests/", absent=True)
     elif laravel:
@@ -125,13 +130,18 @@ def _tests(
     else:
         reason = "composer.json names no test runner"
         return skipped(CheckName.TESTS, "test", "phpunit", reason, absent=False)
-    return check(CheckName.TESTS, "test", command, ("install",))
+    return check(CheckName.TESTS, "test", command, ("install",), test_run=known)
 
 
 def _does(script: object) -> bool:
     """Return whether a Composer script runs something."""
+    return not all(map(does_nothing, _lines(script)))
+
+
+def _lines(script: object) -> list[str]:
+    """Return the commands of a Composer script, of which the first that fails ends it."""
     lines = script if isinstance(script, list) else [script]
-    return any(isinstance(line, str) and not does_nothing(line) for line in lines)
+    return [line for line in lines if isinstance(line, str)]
 
 
 def _runtime(tree: ProjectTree, manifest: dict[str, Any]) -> Runtime:

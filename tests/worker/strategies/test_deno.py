@@ -44,5 +44,15 @@ def test_a_task_may_run_others(plan_of: PlanOf) -> None:
     assert commands(plan_of({"deno.json": {"tasks": tasks}}))["test"].endswith("deno task test")
 
 
+@pytest.mark.parametrize(
+    ("task", "hides"), [("deno test || true", True), ({"command": "deno test"}, False)]
+)
+def test_a_task_that_hides_failed_tests_is_known(
+    plan_of: PlanOf, task: object, *, hides: bool
+) -> None:
+    plan = plan_of({"deno.json": {"tasks": {"test": task}}})
+    assert steps_by_name(plan)["test"].test_run.hides_failures is hides
+
+
 def test_a_manifest_that_cannot_be_read_has_no_tasks(plan_of: PlanOf) -> None:
     assert skips(plan_of({"deno.json": "{", "a.ts": ""}))["test"] == "no test file"

@@ -52,6 +52,17 @@ def test_a_script_that_does_nothing_proves_nothing(plan_of: PlanOf, script: obje
     assert skips(plan)["test"] == "composer.json names no test runner"
 
 
+@pytest.mark.parametrize(
+    ("script", "hides"),
+    [("phpunit || true", True), (["@lint", "pest; true"], True), (["@lint", "pest"], False)],
+)
+def test_a_script_that_hides_failed_tests_is_known(
+    plan_of: PlanOf, script: object, *, hides: bool
+) -> None:
+    plan = plan_of(composer(scripts={"test": script}))
+    assert steps_by_name(plan)["test"].test_run.hides_failures is hides
+
+
 def test_tests_without_a_runner_are_unproven(plan_of: PlanOf) -> None:
     plan = plan_of({**composer(scripts={"test": "echo no tests"}), **TEST})
     assert skips(plan)["test"] == "composer.json names no test runner"

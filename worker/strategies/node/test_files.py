@@ -151,20 +151,25 @@ def runners_called(command: str) -> frozenset[str]:
 
 def test_run(script: str) -> TestRun:
     """Return what is known of a script that runs tests."""
-    plain = _QUOTED.sub("", script[:4_000])
+    plain = _plain(script)
     runners = runners_called(plain)
     alone = len(runners) == 1 and not _JOINED.search(plain)
     return TestRun(
         runner=next(iter(runners)) if alone else None,
-        hides_failures=_hides_failures(plain),
+        hides_failures=hides_failures(script),
     )
 
 
-def _hides_failures(plain: str) -> bool:
+def hides_failures(script: str) -> bool:
     """Return whether another command than one that may run tests decides the exit status."""
+    plain = _plain(script)
     *earlier, _ = _HIDES.split(plain)
     commands = [command for part in earlier for command in part.split("&&")]
     return "|" in plain or not all(_NEEDS_NO_CHECK.fullmatch(command) for command in commands)
+
+
+def _plain(script: str) -> str:
+    return _QUOTED.sub("", script[:4_000])
 
 
 def _may_be_test(path: str) -> bool:
