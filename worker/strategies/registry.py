@@ -6,6 +6,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from revalid.jobs.errors import InvalidProject, RevalidError, StrategyBroken
+from revalid.jobs.images import BUILT_IN
 from revalid.jobs.job import PLUG_IN, StrategyName
 from revalid.worker.strategies import dockerfile, static
 from revalid.worker.strategies.deno import DENO
@@ -61,11 +62,13 @@ class PlugIn:
         """As :meth:`Strategy.plan`.
 
         Raises:
-            StrategyBroken: It returns something else than a plan.
+            StrategyBroken: It returns something else than a plan that can run.
         """
         plan = self._call("plan", tree)
         if not isinstance(plan, Plan) or not all(isinstance(s, PlannedStep) for s in plan.steps):
             raise self._broken(f"plan() returned {type(plan).__name__}, not a Plan of PlannedStep")
+        if plan.runtime is not None and plan.runtime.language not in BUILT_IN:
+            raise self._broken(f"plan() asks for {plan.runtime.language!r}, and no image is of it")
         return replace(plan, strategy=self.entry_point.name)
 
     def check(self) -> None:

@@ -33,6 +33,9 @@ class Elixir:
 
 ELIXIR = Elixir()
 """
+NO_IMAGE = WORKS.replace("Plan, check", "Plan, Runtime, check").replace(
+    '("mix",))', '("mix",), runtime=Runtime("elixir"))'
+)
 RAISES = WORKS.replace("return Plan(", "raise ValueError('no')\n    Plan(")
 AddPlugIn = Callable[..., None]
 
@@ -85,6 +88,7 @@ def test_a_plug_in_decides_nothing_about_other_projects(
     [
         (RAISES, "plan() raised ValueError: no"),
         (NO_PLAN, "plan() returned tuple, not a Plan of PlannedStep"),
+        (NO_IMAGE, "plan() asks for 'elixir', and no image is of it"),
         ("ELIXIR = 1\n", "AttributeError: 'int' object has no attribute 'fits'"),
         ("import nothing_of_that_name\n", "ModuleNotFoundError: No module named"),
         ("import sys\nsys.exit(3)\n", "SystemExit: 3"),
