@@ -231,7 +231,11 @@ class Replay:
         failed = result.status is StepStatus.FAILED and (result.exit_code or 0) >= _UNUSUAL
         if not failed or sandbox is not self.sandbox or result.op != "exec":
             return
-        if (await sandbox.exec(":", timeout_s=_PROBE_S)).exit_code != 0:
+        try:
+            works = (await sandbox.exec(":", timeout_s=_PROBE_S)).exit_code == 0
+        except StepFailed:  # the project broke its workdir; the steps after this one report that
+            return
+        if not works:
             self._broken = f"at {result.name} the sandbox runs no command any more, not even ':'"
             self.notes.append(f"{self._broken}: this step, or one before it, broke it")
 

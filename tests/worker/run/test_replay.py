@@ -16,7 +16,7 @@ from revalid.jobs.job import Job, StrategyName
 from revalid.jobs.result import SourceReport
 from revalid.jobs.services import ServiceKind
 from revalid.jobs.settings import load_settings
-from revalid.jobs.steps import Exec, ReadFile
+from revalid.jobs.steps import Exec, ReadFile, SetWorkdir
 from revalid.worker.run.project import Project
 from revalid.worker.run.replay import TOTAL_OUTPUT_BYTES, Replay
 from revalid.worker.sandboxes.limits import DEFAULT_LIMITS
@@ -301,6 +301,20 @@ async def test_a_sandbox_that_a_step_broke_is_noticed(
     assert outcomes(replay) == [("first", 127), ("second", 127), ("third", None)]
     assert replay.results[2].skipped_reason == reason
     assert replay.notes == [f"{reason}: this step, or one before it, broke it"]
+
+
+async def test_a_workdir_that_a_step_broke_fails_the_steps_after_it(
+    replay_of: MakeReplay,
+) -> None:
+    replay = replay_of(
+        PlannedStep(SetWorkdir(path="sub")),
+        PlannedStep(Exec(command="cd .. && rm -rf sub && touch sub; exit 127")),
+        PlannedStep(Exec(command="true")),
+    )
+    await replay.run()
+    assert [step.status for step in replay.results] == ["passed", "failed", "failed"]
+    assert "Not a directory" in replay.results[2].stderr
+    assert replay.notes == []
 
 
 async def test_words_do_not_make_a_tool_missing(replay_of: MakeReplay) -> None:
