@@ -6,8 +6,8 @@ line, which is cut to ``_LINE``, so that hostile output costs linear time.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 
 from revalid.jobs.result import TestReport
 from revalid.worker.run.summary_rules import NODE_TAP, NOTHING, RULES, TAP, Counts
@@ -25,17 +25,6 @@ _OF_ANY = re.compile("|".join(f"(?:{pattern.pattern})" for _, pattern, _ in RULE
 
 
 _Match = tuple[str, Callable[[Counts, re.Match[str]], None], re.Match[str]]
-
-
-@dataclass(slots=True)
-class _Totals:
-    """Counts of each runner, in the order in which they were first seen."""
-
-    of: dict[str, Counts] = field(default_factory=dict)
-
-    def __getitem__(self, runner: str) -> Counts:
-        return self.of.setdefault(runner, Counts())
-
 
 _UNITTEST = re.compile(r"Ran (\d{1,9}) tests? in \d")
 _UNITTEST_END = re.compile(r"(?:OK|FAILED|NO TESTS RAN)(?: \((.{1,120})\))?\Z")
@@ -80,7 +69,7 @@ def read_summary(text: str, only: str | None = None) -> TestReport | None:
         only: The one runner that the command calls. What looks like a summary of another one was
             printed by a test.
     """
-    totals = _Totals()
+    totals: defaultdict[str, Counts] = defaultdict(Counts)
     lines = plain_lines(text)
     known: dict[tuple[str, ...], list[_Match]] = {}
     for readings in lines:
@@ -89,7 +78,7 @@ def read_summary(text: str, only: str | None = None) -> TestReport | None:
         for runner, apply, match in matches:
             apply(totals[runner], match)
     _read_unittest(lines, totals)
-    found = {runner: counts for runner, counts in totals.of.items() if counts.seen}
+    found = {runner: counts for runner, counts in totals.items() if counts.seen}
     _settle_look_alikes(found)
     if only is not None:
         found = {runner: counts for runner, counts in found.items() if runner in (only, TAP)}
@@ -132,7 +121,7 @@ def _settle_look_alikes(found: dict[str, Counts]) -> None:
         found.pop(NOTHING, None)
 
 
-def _read_unittest(lines: Iterable[tuple[str, ...]], totals: _Totals) -> None:
+def _read_unittest(lines: Iterable[tuple[str, ...]], totals: defaultdict[str, Counts]) -> None:
     """``Ran 5 tests in 0.1s``, then ``FAILED (failures=1, skipped=1)``: unittest and Django."""
     ran: int | None = None
     for readings in lines:
