@@ -60,6 +60,12 @@ class _Found:
     cases: list[TestCase] = field(default_factory=list)
     unlisted: Counter[str] = field(default_factory=Counter)
 
+    def append(self, case: TestCase) -> None:
+        """Add a case that the report lists."""
+        if len(self.cases) >= _MAX_READ:
+            raise _Unreadable
+        self.cases.append(case)
+
     def add(self, other: "_Found") -> None:
         """Add what another report says."""
         if len(self.cases) + len(other.cases) > _MAX_READ:
@@ -179,7 +185,7 @@ def _jest(files: list[Any]) -> _Found:
             messages = result.get("failureMessages")
             status = _STATUSES.get(_text(result.get("status")), "failed")
             failed += status == "failed"
-            found.cases.append(
+            found.append(
                 TestCase(
                     name=" > ".join([*filter(None, groups), _text(result.get("title"))]),
                     status=status,
@@ -188,8 +194,6 @@ def _jest(files: list[Any]) -> _Found:
                     message="\n".join(map(_text, messages)) if isinstance(messages, list) else None,
                 )
             )
-            if len(found.cases) > _MAX_READ:
-                raise _Unreadable
         if file.get("status") == "failed" and not failed:  # it could not be loaded
             case = TestCase(
                 name=name.rpartition("/")[2],
@@ -197,7 +201,7 @@ def _jest(files: list[Any]) -> _Found:
                 file=name or None,
                 message=_text(file.get("message")) or None,
             )
-            found.cases.append(case)
+            found.append(case)
     return found
 
 
@@ -209,7 +213,7 @@ def _mocha(document: dict[str, Any]) -> _Found:
     skipped = {_text(test.get("fullTitle")) for test in _objects(pending)}
     for test in _objects(tests):
         error, name = test.get("err"), _text(test.get("fullTitle"))
-        found.cases.append(
+        found.append(
             TestCase(
                 name=name,
                 status="failed" if error else "skipped" if name in skipped else "passed",
@@ -227,7 +231,7 @@ def _ctrf(results: dict[str, Any]) -> _Found:
     for test in _objects(results["tests"]):
         suite = test.get("suite")
         groups = suite if isinstance(suite, list) else [suite]
-        found.cases.append(
+        found.append(
             TestCase(
                 name=" > ".join(filter(None, [*map(_text, groups), _text(test.get("name"))])),
                 status=_STATUSES.get(_text(test.get("status")), "failed"),
@@ -236,8 +240,6 @@ def _ctrf(results: dict[str, Any]) -> _Found:
                 message=_text(test.get("message")) or None,
             )
         )
-        if len(found.cases) > _MAX_READ:
-            raise _Unreadable
     return found
 
 
@@ -334,7 +336,7 @@ class _JUnit:
             return
         case, self._case = self._case, None
         file = case.get("file", "")
-        self._found.cases.append(
+        self._found.append(
             TestCase(
                 name=_full_name(
                     case.get("name", ""), case.get("classname", ""), file, self._suites
@@ -345,8 +347,6 @@ class _JUnit:
                 message=self._message.strip() or None,
             )
         )
-        if len(self._found.cases) > _MAX_READ:
-            raise _Unreadable
 
 
 def _full_name(name: str, group: str, file: str, suites: list[str]) -> str:
