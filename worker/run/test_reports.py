@@ -270,7 +270,7 @@ class _JUnit:
         self._message = ""
         self._suites: list[str] = []
         self._elements = self._told = 0
-        self._totals: dict[str, int] = {}
+        self._totals: Counter[str] = Counter()
 
     def read(self, content: bytes) -> _Found:
         parser = expat.ParserCreate()
@@ -282,7 +282,7 @@ class _JUnit:
         parser.CommentHandler = self._comment
         parser.Parse(content, True)
         listed: Counter[str] = Counter(case.status for case in self._found.cases)
-        told = Counter(self._totals) | Counter({"failed": self._told})
+        told = self._totals | Counter({"failed": self._told})
         self._found.unlisted = told - listed
         return self._found
 
@@ -293,8 +293,7 @@ class _JUnit:
         """``<!-- pass 4 -->``, by node:test, which lists no test that has tests of its own."""
         if len(self._open) == 1 and (match := _NODE_TOTAL.match(text[:80])) is not None:
             status = {"pass": "passed", "fail": "failed", "cancelled": "failed"}
-            key = status.get(match[1], "skipped")
-            self._totals[key] = self._totals.get(key, 0) + int(match[2])
+            self._totals[status.get(match[1], "skipped")] += int(match[2])
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._elements += 1
