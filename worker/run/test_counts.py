@@ -30,10 +30,8 @@ def count_tests(
     if summary is None:
         return report, None
     counts = _worse(report, summary)
-    if (bool(counts.failed), bool(counts.executed)) == (bool(report.failed), bool(report.executed)):
-        agrees = (bool(summary.failed), bool(summary.executed))
-        if agrees == (bool(counts.failed), bool(counts.executed)):
-            return counts, None
+    if _outcome(report) == _outcome(summary) == _outcome(counts):
+        return counts, None
     words = f"{_words(report)} by its report, {_words(summary)} by its printed summary"
     return counts, f"{result.name}: {words}; the worse counts"
 
@@ -53,6 +51,11 @@ def _worse(report: TestReport, summary: TestReport) -> TestReport:
         worse = report.model_copy(update={"passed": passed, "failed": failed})
     total = worse.executed + worse.skipped
     return worse.model_copy(update={"cases_omitted": max(0, total - len(worse.cases))})
+
+
+def _outcome(tests: TestReport) -> tuple[bool, bool]:
+    """Return whether tests failed, and whether any ran."""
+    return bool(tests.failed), bool(tests.executed)
 
 
 def _agree(report: TestReport, summary: TestReport) -> bool:
