@@ -7,15 +7,18 @@ from pathlib import Path
 
 from revalid.jobs.result import StepResult, StepStatus
 from revalid.jobs.source import LeftOut
-from revalid.worker.run.missing_tools import FULL_IMAGE_HINT, SYSTEM_TOOLS, tools_not_found
+from revalid.worker.run.missing_tools import (
+    FULL_IMAGE_HINT,
+    SYSTEM_TOOLS,
+    last_lines,
+    tools_not_found,
+)
 
 MAX_POINTERS = 3
 MAX_SCRIPTS = 8
 MAX_NOTES = 32
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _POINTER_BYTES = 1_024
-_LINE = 400
-_LINES = 2_000
 _MISSING = re.compile(
     r"cannot find|can't find|could not find|not found|no such file|no module named|ENOENT"
     r"|could not resolve|failed to resolve|unable to resolve|does not exist|cannot resolve",
@@ -68,7 +71,7 @@ def failure_notes(
             break
         if step.status is not StepStatus.FAILED:
             continue
-        lines = _lines(step)
+        lines = last_lines(step)
         missing = "\n".join(line for line in lines if _MISSING.search(line))
         segments, words = set(_SEGMENT.findall(missing)), set(_WORD.findall(missing))
         for item in unsent:
@@ -86,11 +89,6 @@ def failure_notes(
                     "no program: save it with LF"
                 ] = None
     return list(notes)[:MAX_NOTES]
-
-
-def _lines(step: StepResult) -> list[str]:
-    lines = [*step.stderr.splitlines()[-_LINES:], *step.stdout.splitlines()[-_LINES:]]
-    return [line[:_LINE] for line in lines]
 
 
 def _is_named(path: str, segments: set[str], words: set[str]) -> bool:

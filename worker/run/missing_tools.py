@@ -27,12 +27,17 @@ _NOT_FOUND = re.compile(
 )
 
 
+def last_lines(result: StepResult) -> list[str]:
+    """Return the last lines that a step printed, each cut."""
+    lines = [*result.stderr.splitlines()[-_LINES:], *result.stdout.splitlines()[-_LINES:]]
+    return [line[:_LINE] for line in lines]
+
+
 def tools_not_found(result: StepResult) -> list[str]:
     """Return the names that the output of a step calls not found, each once."""
-    lines = [*result.stderr.splitlines()[-_LINES:], *result.stdout.splitlines()[-_LINES:]]
     found: dict[str, None] = {}
-    for line in lines:
-        for match in _NOT_FOUND.finditer(line[:_LINE]):
+    for line in last_lines(result):
+        for match in _NOT_FOUND.finditer(line):
             found[next(filter(None, match.groups()))] = None
     return list(found)
 
