@@ -15,6 +15,9 @@ SYSTEM_TOOLS = frozenset(
 )
 """Tools of the image: no package manager of a project installs them."""
 FULL_IMAGE_HINT = "name one that has it with --image, such as node:20-bookworm"
+ADD_TOOL_HINT = (
+    "name an image that has it with --image, such as node:20-bookworm, or install it on the worker"
+)
 _LINES, _LINE = 2_000, 400
 _TIMEOUT_S = 30.0
 _TOOL = r"([a-z][\w+-]{0,30}?)"

@@ -36,6 +36,7 @@ from revalid.jobs.steps import RefreshFromHost
 from revalid.worker.file_trees import remove_tree
 from revalid.worker.run.artifacts import collect
 from revalid.worker.run.failure_notes import failure_notes, pointer_notes, scripts_with_crlf
+from revalid.worker.run.missing_tools import ADD_TOOL_HINT
 from revalid.worker.run.output import Emit
 from revalid.worker.run.overlay import Overlay, fetch_overlay, lay_over_project
 from revalid.worker.run.project import Project, allowed_host_path, fetch_project
@@ -324,9 +325,8 @@ class Run:
         if not replay.checked and replay.missing_tools:
             tools = ", ".join(sorted(replay.missing_tools))
             raise ToolMissing(
-                f"the sandbox has no {tools}, without which nothing could be checked: name an "
-                "image that has it with --image, such as node:20-bookworm, or install it on the "
-                "worker"
+                f"the sandbox has no {tools}, without which nothing could be checked: "
+                f"{ADD_TOOL_HINT}"
             )
         if not replay.checked and all(missing.step in ran_none for missing in deciding):
             raise InvalidProject(

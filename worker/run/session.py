@@ -9,6 +9,7 @@ from importlib.resources import files
 
 from revalid.jobs.errors import ToolMissing
 from revalid.jobs.steps import SetEnv, SetWorkdir, Step
+from revalid.worker.run.missing_tools import ADD_TOOL_HINT
 from revalid.worker.sandboxes.protocol import Sandbox
 
 _SCRIPT = files("revalid.worker.run").joinpath("session.sh").read_text()
@@ -42,7 +43,4 @@ async def check_bash(sandbox: Sandbox) -> None:
         ToolMissing: The sandbox has no Bash.
     """
     if (await sandbox.exec("command -v bash >/dev/null")).exit_code != 0:
-        raise ToolMissing(
-            "the sandbox has no bash, which a session needs: name an image that has it with "
-            "--image, such as node:20-bookworm, or install it on the worker"
-        )
+        raise ToolMissing(f"the sandbox has no bash, which a session needs: {ADD_TOOL_HINT}")
