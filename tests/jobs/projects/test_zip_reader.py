@@ -36,6 +36,11 @@ def as_link(info: zipfile.ZipInfo) -> None:
     info.external_attr = 0o120777 << 16
 
 
+def a_as_link(info: zipfile.ZipInfo) -> None:
+    if info.filename == "a":
+        as_link(info)
+
+
 def encrypted(data: bytes) -> bytes:
     at = data.index(b"PK\1\2")
     return data[: at + 8] + b"\1\0" + data[at + 10 :]
@@ -45,8 +50,9 @@ REFUSED = {
     "traversal": (archive("../escaped"), "lies outside the project"),
     "absolute": (archive("/escaped"), "lies outside the project"),
     "link out": (archive("a", content=b"/etc", change=as_link), "links out of the project"),
+    "file below a file": (archive("a", "a/b"), "lies below a file or link"),
     "file below a link": (
-        archive("a", content=b"b", change=as_link)[:-22] and archive("a", "a/b"),
+        archive("a", "a/b", content=b"b", change=a_as_link),
         "lies below a file or link",
     ),
     "encrypted": (encrypted(archive("a")), "cannot be read (an encrypted file)"),
