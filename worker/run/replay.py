@@ -10,9 +10,9 @@ from pathlib import Path
 from time import monotonic
 
 from revalid.jobs.checks import CheckName
-from revalid.jobs.encoding import encodable, json_size, within
+from revalid.jobs.encoding import encodable
 from revalid.jobs.job import Job, LimitName
-from revalid.jobs.result import StepResult, StepStatus, TestCase, TestReport
+from revalid.jobs.result import StepResult, StepStatus, TestReport
 from revalid.jobs.settings import Settings
 from revalid.jobs.steps import Exec
 from revalid.worker.run.file_steps import apply_step, describe_step
@@ -21,6 +21,7 @@ from revalid.worker.run.install_faults import is_install
 from revalid.worker.run.install_tries import InstallTries
 from revalid.worker.run.missing_tools import missing_tool
 from revalid.worker.run.output import Emit, LiveOutput
+from revalid.worker.run.output_budget import OutputBudget
 from revalid.worker.run.project import Project
 from revalid.worker.run.rendering import Rendering
 from revalid.worker.run.session import Session, check_bash
@@ -55,10 +56,8 @@ _UNUSUAL = 126
 _PROBE_S = 30.0
 _TELL_TESTS = (CheckName.TESTS, CheckName.COMMAND)
 """Checks whose tests are counted."""
-TOTAL_OUTPUT_BYTES = 8 * 2**20
 MAX_PARALLEL = max(2, min(4, os.cpu_count() or 1))
 """Steps of one job that run at one time."""
-_MIN_OUTPUT_BYTES = 1_024
 _STOP_TIMEOUT_S = CANCEL_GRACE_S + 3.0
 """Seconds within which a command that was asked to stop must end and report."""
 
@@ -100,11 +99,14 @@ class Replay:
     services_ready: dict[str, float] = field(default_factory=dict)
     _sequence_done: asyncio.Event = field(default_factory=asyncio.Event)
     _live_budget: list[int] = field(default_factory=lambda: [LIVE_BYTES])
-    _output_left: int = field(default_factory=lambda: TOTAL_OUTPUT_BYTES)
+    _output: OutputBudget = field(init=False)
     _uploaded: tuple[str, ...] | None = ()
     _session: Session | None = None
     _broken: str = ""
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_PARALLEL))
+
+    def __post_init__(self) -> None:
+        self._output = OutputBudget(len(self.plan.steps), self.job.limits.output_bytes)
 
     @property
     def results(self) -> tuple[StepResult, ...]:
@@ -346,7 +348,7 @@ class Replay:
         rendering = None
         if planned.dockerfile:
             exec_result = await sandbox.build_image(
-                planned.dockerfile, timeout_s=limit, output_bytes=self._output_cap()
+                planned.dockerfile, timeout_s=limit, output_bytes=self._output.stream_cap
             )
         else:
             async with self._rendering(index, planned, sandbox) as rendering:
@@ -382,7 +384,7 @@ class Replay:
         if result.status is StepStatus.PASSED and tests is None and planned.test_run.hides_failures:
             words = "its command exits with 0 even if tests fail, and no test could be counted"
             result = result.model_copy(update={"skipped_reason": words})
-        return self._bounded(await self._run_failed_again(planned, result, run))
+        return self._output.bounded(await self._run_failed_again(planned, result, run))
 
     async def _count(
         self, planned: PlannedStep, result: StepResult, exec_result: ExecResult
@@ -409,7 +411,7 @@ class Replay:
             lambda stop: sandbox.exec(
                 line,
                 timeout_s=limit,
-                output_bytes=self._output_cap(),
+                output_bytes=self._output.stream_cap,
                 limits=self.limits,
                 cacheable=planned.cacheable,
                 downloads=planned.install,
@@ -486,44 +488,14 @@ class Replay:
         self, name: str, planned: PlannedStep, code: int, text: str, error: str, started: float
     ) -> StepResult:
         data = text.encode()
-        read = Stream(data[: self._output_cap()], b"", len(data))
-        return self._bounded(
+        read = Stream(data[: self._output.stream_cap], b"", len(data))
+        return self._output.bounded(
             file_result(name, planned.step, code, read, error, self.scrubber, started)
         )
-
-    def _output_cap(self) -> int:
-        """Return the bytes to keep of a stream; fewer after earlier steps had much output."""
-        share = TOTAL_OUTPUT_BYTES // (4 * max(1, len(self.plan.steps)))
-        least = min(_MIN_OUTPUT_BYTES, share)
-        return max(least, min(self.job.limits.output_bytes, self._output_left // 4))
-
-    def _bounded(self, result: StepResult) -> StepResult:
-        """Return the result with streams cut to twice the output cap, as bytes of JSON."""
-        max_bytes = 2 * self._output_cap()
-        if result.tests is not None and result.tests.cases:
-            tests = _within(result.tests, max_bytes)
-            self._output_left -= len(tests.model_dump_json())
-            result = result.model_copy(update={"tests": tests})
-        streams = {name: within(getattr(result, name), max_bytes) for name in ("stdout", "stderr")}
-        self._output_left -= sum(map(json_size, streams.values()))
-        cut = any(text != getattr(result, name) for name, text in streams.items())
-        return result.model_copy(update={**streams, "truncated": result.truncated or cut})
 
     def time_left(self) -> float:
         """Return the seconds until the job's limit."""
         return self.deadline - monotonic()
-
-
-def _within(tests: TestReport, max_bytes: int) -> TestReport:
-    """Return a report with as many cases as fit into some bytes of JSON."""
-    kept: list[TestCase] = []
-    for case in tests.cases:
-        max_bytes -= len(case.model_dump_json())
-        if max_bytes < 0:
-            break
-        kept.append(case)
-    omitted = tests.cases_omitted + len(tests.cases) - len(kept)
-    return tests.model_copy(update={"cases": tuple(kept), "cases_omitted": omitted})
 
 
 async def _stoppable(run: Callable[[asyncio.Event], Awaitable[ExecResult]]) -> ExecResult:

@@ -17,8 +17,9 @@ from revalid.jobs.result import SourceReport
 from revalid.jobs.services import ServiceKind
 from revalid.jobs.settings import load_settings
 from revalid.jobs.steps import Exec, ReadFile, SetWorkdir
+from revalid.worker.run.output_budget import TOTAL_OUTPUT_BYTES
 from revalid.worker.run.project import Project
-from revalid.worker.run.replay import TOTAL_OUTPUT_BYTES, Replay
+from revalid.worker.run.replay import Replay
 from revalid.worker.sandboxes.limits import DEFAULT_LIMITS
 from revalid.worker.sandboxes.local.sandbox import LocalSandbox
 from revalid.worker.sandboxes.protocol import ExecResult

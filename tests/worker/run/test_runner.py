@@ -26,7 +26,7 @@ from revalid.jobs.result import Verdict
 from revalid.jobs.settings import load_settings
 from revalid.producer.submission import prepare
 from revalid.worker import serving
-from revalid.worker.run import install_tries, replay
+from revalid.worker.run import install_tries, output_budget
 from revalid.worker.run.runner import Run
 from revalid.worker.sandboxes.dagger import services
 from revalid.worker.sandboxes.dagger.engine import Engine
@@ -374,7 +374,7 @@ async def test_output_of_all_steps_is_bounded(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(*(f"head -c 100000 /dev/zero # {n}" for n in range(6)))
-    monkeypatch.setattr(replay, "TOTAL_OUTPUT_BYTES", 200_000)
+    monkeypatch.setattr(output_budget, "TOTAL_OUTPUT_BYTES", 200_000)
     await run.execute()
     total = sum(len(step.stdout) for step in run.steps)
     assert total < 200_000
