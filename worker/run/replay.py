@@ -324,25 +324,28 @@ class Replay:
         self, index: int, name: str, planned: PlannedStep, sandbox: Sandbox
     ) -> StepResult:
         step = planned.step
+        if isinstance(step, Exec):
+            return await self._run_command(index, name, planned, step, sandbox)
         started = monotonic()
-        step_timeout_s = step.timeout_s if isinstance(step, Exec) else None
-        limit = max(0.1, min(step_timeout_s or self.job.limits.command_timeout_s, self.time_left()))
-        if not isinstance(step, Exec):
-            artifact = self.artifacts / str(index)
-            try:
-                async with asyncio.timeout(limit) as bound:
-                    text = await apply_step(step, sandbox, self.settings, artifact)
-                if self._session is not None:
-                    self._session.see(step)
-            except TimeoutError:
-                if not bound.expired():
-                    raise
-                error = (
-                    f"{step.op}: not done within {limit:g} s; name fewer files or raise the limit"
-                )
-                result = self._file_result(name, planned, 1, "", error, started)
-                return result.model_copy(update={"timed_out": True})
-            return self._file_result(name, planned, 0, text, "", started)
+        limit = self._within_limit(self.job.limits.command_timeout_s)
+        artifact = self.artifacts / str(index)
+        try:
+            async with asyncio.timeout(limit) as bound:
+                text = await apply_step(step, sandbox, self.settings, artifact)
+            if self._session is not None:
+                self._session.see(step)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            error = f"{step.op}: not done within {limit:g} s; name fewer files or raise the limit"
+            result = self._file_result(name, planned, 1, "", error, started)
+            return result.model_copy(update={"timed_out": True})
+        return self._file_result(name, planned, 0, text, "", started)
+
+    async def _run_command(
+        self, index: int, name: str, planned: PlannedStep, step: Exec, sandbox: Sandbox
+    ) -> StepResult:
+        limit = self._within_limit(step.timeout_s or self.job.limits.command_timeout_s)
         run = partial(self._execute, index, planned, sandbox)
         probe, reporting = planned.probe, planned.test_run.reporting
         rendering = None
@@ -355,18 +358,11 @@ class Replay:
                 visit = rendering.visit if rendering else None
                 exec_result = await run(reporting or step.command, limit, probe, visit)
         if reporting and _refused_to_report(exec_result):
-            exec_result = await run(step.command, max(0.1, min(limit, self.time_left())), probe)
+            exec_result = await run(step.command, self._within_limit(limit), probe)
         result = command_result(name, step, exec_result, self.scrubber, self.limits)
         if planned.install or is_install(step.command):
             uncached = partial(self._execute, index, replace(planned, cacheable=False), sandbox)
-
-            async def run_again(command: str, within_s: float) -> StepResult:
-                ended = await uncached(command, max(0.1, min(within_s, self.time_left())))
-                return command_result(name, step, ended, self.scrubber, self.limits)
-
-            tries = InstallTries(step.command, limit, run_again, self.time_left)
-            result = await tries.judged(result)
-            self.notes.extend(tries.notes)
+            result = await self._retry_install(step, limit, result, uncached)
         tests = None
         if planned.check in _TELL_TESTS:
             tests, disagreement = await self._count(planned, result, exec_result)
@@ -385,6 +381,24 @@ class Replay:
             words = "its command exits with 0 even if tests fail, and no test could be counted"
             result = result.model_copy(update={"skipped_reason": words})
         return self._output.bounded(await self._run_failed_again(planned, result, run))
+
+    async def _retry_install(
+        self,
+        step: Exec,
+        limit: float,
+        result: StepResult,
+        run: Callable[[str, float], Awaitable[ExecResult]],
+    ) -> StepResult:
+        """Run an install again where our side failed it."""
+
+        async def run_again(command: str, within_s: float) -> StepResult:
+            ended = await run(command, self._within_limit(within_s))
+            return command_result(result.name, step, ended, self.scrubber, self.limits)
+
+        tries = InstallTries(step.command, limit, run_again, self.time_left)
+        judged = await tries.judged(result)
+        self.notes.extend(tries.notes)
+        return judged
 
     async def _count(
         self, planned: PlannedStep, result: StepResult, exec_result: ExecResult
@@ -472,7 +486,7 @@ class Replay:
         command = again_command(planned.test_run.reporting or step.command, runner, names)
         if command is None:
             return result
-        again = await run(command, max(0.1, min(self.time_left(), _AGAIN_S)))
+        again = await run(command, self._within_limit(_AGAIN_S))
         if again.cancelled or again.timed_out:
             return result
         second = command_result(result.name, step, again, self.scrubber, self.limits)
@@ -492,6 +506,10 @@ class Replay:
         return self._output.bounded(
             file_result(name, planned.step, code, read, error, self.scrubber, started)
         )
+
+    def _within_limit(self, seconds: float) -> float:
+        """Return some seconds, or those until the job's limit if they are fewer."""
+        return max(0.1, min(seconds, self.time_left()))
 
     def time_left(self) -> float:
         """Return the seconds until the job's limit."""
