@@ -371,7 +371,7 @@ class Page:
         self.crashed = True
 
     def _on_javascriptDialogOpening(self, params: dict[str, Any]) -> None:
-        self._later("Page.handleJavaScriptDialog", {"accept": False})
+        _send(self.call("Page.handleJavaScriptDialog", {"accept": False}))
 
     def _on_exceptionThrown(self, params: dict[str, Any]) -> None:
         if self._too_many():
@@ -412,12 +412,8 @@ class Page:
     def _too_many(self) -> bool:
         self._events += 1
         if self._events == _EVENTS:
-            self._later("Runtime.disable")
+            _send(self.call("Runtime.disable"))
         return self._events > _EVENTS
-
-    def _later(self, method: str, params: Mapping[str, Any] | None = None) -> None:
-        call = asyncio.ensure_future(self.call(method, params))
-        call.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def settle(self) -> None:
         """Wait until the page has loaded and is quiet, within bounds."""
@@ -512,10 +508,7 @@ class Visit:
             problem = f"it could not be judged: {error}"
         finally:
             del self._browser.pages[session]
-            closing = asyncio.ensure_future(
-                self._browser.call("Target.closeTarget", {"targetId": target})
-            )
-            closing.add_done_callback(lambda done: done.cancelled() or done.exception())
+            _send(self._browser.call("Target.closeTarget", {"targetId": target}))
         is_page = page.mime in ("text/html", "application/xhtml+xml") or (problem and not page.mime)
         if is_page:
             errors = [f"uncaught {words}" for words in page.exceptions] + page.errors
@@ -571,6 +564,12 @@ class Visit:
         if page.exceptions:
             return f"uncaught {page.exceptions[0]}"
         return "it is blank" if blank else None
+
+
+def _send(call: Awaitable[object]) -> None:
+    """Send a command whose answer does not matter."""
+    sent = asyncio.ensure_future(call)
+    sent.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 def _line(words: str) -> str:
