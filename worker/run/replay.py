@@ -357,9 +357,12 @@ class Replay:
             async with self._rendering(index, planned, sandbox) as rendering:
                 visit = rendering.visit if rendering else None
                 exec_result = await run(reporting or step.command, limit, probe, visit)
-        if reporting and _refused_to_report(exec_result):
-            exec_result = await run(step.command, self._within_limit(limit), probe)
         result = command_result(name, step, exec_result, self.scrubber, self.limits)
+        if reporting and _wrote_no_report(exec_result):
+            tests, _ = await self._count(planned, result, exec_result)
+            if tests is None or not tests.failed:  # its runner may not know the option
+                exec_result = await run(step.command, self._within_limit(limit), probe)
+                result = command_result(name, step, exec_result, self.scrubber, self.limits)
         if planned.install or is_install(step.command):
             uncached = partial(self._execute, index, replace(planned, cacheable=False), sandbox)
             result = await self._retry_install(step, limit, result, uncached)
@@ -538,8 +541,8 @@ async def _stoppable(run: Callable[[asyncio.Event], Awaitable[ExecResult]]) -> E
         return running.result()
 
 
-def _refused_to_report(result: ExecResult) -> bool:
-    """Return whether a command failed and wrote no report; its runner may not know the option."""
+def _wrote_no_report(result: ExecResult) -> bool:
+    """Return whether a command failed by itself and wrote no report of its own."""
     wrote = any(report.path.startswith(OWN_REPORT) for report in result.reports)
     ended = result.timed_out or result.cancelled or result.limit_exceeded
     return result.exit_code != 0 and not (wrote or ended)

@@ -401,6 +401,19 @@ async def test_a_runner_that_knows_no_report_runs_without_one(
     assert replay.results[0].exit_code == 0
 
 
+async def test_tests_that_failed_without_a_report_are_not_run_until_they_pass(
+    replay_of: MakeReplay, local: LocalSandbox
+) -> None:
+    """As where a project's own configuration has the runner write its report elsewhere."""
+    await local.write_file("run.sh", BUN)
+    replay = replay_of(reporting("sh run.sh", "--report"))
+    await replay.run()
+    (step,) = replay.results
+    assert (step.status, step.exit_code) == ("failed", 1)
+    assert step.tests is not None
+    assert (step.tests.passed, step.tests.failed, step.tests.flaky) == (4, 0, 1)
+
+
 async def test_report_and_summary_that_disagree_give_the_worse_counts_and_a_note(
     replay_of: MakeReplay, local: LocalSandbox
 ) -> None:
