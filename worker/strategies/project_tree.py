@@ -8,7 +8,7 @@ import json
 import os
 import stat
 from bisect import bisect_left
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -62,12 +62,28 @@ class ProjectTree:
 
     @cached_property
     def _directories(self) -> dict[str, list[str]]:
-        """The directories that hold a file, by the name of the file."""
+        """The directories that hold a file of their own, by the name of the file."""
         found: dict[str, list[str]] = {}
-        for path in self._sorted_files:
+        for path in sorted(self.own_files):
             directory, _, name = path.rpartition("/")
             found.setdefault(name, []).append(directory or ".")
         return found
+
+    @cached_property
+    def own_files(self) -> frozenset[str]:
+        """The files without those of directories that only hold what links above them name.
+
+        A directory below holds nothing of its own where all its files stand, by links of the same
+        name, in a directory above.
+        """
+        files = self.files  # lists the tree, and finds the links
+        linked = {target for path, target in self._targets.items() if _is_raised(path, target)}
+        if not linked:
+            return files
+        kept = {parent for path in files - linked for parent in _parents(path)}
+        return frozenset(
+            path for path in files if path not in linked or path.rpartition("/")[0] in kept
+        )
 
     def directories_with(self, *patterns: str) -> list[str]:
         """Return the directories that hold a file whose name matches one of some patterns.
@@ -232,12 +248,26 @@ class ProjectTree:
             os.close(descriptor)
 
 
+def _parents(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def _is_raised(link: str, target: str) -> bool:
+    """Return whether a link lets a file stand, by its own name, in a directory above it."""
+    above, _, name = link.rpartition("/")
+    directory, _, target_name = target.rpartition("/")
+    return name == target_name and f"{directory}/".startswith(f"{above}/" if above else "")
+
+
 class _Below(ProjectTree):
     """A directory of a project; it shares the project's bound of bytes."""
 
     def __init__(self, whole: ProjectTree, directory: str) -> None:
         self._whole = whole
         self._prefix = f"{directory}/"
+        self._targets = {}
 
     @cached_property
     def files(self) -> frozenset[str]:

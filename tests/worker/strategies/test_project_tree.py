@@ -37,6 +37,28 @@ def test_a_link_to_a_file_of_the_project_is_that_file(project: Path) -> None:
     assert tree.files == {"package.json", "config/package.json"}
 
 
+@pytest.mark.parametrize(
+    ("link", "others", "directories"),
+    [
+        ("package.json", [], ["."]),
+        ("package.json", ["config/a/lib.js"], [".", "config"]),
+        ("manifest.json", [], ["config"]),
+        ("other/package.json", [], ["config", "other"]),
+    ],
+)
+def test_a_directory_of_linked_files_is_no_part_of_its_own(
+    project: Path, link: str, others: list[str], directories: list[str]
+) -> None:
+    for path in ("config/package.json", *others):
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        (project / path).write_text("{}")
+    (project / link).parent.mkdir(exist_ok=True)
+    (project / link).symlink_to(project / "config" / "package.json")
+    tree = ProjectTree(project)
+    assert tree.directories_with("package.json") == directories
+    assert tree.below("config").directories_with("package.json") == ["."]
+
+
 def test_the_tree_of_a_directory_holds_its_files_alone(make: Make) -> None:
     beside = ("api!/a", "api-x/a", "api.txt", "api0", "apia/a", "b/api/a")
     tree = make(dict.fromkeys((*beside, "api/a", "api/z/!", "api/z/b", "api/~"), ""))

@@ -61,7 +61,7 @@ def uncovered(tree: ProjectTree, groups: Iterable[Group]) -> list[str]:
 
 def _separate(tree: ProjectTree) -> list[str]:
     """Return the directories below the root with a manifest that holds scripts or dependencies."""
-    manifests = sorted(path for path in tree.files if path.endswith("/package.json"))
+    manifests = sorted(path for path in tree.own_files if path.endswith("/package.json"))
     found = []
     for path in manifests[:_MAX_MANIFESTS]:
         head = tree.head(path, _MANIFEST_BYTES)

@@ -79,7 +79,7 @@ def python_parts(tree: ProjectTree) -> tuple[list[str], list[str]]:
     config = pytest_config(tree, project)
     if whole and (config.looks_into_all or table(project, "tool", "uv", "workspace")):
         return ["."], []
-    found = {path.rpartition("/")[0] for path in tree.files if _MANIFEST.search(path)}
+    found = {path.rpartition("/")[0] for path in tree.own_files if _MANIFEST.search(path)}
     directories = [directory.removesuffix("/requirements") for directory in found if directory]
     projects = [name for name in sorted(set(directories)) if is_project(tree.below(name))]
     if whole:
